@@ -1,0 +1,164 @@
+"""Addressed randomness: noise as a pure function of (seed, purpose, step, index).
+
+A stream of random numbers remembers who drew before; an address does not. Every random number of this
+project is looked up by *what it is for* and so does not depend on the batch size, the number of processes,
+the order of work or how often the run was interrupted.
+
+The generator is Philox4x32-10, a counter-based bijection (Salmon et al. 2011, "Parallel random numbers: as
+easy as 1, 2, 3"). With w_j the four 32-bit words of one call, element 4 b + j of a sample is word j of
+
+    philox(counter = (b, index, step, crc32(purpose)), key = (seed low, seed high)).
+
+Words become uniforms by u = (w + 1/2) 2^-32 and pairs of uniforms become normals by Box and Muller (1958).
+Everything is integer arithmetic on whole tensors, on the device of ``index``.
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+_MASK = 0xFFFFFFFF
+_MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
+_KEY_INCREMENTS = (0x9E3779B9, 0xBB67AE85)
+_ROUNDS = 10
+
+Word = Tensor | int
+
+
+def philox(counter: tuple[Word, Word, Word, Word], key: tuple[int, int]) -> tuple[Word, Word, Word, Word]:
+    """Philox4x32-10.
+
+    Args:
+        counter: four 32-bit words, each an int or an int64 tensor; they broadcast against each other.
+        key: two 32-bit words.
+
+    Returns:
+        Four words in [0, 2^32), int64 (ints if every counter word is one).
+    """
+    c0, c1, c2, c3 = counter
+    k0, k1 = key
+    for _ in range(_ROUNDS):
+        # The product wraps modulo 2^64 as unsigned arithmetic does; the mask removes the sign extension.
+        p0, p1 = _multiply(c0, _MULTIPLIERS[0]), _multiply(c2, _MULTIPLIERS[1])
+        c0, c1 = ((p1 >> 32) ^ c1 ^ k0) & _MASK, p1 & _MASK
+        c2, c3 = ((p0 >> 32) ^ c3 ^ k1) & _MASK, p0 & _MASK
+        k0, k1 = (k0 + _KEY_INCREMENTS[0]) & _MASK, (k1 + _KEY_INCREMENTS[1]) & _MASK
+    return c0, c1, c2, c3
+
+
+def _multiply(word: Word, multiplier: int) -> Word:
+    return word * multiplier
+
+
+def words(seed: int, purpose: str, step: int, index: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The four Philox words of ``count`` consecutive blocks of every sample.
+
+    Args:
+        seed: any integer; its low 64 bits are the key.
+        purpose: what the numbers are for; different purposes are independent.
+        step: the step of the process, taken modulo 2^32.
+        index: (B,) int64, the address of each sample, taken modulo 2^32.
+        count: blocks of four words for each sample.
+
+    Returns:
+        Four int64 tensors of shape (B, count) with values in [0, 2^32).
+    """
+    if index.ndim != 1 or index.dtype != torch.int64:
+        raise ValueError(f"index must be a vector of int64, got {index.dtype} of shape {tuple(index.shape)}")
+    block = torch.arange(count, device=index.device)[None, :]
+    counter = (block, (index & _MASK)[:, None], step & _MASK, zlib.crc32(purpose.encode()))
+    w0, w1, w2, w3 = philox(counter, (seed & _MASK, (seed >> 32) & _MASK))
+    assert isinstance(w0, Tensor) and isinstance(w1, Tensor) and isinstance(w2, Tensor) and isinstance(w3, Tensor)
+    return w0, w1, w2, w3
+
+
+def uniform(
+    seed: int, purpose: str, step: int, index: Tensor, shape: Sequence[int] = (), dtype: torch.dtype = torch.float32
+) -> Tensor:
+    """Uniform numbers in (0, 1) (1 itself can appear by rounding in float32): (B, *shape) of ``dtype``."""
+    size = math.prod(shape)
+    stacked = torch.stack(words(seed, purpose, step, index, -(-size // 4)), dim=-1)
+    return _unit(stacked, dtype).flatten(1)[:, :size].reshape(len(index), *shape)
+
+
+def normal(
+    seed: int, purpose: str, step: int, index: Tensor, shape: Sequence[int] = (), dtype: torch.dtype = torch.float32
+) -> Tensor:
+    """Standard normal numbers: (B, *shape) of ``dtype``. 32-bit uniforms bound them by 6.8 in magnitude."""
+    size = math.prod(shape)
+    w0, w1, w2, w3 = words(seed, purpose, step, index, -(-size // 4))
+    out = torch.empty(*w0.shape, 4, dtype=dtype, device=index.device)
+    for pair, (radius_word, angle_word) in enumerate(((w0, w1), (w2, w3))):
+        radius = _unit(radius_word, dtype).log_().mul_(-2).sqrt_()
+        angle = _unit(angle_word, dtype).mul_(2 * math.pi)
+        torch.mul(radius, angle.cos(), out=out[..., 2 * pair])
+        torch.mul(radius, angle.sin(), out=out[..., 2 * pair + 1])
+    return out.flatten(1)[:, :size].reshape(len(index), *shape)
+
+
+def rademacher(
+    seed: int, purpose: str, step: int, index: Tensor, shape: Sequence[int] = (), dtype: torch.dtype = torch.float32
+) -> Tensor:
+    """Random signs, -1 or 1 with equal probability: (B, *shape) of ``dtype``."""
+    size = math.prod(shape)
+    stacked = torch.stack(words(seed, purpose, step, index, -(-size // 4)), dim=-1)
+    signs = (stacked >> 31).mul_(2).sub_(1).to(dtype)
+    return signs.flatten(1)[:, :size].reshape(len(index), *shape)
+
+
+def permutation(seed: int, purpose: str, step: int, count: int) -> Tensor:
+    """A random order of 0 .. count - 1: (count,) int64 on the CPU, sorted by 63-bit keys."""
+    w0, w1, _, _ = words(seed, purpose, step, torch.arange(count), 1)
+    return torch.argsort(((w0 >> 1) << 32 | w1).flatten(), stable=True)
+
+
+def _unit(word: Tensor, dtype: torch.dtype) -> Tensor:
+    return word.to(dtype).add_(0.5).mul_(2.0**-32)
+
+
+class NoiseSource(Protocol):
+    """What a sampler draws from: standard normal noise in the shape of ``like``, by purpose and step."""
+
+    def __call__(self, purpose: str, step: int, like: Tensor) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class AddressedNoise:
+    """Noise of the images ``index`` of a run with ``seed``; image i gets the same noise in any batch.
+
+    Args:
+        seed: seed of the run.
+        index: (B,) int64 sample addresses, on the device where noise is wanted.
+    """
+
+    seed: int
+    index: Tensor
+
+    def __call__(self, purpose: str, step: int, like: Tensor) -> Tensor:
+        """Standard normal noise of shape (B, *d) and the dtype of ``like`` (B, *d)."""
+        return normal(self.seed, purpose, step, self.index, like.shape[1:], like.dtype)
+
+
+class RecordedNoise:
+    """Noise given beforehand and consumed in order, to repeat a run of other code.
+
+    Args:
+        draws: tensors, each in the shape of the state, in the order in which the sampler asks.
+    """
+
+    def __init__(self, draws: Sequence[Tensor] | Tensor) -> None:
+        self._draws = iter(draws)
+
+    def __call__(self, purpose: str, step: int, like: Tensor) -> Tensor:
+        """The next draw, moved to the dtype and device of ``like``; ValueError when there are none left."""
+        draw = next(self._draws, None)
+        if draw is None:
+            raise ValueError(f"the recorded noise is used up at {purpose}, step {step}")
+        return draw.to(like)
