@@ -120,13 +120,16 @@ def permutation(seed: int, purpose: str, step: int, count: int) -> Tensor:
 
 
 def _unit(word: Tensor, dtype: torch.dtype) -> Tensor:
-    return word.to(dtype).add_(0.5).mul_(2.0**-32)
+    unit: Tensor = word.to(dtype)
+    return unit.add_(0.5).mul_(2.0**-32)
 
 
 class NoiseSource(Protocol):
     """What a sampler draws from: standard normal noise in the shape of ``like``, by purpose and step."""
 
-    def __call__(self, purpose: str, step: int, like: Tensor) -> Tensor: ...
+    def __call__(self, purpose: str, step: int, like: Tensor) -> Tensor:
+        """Noise in the shape, dtype and device of ``like``."""
+        ...
 
 
 @dataclass(frozen=True)
