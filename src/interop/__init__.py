@@ -1,0 +1,1 @@
+"""Checkpoints and statistics of other systems."""

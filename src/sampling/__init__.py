@@ -1,0 +1,1 @@
+"""Time grids, samplers, guidance and likelihood."""
