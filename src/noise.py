@@ -19,7 +19,7 @@ import math
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -116,7 +116,9 @@ def rademacher(
 def permutation(seed: int, purpose: str, step: int, count: int) -> Tensor:
     """A random order of 0 .. count - 1: (count,) int64 on the CPU, sorted by 63-bit keys."""
     w0, w1, _, _ = words(seed, purpose, step, torch.arange(count), 1)
-    return torch.argsort(((w0 >> 1) << 32 | w1).flatten(), stable=True)
+    keys = ((w0 >> 1) << 32) | w1
+    order: Tensor = torch.argsort(keys.flatten(), stable=True)
+    return order
 
 
 def _unit(word: Tensor, dtype: torch.dtype) -> Tensor:
@@ -124,6 +126,30 @@ def _unit(word: Tensor, dtype: torch.dtype) -> Tensor:
     return unit.add_(0.5).mul_(2.0**-32)
 
 
+@dataclass(frozen=True)
+class Address:
+    """Where the random numbers of one training step are found: (seed, step, position in the global batch).
+
+    Args:
+        seed: seed of the run.
+        step: the optimiser step.
+        position: (B,) int64, on the device where the numbers are wanted.
+    """
+
+    seed: int
+    step: int
+    position: Tensor
+
+    def normal(self, purpose: str, like: Tensor) -> Tensor:
+        """Standard normal, in the shape (B, *d) and dtype of ``like``."""
+        return normal(self.seed, purpose, self.step, self.position, like.shape[1:], like.dtype)
+
+    def uniform(self, purpose: str, shape: Sequence[int] = ()) -> Tensor:
+        """Uniform on (0, 1): (B, *shape) float32."""
+        return uniform(self.seed, purpose, self.step, self.position, shape)
+
+
+@runtime_checkable
 class NoiseSource(Protocol):
     """What a sampler draws from: standard normal noise in the shape of ``like``, by purpose and step."""
 
@@ -164,4 +190,5 @@ class RecordedNoise:
         draw = next(self._draws, None)
         if draw is None:
             raise ValueError(f"the recorded noise is used up at {purpose}, step {step}")
-        return draw.to(like)
+        moved: Tensor = draw.to(like)
+        return moved

@@ -1,1 +1,25 @@
-"""Time grids, samplers, guidance and likelihood."""
+"""Numerical methods that turn a score into samples, latents and likelihoods."""
+
+from src.sampling.correctors import AnnealedLangevin, Langevin, NoCorrector
+from src.sampling.output import SampleOutput, Sampler, Step
+from src.sampling.pc import PredictorCorrector
+from src.sampling.predictors import AncestralSampling, EulerMaruyama, NoPredictor, ReverseDiffusion
+from src.sampling.schedule import KarrasGrid, LinearGrid, LogSNRGrid, TimeGrid
+
+__all__ = [
+    "AncestralSampling",
+    "AnnealedLangevin",
+    "EulerMaruyama",
+    "KarrasGrid",
+    "Langevin",
+    "LinearGrid",
+    "LogSNRGrid",
+    "NoCorrector",
+    "NoPredictor",
+    "PredictorCorrector",
+    "ReverseDiffusion",
+    "SampleOutput",
+    "Sampler",
+    "Step",
+    "TimeGrid",
+]

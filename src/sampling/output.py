@@ -1,0 +1,92 @@
+"""What every sampler takes and returns."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from src.noise import NoiseSource
+from src.sde.score_model import Model
+
+
+@runtime_checkable
+class Control(Protocol):
+    """A constraint on the sample, applied by a sampler after each move of the state (see ``control``)."""
+
+    def __call__(self, x: Tensor, x_mean: Tensor, t: Tensor, z: Callable[[], Tensor]) -> tuple[Tensor, Tensor]:
+        """The state (B, *d) and its noise-free mean, constrained, at time t (); ``z`` draws fresh normal noise."""
+        ...
+
+
+@dataclass(frozen=True)
+class Step:
+    """One finished step of a sampler, handed to its callback.
+
+    Attributes:
+        index: steps done, from 1.
+        total: steps in all.
+        t: (), time the state has now.
+        x: (B, *d), state.
+        x_mean: (B, *d), state without the noise of the last step.
+    """
+
+    index: int
+    total: int
+    t: Tensor
+    x: Tensor
+    x_mean: Tensor
+
+
+Callback = Callable[[Step], None]
+
+
+@dataclass(frozen=True)
+class SampleOutput:
+    """The result of a sampler.
+
+    Attributes:
+        samples: (B, *d), in the range of the data; not clipped.
+        nfe: (B,) int64, evaluations of the net for each sample.
+        trajectory: (F, B, *d), noise-free states on the way, on the CPU, or None.
+    """
+
+    samples: Tensor
+    nfe: Tensor
+    trajectory: Tensor | None = None
+
+
+class Sampler(ABC):
+    """From the prior to the data: hyper-parameters in the constructor, everything of one run in the call."""
+
+    @abstractmethod
+    def __call__(
+        self,
+        model: Model,
+        x_init: Float[Tensor, "b *d"],
+        noise: NoiseSource,
+        *,
+        cond: Mapping[str, Tensor] | None = None,
+        control: Control | None = None,
+        callback: Callback | None = None,
+    ) -> SampleOutput:
+        """Samples from x_init.
+
+        Args:
+            model: score and SDE.
+            x_init: (B, *d), a sample of the prior, or of p_t at the grid's first time.
+            noise: where random numbers come from.
+            cond: named tensors for the net.
+            control: a constraint on the samples.
+            callback: called after every step.
+        """
+
+
+def count(samples: Tensor, evaluations: int) -> Int[Tensor, " b"]:
+    """The same number of evaluations for every sample: (B,) int64."""
+    return samples.new_full((len(samples),), evaluations, dtype=torch.int64)

@@ -1,0 +1,95 @@
+"""A raw net, an SDE and a parametrization bound into one thing that knows the score."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from src.errors import UserError
+from src.sde.base import SDE, expand
+from src.sde.parametrization import Parametrization
+
+DATA_RANGES = ("unit", "centered")
+
+
+@runtime_checkable
+class Model(Protocol):
+    """A score with its SDE: a ScoreModel, a wrapper of one, or a closed form."""
+
+    @property
+    def sde(self) -> SDE:
+        """The forward process the score belongs to."""
+        ...
+
+    def __call__(self, x: Tensor, t: Tensor, cond: Mapping[str, Tensor] | None = None, /) -> Tensor:
+        """The score at x (B, *d) and t, () or (B,)."""
+        ...
+
+
+class ScoreModel(nn.Module):
+    """score(x, t) = a_skip x + a_out net(a_in u, c_noise, cond); see ``parametrization``.
+
+    The net may run in any precision; what surrounds it is float32 or the precision of x, whichever is better.
+
+    Args:
+        net: raw net with ``forward(x, c_noise, cond)``.
+        sde: the forward process.
+        parametrization: coefficients of the equation.
+        data_range: range of the data, ``unit`` [0, 1] or ``centered`` [-1, 1]; mapped to [-1, 1] for the net.
+
+    Raises:
+        UserError: for an unknown data range, or a parametrization that does not fit the SDE.
+    """
+
+    def __init__(self, net: nn.Module, sde: SDE, parametrization: Parametrization, data_range: str = "unit") -> None:
+        super().__init__()
+        if data_range not in DATA_RANGES:
+            raise UserError(f"data_range is {data_range!r}: choose one of {', '.join(DATA_RANGES)}")
+        parametrization.check(sde, data_range)
+        self.net = net
+        self.sde = sde
+        self.parametrization = parametrization
+        self.data_range = data_range
+
+    def forward(
+        self, x: Float[Tensor, "b *d"], t: Tensor, cond: Mapping[str, Tensor] | None = None
+    ) -> Float[Tensor, "b *d"]:
+        """The score at x.
+
+        Args:
+            x: (B, *d), state in the range of the data plus noise.
+            t: () or (B,), time in (0, T].
+            cond: named tensors for the net; class labels are ``labels``, (B,) int64.
+
+        Returns:
+            (B, *d) in the dtype of x, float32 at least.
+        """
+        dtype = torch.promote_types(x.dtype, torch.float32)
+        x = x.to(dtype)
+        # A common time is a scalar on the CPU: it enters kernels as an argument, without a copy to the device.
+        t = t if t.ndim == 0 else t.to(device=x.device, dtype=torch.promote_types(t.dtype, dtype))
+        a_skip, a_out, a_in, c_noise = self.parametrization(self.sde, t)
+        u = 2 * x - 1 if self.data_range == "unit" else x
+        raw: Tensor = self.net(u * _cast(a_in, u), c_noise.to(device=x.device, dtype=dtype), cond)
+        return x * _cast(a_skip, x) + raw.to(dtype) * _cast(a_out, x)
+
+    def denoise(
+        self, x: Float[Tensor, "b *d"], t: Tensor, cond: Mapping[str, Tensor] | None = None
+    ) -> Float[Tensor, "b *d"]:
+        """Posterior mean of the data given x_t = x (Tweedie): (x + sigma^2 score) / alpha, (B, *d)."""
+        return tweedie(self.sde, x, t, self(x, t, cond))
+
+
+def tweedie(sde: SDE, x: Float[Tensor, "b *d"], t: Tensor, score: Float[Tensor, "b *d"]) -> Float[Tensor, "b *d"]:
+    """E[x_0 | x_t = x] from the score at (x, t)."""
+    t = t if t.ndim == 0 else t.to(x.device)
+    return (x + _cast(sde.sigma(t).square(), x) * score) / _cast(sde.alpha(t), x)
+
+
+def _cast(value: Tensor, x: Tensor) -> Tensor:
+    # A float64 time of each sample must not promote the state to float64; a scalar does not.
+    return value if value.ndim == 0 else expand(value, x).to(x.dtype)

@@ -1,0 +1,104 @@
+"""Where in time a score is trained: maps from a uniform number to a time, by the inverse of the distribution.
+
+Each returns the time and the density ratio 1 / (p(t) (T - eps)), which keeps the expectation of a loss that is
+stated for uniform times; samplers whose distribution is part of the objective itself return 1.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from src.errors import UserError
+from src.sde.base import SDE
+
+
+@runtime_checkable
+class TimeSampler(Protocol):
+    """A distribution of training times."""
+
+    def __call__(self, sde: SDE, u: Float[Tensor, " b"]) -> tuple[Float[Tensor, " b"], Float[Tensor, " b"]]:
+        """Times and importance weights, both (B,), from uniform numbers u on (0, 1)."""
+        ...
+
+
+def _check_eps(sde: SDE, eps: float) -> None:
+    if not 0 <= eps < sde.T:
+        raise UserError(f"the smallest time eps={eps} must lie in [0, T={sde.T})")
+
+
+class UniformTime:
+    """t uniform on [eps, T], as in the paper.
+
+    Args:
+        eps: smallest time; the score is not trained below it.
+    """
+
+    def __init__(self, eps: float = 1e-5) -> None:
+        self.eps = eps
+
+    def __call__(self, sde: SDE, u: Float[Tensor, " b"]) -> tuple[Float[Tensor, " b"], Float[Tensor, " b"]]:
+        _check_eps(sde, self.eps)
+        return self.eps + u * (sde.T - self.eps), torch.ones_like(u)
+
+
+class GridTime:
+    """t uniform on the N times of a discrete chain: the SMLD and DDPM objectives.
+
+    Args:
+        num_scales: N, the number of levels.
+        from_zero: the times are T i / (N - 1), i from 0 (SMLD: level 0 is sigma_min), else T (i + 1) / N (DDPM:
+            level 0 already holds the noise of the first step, where t = 0 would hold none).
+    """
+
+    def __init__(self, num_scales: int = 1000, from_zero: bool = True) -> None:
+        if num_scales < 2:
+            raise UserError(f"GridTime needs num_scales >= 2, got {num_scales}")
+        self.num_scales = num_scales
+        self.from_zero = from_zero
+
+    def __call__(self, sde: SDE, u: Float[Tensor, " b"]) -> tuple[Float[Tensor, " b"], Float[Tensor, " b"]]:
+        index = (u * self.num_scales).floor().clamp(max=self.num_scales - 1)
+        fraction = index / (self.num_scales - 1) if self.from_zero else (index + 1) / self.num_scales
+        return fraction * sde.T, torch.ones_like(u)
+
+
+class LikelihoodTime:
+    """t with density proportional to g^2 / sigma^2: the importance sampling of ScoreFlow (Song et al. 2021b, sec. 4.2).
+
+    g^2 / sigma^2 = -2 d lambda / dt, so this is nothing but a uniform log-SNR. Used with the likelihood weighting,
+    the product of weight and importance is the constant 2 (lambda_eps - lambda_T) / (T - eps).
+
+    Args:
+        eps: smallest time.
+    """
+
+    def __init__(self, eps: float = 1e-5) -> None:
+        self.eps = eps
+
+    def __call__(self, sde: SDE, u: Float[Tensor, " b"]) -> tuple[Float[Tensor, " b"], Float[Tensor, " b"]]:
+        _check_eps(sde, self.eps)
+        first, last = sde.log_snr(u.new_tensor(self.eps)), sde.log_snr(u.new_tensor(sde.T))
+        t = sde.time_of_log_snr(first + u * (last - first)).clamp(self.eps, sde.T)
+        normaliser = 2 * (first - last) / (sde.T - self.eps)
+        return t, normaliser * sde.sigma(t).square() / sde.diffusion_squared(t)
+
+
+class LogNormalSigma:
+    """ln(sigma / alpha) normal: the noise levels of EDM (Karras et al. 2022, table 1), for any SDE.
+
+    Args:
+        mean: mean of ln sigma, for data in [-1, 1].
+        std: standard deviation of ln sigma.
+    """
+
+    def __init__(self, mean: float = -1.2, std: float = 1.2) -> None:
+        self.mean = mean
+        self.std = std
+
+    def __call__(self, sde: SDE, u: Float[Tensor, " b"]) -> tuple[Float[Tensor, " b"], Float[Tensor, " b"]]:
+        log_sigma = self.mean + self.std * torch.special.ndtri(u.double().clamp(1e-10, 1 - 1e-10))
+        return sde.time_of_log_snr(-log_sigma).clamp(max=sde.T).to(u.dtype), torch.ones_like(u)
