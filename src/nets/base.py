@@ -1,0 +1,65 @@
+"""What every score network shares: the contract of ``forward`` and the settings of how it runs."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+
+class ScoreNet(nn.Module, ABC):
+    """Base of the backbones.
+
+    A subclass calls ``apply_settings()`` as the last line of its constructor and sends its blocks through ``run``.
+
+    Args:
+        compile: compile the forward pass in place (names in the state dict stay as they are).
+        channels_last: keep convolution weights and activations in the channels-last memory format.
+        checkpoint_activations: recompute the activations inside every block during the backward pass instead of
+            keeping them: about a third more computation for a fraction of the memory.
+    """
+
+    def __init__(
+        self, *, compile: bool = False, channels_last: bool = False, checkpoint_activations: bool = False
+    ) -> None:
+        super().__init__()
+        self.compile_forward = compile
+        self.channels_last = channels_last
+        self.checkpoint_activations = checkpoint_activations
+
+    @abstractmethod
+    def forward(
+        self, x: Float[Tensor, "b *d"], c_noise: Tensor, cond: Mapping[str, Tensor] | None = None
+    ) -> Float[Tensor, "b *d"]:
+        """The raw output of the net.
+
+        Args:
+            x: (B, *d) input, already mapped to [-1, 1] (before noise) and scaled by a_in.
+            c_noise: (), (1,) or (B,), the noise level in the form that the embedding of the net expects. One value
+                for the whole batch is embedded once, and what depends on it alone is computed once.
+            cond: named tensors or None. ``labels``: (B,) int64 class labels; a net with classes takes the index
+                ``num_classes`` for "no label" and assumes it where labels are absent. ``augment``: (B, augment_dim)
+                float augmentation labels, zero where absent. Names a net does not know are ignored.
+
+        Returns:
+            (B, *d), not divided by sigma: the coefficients of the score belong to the parametrization.
+        """
+
+    def apply_settings(self) -> None:
+        """Put ``channels_last`` and ``compile`` into effect, once all modules exist."""
+        if self.channels_last:
+            self.to(memory_format=torch.channels_last)
+        if self.compile_forward:
+            self.compile()
+
+    def arrange(self, x: Tensor) -> Tensor:
+        """``x`` in the memory format of the net."""
+        return x.contiguous(memory_format=torch.channels_last) if self.channels_last else x
+
+    def run(self, block: nn.Module, *args: Tensor | None) -> Tensor:
+        """``block(*args)``, with its activations recomputed in the backward pass if the setting asks for it."""
+        if self.checkpoint_activations and torch.is_grad_enabled():
+            return checkpoint(block, *args, use_reentrant=False)  # type: ignore[no-any-return]
+        return block(*args)  # type: ignore[no-any-return]
