@@ -40,7 +40,7 @@ lint-types: venv
 	$(PY) -m mypy
 
 lint-imports: venv
-	$(VENV)/bin/lint-imports
+	$(VENV)/bin/lint-imports --no-logo
 
 lint-docker: venv
 	$(VENV)/bin/hadolint Dockerfile
