@@ -1,0 +1,53 @@
+"""Data: image sets and toy distributions as Lightning datamodules.
+
+Names are looked up when first used, so that a worker that only decodes images loads neither torch nor Lightning.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from src.datamodules.addressing import AddressedBatchSampler, BatchAddress, ShardSampler
+    from src.datamodules.base import ImageDataModule
+    from src.datamodules.cifar10 import CIFAR10DataModule
+    from src.datamodules.digits import DigitsDataModule
+    from src.datamodules.image_folder import ImageFolderDataModule
+    from src.datamodules.torchvision_images import TorchvisionDataModule
+    from src.datamodules.toy import ToyDataModule
+    from src.datamodules.transforms import to_model, to_uint8
+
+_HOMES = {
+    "AddressedBatchSampler": "addressing",
+    "BatchAddress": "addressing",
+    "CIFAR10DataModule": "cifar10",
+    "DigitsDataModule": "digits",
+    "ImageDataModule": "base",
+    "ImageFolderDataModule": "image_folder",
+    "ShardSampler": "addressing",
+    "TorchvisionDataModule": "torchvision_images",
+    "ToyDataModule": "toy",
+    "to_model": "transforms",
+    "to_uint8": "transforms",
+}
+
+__all__ = [
+    "AddressedBatchSampler",
+    "BatchAddress",
+    "CIFAR10DataModule",
+    "DigitsDataModule",
+    "ImageDataModule",
+    "ImageFolderDataModule",
+    "ShardSampler",
+    "TorchvisionDataModule",
+    "ToyDataModule",
+    "to_model",
+    "to_uint8",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -1,0 +1,88 @@
+"""What image sets and toy distributions share: addressed loaders that know the trainer's topology."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from lightning.pytorch import LightningDataModule
+from torch.utils.data import Dataset
+
+from src.datamodules.addressing import AddressedBatchSampler, AddressedLoader, ShardSampler
+
+_log = logging.getLogger(__name__)
+
+
+class AddressedDataModule(LightningDataModule):
+    """Loaders whose batches follow from (seed, optimizer step, rank) alone.
+
+    Without a trainer the loaders are those of one process at step 0.
+
+    Args:
+        global_batch_size: samples of one optimizer step, over all processes and accumulated micro-batches.
+        eval_batch_size: samples of one evaluation batch on one device.
+        seed: seed of data order, flips and dequantisation.
+        num_workers: loader processes for each device; 0 (gather in the main process) is the fastest for small images.
+        pin_memory: page-locked batches, if there is a CUDA device.
+    """
+
+    def __init__(
+        self, *, global_batch_size: int, eval_batch_size: int, seed: int, num_workers: int = 0, pin_memory: bool = True
+    ) -> None:
+        super().__init__()
+        self.global_batch_size = global_batch_size
+        self.eval_batch_size = eval_batch_size
+        self.seed = seed
+        self.num_workers = num_workers
+        self.pin_memory = pin_memory
+
+    @property
+    def world_size(self) -> int:
+        """Number of processes of the trainer; 1 without one."""
+        return 1 if self.trainer is None else self.trainer.world_size
+
+    @property
+    def rank(self) -> int:
+        """Global rank of this process; 0 without a trainer."""
+        return 0 if self.trainer is None else self.trainer.global_rank
+
+    def completed_steps(self) -> int:
+        """Optimizer steps that the trainer has finished; 0 without one."""
+        return 0 if self.trainer is None else self.trainer.global_step
+
+    def train_loader(self, dataset: Dataset[dict[str, Any]], count: int, *, shuffle: bool = True) -> AddressedLoader:
+        """Loader over the rest of the current epoch of ``count`` samples."""
+        sampler = AddressedBatchSampler(
+            count,
+            self.global_batch_size,
+            seed=self.seed,
+            world_size=self.world_size,
+            rank=self.rank,
+            accumulate=1 if self.trainer is None else self.trainer.accumulate_grad_batches,
+            completed_steps=self.completed_steps,
+            shuffle=shuffle,
+        )
+        return AddressedLoader(dataset, sampler, num_workers=self.num_workers, pin_memory=self.pin_memory)
+
+    def eval_loader(self, dataset: Dataset[dict[str, Any]], count: int) -> AddressedLoader | list[Any]:
+        """Loader over this process' shard of ``count`` samples; no loader if they do not suffice for all processes."""
+        if count < self.world_size:
+            _log.warning("evaluation is skipped: %d sample(s) for %d process(es)", count, self.world_size)
+            return []
+        sampler = ShardSampler(count, self.eval_batch_size, world_size=self.world_size, rank=self.rank)
+        return AddressedLoader(dataset, sampler, num_workers=self.num_workers, pin_memory=self.pin_memory)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the meaning of a step counter depends on; all of it plain numbers."""
+        return {"seed": self.seed, "global_batch_size": self.global_batch_size}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Warns if the checkpoint counts its steps in other batches or another order."""
+        for name, value in self.state_dict().items():
+            if state_dict.get(name, value) != value:
+                _log.warning(
+                    "the checkpoint was trained with %s=%s and goes on with %s: the data order changes",
+                    name,
+                    state_dict[name],
+                    value,
+                )

@@ -1,0 +1,197 @@
+"""Which samples make up which batch: a pure function of (seed, optimizer step, rank).
+
+With G the global batch size, A micro-batches of gradient accumulation and R processes, m = G / (A R) samples are
+in one micro-batch. Step k of epoch e trains on ``permutation[k G : (k + 1) G]`` of that epoch; micro-batch a of
+rank r holds the positions ``a R m + r m + [0, m)`` of it. Nothing depends on how often a run was interrupted, and
+the union over ranks and micro-batches not on R and A.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, DistributedSampler
+
+from src.errors import UserError
+from src.noise import permutation
+
+
+@dataclass(frozen=True)
+class BatchAddress:
+    """One micro-batch.
+
+    Args:
+        index: (m,) int64, sample numbers in the data set.
+        position: (m,) int64, positions in the global batch (for evaluation, equal to ``index``).
+        step: global optimizer step; None for evaluation.
+        epoch: epoch of the data order; None for evaluation.
+    """
+
+    index: Tensor
+    position: Tensor
+    step: int | None = None
+    epoch: int | None = None
+
+    def to_batch(self) -> dict[str, Any]:
+        """The address as the entries ``index``, ``position`` and, in training, ``step`` and ``epoch``."""
+        batch: dict[str, Any] = {"index": self.index, "position": self.position}
+        if self.step is not None:
+            batch |= {"step": self.step, "epoch": self.epoch}
+        return batch
+
+
+# Both samplers know their rank. Lightning leaves a DistributedSampler as it is, whatever the trainer's
+# `use_distributed_sampler`; any other sampler it would wrap, and shard the data twice.
+class AddressedBatchSampler(DistributedSampler[BatchAddress]):
+    """Training micro-batches of one process, to the end of the epoch that is under way.
+
+    Args:
+        count: samples of the data set.
+        global_batch_size: samples of one optimizer step, over all processes and micro-batches.
+        seed: seed of the data order.
+        world_size: number of processes R.
+        rank: number of this process.
+        accumulate: micro-batches A of one optimizer step.
+        completed_steps: tells the number of finished optimizer steps. It is asked when the first micro-batch of an
+            iteration is wanted, because Lightning builds the iterator before the counters of the epoch are set.
+        shuffle: False keeps the samples of every epoch in order.
+
+    Raises:
+        UserError: if the batch does not divide or exceeds the data set.
+    """
+
+    def __init__(
+        self,
+        count: int,
+        global_batch_size: int,
+        *,
+        seed: int,
+        world_size: int = 1,
+        rank: int = 0,
+        accumulate: int = 1,
+        completed_steps: Callable[[], int] = int,
+        shuffle: bool = True,
+    ) -> None:
+        if global_batch_size < 1 or global_batch_size % (accumulate * world_size):
+            raise UserError(
+                f"global_batch_size={global_batch_size} cannot be divided over {world_size} process(es) times "
+                f"{accumulate} accumulated micro-batch(es): choose a multiple of {accumulate * world_size}"
+            )
+        if global_batch_size > count:
+            raise UserError(
+                f"global_batch_size={global_batch_size} exceeds the {count} training samples: choose at most {count}"
+            )
+        self.count = count
+        self.global_batch_size = global_batch_size
+        self.steps_per_epoch = count // global_batch_size
+        self.seed = seed
+        self.world_size = world_size
+        self.rank = rank
+        self.accumulate = accumulate
+        self.shuffle = shuffle
+        self._completed_steps = completed_steps
+
+    def __len__(self) -> int:
+        """Micro-batches of a whole epoch."""
+        return self.steps_per_epoch * self.accumulate
+
+    def __iter__(self) -> Iterator[BatchAddress]:
+        epoch, offset = divmod(self._completed_steps(), self.steps_per_epoch)
+        order = permutation(self.seed, "data order", epoch, self.count) if self.shuffle else torch.arange(self.count)
+        size = self.global_batch_size // (self.accumulate * self.world_size)
+        for k in range(offset, self.steps_per_epoch):
+            whole = order[k * self.global_batch_size : (k + 1) * self.global_batch_size]
+            for a in range(self.accumulate):
+                first = (a * self.world_size + self.rank) * size
+                position = torch.arange(first, first + size)
+                yield BatchAddress(whole[position], position, epoch * self.steps_per_epoch + k, epoch)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Nothing to set: the epoch follows from the optimizer step."""
+
+
+class ShardSampler(DistributedSampler[BatchAddress]):
+    """Evaluation batches of one process: samples ``rank :: world_size``, each once, none repeated.
+
+    Every process gets the same number of batches, of sizes that differ by one at most, since a wrapped module may
+    communicate in each forward pass. Only where ``batch_size`` is 1 and shards differ do some batches hold two.
+
+    Args:
+        count: samples of the data set, at least ``world_size``.
+        batch_size: samples of one batch on one device.
+        world_size: number of processes.
+        rank: number of this process.
+    """
+
+    shuffle = False
+
+    def __init__(self, count: int, batch_size: int, *, world_size: int = 1, rank: int = 0) -> None:
+        if batch_size < 1:
+            raise UserError(f"eval_batch_size={batch_size} must be at least 1")
+        if 0 < count < world_size:
+            raise ValueError(f"{count} samples cannot be shared by {world_size} processes")
+        self.index = torch.arange(rank, count, world_size)
+        largest_shard = math.ceil(count / world_size)
+        self.batches = min(math.ceil(largest_shard / batch_size), count // world_size)
+
+    def __len__(self) -> int:
+        return self.batches
+
+    def __iter__(self) -> Iterator[BatchAddress]:
+        total = len(self.index)
+        for i in range(self.batches):
+            index = self.index[i * total // self.batches : (i + 1) * total // self.batches]
+            yield BatchAddress(index, index)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Evaluation has one order."""
+
+
+class AddressedLoader(DataLoader[dict[str, Any]]):
+    """A loader whose data set answers to whole batch addresses.
+
+    Args:
+        dataset: maps a BatchAddress to a batch.
+        sampler: yields this process' addresses.
+        num_workers: worker processes; 0 gathers in the main process.
+        pin_memory: put batches into page-locked memory.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset[dict[str, Any]],
+        sampler: DistributedSampler[BatchAddress],
+        *,
+        num_workers: int = 0,
+        pin_memory: bool = False,
+    ) -> None:
+        super().__init__(
+            dataset,
+            batch_size=None,
+            sampler=sampler,
+            num_workers=num_workers,
+            pin_memory=pin_memory and torch.cuda.is_available(),
+            persistent_workers=num_workers > 0,
+            # A loader draws a seed for its workers; from the global generator this would shift the dropout masks
+            # of a resumed run.
+            generator=torch.Generator(),
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Nothing: the place in the data follows from the trainer's step counter, which the checkpoint holds."""
+        return {}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """The counterpart of ``state_dict``; with it Lightning knows that the loader resumes exactly."""
+
+
+def address_only(address: object) -> BatchAddress:
+    """``address`` itself if it is a BatchAddress; a UserError otherwise (``overfit_batches`` sends plain numbers)."""
+    if not isinstance(address, BatchAddress):
+        raise UserError("trainer.overfit_batches does not work with addressed data: set datamodule.limit instead")
+    return address

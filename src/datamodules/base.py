@@ -1,0 +1,243 @@
+"""The base of all image datamodules."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from src.datamodules.addressed import AddressedDataModule
+from src.datamodules.addressing import AddressedLoader, address_only
+from src.datamodules.image_set import ImageSet
+from src.datamodules.transforms import DataRange, dequantize, flip, flip_decisions, to_model
+from src.errors import UserError
+from src.noise import uniform
+
+
+class ImageBatches(Dataset[dict[str, Any]]):
+    """Whole batches of bytes, gathered by address.
+
+    Args:
+        images: the set that addresses refer to.
+    """
+
+    def __init__(self, images: ImageSet) -> None:
+        self.images = images
+        self.labels = images.labels
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, address: object) -> dict[str, Any]:
+        address = address_only(address)
+        batch = {"x": self.images.gather(address.index), **address.to_batch()}
+        if self.labels is not None:
+            batch["labels"] = self.labels[address.index]
+        return batch
+
+
+class ImageDataModule(AddressedDataModule, ABC):
+    """Images with or without class labels.
+
+    A subclass says in ``load_split`` which images a named split holds. Splits join with a plus sign
+    (``train+test``), and ``all`` is short for the join of ``parts``.
+
+    A batch of a loader holds ``x`` (B, C, H, W) uint8, which ``on_after_batch_transfer`` turns into floats on the
+    device: bytes, mirrored or not, then scaled or dequantised.  Further: ``labels`` (B,) int64 if the set has them,
+    ``index`` (B,) int64 into ``images(split)``, ``position`` (B,) int64 in the global batch and, in training, the
+    integers ``step`` and ``epoch``.
+
+    Args:
+        image_size: height and width of the images, verified in ``setup``.
+        channels: 1 or 3, verified in ``setup``.
+        num_classes: number of classes, verified in ``setup``; None takes what the data have.
+        data_dir: folder for downloads and decoded images.
+        global_batch_size: images of one optimizer step, over all processes and accumulated micro-batches.
+        eval_batch_size: images of one evaluation batch on one device.
+        data_range: ``unit`` for floats in [0, 1], ``centered`` for [-1, 1].
+        random_flip: mirror training images with probability 1/2, decided by (seed, epoch, index).
+        dequantize: add uniform noise within the byte to training images, (byte + u) / 256, with u by
+            (seed, epoch, index).
+        dequantize_eval: the same for evaluation, with u by (seed, index).
+        num_workers: loader processes for each device.
+        pin_memory: page-locked batches, if there is a CUDA device.
+        seed: seed of data order, flips and dequantisation.
+        train_split: split to train on.
+        val_split: split of the validation loss.
+        test_split: split of the test loss.
+        reference_split: split that generated images are compared with.
+        limit: use only the first so many images of every split.
+    """
+
+    parts: tuple[str, ...] = ("train", "test")
+    """The splits that ``all`` joins."""
+
+    def __init__(
+        self,
+        *,
+        image_size: int,
+        channels: int,
+        num_classes: int | None = None,
+        data_dir: str | Path = "data",
+        global_batch_size: int = 128,
+        eval_batch_size: int = 128,
+        data_range: DataRange = "unit",
+        random_flip: bool = False,
+        dequantize: bool = False,
+        dequantize_eval: bool = False,
+        num_workers: int = 0,
+        pin_memory: bool = True,
+        seed: int = 0,
+        train_split: str = "train",
+        val_split: str = "test",
+        test_split: str = "test",
+        reference_split: str = "train",
+        limit: int | None = None,
+    ) -> None:
+        super().__init__(
+            global_batch_size=global_batch_size,
+            eval_batch_size=eval_batch_size,
+            seed=seed,
+            num_workers=num_workers,
+            pin_memory=pin_memory,
+        )
+        if data_range not in ("unit", "centered"):
+            raise UserError(f"datamodule.data_range must be unit or centered, got {data_range}")
+        if limit is not None and limit < 1:
+            raise UserError(f"datamodule.limit={limit} must be at least 1, or null for all images")
+        self.image_size = image_size
+        self.channels = channels
+        self.data_dir = Path(data_dir)
+        self.data_range: DataRange = data_range
+        self.random_flip = random_flip
+        self.dequantize = dequantize
+        self.dequantize_eval = dequantize_eval
+        self.train_split = train_split
+        self.val_split = val_split
+        self.test_split = test_split
+        self.reference_split = reference_split
+        self.limit = limit
+        self._num_classes = num_classes
+        self._splits: dict[str, ImageSet] = {}
+        self._fingerprints: dict[str, str] = {}
+        self._channel_mean: list[float] | None = None
+        self._flips: tuple[int, Tensor] | None = None
+
+    @abstractmethod
+    def load_split(self, name: str) -> ImageSet:
+        """The images of the split ``name`` (no join); KeyError if there is no such split."""
+
+    @property
+    def class_names(self) -> list[str]:
+        """Names of the classes in the order of their labels; empty without labels."""
+        return []
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes; 0 without labels."""
+        return len(self.class_names) if self._num_classes is None else self._num_classes
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W)."""
+        return self.channels, self.image_size, self.image_size
+
+    @property
+    def channel_mean(self) -> list[float]:
+        """Mean of each channel over the training images, in ``data_range``, without flips and dequantisation."""
+        if self._channel_mean is None:
+            counts = self.images(self.train_split).byte_counts().double()
+            mean = counts @ torch.arange(256, dtype=torch.float64) / counts.sum(1)
+            self._channel_mean = (mean / 255 if self.data_range == "unit" else mean / 127.5 - 1).tolist()
+        return self._channel_mean
+
+    def images(self, split: str) -> ImageSet:
+        """The uint8 images of a split; ``index`` of a batch refers to them.
+
+        Args:
+            split: a name, names joined with ``+``, or ``all``.
+
+        Raises:
+            UserError: if there is no such split.
+        """
+        if split not in self._splits:
+            names = "+".join(self.parts) if split == "all" else split
+            try:
+                sets = [self.load_split(name) for name in names.split("+")]
+            except KeyError as error:
+                raise UserError(f"there is no split {error}: choose from {', '.join(self.parts)}, all") from error
+            images = sets[0] if len(sets) == 1 else ImageSet.concatenate(sets)
+            self._splits[split] = images if self.limit is None else images.first(self.limit)
+        return self._splits[split]
+
+    def fingerprint(self, split: str) -> str:
+        """SHA-256 of shape, pixels and labels of a split, computed once."""
+        if split not in self._fingerprints:
+            self._fingerprints[split] = self.images(split).fingerprint()
+        return self._fingerprints[split]
+
+    def reference_batches(self, batch_size: int, rank: int = 0, world_size: int = 1) -> Iterator[Tensor]:
+        """The images of ``reference_split`` as uint8 batches: each image once over all ranks, none repeated."""
+        images = self.images(self.reference_split)
+        for first in range(rank, len(images), batch_size * world_size):
+            last = min(first + batch_size * world_size, len(images))
+            yield images.gather(torch.arange(first, last, world_size))
+
+    def setup(self, stage: str | None = None) -> None:
+        """Opens the data and verifies them.
+
+        Raises:
+            UserError: if the data are missing, or not what ``image_size``, ``channels`` and ``num_classes`` say.
+        """
+        images = self.images(self.train_split)
+        if images.shape[1:] != self.shape:
+            c, h, w = images.shape[1:]
+            raise UserError(
+                f"the data hold {c} channel(s) of {h}x{w} pixels, but datamodule.channels={self.channels} and "
+                f"datamodule.image_size={self.image_size}"
+            )
+        classes = len(self.class_names) if images.labels is not None else 0
+        if self._num_classes not in (None, classes):
+            raise UserError(f"the data have {classes} classes, but datamodule.num_classes={self._num_classes}")
+
+    def train_dataloader(self) -> AddressedLoader:
+        images = self.images(self.train_split)
+        return self.train_loader(ImageBatches(images), len(images))
+
+    def val_dataloader(self) -> AddressedLoader | list[Any]:
+        images = self.images(self.val_split)
+        return self.eval_loader(ImageBatches(images), len(images))
+
+    def test_dataloader(self) -> AddressedLoader | list[Any]:
+        images = self.images(self.test_split)
+        return self.eval_loader(ImageBatches(images), len(images))
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Bytes to floats in ``data_range``, on the device of the batch; batches without bytes pass unchanged."""
+        if not isinstance(batch, dict) or "x" not in batch or batch["x"].dtype != torch.uint8:
+            return batch
+        x, index = batch["x"], batch["index"]
+        training = "epoch" in batch
+        epoch: int = batch.get("epoch", 0)
+        if training and self.random_flip:
+            x = flip(x, self._mirrored(epoch, x.device)[index])
+        if self.dequantize if training else self.dequantize_eval:
+            purpose = "dequantize" if training else "dequantize evaluation"
+            x = dequantize(x, self.data_range, uniform(self.seed, purpose, epoch, index, x.shape[1:]))
+        else:
+            x = to_model(x, self.data_range)
+        if self.trainer is not None:
+            # Lightning converts a batch to the trainer's precision before the transfer, when it still holds bytes.
+            x = self.trainer.precision_plugin.convert_input(x)
+        return {**batch, "x": x}
+
+    def _mirrored(self, epoch: int, device: torch.device) -> Tensor:
+        # Once per epoch for all images: the generator costs some hundred small operations, however few the numbers.
+        if self._flips is None or self._flips[0] != epoch or self._flips[1].device != device:
+            self._flips = epoch, flip_decisions(self.seed, epoch, len(self.images(self.train_split)), device)
+        return self._flips[1]

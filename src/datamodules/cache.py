@@ -1,0 +1,91 @@
+"""Decoded sets on disk: one folder with ``images.npy``, ``labels.npy`` and ``meta.json`` for each."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from filelock import FileLock, Timeout
+
+from src.errors import UserError
+
+_log = logging.getLogger(__name__)
+
+
+def ensure(folder: Path, build: Callable[[Path], None]) -> Path:
+    """Makes ``folder`` exist, complete, by one process; others that ask for it meanwhile wait.
+
+    Args:
+        folder: the wanted folder.
+        build: fills an empty folder; the folder gets its name only when it is done.
+
+    Returns:
+        ``folder``.
+
+    Raises:
+        UserError: if ``folder`` cannot be written.
+    """
+    if folder.is_dir():
+        return folder
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder.parent / f"{folder.name}.lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            _log.info("waiting for another process to prepare %s", folder)
+            lock.acquire()
+    except OSError as error:
+        raise UserError(f"{folder} cannot be written ({error}): set datamodule.data_dir to another folder") from error
+    with lock:
+        if not folder.is_dir():
+            partial = folder.parent / f"{folder.name}.partial"
+            # What an interrupted run has left behind: the lock says that nobody writes to it.
+            shutil.rmtree(partial, ignore_errors=True)
+            partial.mkdir()
+            try:
+                build(partial)
+                partial.replace(folder)
+            finally:
+                shutil.rmtree(partial, ignore_errors=True)
+    return folder
+
+
+def create_images(folder: Path, count: int, shape: tuple[int, int, int]) -> npt.NDArray[np.uint8]:
+    """A new, zero-filled memory map ``images.npy`` of ``count`` images (C, H, W).
+
+    Raises:
+        UserError: if the disk has no room for it.
+    """
+    needed = count * int(np.prod(shape))
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise UserError(
+            f"{count} decoded images need {needed / 1e9:.2f} GB, but {folder.parent} has {free / 1e9:.2f} GB free: "
+            f"set datamodule.data_dir to a larger disk or reduce datamodule.image_size"
+        )
+    return np.lib.format.open_memmap(folder / "images.npy", mode="w+", dtype=np.uint8, shape=(count, *shape))
+
+
+def write_meta(folder: Path, meta: dict[str, Any]) -> None:
+    """Writes what belongs to the images but is no array."""
+    (folder / "meta.json").write_text(json.dumps(meta))
+
+
+def read_meta(folder: Path) -> dict[str, Any]:
+    """What ``write_meta`` wrote.
+
+    Raises:
+        UserError: if it is damaged.
+    """
+    try:
+        meta: dict[str, Any] = json.loads((folder / "meta.json").read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(f"{folder} is damaged ({error}): delete it and start again") from error
+    return meta

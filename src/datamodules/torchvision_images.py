@@ -1,0 +1,124 @@
+"""Any labelled image set of torchvision, decoded once into a memory map."""
+
+from __future__ import annotations
+
+import pickle
+import tarfile
+import zipfile
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from src.datamodules import cache
+from src.datamodules.base import ImageDataModule
+from src.datamodules.decoding import to_bytes
+from src.datamodules.image_set import ImageSet
+from src.datamodules.progress import Progress
+from src.errors import UserError
+
+_DAMAGED = (
+    OSError,
+    RuntimeError,
+    ValueError,
+    EOFError,
+    pickle.UnpicklingError,
+    tarfile.TarError,
+    zipfile.BadZipFile,
+)
+
+
+class TorchvisionDataModule(ImageDataModule):
+    """A set of ``torchvision.datasets`` whose items are (picture, label).
+
+    Args:
+        dataset: name of the class in ``torchvision.datasets``.
+        splits: for each split, the arguments of that class that select it.
+        all_splits: the splits that ``all`` joins, in this order.
+        by_hand: which file belongs where, for machines that cannot download.
+        labels: False ignores the labels.
+        crop: size of a centre crop before anything else; None for none.
+        pad: width of a black border, added before resizing.
+        settings: those of ImageDataModule.
+    """
+
+    def __init__(
+        self,
+        *,
+        dataset: str,
+        splits: Mapping[str, Mapping[str, Any]],
+        all_splits: list[str],
+        by_hand: str,
+        labels: bool = True,
+        crop: int | None = None,
+        pad: int = 0,
+        **settings: Any,
+    ) -> None:
+        super().__init__(**settings)
+        self.dataset = dataset
+        self.splits = splits
+        self.parts = tuple(all_splits)
+        self.by_hand = by_hand
+        self.labels = labels
+        self.crop = crop
+        self.pad = pad
+
+    @property
+    def class_names(self) -> list[str]:
+        if not self.labels:
+            return []
+        names: list[str] = cache.read_meta(self._ensure(self.parts[0]))["class_names"]
+        return names
+
+    def prepare_data(self) -> None:
+        """Downloads and decodes the splits in use.
+
+        Raises:
+            UserError: if a download fails or a file is damaged.
+        """
+        for split in {self.train_split, self.val_split, self.test_split, self.reference_split}:
+            self.images(split)
+
+    def load_split(self, name: str) -> ImageSet:
+        folder = self._ensure(name)
+        labels = torch.from_numpy(np.load(folder / "labels.npy")) if self.labels else None
+        return ImageSet(folder / "images.npy", labels)
+
+    def _ensure(self, split: str) -> Path:
+        arguments = self.splits[split]
+        treatment = "".join(
+            f"-{name}{value}"
+            for name, value in (("crop", self.crop), ("pad", self.pad), ("grey", self.channels == 1))
+            if value
+        )
+        folder = self.data_dir / "decoded" / f"{self.dataset}-{split}-{self.image_size}{treatment}"
+        return cache.ensure(folder, partial(self._decode, arguments))
+
+    def _decode(self, arguments: Mapping[str, Any], folder: Path) -> None:
+        from torchvision import datasets
+
+        try:
+            pictures = getattr(datasets, self.dataset)(self.data_dir, download=True, **arguments)
+            images = cache.create_images(folder, len(pictures), self.shape)
+            labels = np.zeros(len(pictures), np.int64)
+            progress = Progress(f"decoding {self.dataset}", len(pictures))
+            for i in range(len(pictures)):
+                picture, label = pictures[i]
+                images[i] = to_bytes(picture, self.image_size, self.channels, self.crop, self.pad)
+                labels[i] = label if self.labels else 0
+                progress.add(1)
+        except _DAMAGED as error:
+            reason = " ".join(str(error).split())
+            raise UserError(
+                f"{self.dataset} is not complete in {self.data_dir} and could not be downloaded or read ({reason}): "
+                f"put {self.by_hand} there by hand"
+            ) from error
+        if self.labels and labels.min() < 0:
+            raise UserError(f"this split of {self.dataset} has images without label: set datamodule.labels=false")
+        images.flush()  # type: ignore[attr-defined]
+        np.save(folder / "labels.npy", labels)
+        names = getattr(pictures, "classes", None) or [str(label) for label in np.unique(labels)]
+        cache.write_meta(folder, {"class_names": list(names)})
