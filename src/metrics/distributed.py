@@ -1,0 +1,60 @@
+"""The little that metrics need of torch.distributed; with one process all of it does nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from src.errors import UserError
+
+Result = TypeVar("Result")
+
+
+def world_size() -> int:
+    """How many processes take part."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def rank() -> int:
+    """The number of this process."""
+    return dist.get_rank() if world_size() > 1 else 0
+
+
+def gather_rows(rows: Tensor) -> Tensor:
+    """Concatenate (n_r, *d) of every rank, in order of the ranks; n_r may differ and be zero.
+
+    Returns:
+        (sum of n_r, *d) on the CPU, the same on every rank.
+    """
+    if world_size() == 1:
+        return rows.cpu()
+    device = torch.device("cuda", torch.cuda.current_device()) if "nccl" in dist.get_backend() else torch.device("cpu")
+    counts = [torch.zeros(1, dtype=torch.int64, device=device) for _ in range(world_size())]
+    dist.all_gather(counts, torch.tensor([len(rows)], device=device))
+    sizes = [int(count) for count in counts]
+    padded = torch.zeros(max(sizes), *rows.shape[1:], dtype=rows.dtype, device=device)
+    padded[: len(rows)] = rows
+    parts = [torch.empty_like(padded) for _ in sizes]
+    dist.all_gather(parts, padded)
+    return torch.cat([part[:size].cpu() for part, size in zip(parts, sizes, strict=True)])
+
+
+def on_rank_zero(work: Callable[[], Result]) -> Result:
+    """Do ``work`` on rank 0 and hand its result, or its UserError, to every rank, so that none waits in vain."""
+    if world_size() == 1:
+        return work()
+    outcome: list[object] = [None]
+    if rank() == 0:
+        try:
+            outcome = [work()]
+        except Exception as error:
+            outcome = [error if isinstance(error, UserError) else RuntimeError(f"{type(error).__name__}: {error}")]
+    dist.broadcast_object_list(outcome, src=0)
+    result = outcome[0]
+    if isinstance(result, Exception):
+        raise result
+    return result  # type: ignore[return-value]

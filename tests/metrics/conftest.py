@@ -1,0 +1,44 @@
+import pytest
+import torch
+from torch import nn
+
+from src.metrics.digits import DigitFeatures, digit_images, digit_split
+
+
+@pytest.fixture(scope="session")
+def digits():
+    """uint8 images and labels of the digits."""
+    return digit_images()
+
+
+@pytest.fixture(scope="session")
+def held_out(digits):
+    images, labels = digits
+    _, test = digit_split(len(images))
+    return images[test], labels[test]
+
+
+@pytest.fixture(scope="session")
+def digit_features():
+    return DigitFeatures()
+
+
+@pytest.fixture(scope="session")
+def inception_file(tmp_path_factory):
+    """An Inception with random weights in the format of the published file."""
+    from torch_fidelity import feature_extractor_inceptionv3 as port
+
+    class Blank(port.FeatureExtractorInceptionV3):
+        def load_state_dict(self, state_dict, **_):
+            """Keep the initial weights."""
+
+    path = tmp_path_factory.mktemp("inception") / "weights.pth"
+    with pytest.MonkeyPatch.context() as patch, torch.random.fork_rng():
+        patch.setattr(port, "load_state_dict_from_url", lambda *_, **__: {})
+        torch.manual_seed(0)
+        net = Blank("inception-v3-compat", ["2048"])
+    for module in net.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight)  # without it, random features vanish with depth
+    torch.save(net.state_dict(), path)
+    return path

@@ -1,0 +1,28 @@
+from pathlib import Path
+
+import pytest
+import torch
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+
+from src.metrics import gaussian_baseline
+
+ROOT = Path(__file__).parents[2]
+FILES = sorted((ROOT / "conf" / "metric").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_every_config_scores_images(path, inception_file, digits, tmp_path):
+    config = OmegaConf.load(path)
+    config.cache_dir = str(tmp_path)
+    network = config.extractor._target_.endswith("InceptionFeatures")
+    if network:
+        config.extractor.weights_path = str(inception_file)
+        config.metrics.pop("frechet")  # two decompositions of 2048 x 2048 are left to the small extractors
+    suite = instantiate(config, _convert_="all")
+    real = digits[0][: 4 if network else 600]
+    suite.update(gaussian_baseline(digits[0], len(real)))
+    scores = suite.compute(suite.reference([real], "digits", "digits train"), quantisation="round")
+    assert all(torch.tensor(value).isfinite() for value in scores.values.values())
+    assert bool(scores.values) != (config.metrics == {})
+    assert scores.conditions["samples"] == len(real)

@@ -1,0 +1,44 @@
+import pytest
+import torch
+from torch import nn
+from torchmetrics.image.inception import InceptionScore as TheirScore
+
+from src.metrics import InceptionScore, Measured, PixelFeatures
+from src.metrics.inception_score import classifier_score
+
+
+@pytest.mark.parametrize("classes", [2, 10])
+def test_sure_and_diverse_is_the_number_of_classes(classes):
+    assert float(classifier_score(torch.eye(classes).double().repeat(5, 1))) == pytest.approx(classes)
+
+
+def test_unsure_or_uniform_is_one():
+    assert float(classifier_score(torch.full((30, 10), 0.1).double())) == pytest.approx(1)
+    assert float(classifier_score(torch.eye(10)[:1].repeat(30, 1).double())) == pytest.approx(1)
+
+
+def test_agrees_with_torchmetrics(held_out, digit_features):
+    class Logits(nn.Module):
+        def forward(self, images):
+            return digit_features.net.head(digit_features(images)).double()
+
+    theirs = TheirScore(Logits(), splits=1)
+    theirs.update(held_out[0])
+    with pytest.warns(UserWarning, match="degrees of freedom"):
+        expected, _ = theirs.compute()
+    ours = InceptionScore(splits=1)(Measured(digit_features(held_out[0]), digit_features), None)
+    assert ours["inception_score"] == pytest.approx(float(expected), rel=1e-5)
+    assert ours["inception_score_std"] == 0
+
+
+def test_splits_repeat_and_leave_the_random_state_alone(held_out, digit_features):
+    state = torch.get_rng_state()
+    measured = Measured(digit_features(held_out[0]), digit_features)
+    first = InceptionScore(splits=5)(measured, None)
+    assert first == InceptionScore(splits=5)(measured, None) and first["inception_score_std"] > 0
+    assert torch.equal(state, torch.get_rng_state())
+
+
+def test_needs_a_classifier():
+    with pytest.raises(ValueError, match="no classifier"):
+        InceptionScore()(Measured(torch.zeros(5, 4), PixelFeatures((1, 2, 2))), None)
