@@ -113,6 +113,14 @@ def rademacher(
     return signs.flatten(1)[:, :size].reshape(len(index), *shape)
 
 
+def integer(seed: int, purpose: str, step: int, index: int) -> int:
+    """A random integer in [0, 2^63), to seed a generator that is not addressed."""
+    w0, w1, _, _ = philox(
+        (0, index & _MASK, step & _MASK, zlib.crc32(purpose.encode())), (seed & _MASK, (seed >> 32) & _MASK)
+    )
+    return (int(w0) >> 1) << 32 | int(w1)
+
+
 def permutation(seed: int, purpose: str, step: int, count: int) -> Tensor:
     """A random order of 0 .. count - 1: (count,) int64 on the CPU, sorted by 63-bit keys."""
     w0, w1, _, _ = words(seed, purpose, step, torch.arange(count), 1)

@@ -1,1 +1,5 @@
-"""What Lightning trains, validates and tests."""
+"""Lightning modules: what happens to a batch in training, validation and test."""
+
+from src.lightning_modules.score_sde_module import ScoreSDEModule
+
+__all__ = ["ScoreSDEModule"]

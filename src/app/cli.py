@@ -1,0 +1,76 @@
+"""From the command line to a job: Hydra around a function, and every foreseeable mistake as one line.
+
+Only Hydra is imported here, so that ``--help`` and a mistyped key answer at once.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from src.app import sweeps
+from src.app.messages import one_line
+from src.app.run_dir import register_resolvers
+from src.errors import UserError
+
+Job = Callable[[DictConfig], float | None]
+
+CONFIG_DIR = str(Path(__file__).resolve().parents[2] / "conf")
+
+
+def entry(config_name: str) -> Callable[[Job], Callable[[], None]]:
+    """Make ``job`` a command configured by ``conf/<config_name>.yaml``.
+
+    Mistakes of the user end the process with one line on the standard error and a non-zero exit code; anything else
+    is a programming error and shows its traceback. In a sweep every job is a process of its own.
+    """
+
+    def decorate(job: Job) -> Callable[[], None]:
+        def task(cfg: DictConfig) -> float | None:
+            if HydraConfig.get().mode == RunMode.MULTIRUN:
+                return sweeps.run_in_fresh_process()
+            _quiet_all_but_rank_zero()
+            return job(cfg)
+
+        def command() -> None:
+            register_resolvers()
+            # Without it Hydra prints errors itself, over several lines.
+            os.environ.setdefault("HYDRA_FULL_ERROR", "1")
+            try:
+                hydra.main(version_base="1.3", config_path=CONFIG_DIR, config_name=config_name)(task)()
+                sweeps.report_failures()
+            except KeyboardInterrupt:
+                _fail("interrupted", 130)
+            except Exception as error:
+                message = one_line(error, config_name)
+                if message is None:
+                    raise
+                _fail(message, error.exit_code if isinstance(error, UserError) else 1)
+
+        return command
+
+    return decorate
+
+
+def _fail(message: str, code: int) -> None:
+    if _rank() == 0:
+        sys.stdout.flush()
+        sys.stderr.write(f"error: {message}\n")
+    sys.exit(code)
+
+
+def _rank() -> int:
+    return int(os.environ.get("RANK") or os.environ.get("SLURM_PROCID") or os.environ.get("LOCAL_RANK") or 0)
+
+
+def _quiet_all_but_rank_zero() -> None:
+    if _rank() > 0:
+        logging.getLogger().setLevel(logging.ERROR)

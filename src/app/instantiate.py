@@ -1,0 +1,60 @@
+"""From configuration to objects, with what only the data can tell."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import hydra
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+
+def instantiate(node: Any, **kwargs: Any) -> Any:
+    """Hydra's instantiate with plain containers instead of OmegaConf's."""
+    return hydra.utils.instantiate(node, _convert_="all", **kwargs)
+
+
+def instantiate_all(nodes: DictConfig | None) -> list[Any]:
+    """The objects of a mapping from name to node, in its order; names set to null are left out."""
+    return [instantiate(node) for node in (nodes or {}).values() if node is not None]
+
+
+def check_model(cfg: DictConfig) -> None:
+    """Build model, objective and sampler without memory: impossible combinations fail here, before data are touched."""
+    probe = cfg.copy()
+    if needs_data(probe):
+        probe.sde.prior_mean = 0.0
+    with torch.device("meta"):
+        instantiate(probe.model)
+    instantiate(probe.objective)
+    instantiate(probe.sampler)
+
+
+def needs_data(cfg: DictConfig) -> bool:
+    """Whether the SDE's prior mean is to be taken from the data."""
+    return bool(cfg.sde.get("prior_mean") == "data")
+
+
+def fill_in_from_data(cfg: DictConfig, datamodule: Any) -> None:
+    """Replace ``sde.prior_mean: data`` by the channel means of the training images, in their own range."""
+    if needs_data(cfg):
+        datamodule.prepare_data()
+        datamodule.setup("fit")
+        cfg.sde.prior_mean = [float(mean) for mean in datamodule.channel_mean]
+
+
+def plain(cfg: DictConfig) -> dict[str, Any]:
+    """The configuration as plain containers, everything resolved."""
+    container = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(container, dict)
+    return {str(key): value for key, value in container.items()}
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write ``content`` so that the file is complete or absent."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(json.dumps(content, indent=2) + "\n")
+    temporary.replace(path)

@@ -1,0 +1,121 @@
+"""One clear line for a mistake of the user, with the nearest valid name where a name is wrong."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException, InstantiationException, MissingConfigException, OverrideParseException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from src.errors import UserError
+
+
+def one_line(error: BaseException, config_name: str | None = None) -> str | None:
+    """The line to show for ``error``, or None if it is a programming error."""
+    for cause in _chain(error):
+        if isinstance(cause, UserError):
+            return _flat(str(cause))
+    if isinstance(error, MissingConfigException) and error.options:
+        group, _, choice = (error.missing_cfg_file or "").rpartition("/")
+        options = ", ".join(sorted(error.options))
+        return f"there is no {group}={choice}{nearest(choice, error.options)}; choose one of {options}"
+    if isinstance(error, InstantiationException):
+        return _instantiation(error)
+    if isinstance(error, OverrideParseException):
+        return f"cannot read the argument {error.override!r}: {_flat(str(error)).split('See https')[0].strip()}"
+    if isinstance(error, HydraException | OmegaConfBaseException):
+        return _unknown_key(error, config_name) or _flat(str(error))
+    if type(error).__name__ == "MisconfigurationException":
+        return _flat(str(error))
+    return None
+
+
+def nearest(name: str, valid: Iterable[str]) -> str:
+    """``, did you mean ...?`` if a valid name is close to ``name``, else nothing."""
+    close = difflib.get_close_matches(name, list(valid), n=1, cutoff=0.5)
+    return f", did you mean {close[0]}?" if close else ""
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _flat(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _instantiation(error: InstantiationException) -> str | None:
+    """A wrong parameter of a ``_target_`` is the user's; an exception from inside the target is not."""
+    text = str(error)
+    where = re.search(r"full_key: (\S+)", text)
+    key = where.group(1) if where else "the configuration"
+    if missing := re.search(r"Error locating target '([^']+)'", text):
+        return f"{key}: there is no {missing.group(1)}"
+    unexpected = re.search(r"got an unexpected keyword argument '(\w+)'", text)
+    target = re.search(r"Error in call to target '([^']+)'", text)
+    if unexpected and target:
+        return f"{key} has no setting {unexpected.group(1)}{nearest(unexpected.group(1), _parameters(target.group(1)))}"
+    if target and re.search(r"missing \d+ required", text):
+        return f"{key}: {_flat(text.splitlines()[1] if len(text.splitlines()) > 1 else text)}"
+    return None
+
+
+def _parameters(target: str) -> list[str]:
+    from hydra.utils import get_object
+
+    try:
+        return list(inspect.signature(get_object(target)).parameters)
+    except (ImportError, ValueError, TypeError):
+        return []
+
+
+def _unknown_key(error: BaseException, config_name: str | None) -> str | None:
+    text = " ".join(str(cause) for cause in _chain(error))
+    found = re.search(r"Could not override '([^']+)'", text) or re.search(r"Key '([^']+)' is not in struct", text)
+    if not found or config_name is None:
+        return None
+    key = found.group(1)
+    return f"there is no setting {key}{nearest(key, _known_keys(config_name))}"
+
+
+def _known_keys(config_name: str) -> list[str]:
+    """All keys of the configuration under the group choices of this command line."""
+    import sys
+
+    from hydra import compose, initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    from src.app.cli import CONFIG_DIR
+
+    def is_choice(override: Override) -> bool:
+        return override.is_sweep_override() is False and "." not in override.key_or_group
+
+    arguments = [a for a in sys.argv[1:] if "=" in a and not a.startswith("-")]
+    try:
+        choices = [o.input_line for o in OverridesParser.create().parse_overrides(arguments) if is_choice(o)]
+        GlobalHydra.instance().clear()
+        with initialize_config_dir(CONFIG_DIR, version_base="1.3"):
+            cfg = compose(config_name, overrides=[c for c in choices if c])
+    except HydraException:
+        return []
+    return list(_paths(cfg))
+
+
+def _paths(cfg: DictConfig, prefix: str = "") -> Iterator[str]:
+    raw: Any = OmegaConf.to_container(cfg, resolve=False)
+    stack = [(prefix, raw)]
+    while stack:
+        path, node = stack.pop()
+        if path:
+            yield path
+        if isinstance(node, dict):
+            stack += [(f"{path}.{key}" if path else str(key), value) for key, value in node.items()]

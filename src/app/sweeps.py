@@ -1,0 +1,61 @@
+"""Jobs of a sweep, each a fresh process.
+
+Lightning starts the other processes of a job by running the command line again, which in a sweep would start the
+sweep again, and a process group cannot be left clean for the next job. So a job of a sweep runs the script anew, with
+its own overrides, its own folder and none of the sweep's environment.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from hydra.core.hydra_config import HydraConfig
+
+from src.errors import UserError
+
+_log = logging.getLogger(__name__)
+
+RESULT_FILE = "result.json"
+
+_OF_ONE_PROCESS_GROUP = (
+    "LOCAL_RANK",
+    "NODE_RANK",
+    "RANK",
+    "WORLD_SIZE",
+    "MASTER_ADDR",
+    "MASTER_PORT",
+    "PL_GLOBAL_SEED",
+)
+_OF_THE_SWEEP = ("hydra.mode", "hydra.sweep", "hydra/sweeper", "hydra.sweeper", "hydra/launcher", "hydra.launcher")
+
+_failures: list[str] = []
+
+
+def run_in_fresh_process() -> float:
+    """Run the current job of a sweep; its optimised value, or NaN if it failed (the sweep goes on)."""
+    config = HydraConfig.get()
+    folder = Path(config.runtime.output_dir)
+    # Hydra's own settings of the command line (a log level, say) hold for the job, those of the sweep do not.
+    settings = [o for o in config.overrides.hydra if not o.lstrip("+~").startswith(_OF_THE_SWEEP)]
+    command = [sys.executable, sys.argv[0], *config.overrides.task, *settings, f"hydra.run.dir='{folder}'"]
+    environment = {key: value for key, value in os.environ.items() if key not in _OF_ONE_PROCESS_GROUP}
+    code = subprocess.run(command, env=environment, check=False).returncode
+    result = folder / RESULT_FILE
+    if code != 0 or not result.exists():
+        _failures.append(str(folder))
+        _log.error("the job in %s failed with exit code %d; the sweep goes on", folder, code)
+        return math.nan
+    value = json.loads(result.read_text())["value"]
+    return math.nan if value is None else float(value)
+
+
+def report_failures() -> None:
+    """UserError if a job of the sweep of this process failed."""
+    if _failures:
+        raise UserError(f"{len(_failures)} job(s) of the sweep failed: {', '.join(_failures)}")

@@ -1,0 +1,108 @@
+"""One training run, in the order in which things can go wrong: cheap checks first."""
+
+from __future__ import annotations
+
+import logging
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningDataModule, LightningModule, Trainer, seed_everything
+from omegaconf import DictConfig, OmegaConf
+
+from src.app.instantiate import check_model, fill_in_from_data, instantiate, instantiate_all, plain, write_json
+from src.app.sweeps import RESULT_FILE
+from src.callbacks.run_record import RunRecord
+from src.checkpoint.find import find_checkpoint
+from src.checkpoint.io import AtomicCheckpointIO
+from src.checkpoint.lock import RunLock
+from src.checkpoint.read import read_checkpoint
+from src.checkpoint.restore import net_weights
+
+_log = logging.getLogger(__name__)
+
+
+class Run:
+    """A training run of a configuration.
+
+    Args:
+        cfg: the composed configuration of ``conf/train.yaml``.
+    """
+
+    datamodule: LightningDataModule
+    module: LightningModule
+    trainer: Trainer
+
+    def __init__(self, cfg: DictConfig) -> None:
+        self.cfg = cfg
+        self.run_dir = Path(cfg.paths.run_dir)
+        self.ckpt_path: Path | None = None
+        self._lock: RunLock | None = None
+
+    def check(self) -> None:
+        """What can be known without data, device or network; the checkpoint to go on from is found and read."""
+        check_model(self.cfg)
+        if self.cfg.ckpt_path is not None:
+            self.ckpt_path = find_checkpoint(self.cfg.ckpt_path, Path(self.cfg.paths.log_dir), self.cfg.name)
+            _log.info("going on from %s", self.ckpt_path)
+
+    def prepare_data(self) -> None:
+        """Data settings are checked; the data themselves are read now only if the configuration depends on them."""
+        self.datamodule = instantiate(self.cfg.datamodule)
+        fill_in_from_data(self.cfg, self.datamodule)
+
+    def build(self) -> None:
+        """All objects of the run; the folder is locked."""
+        torch.set_float32_matmul_precision("high" if self.cfg.trainer.precision != "64-true" else "highest")
+        # The initial weights; every other random number has an address.
+        seed_everything(self.cfg.seed, verbose=False)
+        self.module = instantiate(self.cfg.module)
+        self._start_from()
+        config = plain(self.cfg)
+        self.trainer = instantiate(
+            self.cfg.trainer,
+            callbacks=[*instantiate_all(self.cfg.callbacks), RunRecord(config)],
+            logger=instantiate_all(self.cfg.logger),
+            plugins=[AtomicCheckpointIO()],
+        )
+        if self.trainer.is_global_zero:
+            self._lock = RunLock(self.run_dir)
+            self._lock.acquire()
+            OmegaConf.save(config, self.run_dir / "config.yaml")
+            for logger in self.trainer.loggers:
+                logger.log_hyperparams(config)
+        parameters = sum(p.numel() for p in self.module.parameters() if p.requires_grad)
+        _log.info("%s trainable parameters; the run is kept in %s", f"{parameters:,}", self.run_dir)
+
+    def fit(self) -> None:
+        """Train to the last step."""
+        self.trainer.fit(self.module, self.datamodule, ckpt_path=self.ckpt_path, weights_only=True)
+
+    def test(self) -> None:
+        """Loss (and bits/dim) of the test split with averaged weights, if asked for."""
+        if self.cfg.test:
+            self.trainer.test(self.module, self.datamodule, verbose=False)
+            for name, value in self.trainer.callback_metrics.items():
+                if name.startswith("test/"):
+                    _log.info("%s %.5g", name, value)
+
+    def finish(self) -> float | None:
+        """Write ``result.json``; the optimised metric, None if it was never logged."""
+        metrics = {name: float(value) for name, value in self.trainer.callback_metrics.items()}
+        value = metrics.get(self.cfg.optimized_metric)
+        if self.trainer.is_global_zero:
+            finite = {name: metric for name, metric in metrics.items() if math.isfinite(metric)}
+            result: dict[str, Any] = {"optimized_metric": self.cfg.optimized_metric, "value": value, "metrics": finite}
+            write_json(self.run_dir / RESULT_FILE, result)
+            _log.info("finished after %s steps: %s", f"{self.trainer.global_step:,}", self.run_dir)
+        if self._lock is not None:
+            self._lock.release()
+        return value
+
+    def _start_from(self) -> None:
+        if self.cfg.init_from is not None and self.ckpt_path is None:
+            path = find_checkpoint(self.cfg.init_from, Path(self.cfg.paths.log_dir), self.cfg.name)
+            weights = net_weights(read_checkpoint(path), "ema")
+            self.module.get_submodule("model.net").load_state_dict(weights, strict=False)
+            _log.info("weights of %s, counters at zero", path)

@@ -1,0 +1,142 @@
+"""When checkpoints are written, how many are kept, and what a signal does."""
+
+from __future__ import annotations
+
+import logging
+import signal
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint
+
+from src.errors import Interrupted, UserError
+
+_log = logging.getLogger(__name__)
+
+
+class Checkpoints(Checkpoint):
+    """Writes ``step=<optimiser step>.ckpt`` after every n-th optimiser step and after the last.
+
+    Only there: the end of an optimiser step is where a resumed run repeats the uninterrupted one bit for bit.
+
+    Args:
+        dirpath: folder of the checkpoints.
+        every_n_steps: optimiser steps between two checkpoints.
+        keep: how many of this callback's checkpoints stay, the newest ones; -1 for all. An old one is removed only
+            after the new one is complete.
+    """
+
+    def __init__(self, dirpath: str, every_n_steps: int, keep: int = -1) -> None:
+        if every_n_steps < 1:
+            raise UserError(f"checkpoints every {every_n_steps} steps: choose at least 1")
+        if keep == 0 or keep < -1:
+            raise UserError(f"keep={keep}: keep at least 1 checkpoint, or -1 for all")
+        self.dirpath = Path(dirpath)
+        self.every_n_steps = every_n_steps
+        self.keep = keep
+        self._written: list[str] = []
+        self._last_step = -1
+        self.saved_step = -1
+
+    @property
+    def state_key(self) -> str:
+        """Several of these callbacks in one run keep their states apart."""
+        return f"{type(self).__qualname__}[every {self.every_n_steps}]"
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._last_step = trainer.global_step
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        step = trainer.global_step
+        if step != self._last_step and (step % self.every_n_steps == 0 or step == trainer.max_steps):
+            self.save(trainer)
+        self._last_step = step
+
+    def save(self, trainer: Trainer) -> Path:
+        """Write a checkpoint of this step now; the path."""
+        path = self.dirpath / f"step={trainer.global_step:08d}.ckpt"
+        if str(path) not in self._written:
+            self._written.append(str(path))
+        surplus = [] if self.keep < 0 else self._written[: -self.keep]
+        self._written = self._written[len(surplus) :]
+        # Two of these callbacks can be due at one step; the same file is not written twice.
+        if not any(other.saved_step == trainer.global_step for other in self._others(trainer)):
+            trainer.save_checkpoint(path)
+        self.saved_step = trainer.global_step
+        for old in surplus:
+            if not any(old in other._written for other in self._others(trainer)):
+                trainer.strategy.remove_checkpoint(old)
+        return path
+
+    def _others(self, trainer: Trainer) -> list[Checkpoints]:
+        return [c for c in trainer.checkpoint_callbacks if isinstance(c, Checkpoints) and c is not self]
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"written": [Path(path).name for path in self._written]}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        # Names, because a run folder can be moved; a run that goes on elsewhere owns nothing there.
+        self._written = [str(self.dirpath / n) for n in state_dict["written"] if (self.dirpath / n).exists()]
+
+
+class StopOnSignal(Checkpoint):
+    """SIGTERM (pre-emption) and Ctrl-C: finish the optimiser step, write a checkpoint, leave with one line.
+
+    A second Ctrl-C stops at once. In several processes the decision is shared every few steps, so all stop together.
+
+    Args:
+        dirpath: folder of the checkpoints.
+        agree_every_n_steps: optimiser steps between two agreements of several processes.
+    """
+
+    def __init__(self, dirpath: str, agree_every_n_steps: int = 10) -> None:
+        self.dirpath = Path(dirpath)
+        self.agree_every_n_steps = agree_every_n_steps
+        self._received: int | None = None
+        self._previous: dict[int, Any] = {}
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._previous[number] = signal.signal(number, self._receive)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._release()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        self._release()
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if trainer.fit_loop._should_accumulate():
+            return
+        if trainer.world_size > 1:
+            if trainer.global_step % self.agree_every_n_steps:
+                return
+            stop = trainer.strategy.reduce_boolean_decision(self._received is not None, all=False)
+        else:
+            stop = self._received is not None
+        if stop and trainer.global_step != trainer.max_steps:
+            path = self.dirpath / f"step={trainer.global_step:08d}.ckpt"
+            trainer.save_checkpoint(path)
+            raise Interrupted(
+                f"stopped after step {trainer.global_step}; everything is in {path}; "
+                "continue with the same command and ckpt_path=last",
+                signal_number=self._received or signal.SIGTERM,
+            )
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        if self._received is not None and number == signal.SIGINT:
+            self._release()
+            raise KeyboardInterrupt
+        self._received = number
+        _log.warning("%s: finishing this step, then writing a checkpoint", signal.Signals(number).name)
+
+    def _release(self) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+        self._previous = {}

@@ -1,0 +1,171 @@
+"""Averages of the net's weights, kept beside the raw ones on the same device.
+
+Only the net is averaged: not the module around it, no optimiser, no metric. A checkpoint holds the raw weights in
+``state_dict`` and the averages under ``ema`` as {name: {parameter: tensor}}; validation, test and every callback that
+samples use the first average through ``averaged_weights``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor, nn
+
+from src.callbacks.averages import Average
+from src.errors import UserError
+
+Named = dict[str, Tensor]
+
+
+class EMA(Callback):
+    """Updates averages after every optimiser step that changed the weights.
+
+    Args:
+        averages: how each is formed, by name; the first one is used for validation and sampling.
+
+    Raises:
+        UserError: when there is nothing to average, or a checkpoint holds other averages than the configuration.
+    """
+
+    def __init__(self, averages: Mapping[str, Average]) -> None:
+        if not averages:
+            raise UserError("callbacks.ema.averages is empty: name at least one average or leave the callback out")
+        self.averages = dict(averages)
+        self.updates = 0
+        self.shadows: dict[str, Named] = {}
+        self._raw: Named | None = None
+        self._steps_seen = 0
+
+    @staticmethod
+    def net(pl_module: LightningModule) -> nn.Module:
+        """The module whose weights are averaged."""
+        return pl_module.get_submodule("model.net")
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._begin(trainer, pl_module)
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._begin(trainer, pl_module)
+        self._swap(pl_module)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._restore(pl_module)
+
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._begin(trainer, pl_module)
+        self._swap(pl_module)
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._restore(pl_module)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        self._restore(pl_module)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        # Inside an accumulation window no step was taken; a step with non-finite gradients changed nothing.
+        if trainer.global_step == self._steps_seen:
+            return
+        self._steps_seen = trainer.global_step
+        if not getattr(pl_module, "step_skipped", False):
+            self.update(self.net(pl_module))
+
+    @torch.no_grad()
+    def update(self, net: nn.Module) -> None:
+        """Move every average towards the weights of ``net``."""
+        self.updates += 1
+        parameters = dict(net.named_parameters())
+        for name, average in self.averages.items():
+            shadow = self.shadows[name]
+            torch._foreach_lerp_(
+                [shadow[key] for key in parameters], list(parameters.values()), average.rate(self.updates)
+            )
+
+    @contextmanager
+    def applied(self, pl_module: LightningModule) -> Iterator[None]:
+        """The first average stands in for the raw weights inside."""
+        inside = self._raw is not None
+        if not inside:
+            self._swap(pl_module)
+        try:
+            yield
+        finally:
+            if not inside:
+                self._restore(pl_module)
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        if self._raw is not None:
+            raise RuntimeError("a checkpoint was saved while the averages stood in for the raw weights")
+        checkpoint["ema"] = {name: dict(shadow) for name, shadow in self.shadows.items()}
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        saved = checkpoint.get("ema", {})
+        if set(saved) != set(self.averages):
+            raise UserError(
+                f"the checkpoint holds the averages {sorted(saved)}, the configuration names {sorted(self.averages)}: "
+                "resume with the averages the run was started with"
+            )
+        self.shadows = {name: dict(shadow) for name, shadow in saved.items()}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"updates": self.updates}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.updates = state_dict["updates"]
+
+    @torch.no_grad()
+    def _begin(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        parameters = dict(self.net(pl_module).named_parameters())
+        for name in self.averages:
+            source = self.shadows.get(name, parameters)
+            if source is not parameters and set(source) != set(parameters):
+                raise UserError(f"the average {name} in the checkpoint belongs to another net")
+            # float32 whatever the precision of the net: the increments are smaller than bfloat16 resolves.
+            # A shadow that is there already keeps its storage.
+            self.shadows[name] = {
+                key: _like(source[key], parameter, clone=source is parameters) for key, parameter in parameters.items()
+            }
+        self._steps_seen = trainer.global_step
+
+    @torch.no_grad()
+    def _swap(self, pl_module: LightningModule) -> None:
+        shadow = self.shadows[next(iter(self.averages))]
+        self._raw = {key: parameter.detach().clone() for key, parameter in self.net(pl_module).named_parameters()}
+        for key, parameter in self.net(pl_module).named_parameters():
+            # The parameter keeps its storage: compiled graphs and optimisers hold on to it.
+            parameter.copy_(shadow[key])
+
+    @torch.no_grad()
+    def _restore(self, pl_module: LightningModule) -> None:
+        if self._raw is None:
+            return
+        for key, parameter in self.net(pl_module).named_parameters():
+            parameter.copy_(self._raw[key])
+        self._raw = None
+
+
+def _like(source: Tensor, parameter: Tensor, clone: bool) -> Tensor:
+    dtype = torch.promote_types(parameter.dtype, torch.float32)
+    moved = source.detach().to(device=parameter.device, dtype=dtype)
+    return moved.clone() if clone else moved
+
+
+@contextmanager
+def averaged_weights(trainer: Trainer, pl_module: LightningModule) -> Iterator[None]:
+    """Evaluation mode with averaged weights, if any are kept; training mode and raw weights come back after."""
+    ema = next((callback for callback in trainer.callbacks if isinstance(callback, EMA)), None)  # type: ignore[attr-defined]
+    training = pl_module.training
+    pl_module.eval()
+    try:
+        if ema is None:
+            yield
+        else:
+            with ema.applied(pl_module):
+                yield
+    finally:
+        pl_module.train(training)

@@ -1,0 +1,45 @@
+"""Learning-rate schedules in optimiser steps, as factors of the optimiser's own rate."""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+from src.errors import UserError
+
+
+def warm_up(optimizer: Optimizer, steps: int = 5000) -> LambdaLR:
+    """Linear from 1 / steps at the first step to 1 at step ``steps``, then constant.
+
+    The original counts from 0 and so spends its first step at a rate of zero; every later step has the same rate to
+    one part in ``steps``.
+    """
+    _check(steps)
+    return LambdaLR(optimizer, partial(_linear, warm_up_steps=steps))
+
+
+def warm_up_cosine(optimizer: Optimizer, steps: int, total_steps: int, final: float = 0.0) -> LambdaLR:
+    """Linear warm-up over ``steps``, then half a cosine down to ``final`` of the rate at ``total_steps``."""
+    _check(steps)
+    if total_steps <= steps:
+        raise UserError(f"scheduler.total_steps={total_steps} must be larger than its warm-up of {steps} steps")
+    return LambdaLR(optimizer, partial(_cosine, warm_up_steps=steps, total_steps=total_steps, final=final))
+
+
+def _check(steps: int) -> None:
+    if steps < 0:
+        raise UserError(f"scheduler.steps is {steps}: the warm-up cannot be negative")
+
+
+def _linear(done: int, warm_up_steps: int) -> float:
+    return min(1.0, (done + 1) / max(warm_up_steps, 1))
+
+
+def _cosine(done: int, warm_up_steps: int, total_steps: int, final: float) -> float:
+    if done < warm_up_steps:
+        return _linear(done, warm_up_steps)
+    progress = min(1.0, (done - warm_up_steps) / (total_steps - warm_up_steps))
+    return final + (1 - final) * 0.5 * (1 + math.cos(math.pi * progress))

@@ -1,0 +1,181 @@
+"""Training, validation and test of a score model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from src.errors import UserError
+from src.noise import Address, integer
+
+Objective = Callable[..., Tensor]
+Batch = Mapping[str, Any]
+
+_ADDRESS_KEYS = ("x", "index", "position", "step", "epoch")
+
+
+class ScoreSDEModule(LightningModule):
+    """Minimises an objective over a model; holds nothing that is not needed for that.
+
+    Every random number of a step is addressed by (seed, step, position in the global batch), so the loss of a step is
+    the same for any number of processes and any accumulation.
+
+    Args:
+        model: the score model, or whatever the objective trains.
+        objective: ``objective(model, x, address, cond, train=...)`` -> losses (B,).
+        optimizer: makes the optimiser from parameters.
+        scheduler: makes a schedule, stepped after every optimiser step, from the optimiser; None for a constant rate.
+        seed: seed of times, noises and dropped labels.
+        likelihood: ``likelihood(model, x, address, cond)`` -> bits/dim (B,), reported by the test; None for none.
+        max_skipped_steps: how many steps in a row may have non-finite gradients before the run stops; each such step
+            leaves the weights, the optimiser and the averages as they were.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        objective: Objective,
+        optimizer: Callable[[Iterable[nn.Parameter]], Optimizer],
+        scheduler: Callable[[Optimizer], LRScheduler] | None = None,
+        seed: int = 0,
+        likelihood: Callable[..., Tensor] | None = None,
+        max_skipped_steps: int = 10,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.objective = objective
+        self.seed = seed
+        self.likelihood = likelihood
+        self.max_skipped_steps = max_skipped_steps
+        self.step_skipped = False
+        self._optimizer = optimizer
+        self._scheduler = scheduler
+        self._skipped_in_a_row = 0
+        self._skipped = 0
+        # Sums of this window: losses and their count, so that accumulation and uneven shards average correctly.
+        self._sums: dict[str, Tensor] = {}
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        # Dropout is the one stream left: it starts anew at every micro-batch of every process, so a resumed run
+        # draws what the uninterrupted one did.
+        micro = batch_idx % self.trainer.accumulate_grad_batches
+        torch.manual_seed(
+            integer(self.seed, "dropout", batch["step"], micro * self.trainer.world_size + self.global_rank)
+        )
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        losses = self._losses(batch, batch["step"], "train")
+        self._add("train/loss", losses)
+        return losses.mean()
+
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        # The global step moves at the end of an accumulation window; a step is logged as a whole or not at all.
+        if self.trainer.fit_loop._should_accumulate():
+            return
+        if self._is_logged(self.trainer.global_step):
+            # The step of a row is the number of finished optimiser steps, as in checkpoints.
+            self.log("step", float(self.trainer.global_step))
+            self.log("train/loss", self._mean("train/loss"), prog_bar=True)
+        self._sums.pop("train/loss", None)
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        self._add("val/loss", self._losses(batch, 0, "val"))
+
+    def on_validation_epoch_end(self) -> None:
+        self.log("val/loss", self._mean("val/loss"), prog_bar=True)
+        self._sums.pop("val/loss", None)
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        self._add("test/loss", self._losses(batch, 0, "test"))
+        if self.likelihood is not None:
+            address = Address(self.seed, 0, batch["index"])
+            self._add("test/bits_per_dim", self.likelihood(self.model, batch["x"], address, _condition(batch)))
+
+    def on_test_epoch_end(self) -> None:
+        for name in [name for name in self._sums if name.startswith("test/")]:
+            self.log(name, self._mean(name))
+            del self._sums[name]
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip as the trainer says; give up the step when a gradient is not finite.
+
+        Gradients are summed over processes before this point, so all processes agree.
+        """
+        gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+        norm = torch.nn.utils.get_total_norm(gradients)
+        self.step_skipped = not bool(norm.isfinite())
+        if self.step_skipped:
+            # Optimisers leave parameters without a gradient alone, moments and step counts included.
+            optimizer.zero_grad(set_to_none=True)
+        else:
+            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+        self._count_skipped()
+        if not self.step_skipped and self._is_logged(self.trainer.global_step + 1):
+            self.log("train/grad_norm", norm)
+
+    def configure_optimizers(self) -> Any:
+        optimizer = self._optimizer(self.parameters())
+        if self._scheduler is None:
+            return optimizer
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": self._scheduler(optimizer), "interval": "step"}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["skipped_steps"] = {"total": self._skipped, "in_a_row": self._skipped_in_a_row}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        skipped = checkpoint.get("skipped_steps", {"total": 0, "in_a_row": 0})
+        self._skipped, self._skipped_in_a_row = skipped["total"], skipped["in_a_row"]
+
+    def _losses(self, batch: Batch, step: int, stage: str) -> Tensor:
+        # In evaluation a sample keeps its times and noises, so that curves of different steps compare.
+        position = batch["position"] if stage == "train" else batch["index"]
+        seed = self.seed if stage == "train" else self.seed + 1
+        address = Address(seed, step, position)
+        losses: Tensor = self.objective(self.model, batch["x"], address, _condition(batch), train=stage == "train")
+        return losses
+
+    def _add(self, name: str, values: Tensor) -> None:
+        added = torch.stack([values.detach().double().sum(), values.new_full((), len(values), dtype=torch.float64)])
+        self._sums[name] = self._sums[name] + added if name in self._sums else added
+
+    def _mean(self, name: str) -> Tensor:
+        """Mean over all samples of all processes; a process without any takes part in the sum."""
+        sums = self._sums.get(name)
+        if sums is None:
+            sums = torch.zeros(2, dtype=torch.float64, device=self.device)
+        sums = self.trainer.strategy.reduce(sums, reduce_op="sum")
+        return (sums[0] / sums[1]).float()
+
+    def _is_logged(self, step: int) -> bool:
+        every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined] # the trainer sets it from outside its class
+        return step % every == 0
+
+    def _count_skipped(self) -> None:
+        if not self.step_skipped:
+            self._skipped_in_a_row = 0
+            return
+        self._skipped += 1
+        self._skipped_in_a_row += 1
+        self.log("train/skipped_steps", float(self._skipped))
+        if self._skipped_in_a_row >= self.max_skipped_steps:
+            raise UserError(
+                f"the gradients were not finite for {self._skipped_in_a_row} steps in a row, up to step "
+                f"{self.trainer.global_step}: the weights are those of the last good step; lower the learning rate or "
+                "the precision's range, and continue from the last checkpoint with ckpt_path=last"
+            )
+
+
+def _condition(batch: Batch) -> dict[str, Tensor]:
+    """Everything in a batch that is not data or address conditions the net."""
+    return {key: value for key, value in batch.items() if key not in _ADDRESS_KEYS}

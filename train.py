@@ -1,0 +1,26 @@
+"""Train a score model: ``python train.py experiment=digits``, ``python train.py --help``."""
+
+from __future__ import annotations
+
+from omegaconf import DictConfig
+
+from src.app.cli import entry
+
+
+@entry("train")
+def main(cfg: DictConfig) -> float | None:
+    """One training run; the optimised metric, for a sweeper."""
+    # Heavy libraries only once the command line is known to be good.
+    from src.app.training import Run
+
+    run = Run(cfg)
+    run.check()
+    run.prepare_data()
+    run.build()
+    run.fit()
+    run.test()
+    return run.finish()
+
+
+if __name__ == "__main__":
+    main()
