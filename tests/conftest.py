@@ -2,4 +2,6 @@
 
 from jaxtyping import install_import_hook
 
-install_import_hook("src", "beartype.beartype")
+from tests import typechecker
+
+install_import_hook("src", f"{typechecker.__name__}.check")
