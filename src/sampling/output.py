@@ -87,6 +87,19 @@ class Sampler(ABC):
         """
 
 
-def count(samples: Tensor, evaluations: int) -> Int[Tensor, " b"]:
-    """The same number of evaluations for every sample: (B,) int64."""
-    return samples.new_full((len(samples),), evaluations, dtype=torch.int64)
+def count(samples: Tensor, evaluations: int | Tensor, model: Model) -> Int[Tensor, " b"]:
+    """Evaluations of the net for each sample, (B,) int64.
+
+    Args:
+        samples: (B, *d), for their number and device.
+        evaluations: calls of the model, one number for all or (B,).
+        model: its attribute ``evaluations_per_call`` says how often one call evaluates the net; a model without it
+            does so once, classifier-free guidance twice.
+    """
+    calls = torch.as_tensor(evaluations, device=samples.device).expand(len(samples))
+    return calls.to(torch.int64) * evaluations_per_call(model)
+
+
+def evaluations_per_call(model: Model) -> int:
+    """How often one call of ``model`` evaluates the net."""
+    return int(getattr(model, "evaluations_per_call", 1))
