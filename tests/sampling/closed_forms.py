@@ -1,0 +1,59 @@
+"""Data whose scores and densities are known at every time."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from src.sde import SDE
+
+
+@dataclass(frozen=True)
+class CorrelatedGaussian:
+    """The exact score of data N(mean, covariance) in d dimensions; x of any shape with d elements per sample."""
+
+    sde: SDE
+    mean: Tensor
+    covariance: Tensor
+
+    def __call__(self, x: Tensor, t: Tensor, cond: Mapping[str, Tensor] | None = None) -> Tensor:
+        difference = x.flatten(1) - self.sde.alpha(t).reshape(-1, 1) * self.mean
+        return -torch.linalg.solve(self.marginal_covariance(t), difference).reshape(x.shape)
+
+    def marginal_covariance(self, t: Tensor) -> Tensor:
+        """(1 or B, d, d) at time t."""
+        alpha, sigma = self.sde.alpha(t).reshape(-1, 1, 1), self.sde.sigma(t).reshape(-1, 1, 1)
+        return alpha**2 * self.covariance + sigma**2 * torch.eye(len(self.mean), dtype=self.mean.dtype)
+
+    def condition(self, h: Tensor, y: Tensor, noise_std: float) -> tuple[Tensor, Tensor]:
+        """Mean (d,) and covariance (d, d) of the data given y = h x + noise."""
+        gram = h @ self.covariance @ h.T + noise_std**2 * torch.eye(len(h), dtype=h.dtype)
+        gain = torch.linalg.solve(gram, h @ self.covariance).T
+        return self.mean + gain @ (y - h @ self.mean), self.covariance - gain @ h @ self.covariance
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """Equal parts of Gaussians with means (K, d) and one standard deviation."""
+
+    sde: SDE
+    means: Tensor
+    std: float
+
+    def __call__(self, x: Tensor, t: Tensor, cond: Mapping[str, Tensor] | None = None) -> Tensor:
+        with torch.enable_grad():
+            u = x if x.requires_grad else x.detach().requires_grad_(True)
+            (gradient,) = torch.autograd.grad(self.log_prob(u, t).sum(), u, create_graph=True)
+        return gradient
+
+    def log_prob(self, x: Tensor, t: Tensor) -> Tensor:
+        """log p_t(x), (B,)."""
+        alpha, sigma = self.sde.alpha(t).reshape(-1, 1), self.sde.sigma(t).reshape(-1, 1)
+        variance = alpha**2 * self.std**2 + sigma**2
+        squares = (x[:, None] - alpha[..., None] * self.means).square().sum(2)
+        terms = -0.5 * (squares / variance + x.shape[1] * torch.log(2 * math.pi * variance))
+        return torch.logsumexp(terms, 1) - math.log(len(self.means))
