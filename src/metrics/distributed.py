@@ -44,16 +44,20 @@ def gather_rows(rows: Tensor) -> Tensor:
 
 
 def on_rank_zero(work: Callable[[], Result]) -> Result:
-    """Do ``work`` on rank 0 and hand its result, or its UserError, to every rank, so that none waits in vain."""
+    """Do ``work`` on rank 0 and hand its result, or its error, to every rank, so that none waits in vain."""
     if world_size() == 1:
         return work()
     outcome: list[object] = [None]
+    failure: Exception | None = None
     if rank() == 0:
         try:
             outcome = [work()]
         except Exception as error:
-            outcome = [error if isinstance(error, UserError) else RuntimeError(f"{type(error).__name__}: {error}")]
+            failure = error
+            outcome = [error if isinstance(error, UserError) else RuntimeError(f"on rank 0: {error!r}")]
     dist.broadcast_object_list(outcome, src=0)
+    if failure is not None:
+        raise failure
     result = outcome[0]
     if isinstance(result, Exception):
         raise result

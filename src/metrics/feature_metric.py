@@ -48,10 +48,14 @@ class Measured:
     features: Tensor
     extractor: FeatureExtractor
 
+    @property
+    def device(self) -> torch.device:
+        """Where the extractor is, and where heavy work on the features may go."""
+        return next((parameter.device for parameter in self.extractor.parameters()), torch.device("cpu"))
+
     def probabilities(self) -> Tensor:
         """(N, K) float64 class probabilities; ValueError when the extractor is no classifier."""
-        device = next((parameter.device for parameter in self.extractor.parameters()), torch.device("cpu"))
-        parts = [self.extractor.probabilities(part.to(device)) for part in torch.split(self.features, 4096)]
+        parts = [self.extractor.probabilities(part.to(self.device)) for part in torch.split(self.features, 4096)]
         return torch.cat(parts).to("cpu", torch.float64)
 
 

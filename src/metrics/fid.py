@@ -48,7 +48,7 @@ class FrechetDistance(FrechetInceptionDistance):
     def compute(self) -> Tensor:
         """The distance, () float64, over the images of all processes; UserError below two images."""
         real, fake = self._sides()
-        return torch.tensor(frechet_distance(real, fake), dtype=torch.float64)
+        return torch.tensor(frechet_distance(real, fake), dtype=torch.float64, device=self.device)
 
     def scores(self, quantisation: str) -> Scores:
         """The distance with what it depends on; to be called by every process.

@@ -33,7 +33,9 @@ class PrecisionRecall:
 
     def __call__(self, measured: Measured, reference: Reference | None) -> dict[str, float | list[float]]:
         assert reference is not None
-        real, generated = reference.required_features().double(), measured.features.double()
+        # float64, or rounding decides between near neighbours; mps does not have it.
+        device = torch.device("cpu") if measured.device.type == "mps" else measured.device
+        real, generated = (x.to(device).double() for x in (reference.required_features(), measured.features))
         if min(len(real), len(generated)) <= self.neighbours:
             raise UserError(f"precision and recall need more than {self.neighbours} images on each side")
         return {

@@ -56,7 +56,7 @@ def work(rank, port, queue):
     dist.destroy_process_group()
 
 
-@pytest.mark.timeout(90)
+@pytest.mark.timeout(240)
 def test_two_processes_score_like_one():
     expected, count = scores([torch.arange(COUNT)])
     with socket.socket() as probe:
