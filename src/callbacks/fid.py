@@ -1,0 +1,153 @@
+"""Scores of generated images while the net learns, and the checkpoint of the best."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule, Trainer
+
+from src.callbacks.periodic import Periodic
+from src.callbacks.reference import check_extractor, fewest_samples, reference_of
+from src.callbacks.sampling import Samples
+from src.errors import UserError
+from src.metrics import MetricSuite, Reference, Scores
+from src.metrics.distributed import gather_rows, on_rank_zero
+from src.quantize import check_mode, to_uint8
+from src.sampling import Sampler
+from src.sampling.generate import GeneratedBatch
+
+_log = logging.getLogger(__name__)
+
+
+class FID(Periodic):
+    """Scores the same samples every so many steps, logs the curve, keeps the best checkpoint.
+
+    All processes make a share of the samples, with averaged weights where there are any. A logger gets every score of
+    the suite under its own name (``fid`` for Inception features); what a score depends on is printed beside it.
+
+    Args:
+        every_n_steps: optimiser steps between two scores; the last step always has one.
+        num_samples: how many samples. A Fréchet distance falls with their number, so only scores of the same number
+            compare.
+        batch_size: samples at a time on one device.
+        seed: of the samples.
+        sampler: how they are made.
+        suite: the metrics.
+        monitor: the score whose lowest value is the best; None for the Fréchet distance of the suite's extractor.
+        save_best: checkpoint to write whenever the monitored score is the lowest so far; None for none.
+        quantize: how floats become bytes, ``round`` or ``truncate``.
+        record: file that gets a line of JSON with every score and all it depends on; None for none.
+    """
+
+    def __init__(
+        self,
+        every_n_steps: int,
+        num_samples: int,
+        batch_size: int,
+        seed: int,
+        sampler: Sampler,
+        suite: MetricSuite,
+        monitor: str | None = None,
+        save_best: str | Path | None = None,
+        quantize: str = "round",
+        record: str | Path | None = None,
+    ) -> None:
+        super().__init__(every_n_steps)
+        self.samples = Samples(sampler, num_samples, batch_size, seed)
+        self.suite = suite
+        self.monitor = monitor or suite.extractor.distance_name
+        self.save_best = None if save_best is None else Path(save_best)
+        self.quantize = check_mode(quantize)
+        self.record = None if record is None else Path(record)
+        self.best = math.inf
+        self.best_step: int | None = None
+        self._reference: Reference | None = None
+
+    @property
+    def state_key(self) -> str:
+        """Scores of another number of samples do not compare: their best is not taken over."""
+        return f"{type(self).__qualname__}[{self.samples.count} samples]"
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if stage != "fit":
+            return
+        needed = fewest_samples(self.suite)
+        if self.samples.count < needed:
+            raise UserError(
+                f"callbacks.fid.num_samples={self.samples.count}, but these metrics need at least {needed}: raise it, "
+                "or leave callbacks.fid out"
+            )
+        check_extractor(trainer.datamodule, self.suite)  # type: ignore[attr-defined]
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not trainer.fast_dev_run:  # type: ignore[attr-defined]
+            # Before training, not at the first score: data or weights that are missing show at once.
+            self._reference = reference_of(trainer.datamodule, self.suite, pl_module.device)  # type: ignore[attr-defined]
+
+    def run(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        invalid, nfe = self._collect(trainer, pl_module)
+        if self.samples.count - invalid < fewest_samples(self.suite):
+            _log.warning("step %d: no score, %d samples diverged or are not finite", trainer.global_step, invalid)
+            self.suite.reset()
+            return
+        scores = self.suite.compute(self._reference, quantisation=self.quantize)
+        self.suite.reset()
+        self._log(trainer, pl_module, scores, invalid, nfe)
+        # Leaving out what diverged flatters: such a score is shown and not taken for the best.
+        if not invalid and scores.values.get(self.monitor, math.inf) < self.best:
+            self.best, self.best_step = scores.values[self.monitor], trainer.global_step
+            if self.save_best is not None:
+                trainer.save_checkpoint(self.save_best)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best": self.best, "best_step": self.best_step}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.best, self.best_step = state_dict["best"], state_dict["best_step"]
+
+    def _collect(self, trainer: Trainer, pl_module: LightningModule) -> tuple[int, float]:
+        """Features of all valid samples go to the suite.
+
+        Returns:
+            How many samples of all processes are not valid, and the mean number of evaluations of the net for each.
+        """
+        model: Any = pl_module.model
+        totals = torch.zeros(1, 2, dtype=torch.float64)
+
+        def consume(batch: GeneratedBatch) -> None:
+            totals.add_(torch.tensor([[float((~batch.valid).sum()), float(batch.nfe.sum())]], dtype=torch.float64))
+            images = to_uint8(batch.samples[batch.valid], model.data_range, self.quantize)
+            self.suite.update(images.to(pl_module.device), batch.index[batch.valid])
+
+        self.suite.reset()
+        self.samples.make(trainer, pl_module, consume)
+        invalid, nfe = gather_rows(totals).sum(dim=0).tolist()
+        return int(invalid), nfe / self.samples.count
+
+    def _log(self, trainer: Trainer, pl_module: LightningModule, scores: Scores, invalid: int, nfe: float) -> None:
+        values = {**scores.values, **({"invalid_samples": float(invalid)} if invalid else {})}
+        # For whoever watches metrics. Loggers are told directly: Lightning would drop what falls between two of its
+        # logging steps.
+        pl_module.log_dict(values, on_step=True, logger=False, rank_zero_only=False, sync_dist=False)
+        for logger in trainer.loggers:
+            # Lightning counts the steps of its loggers from zero.
+            logger.log_metrics(values, step=trainer.global_step - 1)
+            logger.save()
+        made = {"step": trainer.global_step, "seed": self.samples.seed, "nfe": nfe, "invalid_samples": invalid}
+        _log.info("step %d: %s, %.4g evaluations a sample", trainer.global_step, scores, nfe)
+        if (path := self.record) is not None:
+            on_rank_zero(lambda: _append(path, {**made, **scores.as_dict()}))
+
+
+def _append(path: Path, entry: dict[str, object]) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a") as file:
+            file.write(json.dumps(entry) + "\n")
+    except OSError as error:
+        raise UserError(f"{path} cannot be written ({error.strerror}): make room, then continue") from error

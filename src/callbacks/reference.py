@@ -1,0 +1,57 @@
+"""What generated images are compared with: the reference split of a datamodule, seen through a suite's extractor."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from src.errors import UserError
+from src.metrics import MetricSuite, Reference
+
+_BATCH = 256
+
+
+def reference_of(datamodule: Any, suite: MetricSuite, device: torch.device | str) -> Reference | None:
+    """The reference of ``suite``; data are read only if neither its statistics file nor its cache has it.
+
+    Args:
+        datamodule: has ``reference_split``, ``reference_batches``, ``fingerprint`` and ``shape``.
+        suite: the metrics.
+        device: where the extractor runs.
+
+    Raises:
+        UserError: the data are no images, or none the extractor takes.
+    """
+    check_extractor(datamodule, suite)
+    if not suite.needs_reference or suite.statistics_path is not None:
+        return suite.reference([], "", "", device)
+    split = datamodule.reference_split
+    source = f"{data_name(datamodule)} {split}"
+    return suite.reference(datamodule.reference_batches(_BATCH), datamodule.fingerprint(split), source, device)
+
+
+def check_extractor(datamodule: Any, suite: MetricSuite) -> None:
+    """UserError if the data are no images, or none that the extractor of ``suite`` takes."""
+    if len(datamodule.shape) != 3:
+        raise UserError(f"{data_name(datamodule)} holds no images, so there is nothing to score: leave the scores out")
+    try:
+        suite.extractor(torch.zeros(1, *datamodule.shape, dtype=torch.uint8, device=_device(suite)))
+    except ValueError as error:
+        raise UserError(f"{error}: choose a metric that fits the data of {data_name(datamodule)}") from error
+
+
+def data_name(datamodule: Any) -> str:
+    """The data in a word, as ``cifar10``."""
+    named = getattr(datamodule, "dataset", None)
+    return named if isinstance(named, str) else type(datamodule).__name__.removesuffix("DataModule").lower()
+
+
+def fewest_samples(suite: MetricSuite) -> int:
+    """How many samples the metrics of ``suite`` need."""
+    # A covariance needs two; a metric of the k-th nearest neighbour k others.
+    return max([2, *(int(getattr(metric, "neighbours", 1)) + 1 for metric in suite.metrics.values())])
+
+
+def _device(suite: MetricSuite) -> torch.device:
+    return next((parameter.device for parameter in suite.extractor.parameters()), torch.device("cpu"))

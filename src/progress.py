@@ -1,0 +1,117 @@
+"""Progress of long work: a bar on a terminal, a plain line every few seconds in a log. Everyone may import it."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+_log = logging.getLogger(__name__)
+
+
+class Progress:
+    """Counts what is done and says how fast and how long still; the last state is always reported.
+
+    Args:
+        what: what is being done, as ``sampling``.
+        total: how much there is to do.
+        unit: what is counted.
+        every: seconds between two lines of a log.
+        enabled: false on all processes but the first.
+        terminal: whether to draw a bar; None asks stderr.
+        clock: seconds that pass.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        total: int,
+        unit: str = "images",
+        *,
+        every: float = 5.0,
+        enabled: bool = True,
+        terminal: bool | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.what, self.total, self.unit = what, total, unit
+        self._every, self._clock = every, clock
+        self._done = 0.0
+        self._whole = 0
+        self._enabled = enabled and total > 0
+        self._start = self._last = clock()
+        self._reported = -1.0
+        terminal = sys.stderr.isatty() if terminal is None else terminal
+        self._bar = _Bar(what, total, unit) if self._enabled and terminal else None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.close()
+        elif self._enabled and error is None and self._reported != self._done:
+            self._report()
+
+    def add(self, count: int) -> None:
+        """``count`` more are done."""
+        self._whole += count
+        self.begun(0.0)
+
+    def begun(self, amount: float) -> None:
+        """So much is done of what comes next, in units of one."""
+        self._done = self._whole + amount
+        if not self._enabled:
+            return
+        if self._bar is not None:
+            self._bar.update(self._done, self.rate)
+        elif self._clock() - self._last >= self._every:
+            self._report()
+
+    @property
+    def rate(self) -> float:
+        """What was done per second, from the start to now."""
+        return self._done / max(self._clock() - self._start, 1e-9)
+
+    def _report(self) -> None:
+        self._last, self._reported = self._clock(), self._done
+        _log.info("%s: %s", self.what, state(self._done, self.total, self.unit, self.rate))
+
+
+def state(done: float, total: int, unit: str, rate: float) -> str:
+    """``done`` of ``total``, the rate and the time left, in words."""
+    left = duration((total - done) / rate) if rate > 0 else "?"
+    pace = f"{rate:.3g}/s" if rate >= 1 or rate == 0 else f"{1 / rate:.3g} s each"
+    return f"{int(done):,} of {total:,} {unit}, {pace}, {left} left"
+
+
+def duration(seconds: float) -> str:
+    """Seconds as h:mm:ss or m:ss."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+class _Bar:
+    """A bar of rich, with the same words behind it."""
+
+    def __init__(self, what: str, total: int, unit: str) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, TextColumn
+        from rich.progress import Progress as RichProgress
+
+        self._unit, self._total = unit, total
+        columns = (TextColumn(what), BarColumn(), TextColumn("{task.fields[state]}"))
+        self._rich = RichProgress(*columns, console=Console(stderr=True), transient=False)
+        self._task = self._rich.add_task(what, total=total, state="")
+        self._rich.start()
+
+    def update(self, done: float, rate: float) -> None:
+        self._rich.update(self._task, completed=done, state=state(done, self._total, self._unit, rate))
+
+    def close(self) -> None:
+        self._rich.stop()
