@@ -1,7 +1,7 @@
 """Predictors: one step of a numerical solver of the reverse process over the interval from t down to s.
 
-Each returns the new state and its mean, the state before the step's noise is added, and counts its own
-evaluations of the score. Noise is a callable, so that a deterministic step draws none.
+Each returns the new state and its mean, the state before the step's noise is added. Noise is a callable, so that a
+deterministic step draws none.
 """
 
 from __future__ import annotations
@@ -21,9 +21,6 @@ Draw = Callable[[], Tensor]
 @runtime_checkable
 class Predictor(Protocol):
     """One step from t to s < t."""
-
-    nfe: int
-    """Evaluations of the score per step."""
 
     def __call__(
         self, sde: SDE, score: Score, x: Float[Tensor, "b *d"], t: Tensor, s: Tensor, z: Draw
@@ -48,8 +45,6 @@ class ReverseDiffusion:
         probability_flow: discretise the ODE instead.
     """
 
-    nfe = 1
-
     def __init__(self, probability_flow: bool = False) -> None:
         self.probability_flow = probability_flow
 
@@ -67,8 +62,6 @@ class EulerMaruyama:
     Args:
         probability_flow: Euler's step of the ODE instead.
     """
-
-    nfe = 1
 
     def __init__(self, probability_flow: bool = False) -> None:
         self.probability_flow = probability_flow
@@ -90,8 +83,6 @@ class AncestralSampling:
     With the exact transition x_t = a x_s + N(0, v): mean (x + v score) / a, variance ``sde.ancestral_variance``.
     """
 
-    nfe = 1
-
     def __call__(
         self, sde: SDE, score: Score, x: Float[Tensor, "b *d"], t: Tensor, s: Tensor, z: Draw
     ) -> tuple[Float[Tensor, "b *d"], Float[Tensor, "b *d"]]:
@@ -102,8 +93,6 @@ class AncestralSampling:
 
 class NoPredictor:
     """Leaves the state alone: corrector-only sampling."""
-
-    nfe = 0
 
     def __call__(
         self, sde: SDE, score: Score, x: Float[Tensor, "b *d"], t: Tensor, s: Tensor, z: Draw
