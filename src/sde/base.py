@@ -140,7 +140,8 @@ def _derivative(function: Callable[[Tensor], Tensor], t: Tensor) -> Tensor:
     # enable_grad, because samplers run under no_grad; float64, because derived coefficients multiply scores.
     with torch.enable_grad():
         u = t.detach().double().requires_grad_(True)
-        (gradient,) = torch.autograd.grad(function(u).sum(), u, allow_unused=True, materialize_grads=True)
+        # 0 u keeps a constant, such as alpha = 1, on the graph.
+        (gradient,) = torch.autograd.grad((function(u) + 0 * u).sum(), u)
     return gradient.to(t.dtype)
 
 

@@ -64,6 +64,16 @@ class EDMWeighting:
         return 1 + (sde.sigma(t) / (sde.alpha(t) * self.sigma_data)).square()
 
 
+class VelocityWeighting:
+    """The weight of flow matching on the velocity dx_t/dt, w = (g^2 / (2 sigma))^2, expressed on the score.
+
+    The velocity alpha' x_0 + sigma' z differs from its estimate by g^2 / (2 sigma) times the error of z.
+    """
+
+    def __call__(self, sde: SDE, t: Float[Tensor, "*b"]) -> Float[Tensor, "*b"]:
+        return (sde.diffusion_squared(t) / (2 * sde.sigma(t))).square()
+
+
 class ScoreMatching:
     """Denoising score matching for any SDE.
 

@@ -39,14 +39,14 @@ class Parametrization(Protocol):
         ...
 
 
-class _Unconditional:
+class Unconditional:
     """No restriction on SDE or data range."""
 
     def check(self, sde: SDE, data_range: str) -> None:
         """Accept everything."""
 
 
-class SongVE(_Unconditional):
+class SongVE(Unconditional):
     """The paper's nets for the VE SDE: score = net(u, sigma) / sigma; the net's embedding takes the log of sigma."""
 
     def __call__(self, sde: SDE, t: Float[Tensor, "*b"]) -> Coefficients:
@@ -54,7 +54,7 @@ class SongVE(_Unconditional):
         return Coefficients(torch.zeros_like(t), 1 / sigma, torch.ones_like(t), sigma)
 
 
-class SongVP(_Unconditional):
+class SongVP(Unconditional):
     """The paper's nets for VP and sub-VP: score = -net(u, 999 t) / sigma.
 
     Args:
