@@ -102,7 +102,7 @@ class FID(Periodic):
         if not invalid and scores.values.get(self.monitor, math.inf) < self.best:
             self.best, self.best_step = scores.values[self.monitor], trainer.global_step
             if self.save_best is not None:
-                trainer.save_checkpoint(self.save_best)
+                trainer.save_checkpoint(self.save_best, weights_only=False)
 
     def state_dict(self) -> dict[str, Any]:
         return {"best": self.best, "best_step": self.best_step}

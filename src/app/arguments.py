@@ -1,0 +1,38 @@
+"""Command lines of scripts that start from a checkpoint.
+
+``sampler=heun`` takes another node from ``conf/``, ``sampler.grid.steps=18`` changes one value of the checkpoint's
+node; both work together. Hydra alone would refuse the second, because it does not know what the checkpoint holds.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from omegaconf import OmegaConf
+
+_INSIDE_A_NODE = re.compile(r"(sampler|datamodule|metric)\.")
+
+
+def of_checkpoint(arguments: Sequence[str], config_dir: str | Path) -> list[str]:
+    """Arguments as Hydra accepts them.
+
+    A value inside a node of the checkpoint is added rather than overridden. ``experiment=x`` only says whose checkpoint
+    is meant: it becomes the name that the experiment gives its runs.
+    """
+    return [
+        f"++{argument}" if _INSIDE_A_NODE.match(argument) else _named(argument, Path(config_dir))
+        for argument in arguments
+    ]
+
+
+def _named(argument: str, config_dir: Path) -> str:
+    key, _, experiment = argument.partition("=")
+    if key != "experiment":
+        return argument
+    path = config_dir / "experiment" / f"{experiment}.yaml"
+    # For an experiment that does not exist, the search for its runs will say what there is.
+    settings = OmegaConf.to_container(OmegaConf.load(path)) if path.is_file() else {}
+    assert isinstance(settings, dict)
+    return f"name={settings.get('name', experiment)}"

@@ -1,0 +1,35 @@
+"""Processes and devices outside of training."""
+
+from __future__ import annotations
+
+import os
+
+from lightning.fabric import Fabric
+
+from src.errors import UserError
+
+PRECISIONS = ("32-true", "16-mixed", "bf16-mixed")
+
+
+def launch(accelerator: str, devices: int | str, precision: str) -> Fabric:
+    """One process for each device, talking to each other; this one is among them.
+
+    Under ``torchrun`` the processes are there already, and their number is torchrun's.
+
+    Args:
+        accelerator: ``auto``, ``cpu``, ``gpu``, ...
+        devices: how many, or ``auto`` for all (one on a CPU).
+        precision: of the net: ``32-true``, or another with autocast around it.
+
+    Raises:
+        UserError: an unknown precision.
+    """
+    if precision not in PRECISIONS:
+        raise UserError(f"precision={precision}: choose one of {', '.join(PRECISIONS)}")
+    nodes = 1
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        devices = int(os.environ["LOCAL_WORLD_SIZE"])
+        nodes = int(os.environ["WORLD_SIZE"]) // devices
+    fabric = Fabric(accelerator=accelerator, devices=devices, num_nodes=nodes, precision=precision)  # type: ignore[arg-type]
+    fabric.launch()
+    return fabric
