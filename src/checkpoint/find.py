@@ -1,0 +1,173 @@
+"""Which file ``ckpt_path`` means: a file, a run folder, ``last``, ``best`` or a step.
+
+Runs lie in ``<runs_dir>/<experiment name>/<time>/``, or deeper for the jobs of a sweep, with their files in
+``checkpoints/``. A run is newer by the time in its path, a checkpoint by the optimiser step it holds; the times of
+files are not asked, because copying changes them.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from src.checkpoint.read import check_intact, global_step
+from src.errors import UserError
+
+_log = logging.getLogger(__name__)
+
+FOLDER = "checkpoints"
+"""Folder of the checkpoints inside a run folder."""
+
+_DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
+_STEP_IN_NAME = re.compile(r"step=(\d+)")
+_LISTED = 6
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    path: Path
+    step: int
+
+
+def find_checkpoint(spec: str | int | Path, runs_dir: str | Path, name: str | None = None) -> Path:
+    """The checkpoint that ``spec`` names.
+
+    Args:
+        spec: one of
+            a file, returned as it is;
+            a run folder: its newest intact checkpoint;
+            ``last``: the newest intact checkpoint of the newest run, of an older one if that has none;
+            a step: that step of the newest run;
+            ``best``, or ``best_<metric>`` where a run keeps several: that file of the newest run.
+        runs_dir: folder of all runs.
+        name: experiment whose runs count; None for all.
+
+    Raises:
+        UserError: in one line that lists what there is.
+    """
+    text = str(spec)
+    path = Path(text).expanduser()
+    by_run = text == "last" or text.isdecimal() or re.fullmatch(r"best[\w-]*", text)
+    if not by_run and path.is_file():
+        return path
+    if not by_run and not path.is_dir():
+        raise UserError(
+            f"ckpt_path={text} is neither a file nor a folder: give one, or `last`, `best`, or a step; "
+            + _overview(Path(runs_dir))
+        )
+    home = path if not by_run else Path(runs_dir, name or "")
+    runs = _runs(home)
+    if not runs:
+        raise UserError(f"no checkpoint in {home}: train first, or give a file; {_overview(Path(runs_dir))}")
+    if text.isdecimal():
+        return _at_step(int(text), runs[0])
+    if by_run and text != "last":
+        return _best(text, runs[0])
+    return _newest_intact(runs)
+
+
+def _newest_intact(runs: Sequence[Path]) -> Path:
+    passed_over = []
+    for run in runs:
+        for candidate in _candidates(run):
+            if not _is_intact(candidate.path):
+                passed_over.append(str(candidate.path))
+                continue
+            if passed_over:
+                _log.warning(
+                    "damaged and passed over: %s; the newest intact one is %s",
+                    _some(passed_over),
+                    candidate.path,
+                )
+            return candidate.path
+    raise UserError(f"no intact checkpoint is left, damaged are {_some(passed_over)}: start the run anew")
+
+
+def _at_step(step: int, run: Path) -> Path:
+    candidates = _candidates(run)
+    matching = [candidate.path for candidate in candidates if candidate.step == step]
+    if not matching:
+        steps = sorted({candidate.step for candidate in candidates})
+        raise UserError(f"no checkpoint of step {step} in {run}: there are {_some(map(str, steps))}")
+    # `last` may be a second copy of the same step.
+    return next((path for path in matching if _is_intact(path)), matching[0])
+
+
+def _best(stem: str, run: Path) -> Path:
+    best = [candidate.path for candidate in _candidates(run) if candidate.path.stem.startswith("best")]
+    exact = [path for path in best if path.stem == stem]
+    if exact or (stem == "best" and len(best) == 1):
+        return (exact or best)[0]
+    if not best:
+        raise UserError(f"{run} keeps no best checkpoint: use `last` or a step")
+    names = _some(sorted(path.stem for path in best))
+    raise UserError(f"{run} has no single {stem} checkpoint: choose one of {names}")
+
+
+def _runs(home: Path) -> list[Path]:
+    """Run folders in ``home`` or ``home`` itself, newest first; those without any checkpoint do not count.
+
+    A run that is just starting has an empty folder and must not hide the one it wants to continue.
+    """
+    found = [run for run in _run_folders(home) if any(_files(run))]
+    return sorted(found, key=lambda run: _age(run.relative_to(home)), reverse=True)
+
+
+def _run_folders(home: Path) -> Iterator[Path]:
+    for folder, subfolders, files in os.walk(home):
+        if FOLDER in subfolders or any(file.endswith(".ckpt") for file in files):
+            yield Path(folder)
+            subfolders.clear()
+        # What loggers and hydra put beside the checkpoints can be deep.
+        subfolders[:] = [sub for sub in subfolders if not sub.startswith(".") and sub != "wandb"]
+
+
+def _age(run: Path) -> list[tuple[int, int | str]]:
+    parts = run.parts
+    dated = next((i for i, part in enumerate(parts) if _DATE.match(part)), max(len(parts) - 1, 0))
+    # Numbers compare as numbers: job 10 of a sweep comes after job 9.
+    pieces = re.split(r"(\d+)", "/".join(parts[dated:]))
+    return [(0, int(piece)) if piece.isdecimal() else (1, piece) for piece in pieces]
+
+
+def _files(run: Path) -> Iterator[Path]:
+    folder = run / FOLDER
+    return (folder if folder.is_dir() else run).glob("*.ckpt")
+
+
+def _candidates(run: Path) -> list[_Candidate]:
+    """Checkpoints of a run, newest first."""
+    found = [_Candidate(path, _step(path)) for path in _files(run)]
+    return sorted(found, key=lambda c: (c.step, c.path.stem == "last", c.path.name), reverse=True)
+
+
+def _step(path: Path) -> int:
+    try:
+        return global_step(path)
+    except UserError:
+        # Damaged: it is passed over, but in its place of the order, so that the reader learns about it.
+        in_name = _STEP_IN_NAME.search(path.name)
+        return int(in_name[1]) if in_name else -1
+
+
+def _is_intact(path: Path) -> bool:
+    try:
+        check_intact(path)
+    except UserError:
+        return False
+    return True
+
+
+def _overview(runs_dir: Path) -> str:
+    runs = _runs(runs_dir)
+    return f"there are the runs {_some(map(str, runs))}" if runs else f"there are no runs in {runs_dir}"
+
+
+def _some(items: Iterable[str]) -> str:
+    listed = list(items)
+    more = len(listed) - _LISTED
+    return ", ".join(listed[:_LISTED]) + (f" and {more} more" if more > 0 else "")

@@ -1,0 +1,74 @@
+"""One run at a time writes to a run folder."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import socket
+from pathlib import Path
+from types import TracebackType
+
+from filelock import FileLock, Timeout
+from lightning.pytorch.utilities import rank_zero_only
+
+from src.errors import UserError
+
+_log = logging.getLogger(__name__)
+
+
+class RunLock:
+    """Holds a run folder while a run uses it; a context manager.
+
+    The lock is the operating system's, which releases it when its process ends, however it ends. Beside it lies a
+    note of who holds it. Of a run's processes only rank 0 takes the lock.
+
+    Args:
+        run_dir: the run folder; made if it does not exist.
+
+    Raises:
+        UserError: on entering, if another process holds the folder or it cannot be written.
+    """
+
+    def __init__(self, run_dir: str | Path) -> None:
+        self.run_dir = Path(run_dir)
+        self._owner = self.run_dir / ".lock.json"
+        self._lock = FileLock(self.run_dir / ".lock")
+
+    def __enter__(self) -> RunLock:
+        if getattr(rank_zero_only, "rank", 0) == 0:
+            self._acquire()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._lock.is_locked:
+            self._owner.unlink(missing_ok=True)
+            self._lock.release()
+
+    def _acquire(self) -> None:
+        try:
+            self.run_dir.mkdir(parents=True, exist_ok=True)
+            self._lock.acquire(timeout=0)
+        except Timeout as error:
+            raise UserError(
+                f"{self.run_dir} is in use by {self._holder()}: wait for it, stop it, or start a run of another name"
+            ) from error
+        except OSError as error:
+            raise UserError(
+                f"{self.run_dir} cannot be locked ({error.strerror}): check its permissions or set paths.log_dir"
+            ) from error
+        if self._owner.exists():
+            _log.warning("%s was left by %s, which ended without a goodbye: taken over", self.run_dir, self._holder())
+        partial = self._owner.with_name(f"{self._owner.name}.part")
+        partial.write_text(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}))
+        partial.replace(self._owner)
+
+    def _holder(self) -> str:
+        try:
+            owner = json.loads(self._owner.read_text())
+            return f"process {owner['pid']} on {owner['host']}"
+        except (OSError, ValueError, KeyError, TypeError):
+            # The holder is between taking the lock and writing its note, or was killed there.
+            return "another process"

@@ -1,0 +1,153 @@
+"""Objects from the configuration inside a checkpoint, which must not be able to run anything but this project."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+from omegaconf.errors import OmegaConfBaseException
+from torch import Tensor
+
+from src.checkpoint.read import NET_PREFIX
+from src.errors import UserError
+from src.sde import ScoreModel
+
+PACKAGE = "src"
+_LISTED = 4
+
+
+def restore_model(checkpoint: Mapping[str, Any], weights: str = "ema") -> ScoreModel:
+    """The score model of a checkpoint, on the CPU in evaluation mode.
+
+    Args:
+        checkpoint: from ``read_checkpoint``.
+        weights: ``ema``, the first average; ``ema:<name>``, another; ``raw``, what the optimiser holds.
+
+    Raises:
+        UserError: if the configuration names anything outside the project, or weights and net do not fit.
+    """
+    # Initial weights are drawn and thrown away: the caller's random numbers must not notice.
+    with torch.random.fork_rng(devices=[]):
+        model = instantiate_node(checkpoint["config"]["model"])
+    if not isinstance(model, ScoreModel):
+        raise UserError(f"the checkpoint's model is a {type(model).__name__}, not a ScoreModel: train it anew")
+    model.load_state_dict(_fitting(_weights(checkpoint, weights), model))
+    return model.eval()
+
+
+def instantiate_node(node: Mapping[str, Any]) -> Any:
+    """The object that a configuration node from a checkpoint describes, nested nodes included.
+
+    Args:
+        node: plain containers with ``_target_``, such as ``checkpoint["config"]["sampler"]``.
+
+    Raises:
+        UserError: if any ``_target_`` is not a class of this project, or the object refuses its arguments.
+    """
+    if not isinstance(node, Mapping) or "_target_" not in node:
+        raise UserError("the checkpoint's configuration has no _target_ where an object is described: train it anew")
+    check_node(node)
+    try:
+        return instantiate(node, _convert_="all")
+    except (InstantiationException, OmegaConfBaseException) as error:
+        if isinstance(error.__cause__, UserError):
+            raise error.__cause__ from error
+        reason = " ".join(str(error.__cause__ or error).split())
+        raise UserError(
+            f"{node['_target_']} cannot be built from the checkpoint's configuration ({reason}): "
+            "use the version of the project that wrote the checkpoint"
+        ) from error
+
+
+def check_node(node: Any) -> None:
+    """Refuse a configuration, at any depth, that could reach beyond the classes of this project.
+
+    Every ``_target_`` must be a public class that one of the project's modules defines, not one it imports from
+    elsewhere; interpolations are refused because their resolvers are code as well.
+
+    Raises:
+        UserError: naming the first offender.
+    """
+    if isinstance(node, Mapping):
+        for key, value in node.items():
+            if key == "_target_":
+                _check_target(value)
+            else:
+                check_node(value)
+    elif isinstance(node, list | tuple):
+        for value in node:
+            check_node(value)
+    elif isinstance(node, str) and "${" in node:
+        raise UserError(f"the checkpoint's configuration holds the unresolved value {node!r}: it is not loaded")
+
+
+def _check_target(target: Any) -> None:
+    refusal = UserError(
+        f"the checkpoint's configuration wants to run {target!r}, which is no class of this project: it is not loaded"
+    )
+    if not isinstance(target, str):
+        raise refusal
+    module_name, _, name = target.rpartition(".")
+    parts = target.split(".")
+    if parts[0] != PACKAGE or len(parts) < 3 or not all(part.isidentifier() and part[0] != "_" for part in parts):
+        raise refusal
+    try:
+        found = getattr(importlib.import_module(module_name), name)
+    except (ImportError, AttributeError) as error:
+        raise UserError(
+            f"the checkpoint needs {target}, which this version of the project does not have: "
+            "use the version that wrote it"
+        ) from error
+    if not isinstance(found, type) or not found.__module__.startswith(f"{PACKAGE}."):
+        raise refusal
+
+
+def _weights(checkpoint: Mapping[str, Any], weights: str) -> dict[str, Tensor]:
+    """Named as in the score model's ``state_dict``."""
+    root = NET_PREFIX.split(".")[0] + "."
+    state = {
+        name.removeprefix(root): value for name, value in checkpoint["state_dict"].items() if name.startswith(root)
+    }
+    kind, _, name = weights.partition(":")
+    if weights == "raw":
+        return state
+    if kind != "ema":
+        raise UserError(f"weights={weights} is unknown: choose ema, ema:<name> or raw")
+    averages = checkpoint.get("ema") or {}
+    if not averages:
+        raise UserError("the checkpoint holds no averaged weights: choose weights=raw")
+    name = name or next(iter(averages))
+    if name not in averages:
+        raise UserError(f"the checkpoint holds no average {name!r}: choose one of {', '.join(averages)}")
+    # Buffers are not averaged and come from the raw weights.
+    return state | {NET_PREFIX.removeprefix(root) + key: value for key, value in averages[name].items()}
+
+
+def _fitting(state: dict[str, Tensor], model: ScoreModel) -> dict[str, Tensor]:
+    expected = model.state_dict()
+    problems = [
+        ("missing", [name for name in expected if name not in state]),
+        ("unexpected", [name for name in state if name not in expected]),
+        (
+            "of another shape",
+            [
+                f"{name} {tuple(state[name].shape)} instead of {tuple(value.shape)}"
+                for name, value in expected.items()
+                if name in state and state[name].shape != value.shape
+            ],
+        ),
+    ]
+    if any(names for _, names in problems):
+        details = "; ".join(f"{kind}: {_some(names)}" for kind, names in problems if names)
+        raise UserError(f"the weights do not fit the net of the checkpoint's configuration, {details}")
+    return state
+
+
+def _some(names: Iterable[str]) -> str:
+    listed = list(names)
+    more = len(listed) - _LISTED
+    return ", ".join(listed[:_LISTED]) + (f" and {more} more" if more > 0 else "")

@@ -1,0 +1,82 @@
+import json
+import logging
+import os
+import signal
+import socket
+import time
+from pathlib import Path
+
+import pytest
+from lightning.pytorch.utilities import rank_zero_only
+
+from src.checkpoint import RunLock
+from src.errors import UserError
+
+
+def holder(run_dir: Path) -> int:
+    """A process that holds the lock until it is killed."""
+    pid = os.fork()
+    if pid == 0:
+        with RunLock(run_dir):
+            time.sleep(60)
+        os._exit(0)
+    deadline = time.monotonic() + 30
+    while not (run_dir / ".lock.json").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    return pid
+
+
+def test_a_second_user_learns_who_the_first_is(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    run_dir = tmp_path / "run"
+    pid = holder(run_dir)
+    try:
+        with pytest.raises(UserError, match=f"in use by process {pid} on {socket.gethostname()}") as caught:
+            RunLock(run_dir).__enter__()
+        assert "\n" not in str(caught.value)
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+    # The lock of a dead process is nobody's.
+    with caplog.at_level(logging.WARNING), RunLock(run_dir):
+        assert json.loads((run_dir / ".lock.json").read_text())["pid"] == os.getpid()
+    assert f"was left by process {pid}" in caplog.text
+
+
+def test_a_finished_run_leaves_no_trace_of_itself(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(RuntimeError, match="training failed"), RunLock(tmp_path):
+        raise RuntimeError("training failed")
+    assert not (tmp_path / ".lock.json").exists()
+    with caplog.at_level(logging.WARNING), RunLock(tmp_path):
+        pass
+    assert not caplog.records
+
+
+def test_a_child_of_the_run_does_not_keep_the_lock(tmp_path: Path) -> None:
+    lock = RunLock(tmp_path)
+    lock.__enter__()
+    pid = os.fork()
+    if pid == 0:
+        time.sleep(60)
+        os._exit(0)
+    try:
+        lock.__exit__(None, None, None)
+        with RunLock(tmp_path):
+            pass
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+
+
+def test_only_rank_zero_takes_the_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with RunLock(tmp_path):
+        monkeypatch.setattr(rank_zero_only, "rank", 1)
+        with RunLock(tmp_path):
+            pass
+        assert (tmp_path / ".lock.json").exists()
+
+
+def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot be locked"):
+        RunLock(tmp_path / "file" / "run").__enter__()

@@ -1,0 +1,137 @@
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from src.checkpoint import instantiate_node, read_checkpoint, restore_model
+from src.checkpoint.restore import check_node
+from src.errors import UserError
+from src.sampling.schedule import LinearGrid
+from tests.checkpoint.example import checkpoint, config, model
+
+
+def score(of: Any) -> torch.Tensor:
+    return of(torch.linspace(0, 1, 6).view(3, 2), torch.tensor(0.5))
+
+
+@pytest.mark.parametrize(("weights", "seed"), [("raw", 0), ("ema", 1), ("ema:default", 1), ("ema:short", 2)])
+def test_the_restored_model_is_the_saved_one(tmp_path: Path, weights: str, seed: int) -> None:
+    torch.save(checkpoint(), tmp_path / "a.ckpt")
+    restored = restore_model(read_checkpoint(tmp_path / "a.ckpt"), weights)
+    original = model(seed)
+    # Frequencies of the embedding are no parameters: they come from the raw weights.
+    for name, buffer in original.named_buffers():
+        buffer.copy_(checkpoint()["state_dict"][f"model.{name}"])
+    assert torch.equal(score(restored), score(original))
+    assert restored.sde == original.sde
+    assert not any(module.training for module in restored.modules())
+
+
+def test_restoring_leaves_the_random_numbers_alone() -> None:
+    content = checkpoint()
+    torch.manual_seed(3)
+    expected = torch.rand(2)
+    torch.manual_seed(3)
+    restore_model(content)
+    assert torch.equal(torch.rand(2), expected)
+
+
+def test_unknown_weights_name_the_known() -> None:
+    content = checkpoint()
+    with pytest.raises(UserError, match="default, short"):
+        restore_model(content, "ema:long")
+    with pytest.raises(UserError, match="choose ema, ema:<name> or raw"):
+        restore_model(content, "best")
+    del content["ema"]
+    with pytest.raises(UserError, match="weights=raw"):
+        restore_model(content)
+
+
+def test_mismatches_name_the_tensors() -> None:
+    content = checkpoint()
+    moved = content["state_dict"].pop("model.net.input.weight")
+    content["state_dict"]["model.net.inputs.weight"] = moved
+    with pytest.raises(UserError, match=r"missing: net\.input\.weight; unexpected: net\.inputs\.weight$"):
+        restore_model(content, "raw")
+    content = checkpoint()
+    content["ema"]["default"]["extra"] = moved
+    with pytest.raises(UserError, match=r"unexpected: net\.extra"):
+        restore_model(content)
+    content = checkpoint() | {"config": config(width=16)}
+    with pytest.raises(UserError, match=r"of another shape: .*\(8,\) instead of \(16,\).* more$") as caught:
+        restore_model(content, "raw")
+    assert "\n" not in str(caught.value)
+
+
+FOREIGN = [
+    "os.system",
+    "subprocess.run",
+    "builtins.eval",
+    "torch.hub.load",
+    "src.checkpoint.io.os.system",
+    "src.checkpoint.io.shutil.rmtree",
+    "src.checkpoint.find.Path",
+    "src.noise.normal",
+    "src.sde",
+    "src.sde.base.SDE.__subclasses__",
+    "src.nets.mlp.MLP.forward",
+    "srcs.sde.VESDE",
+    "src..sde.VESDE",
+    3,
+]
+
+
+@pytest.mark.parametrize("target", FOREIGN)
+def test_nothing_but_classes_of_this_project_is_built(tmp_path: Path, target: Any) -> None:
+    evil = {"_target_": target, "_args_": [f"touch {tmp_path / 'victim'}"]}
+    places: list[Any] = [evil, evil | {"_partial_": True}]
+    for key in ("net", "sde"):
+        places.append(config()["model"] | {key: evil})
+        places.append(config()["model"] | {key: config()["model"][key] | {"width": [{"deep": (evil,)}]}})
+    places.append(config()["model"] | {"_recursive_": False, "sde": evil})
+    for place in places:
+        with pytest.raises(UserError) as caught:
+            restore_model(checkpoint() | {"config": {"model": place}})
+        assert str(target) in str(caught.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_resolver_is_code_too() -> None:
+    node = config()["model"]
+    node["data_range"] = "${oc.env:HOME}"
+    with pytest.raises(UserError, match=r"oc\.env"):
+        instantiate_node(node)
+
+
+def test_harmless_nodes_pass() -> None:
+    check_node(config()["model"] | {"net": config()["model"]["net"] | {"_partial_": True}})
+
+
+def test_other_nodes_are_built_under_the_same_rules() -> None:
+    grid = instantiate_node(config()["sampler"])
+    assert isinstance(grid, LinearGrid)
+    assert grid.steps == 7
+    with pytest.raises(UserError, match="no _target_"):
+        instantiate_node({"steps": 7})
+
+
+def test_a_config_of_another_version_is_one_line() -> None:
+    for change in ({"_target_": "src.nets.mlp.Gone"}, {"_target_": "src.nets.gone.Net"}, {"gone": 1}):
+        content = deepcopy(checkpoint())
+        content["config"]["model"]["net"] |= change
+        with pytest.raises(UserError, match="use the version") as caught:
+            restore_model(content)
+        assert "\n" not in str(caught.value)
+
+
+def test_the_refusal_of_a_class_reaches_the_user_as_it_is() -> None:
+    node = config()["model"] | {"data_range": "wide"}
+    with pytest.raises(UserError, match=r"^data_range is 'wide'"):
+        instantiate_node(node)
+
+
+def test_a_node_that_is_no_model() -> None:
+    with pytest.raises(UserError, match="not a ScoreModel"):
+        restore_model(checkpoint() | {"config": {"model": config()["sampler"]}})
