@@ -1,0 +1,95 @@
+"""A table of all logged values that survives interruptions."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+from lightning.fabric.loggers.logger import rank_zero_experiment
+from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.loggers.csv_logs import ExperimentWriter
+from typing_extensions import override
+
+from src.errors import UserError
+
+
+class AppendingCSVLogger(CSVLogger):
+    """Writes ``metrics.csv``, one row for each time something is logged.
+
+    Reopening the folder continues the file. A resumed run logs the steps after its checkpoint once more: where a
+    step occurs twice, the later row counts.
+
+    Args:
+        save_dir: folder of ``metrics.csv``.
+        prefix: begins the name of every column.
+        flush_logs_every_n_steps: rows reach the disk at every n-th step.
+    """
+
+    def __init__(self, save_dir: str, prefix: str = "", flush_logs_every_n_steps: int = 1) -> None:
+        super().__init__(
+            save_dir, name="", version="", prefix=prefix, flush_logs_every_n_steps=flush_logs_every_n_steps
+        )
+
+    @property
+    @override
+    def log_dir(self) -> str:
+        return self.save_dir
+
+    @property
+    @override
+    def root_dir(self) -> str:
+        return self.save_dir
+
+    @property
+    @rank_zero_experiment
+    def experiment(self) -> ExperimentWriter:
+        """What writes the rows."""
+        if self._experiment is None:
+            self._experiment = _AppendingWriter(self.log_dir)
+        assert isinstance(self._experiment, ExperimentWriter)
+        return self._experiment
+
+
+class _AppendingWriter(ExperimentWriter):
+    @override
+    def save(self) -> None:
+        try:
+            super().save()
+        except OSError as error:
+            raise UserError(
+                f"{self.metrics_file_path} cannot be written ({error.strerror}): mend it, continue with ckpt_path"
+            ) from error
+
+    @override
+    def _check_log_dir_exists(self) -> None:
+        # The base class deletes the file here.
+        path = Path(self.metrics_file_path)
+        if not path.exists():
+            return
+        content = path.read_bytes()
+        if not content.endswith(b"\n"):
+            # The process was killed while it wrote the last row.
+            complete = content[: content.rfind(b"\n") + 1]
+            _replace(path, complete)
+            content = complete
+        if not content:
+            path.unlink()
+            return
+        with path.open(newline="") as file:
+            self.metrics_keys = next(csv.reader(file))
+
+    @override
+    def _rewrite_with_new_header(self, fieldnames: list[str]) -> None:
+        path = Path(self.metrics_file_path)
+        partial = path.with_name(f".{path.name}.part")
+        with path.open(newline="") as old, partial.open("w", newline="") as new:
+            writer = csv.DictWriter(new, fieldnames)
+            writer.writeheader()
+            writer.writerows(csv.DictReader(old))
+        partial.replace(path)
+
+
+def _replace(path: Path, content: bytes) -> None:
+    partial = path.with_name(f".{path.name}.part")
+    partial.write_bytes(content)
+    partial.replace(path)

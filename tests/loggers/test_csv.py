@@ -1,0 +1,99 @@
+import csv
+import os
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+from lightning.pytorch import Trainer
+from lightning.pytorch.utilities import rank_zero_only
+
+from src.errors import UserError
+from src.loggers import AppendingCSVLogger
+
+
+def rows(folder: Path) -> list[dict[str, str]]:
+    with (folder / "metrics.csv").open(newline="") as file:
+        return [{key: value for key, value in row.items() if value} for row in csv.DictReader(file)]
+
+
+def test_every_row_is_on_the_disk_at_once(tmp_path: Path) -> None:
+    logger = AppendingCSVLogger(str(tmp_path / "run"))
+    for step in (0, 7, 50):
+        logger.log_metrics({"loss": torch.tensor(step / 4)}, step)
+        assert rows(tmp_path / "run")[-1] == {"loss": str(step / 4), "step": str(step)}
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["metrics.csv"]
+
+
+def test_reopening_continues_the_file(tmp_path: Path) -> None:
+    for step in range(3):
+        logger = AppendingCSVLogger(str(tmp_path))
+        logger.log_metrics({"loss": step / 2}, step)
+        logger.finalize("success")
+    assert rows(tmp_path) == [{"loss": str(step / 2), "step": str(step)} for step in range(3)]
+
+
+def test_new_columns_join_old_rows_also_after_reopening(tmp_path: Path) -> None:
+    AppendingCSVLogger(str(tmp_path)).log_metrics({"loss": 1.0}, 0)
+    logger = AppendingCSVLogger(str(tmp_path))
+    logger.log_metrics({"fid": 9.0}, 1)
+    logger.log_metrics({"loss": 0.5, "a": 2.0}, 2)
+    assert rows(tmp_path) == [
+        {"loss": "1.0", "step": "0"},
+        {"fid": "9.0", "step": "1"},
+        {"loss": "0.5", "a": "2.0", "step": "2"},
+    ]
+    assert [path.name for path in tmp_path.iterdir()] == ["metrics.csv"]
+
+
+def test_a_failure_while_columns_are_added_keeps_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    logger = AppendingCSVLogger(str(tmp_path))
+    logger.log_metrics({"loss": 1.0}, 0)
+    before = (tmp_path / "metrics.csv").read_bytes()
+
+    def full(self: Path, target: Path) -> Path:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(UserError, match="No space left on device"):
+        logger.log_metrics({"fid": 1.0}, 1)
+    assert (tmp_path / "metrics.csv").read_bytes() == before
+
+
+def test_a_killed_process_loses_nothing_it_has_logged(tmp_path: Path) -> None:
+    pid = os.fork()
+    if pid == 0:
+        AppendingCSVLogger(str(tmp_path)).log_metrics({"loss": 0.25}, 3)
+        os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(pid, 0)
+    assert rows(tmp_path) == [{"loss": "0.25", "step": "3"}]
+
+
+@pytest.mark.parametrize("cut", [1, 2, 5])
+def test_half_a_row_is_dropped(tmp_path: Path, cut: int) -> None:
+    logger = AppendingCSVLogger(str(tmp_path))
+    logger.log_metrics({"loss": 1.0}, 0)
+    logger.log_metrics({"loss": 2.0}, 1)
+    path = tmp_path / "metrics.csv"
+    path.write_bytes(path.read_bytes()[:-cut])
+    AppendingCSVLogger(str(tmp_path)).log_metrics({"loss": 3.0}, 2)
+    assert rows(tmp_path) == [{"loss": "1.0", "step": "0"}, {"loss": "3.0", "step": "2"}]
+
+
+@pytest.mark.parametrize("content", ["", "lo"])
+def test_half_a_header_is_no_header(tmp_path: Path, content: str) -> None:
+    (tmp_path / "metrics.csv").write_text(content)
+    AppendingCSVLogger(str(tmp_path)).log_metrics({"loss": 3.0}, 2)
+    assert rows(tmp_path) == [{"loss": "3.0", "step": "2"}]
+
+
+def test_only_rank_zero_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rank_zero_only, "rank", 1)
+    AppendingCSVLogger(str(tmp_path / "run")).log_metrics({"loss": 3.0}, 2)
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_trainer_takes_the_run_folder_for_its_own(tmp_path: Path) -> None:
+    trainer = Trainer(logger=AppendingCSVLogger(str(tmp_path)), accelerator="cpu", enable_progress_bar=False)
+    assert trainer.log_dir is not None
+    assert Path(trainer.log_dir) == tmp_path
