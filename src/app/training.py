@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ from src.checkpoint.find import find_checkpoint
 from src.checkpoint.io import AtomicCheckpointIO
 from src.checkpoint.lock import RunLock
 from src.checkpoint.read import read_checkpoint
-from src.checkpoint.restore import net_weights
+from src.checkpoint.restore import restore_model
+from src.errors import UserError
 
 _log = logging.getLogger(__name__)
 
@@ -38,7 +40,7 @@ class Run:
         self.cfg = cfg
         self.run_dir = Path(cfg.paths.run_dir)
         self.ckpt_path: Path | None = None
-        self._lock: RunLock | None = None
+        self._held = ExitStack()
 
     def check(self) -> None:
         """What can be known without data, device or network; the checkpoint to go on from is found and read."""
@@ -54,6 +56,8 @@ class Run:
 
     def build(self) -> None:
         """All objects of the run; the folder is locked."""
+        # The trainer's hints about other products are not news of this run.
+        logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
         torch.set_float32_matmul_precision("high" if self.cfg.trainer.precision != "64-true" else "highest")
         # The initial weights; every other random number has an address.
         seed_everything(self.cfg.seed, verbose=False)
@@ -67,8 +71,7 @@ class Run:
             plugins=[AtomicCheckpointIO()],
         )
         if self.trainer.is_global_zero:
-            self._lock = RunLock(self.run_dir)
-            self._lock.acquire()
+            self._held.enter_context(RunLock(self.run_dir))
             OmegaConf.save(config, self.run_dir / "config.yaml")
             for logger in self.trainer.loggers:
                 logger.log_hyperparams(config)
@@ -96,13 +99,15 @@ class Run:
             result: dict[str, Any] = {"optimized_metric": self.cfg.optimized_metric, "value": value, "metrics": finite}
             write_json(self.run_dir / RESULT_FILE, result)
             _log.info("finished after %s steps: %s", f"{self.trainer.global_step:,}", self.run_dir)
-        if self._lock is not None:
-            self._lock.release()
+        self._held.close()
         return value
 
     def _start_from(self) -> None:
         if self.cfg.init_from is not None and self.ckpt_path is None:
             path = find_checkpoint(self.cfg.init_from, Path(self.cfg.paths.log_dir), self.cfg.name)
-            weights = net_weights(read_checkpoint(path), "ema")
-            self.module.get_submodule("model.net").load_state_dict(weights, strict=False)
+            net = restore_model(read_checkpoint(path)).net
+            try:
+                self.module.get_submodule("model.net").load_state_dict(net.state_dict())
+            except RuntimeError as error:
+                raise UserError(f"init_from={path} is not of this net: {' '.join(str(error).split())}") from error
             _log.info("weights of %s, counters at zero", path)

@@ -81,6 +81,7 @@ class ScoreSDEModule(LightningModule):
         if self._is_logged(self.trainer.global_step):
             # The step of a row is the number of finished optimiser steps, as in checkpoints.
             self.log("step", float(self.trainer.global_step))
+            self.log("train/lr", self.trainer.optimizers[0].param_groups[0]["lr"])
             self.log("train/loss", self._mean("train/loss"), prog_bar=True)
         self._sums.pop("train/loss", None)
 
