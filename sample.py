@@ -16,16 +16,16 @@ def main(cfg: DictConfig) -> float | None:
     # Heavy libraries only once the command line is known to be good.
     from src.app.sampling import SamplingRun
 
-    run = SamplingRun(cfg)
-    run.check()
-    run.launch()
-    run.restore()
-    run.open_folder()
-    run.generate()
-    run.finish_folder()
-    run.draw()
-    run.score()
-    return run.finish()
+    with SamplingRun(cfg) as run:
+        run.check()
+        run.launch()
+        run.restore()
+        run.open_folder()
+        run.generate()
+        run.finish_folder()
+        run.draw()
+        run.score()
+        return run.finish()
 
 
 if __name__ == "__main__":

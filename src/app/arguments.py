@@ -13,18 +13,26 @@ from pathlib import Path
 from omegaconf import OmegaConf
 
 _INSIDE_A_NODE = re.compile(r"(sampler|datamodule|metric)\.")
+_PATHS = ("ckpt_path", "output_dir")
 
 
 def of_checkpoint(arguments: Sequence[str], config_dir: str | Path) -> list[str]:
     """Arguments as Hydra accepts them.
 
-    A value inside a node of the checkpoint is added rather than overridden. ``experiment=x`` only says whose checkpoint
-    is meant: it becomes the name that the experiment gives its runs.
+    A value inside a node of the checkpoint is added rather than overridden. A path with an equals sign, as the names of
+    checkpoints have, is quoted. ``experiment=x`` only says whose checkpoint is meant: it becomes the name that the
+    experiment gives its runs.
     """
-    return [
-        f"++{argument}" if _INSIDE_A_NODE.match(argument) else _named(argument, Path(config_dir))
-        for argument in arguments
-    ]
+    return [_quoted(_named(_added(argument), Path(config_dir))) for argument in arguments]
+
+
+def _added(argument: str) -> str:
+    return f"++{argument}" if _INSIDE_A_NODE.match(argument) else argument
+
+
+def _quoted(argument: str) -> str:
+    key, _, value = argument.partition("=")
+    return f"{key}='{value}'" if key in _PATHS and "=" in value and not re.search("['\"]", value) else argument
 
 
 def _named(argument: str, config_dir: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 
 from lightning.fabric import Fabric
@@ -26,6 +27,9 @@ def launch(accelerator: str, devices: int | str, precision: str) -> Fabric:
     """
     if precision not in PRECISIONS:
         raise UserError(f"precision={precision}: choose one of {', '.join(PRECISIONS)}")
+    # What it has to say about itself, it says twice.
+    for name in ("lightning.fabric", "lightning.pytorch"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     nodes = 1
     if "TORCHELASTIC_RUN_ID" in os.environ:
         devices = int(os.environ["LOCAL_WORLD_SIZE"])

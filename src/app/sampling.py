@@ -8,7 +8,7 @@ import logging
 import time
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from omegaconf import DictConfig, OmegaConf
@@ -37,7 +37,7 @@ _LISTED = 8
 
 
 class SamplingRun:
-    """Samples of a checkpoint in a folder.
+    """Samples of a checkpoint in a folder; a context manager that holds the folder.
 
     Every process goes through the same calls; each makes its share.
 
@@ -51,6 +51,13 @@ class SamplingRun:
         self._scores: Scores | None = None
         self._made: list[tuple[int, int, bool]] = []
         self._start = time.monotonic()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        # The folder is free for others again.
+        self._closing.close()
 
     def check(self) -> None:
         """What can be known without the weights."""
@@ -168,7 +175,6 @@ class SamplingRun:
         Raises:
             UserError: some samples diverged or are not finite.
         """
-        self._closing.close()
         invalid = self.store.manifest.invalid
         if invalid:
             named = ", ".join(map(str, invalid[:_LISTED])) + (", ..." if len(invalid) > _LISTED else "")

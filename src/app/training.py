@@ -21,6 +21,7 @@ from src.checkpoint.lock import RunLock
 from src.checkpoint.read import read_checkpoint
 from src.checkpoint.restore import restore_model
 from src.errors import UserError
+from src.loggers import finish_wandb
 
 _log = logging.getLogger(__name__)
 
@@ -47,6 +48,7 @@ class Run:
         check_model(self.cfg)
         if self.cfg.ckpt_path is not None:
             self.ckpt_path = find_checkpoint(self.cfg.ckpt_path, Path(self.cfg.paths.log_dir), self.cfg.name)
+            self._continue_logs(read_checkpoint(self.ckpt_path))
             _log.info("going on from %s", self.ckpt_path)
 
     def prepare_data(self) -> None:
@@ -62,6 +64,7 @@ class Run:
         # The initial weights; every other random number has an address.
         seed_everything(self.cfg.seed, verbose=False)
         self.module = instantiate(self.cfg.module)
+        self._check_weights()
         self._start_from()
         config = plain(self.cfg)
         self.trainer = instantiate(
@@ -100,7 +103,28 @@ class Run:
             write_json(self.run_dir / RESULT_FILE, result)
             _log.info("finished after %s steps: %s", f"{self.trainer.global_step:,}", self.run_dir)
         self._held.close()
+        finish_wandb()
         return value
+
+    def _continue_logs(self, checkpoint: dict[str, Any]) -> None:
+        """A run that goes on keeps its curve in W&B."""
+        run_id = checkpoint.get("run", {}).get("WandbLogger")
+        if run_id is not None and "wandb" in self.cfg.logger:
+            self.cfg.logger.wandb.id = run_id
+
+    def _check_weights(self) -> None:
+        """One line instead of the trainer's traceback if the checkpoint is of another net."""
+        if self.ckpt_path is None:
+            return
+        there = {name: tuple(value.shape) for name, value in read_checkpoint(self.ckpt_path)["state_dict"].items()}
+        here = {name: tuple(value.shape) for name, value in self.module.state_dict().items()}
+        different = sorted(name for name in there.keys() | here.keys() if there.get(name) != here.get(name))
+        if different:
+            raise UserError(
+                f"{self.ckpt_path} is of another net: {len(different)} tensors differ, first {different[0]} "
+                f"({there.get(different[0], 'absent')} in the file, {here.get(different[0], 'absent')} here); "
+                "resume with the configuration of the run, or start from its weights with init_from"
+            )
 
     def _start_from(self) -> None:
         if self.cfg.init_from is not None and self.ckpt_path is None:

@@ -19,7 +19,7 @@ _LAST_FRAME_MS = 2000
 
 
 def grid(images: Tensor, columns: int | None = None) -> Tensor:
-    """Images side by side on a white ground, row by row; small ones are magnified without smoothing.
+    """Images side by side on a grey ground, row by row; small ones are magnified without smoothing.
 
     Args:
         images: (N, C, H, W) uint8, C of 1 or 3.
@@ -33,7 +33,7 @@ def grid(images: Tensor, columns: int | None = None) -> Tensor:
     factor = max(1, _SMALLEST_SIDE // max(images.shape[-2:]))
     enlarged = images.repeat_interleave(factor, dim=-2).repeat_interleave(factor, dim=-1)
     columns = columns or math.ceil(math.sqrt(len(images)))
-    made: Tensor = make_grid(enlarged, nrow=columns, padding=2, pad_value=255)
+    made: Tensor = make_grid(enlarged, nrow=columns, padding=2, pad_value=128)
     return made.expand(3, -1, -1) if len(made) == 1 else made
 
 
