@@ -118,8 +118,8 @@ class AddressedBatchSampler(DistributedSampler[BatchAddress]):
 class ShardSampler(DistributedSampler[BatchAddress]):
     """Evaluation batches of one process: samples ``rank :: world_size``, each once, none repeated.
 
-    Every process gets the same number of batches, of sizes that differ by one at most, since a wrapped module may
-    communicate in each forward pass. Only where ``batch_size`` is 1 and shards differ do some batches hold two.
+    Every process gets the same number of batches, since a wrapped module may communicate in each forward pass; where
+    the shards differ, the last batches are smaller, or hold two images for a ``batch_size`` of 1.
 
     Args:
         count: samples of the data set, at least ``world_size``.
@@ -135,6 +135,7 @@ class ShardSampler(DistributedSampler[BatchAddress]):
             raise UserError(f"eval_batch_size={batch_size} must be at least 1")
         if 0 < count < world_size:
             raise ValueError(f"{count} samples cannot be shared by {world_size} processes")
+        self.batch_size = batch_size
         self.index = torch.arange(rank, count, world_size)
         largest_shard = math.ceil(count / world_size)
         self.batches = min(math.ceil(largest_shard / batch_size), count // world_size)
@@ -143,10 +144,13 @@ class ShardSampler(DistributedSampler[BatchAddress]):
         return self.batches
 
     def __iter__(self) -> Iterator[BatchAddress]:
-        total = len(self.index)
+        total, first = len(self.index), 0
         for i in range(self.batches):
-            index = self.index[i * total // self.batches : (i + 1) * total // self.batches]
+            behind = self.batches - i - 1
+            last = min(first + self.batch_size, total - behind) if behind else total
+            index = self.index[first:last]
             yield BatchAddress(index, index)
+            first = last
 
     def set_epoch(self, epoch: int) -> None:
         """Evaluation has one order."""

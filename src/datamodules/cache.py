@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -33,28 +34,39 @@ def ensure(folder: Path, build: Callable[[Path], None]) -> Path:
     """
     if folder.is_dir():
         return folder
+    make_folder(folder.parent)
+    lock = FileLock(folder.parent / f"{folder.name}.lock")
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder.parent / f"{folder.name}.lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            _log.info("waiting for another process to prepare %s", folder)
-            lock.acquire()
-    except OSError as error:
-        raise UserError(f"{folder} cannot be written ({error}): set datamodule.data_dir to another folder") from error
-    with lock:
+        lock.acquire(timeout=0)
+    except Timeout:
+        _log.info("waiting for another process to prepare %s", folder)
+        lock.acquire()
+    partial = folder.parent / f"{folder.name}.partial"
+    try:
         if not folder.is_dir():
-            partial = folder.parent / f"{folder.name}.partial"
             # What an interrupted run has left behind: the lock says that nobody writes to it.
             shutil.rmtree(partial, ignore_errors=True)
             partial.mkdir()
-            try:
-                build(partial)
-                partial.replace(folder)
-            finally:
-                shutil.rmtree(partial, ignore_errors=True)
+            build(partial)
+            partial.replace(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+        lock.release()
     return folder
+
+
+def make_folder(folder: Path) -> None:
+    """Makes a folder, and those above it, that can be written to.
+
+    Raises:
+        UserError: if that is not possible.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK):
+            raise PermissionError("no permission")
+    except OSError as error:
+        raise UserError(f"{folder} cannot be written ({error}): set datamodule.data_dir to another folder") from error
 
 
 def create_images(folder: Path, count: int, shape: tuple[int, int, int]) -> npt.NDArray[np.uint8]:

@@ -32,7 +32,9 @@ def to_bytes(image: Image, image_size: int, channels: int, crop: int | None = No
     """
     from PIL import Image, ImageOps
 
-    image = ImageOps.exif_transpose(image)
+    # Looking for the tag takes as long as decoding a small JPEG, which says by itself that it has none.
+    if image.format != "JPEG" or "exif" in image.info or "xmp" in image.info:
+        ImageOps.exif_transpose(image, in_place=True)
     if image.mode.startswith("I"):
         image = _sixteen_to_eight(image)
     elif image.mode == "F":

@@ -73,10 +73,8 @@ def examine_images(datamodule: ImageDataModule) -> Diagnosis:
             ("data_range", datamodule.data_range),
             ("channel means", " ".join(f"{value:.4f}" for value in datamodule.channel_mean)),
             ("sigma_data", f"{std:.4f}"),
-            (
-                "recommended sigma_max",
-                f"{_two_digits_up(distance):g} (largest distance {distance:.2f} among {len(subset):,})",
-            ),
+            ("largest distance", f"{distance:.2f} among {len(subset):,} images"),
+            ("recommended sigma_max", f"{_two_digits_up(distance):g}"),
         ]
     )
     result.warnings += _duplicates_and_constants(datamodule)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
+from src.datamodules.cache import make_folder
 from src.errors import UserError
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".tif", ".tiff"})
@@ -66,6 +67,9 @@ class ImageFiles:
 
         An archive lists a checksum of each member. The files of a folder are read, unless names, sizes and times of
         change are those of an earlier call that left its result in the folder ``notes``.
+
+        Raises:
+            UserError: if ``notes`` cannot be written.
         """
         if not self.path.is_dir():
             with zipfile.ZipFile(self.path) as archive:
@@ -79,7 +83,7 @@ class ImageFiles:
         with ThreadPoolExecutor() as pool:
             contents = pool.map(lambda name: hashlib.sha256((self.path / name).read_bytes()).digest(), self.names)
             key = _digest(list(zip(self.names, contents, strict=True)))
-        notes.mkdir(parents=True, exist_ok=True)
+        make_folder(notes)
         partial = note.with_suffix(f".{os.getpid()}")
         partial.write_text(key)
         partial.replace(note)

@@ -100,8 +100,11 @@ class TorchvisionDataModule(ImageDataModule):
     def _decode(self, arguments: Mapping[str, Any], folder: Path) -> None:
         from torchvision import datasets
 
+        kind = getattr(datasets, self.dataset, None)
+        if kind is None:
+            raise UserError(f"datamodule.dataset={self.dataset} is no class of torchvision.datasets")
         try:
-            pictures = getattr(datasets, self.dataset)(self.data_dir, download=True, **arguments)
+            pictures = kind(self.data_dir, download=True, **arguments)
             images = cache.create_images(folder, len(pictures), self.shape)
             labels = np.zeros(len(pictures), np.int64)
             progress = Progress(f"decoding {self.dataset}", len(pictures))

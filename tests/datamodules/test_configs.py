@@ -1,0 +1,71 @@
+import inspect
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.utils import get_class, instantiate
+
+from src.datamodules.base import ImageDataModule
+
+CONF = Path(__file__).parents[2] / "conf"
+NAMES = sorted(path.stem for path in (CONF / "datamodule").glob("*.yaml"))
+
+
+def composed(name, *overrides):
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose(overrides=[f"+datamodule={name}", *overrides]).datamodule
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_config_builds_its_datamodule_with_the_written_settings(name, tmp_path):
+    config = composed(name, *(["datamodule.path=x"] if name == "image_folder" else []))
+    module = instantiate(config, _convert_="all")
+    for key in ("global_batch_size", "eval_batch_size", "data_range", "seed"):
+        assert getattr(module, key) == config[key]
+    if isinstance(module, ImageDataModule):
+        # Networks refer to these as values, before any data are loaded.
+        assert isinstance(config.image_size, int) and config.channels in (1, 3)
+        assert module.shape == (config.channels, config.image_size, config.image_size)
+        assert config.num_classes is None or module.num_classes == config.num_classes
+        names = {*module.parts, *getattr(module, "splits", ()), "all"}
+        for split in ("train_split", "val_split", "reference_split"):
+            assert config[split] in names
+    else:
+        assert module.shape == (config.dim,)
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if "dataset" in composed(name)])
+def test_every_torchvision_config_names_a_set_and_its_arguments(name):
+    config = composed(name)
+    from torchvision import datasets
+
+    arguments = inspect.signature(getattr(datasets, config.dataset)).parameters
+    for split in config.splits.values():
+        assert set(split) <= set(arguments)
+
+
+def test_the_seed_of_the_run_is_the_seed_of_the_data():
+    assert composed("digits").seed == 0
+    assert composed("digits", "+seed=7").seed == 7
+
+
+def test_a_missing_path_is_asked_for():
+    with pytest.raises(Exception, match="path"):
+        instantiate(composed("image_folder"), _convert_="all")
+
+
+def test_importing_the_package_loads_no_heavy_library():
+    code = (
+        "import sys, src.datamodules, src.datamodules.parallel_decoding\n"
+        "assert not {'torch', 'lightning', 'torchvision', 'sklearn'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=CONF.parent)
+
+
+def test_every_datamodule_of_a_config_is_exported():
+    from src import datamodules
+
+    targets = {get_class(composed(name)._target_).__name__ for name in NAMES}
+    assert targets <= set(datamodules.__all__) == set(datamodules._HOMES)

@@ -1,0 +1,263 @@
+import io
+import logging
+import multiprocessing
+import os
+import zipfile
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from src.datamodules import cache, parallel_decoding
+from src.datamodules.image_files import find_images
+from src.datamodules.image_folder import ImageFolderDataModule
+from src.errors import UserError
+
+
+def picture(value, size=(6, 6), mode="RGB"):
+    return Image.new(mode, size, value if mode == "L" else (value, value, value))
+
+
+def make(root, names):
+    """Images filled with 0, 1, 2, ... in the order of ``names``."""
+    for value, name in enumerate(names):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        picture(value).save(root / name)
+    return root
+
+
+def module(path, tmp_path, **settings):
+    settings = {"image_size": 6, "decode_workers": 1, "global_batch_size": 2, **settings}
+    return ImageFolderDataModule(path=path, data_dir=tmp_path / "data", **settings)
+
+
+def values(images):
+    return images[:][:, 0, 0, 0].tolist()
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return make(tmp_path / "set", ["b/1.png", "b/2.png", "a/3.png", "a/deep/4.bmp", "c/5.tif"])
+
+
+def test_sub_folders_are_classes_in_the_order_of_their_names(folder, tmp_path):
+    data = module(folder, tmp_path, num_classes=3)
+    data.setup("fit")
+    assert data.class_names == ["a", "b", "c"]
+    assert values(data.images("all")) == [2, 3, 0, 1, 4]
+    assert data.images("all").labels.tolist() == [0, 0, 1, 1, 2]
+    plain = module(folder, tmp_path, labels=False)
+    plain.setup("fit")
+    assert plain.num_classes == 0 and plain.images("all").labels is None
+
+
+def test_all_formats_are_read(tmp_path):
+    root = tmp_path / "set"
+    root.mkdir()
+    for value, suffix in enumerate(["png", "jpg", "jpeg", "bmp", "webp", "gif", "tif", "TIFF"]):
+        picture(20 * value).save(root / f"{value}.{suffix}", **({"lossless": True} if suffix == "webp" else {}))
+    frames = [picture(140), picture(0)]
+    frames[0].save(root / "8.gif", save_all=True, append_images=frames[1:])
+    read = values(module(root, tmp_path).images("all"))
+    assert np.abs(np.array(read) - [0, 20, 40, 60, 80, 100, 120, 140, 140]).max() <= 1
+
+
+def test_a_folder_without_classes_and_one_with_a_common_parent(tmp_path):
+    assert find_images(make(tmp_path / "x", ["a/1.png", "2.png"])).classes == ()
+    assert find_images(make(tmp_path / "y", ["only/1.png", "only/2.png"])).classes == ()
+    wrapped = find_images(make(tmp_path / "z", ["set/cat/1.png", "set/dog/2.png", "set/catfish/3.png"]))
+    assert wrapped.classes == ("cat", "catfish", "dog") and wrapped.labels() == [0, 1, 2]
+
+
+def test_a_zip_archive_equals_its_folder(folder, tmp_path):
+    archive = tmp_path / "set.zip"
+    with zipfile.ZipFile(archive, "w") as out:
+        for file in sorted(folder.rglob("*.*")):
+            out.write(file, f"top/{file.relative_to(folder)}")
+        out.writestr("__MACOSX/top/a/._3.png", b"resource fork")
+        out.writestr("top/.hidden.png", b"hidden")
+        out.writestr("top/readme.txt", b"text")
+    assert find_images(archive).ignored == 3
+    assert module(archive, tmp_path).fingerprint("all") == module(folder, tmp_path).fingerprint("all")
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_the_order_does_not_depend_on_the_processes(tmp_path, workers):
+    root = make(tmp_path / "set", [f"{i:02}.png" for i in range(30)])
+    assert values(module(root, tmp_path, decode_workers=workers).images("all")) == list(range(30))
+
+
+def test_images_are_decoded_once_and_again_when_they_or_the_size_change(folder, tmp_path, monkeypatch):
+    calls = []
+    real = parallel_decoding.decode
+    monkeypatch.setattr("src.datamodules.image_folder.decode", lambda *a: calls.append(1) or real(*a))
+    for _ in range(2):
+        module(folder, tmp_path).prepare_data()
+    assert len(calls) == 1
+    for file in folder.rglob("*.png"):
+        os.utime(file, (0, 0))
+    module(folder, tmp_path).prepare_data()
+    assert len(calls) == 1
+    module(folder, tmp_path, image_size=3).prepare_data()
+    assert len(calls) == 2
+    picture(99).save(folder / "a/3.png")
+    assert values(module(folder, tmp_path).images("all"))[0] == 99
+    assert len(calls) == 3
+
+
+def test_broken_images_are_named_or_left_out(folder, tmp_path, caplog):
+    (folder / "a/0_empty.png").touch()
+    whole = io.BytesIO()
+    Image.effect_noise((64, 64), 50).save(whole, "png")
+    (folder / "b/9_cut.png").write_bytes(whole.getvalue()[:600])
+    (folder / "c/text.jpg").write_text("no image")
+    with pytest.raises(UserError) as refused:
+        module(folder, tmp_path).prepare_data()
+    line = str(refused.value)
+    assert "\n" not in line and "3 of 8 images" in line and "on_broken=skip" in line
+    assert "a/0_empty.png (empty file)" in line and "b/9_cut.png (" in line and "c/text.jpg (not an image)" in line
+    kept = module(folder, tmp_path, on_broken="skip")
+    kept.setup("fit")
+    assert values(kept.images("all")) == [2, 3, 0, 1, 4] and kept.images("all").labels.tolist() == [0, 0, 1, 1, 2]
+    assert "3 of 8 images" in caplog.text
+
+
+def test_only_the_first_broken_names_are_listed(tmp_path):
+    root = make(tmp_path / "set", ["z.png"])
+    for i in range(9):
+        (root / f"{i}.png").touch()
+    with pytest.raises(UserError, match=r"9 of 10 .*4\.png \(empty file\) and 4 more; mend"):
+        module(root, tmp_path).prepare_data()
+    (root / "z.png").unlink()
+    with pytest.raises(UserError, match="9 of 9"):
+        module(root, tmp_path, on_broken="skip").prepare_data()
+
+
+def test_missing_empty_and_damaged_sources_get_one_line(tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty/notes.txt").write_text("text")
+    (tmp_path / "cut.zip").write_bytes(b"PK\x03\x04 and no end")
+    for name, message in (
+        ("nowhere", "does not exist: set datamodule.path"),
+        ("empty", r"holds no image \(among 1 files\)"),
+        ("cut.zip", "is no complete zip archive .* copy it again"),
+    ):
+        with pytest.raises(UserError, match=message) as refused:
+            module(tmp_path / name, tmp_path).prepare_data()
+        assert "\n" not in str(refused.value)
+
+
+def test_a_damaged_member_of_an_archive_is_named(folder, tmp_path):
+    archive = tmp_path / "set.zip"
+    with zipfile.ZipFile(archive, "w") as out:
+        for file in sorted(folder.rglob("*.*")):
+            out.write(file, file.relative_to(folder))
+    content = bytearray(archive.read_bytes())
+    start = content.index(b"IDAT")
+    content[start + 6] ^= 0xFF
+    archive.write_bytes(content)
+    with pytest.raises(UserError, match=r"1 of 5 images .* a/3\.png \(Bad CRC"):
+        module(archive, tmp_path).prepare_data()
+
+
+def test_too_small_a_disk_is_told_before_decoding(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(cache.shutil, "disk_usage", lambda _: SimpleNamespace(free=500))
+    monkeypatch.setattr("src.datamodules.image_folder.decode", None)
+    with pytest.raises(UserError, match=r"5 decoded images need 0\.00 GB, .* larger disk"):
+        module(folder, tmp_path).prepare_data()
+    assert not [p for p in (tmp_path / "data/decoded").iterdir() if p.suffix == ".partial"]
+
+
+def test_an_unwritable_place_is_told(folder, tmp_path):
+    (tmp_path / "data").write_text("a file where a folder should be")
+    with pytest.raises(UserError, match=r"cannot be written .* datamodule\.data_dir"):
+        module(folder, tmp_path).prepare_data()
+
+
+def test_a_set_of_one_image_trains_without_validation(tmp_path):
+    data = module(make(tmp_path / "set", ["1.png"]), tmp_path, val_fraction=0.5, global_batch_size=1)
+    data.setup("fit")
+    assert len(data.images("train")) == 1 and data.val_dataloader() == []
+    assert next(iter(data.train_dataloader()))["x"].shape == (1, 3, 6, 6)
+
+
+def test_the_held_out_part_is_fixed_disjoint_and_of_the_wanted_size(tmp_path):
+    root = make(tmp_path / "set", [f"{i:02}.png" for i in range(40)])
+    parts = [values(module(root, tmp_path, val_fraction=0.25, seed=seed).images("val")) for seed in (0, 1)]
+    data = module(root, tmp_path, val_fraction=0.25)
+    assert parts[0] == parts[1] and len(parts[0]) == 10
+    assert sorted(values(data.images("train")) + parts[0]) == list(range(40))
+    assert len(module(root, tmp_path, val_fraction=0.001).images("val")) == 1
+    assert len(module(root, tmp_path).images("val")) == 0
+
+
+def test_mixed_sizes_and_small_images(tmp_path, caplog):
+    root = tmp_path / "set"
+    root.mkdir()
+    for value, size in enumerate([(6, 6), (20, 9), (3, 50), (7, 7)]):
+        picture(value, size).save(root / f"{value}.png")
+    assert values(module(root, tmp_path).images("all")) == [0, 1, 2, 3]
+    assert "1 image(s) are smaller than 6 pixels and were enlarged" in caplog.text
+
+
+def test_grey_sets(folder, tmp_path):
+    data = module(folder, tmp_path, channels=1)
+    data.setup("fit")
+    assert data.images("all").shape == (5, 1, 6, 6) and values(data.images("all")) == [2, 3, 0, 1, 4]
+
+
+def test_progress_reads_well_in_a_file(folder, tmp_path, caplog):
+    with caplog.at_level(logging.INFO):
+        module(folder, tmp_path).prepare_data()
+    assert [m for m in caplog.messages if m.startswith("decoding set: 5 of 5, ") and m.endswith("0:00 left")]
+
+
+def _prepare(folder, tmp_path, log):
+    real = parallel_decoding.decode
+
+    def slow(*arguments):
+        with log.open("a") as out:
+            out.write("decoded\n")
+        import time
+
+        time.sleep(0.3)
+        return real(*arguments)
+
+    import src.datamodules.image_folder as home
+
+    home.decode = slow
+    assert len(module(folder, tmp_path).images("all")) == 5
+
+
+def test_only_one_of_several_processes_decodes(folder, tmp_path):
+    log = tmp_path / "log"
+    context = multiprocessing.get_context("fork")
+    processes = [context.Process(target=_prepare, args=(folder, tmp_path, log)) for _ in range(3)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(60)
+    assert [process.exitcode for process in processes] == [0, 0, 0]
+    assert log.read_text() == "decoded\n"
+
+
+def test_what_an_interrupted_run_left_is_cleared(folder, tmp_path, monkeypatch):
+    def interrupted(files, images, *_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("src.datamodules.image_folder.decode", interrupted)
+        patch.setattr(cache.shutil, "rmtree", lambda *_, **__: None)
+        with pytest.raises(KeyboardInterrupt):
+            module(folder, tmp_path).prepare_data()
+    assert list((tmp_path / "data/decoded").glob("*.partial"))
+    assert torch.equal(module(folder, tmp_path).images("all")[0], torch.full((3, 6, 6), 2, dtype=torch.uint8))
+    assert not list((tmp_path / "data/decoded").glob("*.partial"))
+
+
+def test_wrong_settings_are_refused(folder, tmp_path):
+    for settings, message in (({"val_fraction": 1.0}, "val_fraction=1.0"), ({"channels": 2}, "channels=2")):
+        with pytest.raises(UserError, match=message):
+            module(folder, tmp_path, **settings)
