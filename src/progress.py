@@ -7,7 +7,6 @@ import sys
 import time
 from collections.abc import Callable
 from types import TracebackType
-from typing import Self
 
 _log = logging.getLogger(__name__)
 
@@ -46,7 +45,7 @@ class Progress:
         terminal = sys.stderr.isatty() if terminal is None else terminal
         self._bar = _Bar(what, total, unit) if self._enabled and terminal else None
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> Progress:
         return self
 
     def __exit__(

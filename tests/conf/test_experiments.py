@@ -1,0 +1,99 @@
+"""Every experiment composes, resolves and builds; the published ones have the published number of parameters."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig, open_dict
+
+from src.app.cli import CONFIG_DIR
+from src.app.instantiate import check_model, instantiate, instantiate_all, needs_data, plain
+from src.app.run_dir import register_resolvers
+
+FOLDER = Path(CONFIG_DIR) / "experiment"
+EXPERIMENTS = sorted(str(path.relative_to(FOLDER).with_suffix("")) for path in FOLDER.rglob("*.yaml"))
+
+# Trainable parameters, counted by running the original nets.
+PUBLISHED = {
+    "ve/cifar10_ncsnpp": 62_693_251,
+    "ve/cifar10_ncsnpp_continuous": 62_758_787,
+    "ve/cifar10_ncsnpp_deep_continuous": 107_586_947,
+    "ve/celeba_ncsnpp": 62_693_251,
+    "vp/ddpm/cifar10": 35_218_947,
+    "vp/ddpm/cifar10_continuous": 35_218_947,
+    **{f"{sde}/cifar10_ncsnpp_continuous": 62_693_251 for sde in ("vp", "subvp")},
+    **{f"{sde}/cifar10_ncsnpp_deep_continuous": 107_521_411 for sde in ("vp", "subvp")},
+    **{f"{sde}/cifar10_ddpmpp_continuous": 61_804_419 for sde in ("vp", "subvp")},
+    **{f"{sde}/cifar10_ddpmpp_deep_continuous": 106_632_579 for sde in ("vp", "subvp")},
+    **{f"ve/{data}_ncsnpp_continuous": 65_574_421 for data in ("bedroom", "church", "celebahq_256", "ffhq_256")},
+    **{f"ve/{data}_ncsnpp_continuous": 105_785_880 for data in ("celebahq", "ffhq")},
+    **{f"vp/ddpm/{data}": 111_569_923 for data in ("bedroom", "church", "celebahq")},
+}
+
+
+def composed(*overrides: str) -> DictConfig:
+    register_resolvers()
+    with initialize_config_dir(CONFIG_DIR, version_base="1.3"):
+        # Hydra's own node is not there outside a job; a path that the user must give gets one.
+        cfg = compose("train", overrides=["paths.run_dir=run", *overrides])
+    with open_dict(cfg):
+        if cfg.datamodule.get("path", "") is not None and "path" in cfg.datamodule:
+            cfg.datamodule.path = "images"
+    return cfg
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_builds(name: str) -> None:
+    cfg = composed(f"experiment={name}")
+    assert plain(cfg)["name"] == name, "runs of an experiment are found by its name"
+    check_model(cfg)
+    # Inception weights are not to be had in a test; the callback is the same with another extractor.
+    instantiate_all(composed(f"experiment={name}", "metric=pixel").callbacks)
+
+
+@pytest.mark.parametrize("name", sorted(PUBLISHED))
+def test_published_number_of_parameters(name: str) -> None:
+    cfg = composed(f"experiment={name}")
+    if needs_data(cfg):
+        cfg.sde.prior_mean = 0.0
+    with torch.device("meta"):
+        model = instantiate(cfg.model)
+    assert sum(p.numel() for p in model.parameters() if p.requires_grad) == PUBLISHED[name]
+
+
+def test_default_is_the_papers_cifar10_run() -> None:
+    cfg, named = composed(), composed("experiment=ve/cifar10_ncsnpp_continuous")
+    assert {**plain(cfg), "name": ""} == {**plain(named), "name": ""}
+    expected = {
+        "sde.sigma_min": 0.01,
+        "sde.sigma_max": 50.0,
+        "sde.T": 1.0,
+        "datamodule.data_range": "unit",
+        "datamodule.global_batch_size": 128,
+        "datamodule.random_flip": True,
+        "objective.time_sampler.eps": 1e-5,
+        "objective.reduction": "sum",
+        "optimizer.lr": 2e-4,
+        "optimizer.betas": [0.9, 0.999],
+        "optimizer.eps": 1e-8,
+        "optimizer.weight_decay": 0.0,
+        "scheduler.steps": 5000,
+        "trainer.gradient_clip_val": 1.0,
+        "trainer.max_steps": 1_300_000,
+        "ema.default.decay": 0.999,
+        "net.dropout": 0.1,
+        "sampler.grid.steps": 1000,
+        "sampler.grid.eps": 1e-5,
+        "sampler.corrector.snr": 0.16,
+        "sampler.corrector.steps": 1,
+        "sampler.order": "corrector_first",
+        "sampler.denoise": True,
+    }
+    for key, value in expected.items():
+        found = plain(cfg)
+        for part in key.split("."):
+            found = found[part]
+        assert found == value, key
