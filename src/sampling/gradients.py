@@ -21,8 +21,11 @@ def leaf(x: Tensor) -> Tensor:
     return x.detach().clone().requires_grad_(True)
 
 
-def usable(cond: Mapping[str, Tensor] | None) -> Mapping[str, Tensor] | None:
+def usable(value: Tensor) -> Tensor:
+    """``value`` as a graph can keep it; call it within ``gradients``."""
+    return value.clone() if value.is_inference() else value
+
+
+def usable_condition(cond: Mapping[str, Tensor] | None) -> Mapping[str, Tensor] | None:
     """``cond`` with tensors that a graph can keep."""
-    if cond is None:
-        return None
-    return {name: value.clone() if value.is_inference() else value for name, value in cond.items()}
+    return None if cond is None else {name: usable(value) for name, value in cond.items()}

@@ -28,7 +28,7 @@ from torch import Tensor
 
 from src.errors import UserError
 from src.noise import AddressedNoise, NoiseSource
-from src.sampling.gradients import gradients, leaf, usable
+from src.sampling.gradients import gradients, leaf, usable_condition
 from src.sampling.ode import check_eps, probability_flow
 from src.sampling.output import count
 from src.sde.score_model import Model
@@ -100,6 +100,7 @@ class Likelihood:
         self.divergence = divergence
         self.probes = probes
         self.probe_kind = probe_kind
+        self.data_range = data_range
         self.offset = OFFSETS[data_range]
 
     def __call__(
@@ -126,7 +127,7 @@ class Likelihood:
         with torch.inference_mode(False), torch.no_grad():
             x = x.detach().clone()
             probes = self._draw(x, noise)
-            z, v, calls = self._integrate(model, x, probes, usable(cond))
+            z, v, calls = self._integrate(model, x, probes, usable_condition(cond))
             traces = (probes * v).sum(2)
             log_p = model.sde.prior_log_prob(z) + traces.mean(1)
             nats_to_bits = 1 / (x[0].numel() * math.log(2)) if len(x) else 0.0

@@ -21,13 +21,10 @@ class CorrelatedGaussian:
     covariance: Tensor
 
     def __call__(self, x: Tensor, t: Tensor, cond: Mapping[str, Tensor] | None = None) -> Tensor:
-        difference = x.flatten(1) - self.sde.alpha(t).reshape(-1, 1) * self.mean
-        return -torch.linalg.solve(self.marginal_covariance(t), difference).reshape(x.shape)
-
-    def marginal_covariance(self, t: Tensor) -> Tensor:
-        """(1 or B, d, d) at time t."""
-        alpha, sigma = self.sde.alpha(t).reshape(-1, 1, 1), self.sde.sigma(t).reshape(-1, 1, 1)
-        return alpha**2 * self.covariance + sigma**2 * torch.eye(len(self.mean), dtype=self.mean.dtype)
+        alpha, sigma = self.sde.alpha(t).reshape(-1, 1), self.sde.sigma(t).reshape(-1, 1)
+        values, vectors = torch.linalg.eigh(self.covariance)
+        difference = (x.flatten(1) - alpha * self.mean) @ vectors
+        return -(difference / (alpha**2 * values + sigma**2) @ vectors.T).reshape(x.shape)
 
     def condition(self, h: Tensor, y: Tensor, noise_std: float) -> tuple[Tensor, Tensor]:
         """Mean (d,) and covariance (d, d) of the data given y = h x + noise."""
