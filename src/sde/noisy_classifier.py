@@ -1,0 +1,64 @@
+"""A classifier of x_t at every noise level, the p_t(y | x) of classifier guidance (Song et al. 2021, eq. 14)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+
+from src.errors import UserError
+from src.sde.base import SDE, expand
+from src.sde.score_model import DATA_RANGES
+
+
+class NoisyClassifier(nn.Module):
+    """logits = net(a_in u, c_noise), u the input mapped to [-1, 1], c_noise = ln(sigma / alpha) / 4 as in EDM.
+
+    With u = alpha u_0 + w sigma z (w = 2 for unit data, whose unit length is two of [-1, 1]) the input is kept at
+    about unit variance by a_in = (alpha^2 sigma_data^2 + w^2 sigma^2)^(-1/2).
+
+    Args:
+        net: ``forward(x, c_noise)`` -> logits (B, K).
+        sde: the forward process.
+        data_range: range of the data, ``unit`` [0, 1] or ``centered`` [-1, 1].
+        sigma_data: standard deviation of the data in [-1, 1].
+
+    Raises:
+        UserError: an unknown data range.
+    """
+
+    def __init__(self, net: nn.Module, sde: SDE, data_range: str = "unit", sigma_data: float = 0.5) -> None:
+        super().__init__()
+        if data_range not in DATA_RANGES:
+            raise UserError(f"data_range is {data_range!r}: choose one of {', '.join(DATA_RANGES)}")
+        self.net = net
+        self.sde = sde
+        self.data_range = data_range
+        self.sigma_data = sigma_data
+
+    def forward(
+        self, x: Float[Tensor, "b *d"], t: Tensor, cond: Mapping[str, Tensor] | None = None
+    ) -> Float[Tensor, "b k"]:
+        """Logits (B, K).
+
+        Args:
+            x: (B, *d), state in the range of the data plus noise.
+            t: () or (B,), time in (0, T].
+            cond: not used; there so that the classifier is called as a score model is.
+        """
+        dtype = torch.promote_types(x.dtype, torch.float32)
+        x = x.to(dtype)
+        t = t if t.ndim == 0 else t.to(x.device)
+        u, width = (2 * x - 1, 2.0) if self.data_range == "unit" else (x, 1.0)
+        alpha, sigma = self.sde.alpha(t), self.sde.sigma(t)
+        a_in = (alpha.square() * self.sigma_data**2 + width**2 * sigma.square()).rsqrt()
+        c_noise = -self.sde.log_snr(t) / 4
+        logits: Tensor = self.net(u * expand(a_in, u).to(dtype), c_noise.to(device=x.device, dtype=dtype))
+        return logits
+
+    def log_prob(self, x: Float[Tensor, "b *d"], t: Tensor, labels: Int64[Tensor, " b"]) -> Float[Tensor, " b"]:
+        """log p_t(labels | x), (B,), at x (B, *d) and t, () or (B,)."""
+        log_probs = torch.log_softmax(self(x, t).float(), dim=1)
+        return log_probs.gather(1, labels[:, None])[:, 0]
