@@ -1,0 +1,132 @@
+"""Linear inverse problems: the score of p_t(x | y) for a measurement y = H x_0 + N(0, noise_std^2 I).
+
+With x0hat(x, t) = E[x_0 | x_t = x], the net's data prediction, the likelihood of y is taken as Gaussian around H x0hat:
+
+    grad log p_t(y | x) ~ (d x0hat / d x)^T H^T S^-1 (y - H x0hat).
+
+The methods differ in S, the covariance of y given x_t. Each call evaluates the net once, and back-propagates once.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from src.errors import UserError
+from src.sampling.gradients import gradients, leaf, usable, usable_condition
+from src.sampling.guidance import Condition, Guidance, required, without
+from src.sampling.operators import LinearOperator
+from src.sde import expand, tweedie
+from src.sde.score_model import Model
+
+
+class PosteriorGuidance(Guidance):
+    """A model conditioned on ``cond["measurement"]``, (B, *m).
+
+    Args:
+        model: score and SDE.
+        operator: H.
+        noise_std: standard deviation of the measurement's noise, in units of the data; 0 for none.
+        scale: factor of the guidance; 1 is the likelihood itself.
+    """
+
+    def __init__(self, model: Model, operator: LinearOperator, noise_std: float = 0.0, scale: float = 1.0) -> None:
+        super().__init__(model)
+        if noise_std < 0:
+            raise UserError(f"guidance noise_std is {noise_std}: it must not be negative")
+        self.operator = operator
+        self.noise_std = noise_std
+        self.scale = scale
+
+    def __call__(self, x: Float[Tensor, "b *d"], t: Tensor, cond: Condition = None) -> Float[Tensor, "b *d"]:
+        measurement = required(cond, "measurement", "an inverse problem")
+        with gradients():
+            u = x if x.requires_grad else leaf(x)
+            y, t = usable(measurement.to(x)), usable(t)
+            rest = usable_condition(without(cond, "measurement"))
+            score = self.model(u, t, rest)
+            x0 = tweedie(self.sde, u, t, score)
+            residual = y - self.operator.forward(x0)
+            pull = self.operator.transpose(self.weigh(residual, t))
+            (gradient,) = torch.autograd.grad(x0, u, pull, create_graph=x.requires_grad)
+        guided: Tensor = score + self.scale * gradient
+        return guided if x.requires_grad else guided.detach()
+
+    @abstractmethod
+    def weigh(self, residual: Float[Tensor, "b *m"], t: Tensor) -> Float[Tensor, "b *m"]:
+        """S^-1 (y - H x0hat), at time t () or (B,)."""
+
+
+class DPS(PosteriorGuidance):
+    """Diffusion posterior sampling (Chung et al. 2023): S = v I, the uncertainty of x0hat left out.
+
+    With v = noise_std^2, their eq. 16, the guidance is far too strong while x0hat is still uncertain. Their algorithm
+    instead divides the gradient of |residual|^2 by |residual|, once per step. In terms of a score, which knows no
+    steps, the like is v = |residual|^2 / m, the variance that the residual itself shows, and never less than
+    noise_std^2. Of the scales 1, 2, 4 and 8, 2 met measurements of Gaussian data best, with noise 0.05 and 0.01, and
+    ``PseudoInverseGuidance`` better than any.
+
+    Args:
+        model: score and SDE.
+        operator: H.
+        noise_std: of the measurement.
+        scale: factor of the guidance.
+        normalise: v from the residual, else v = noise_std^2.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        operator: LinearOperator,
+        noise_std: float = 0.0,
+        scale: float = 2.0,
+        normalise: bool = True,
+    ) -> None:
+        super().__init__(model, operator, noise_std, scale)
+        if not normalise and noise_std == 0:
+            raise UserError("guidance=dps without normalise divides by noise_std, which is 0: give the noise")
+        self.normalise = normalise
+
+    def weigh(self, residual: Float[Tensor, "b *m"], t: Tensor) -> Float[Tensor, "b *m"]:
+        variance = residual.new_tensor(self.noise_std**2)
+        if self.normalise:
+            # The floor keeps a measurement met exactly from dividing zero by zero.
+            shown = residual.flatten(1).square().mean(1).clamp(min=torch.finfo(residual.dtype).tiny)
+            variance = torch.maximum(shown, variance)
+        return residual / expand(variance, residual)
+
+
+class PseudoInverseGuidance(PosteriorGuidance):
+    """ΠGDM (Song et al. 2023): S = r^2 H H^T + noise_std^2 I, r^2 the variance of x_0 given x_t.
+
+    With s = sigma / alpha and data of standard deviation tau, r^2 = s^2 tau^2 / (s^2 + tau^2), which is exact for data
+    N(mean, tau^2 I), and there so is the guidance. In the paper tau = 1.
+
+    Args:
+        model: score and SDE.
+        operator: H.
+        noise_std: of the measurement.
+        scale: factor of the guidance.
+        data_std: tau, in units of the data.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        operator: LinearOperator,
+        noise_std: float = 0.0,
+        scale: float = 1.0,
+        data_std: float = 0.5,
+    ) -> None:
+        super().__init__(model, operator, noise_std, scale)
+        if data_std <= 0:
+            raise UserError(f"guidance data_std is {data_std}: it must be positive")
+        self.data_std = data_std
+
+    def weigh(self, residual: Float[Tensor, "b *m"], t: Tensor) -> Float[Tensor, "b *m"]:
+        noise = (self.sde.sigma(t) / self.sde.alpha(t)).square()
+        variance = noise * self.data_std**2 / (noise + self.data_std**2)
+        return self.operator.solve(residual, self.noise_std**2 / variance) / expand(variance, residual).to(residual)
