@@ -43,6 +43,12 @@ class LinearBetaSDE(SDE):
         """B(t), the integral of beta from 0 to t; alpha = exp(-B/2)."""
         return t * (self.beta_min + 0.5 * t * (self.beta_max - self.beta_min))
 
+    def time_of_integrated_beta(self, b: Float[Tensor, "*b"]) -> Float[Tensor, "*b"]:
+        """The time at which B(t) = b."""
+        # B is quadratic; this form of its root does not cancel.
+        slope = self.beta_max - self.beta_min
+        return 2 * b / (torch.sqrt(self.beta_min**2 + 2 * slope * b) + self.beta_min)
+
     def alpha(self, t: Float[Tensor, "*b"]) -> Float[Tensor, "*b"]:
         return torch.exp(-0.5 * self.integrated_beta(t))
 
@@ -62,10 +68,8 @@ class VPSDE(LinearBetaSDE):
         return self.beta(t)
 
     def time_of_log_snr(self, log_snr: Float[Tensor, "*b"]) -> Float[Tensor, "*b"]:
-        # alpha^2 = sigmoid(2 lambda), so B = softplus(-2 lambda); B(t) is quadratic, solved without cancellation.
-        b = torch.nn.functional.softplus(-2 * log_snr)
-        slope = self.beta_max - self.beta_min
-        return 2 * b / (torch.sqrt(self.beta_min**2 + 2 * slope * b) + self.beta_min)
+        # alpha^2 = sigmoid(2 lambda).
+        return self.time_of_integrated_beta(torch.nn.functional.softplus(-2 * log_snr))
 
     def discretize(self, x: Float[Tensor, "b *d"], t: Tensor, s: Tensor) -> tuple[Float[Tensor, "b *d"], Tensor]:
         """DDPM's step (eq. 10) with beta_i = beta(t) (t - s): f = (sqrt(1 - beta_i) - 1) x, G^2 = beta_i.
