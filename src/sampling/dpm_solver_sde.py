@@ -1,10 +1,11 @@
-"""SDE-DPM-Solver++, first order and 2M (Lu et al. 2022b, section 5): exponential integration of the reverse SDE.
+"""SDE-DPM-Solver++, first order and 2M (Lu et al. 2022b): exponential integration of the reverse SDE.
 
 With lambda = ln(alpha / sigma), h = lambda_s - lambda_t from time t to s, and the data prediction D taken as linear,
 
     x_s = (sigma_s / sigma_t) e^-h x_t + alpha_s (1 - e^-2h) (D_t + (D_t - D_r) / (2 r)) + sigma_s sqrt(1 - e^-2h) z,
 
-where r h is the length of the step before, from D_r to D_t. First order leaves D constant: ancestral sampling with the variance of p(x_s | x_t, x_0).
+where r h is the length of the step before, from D_r to D_t. First order leaves D constant: ancestral sampling with the
+variance of p(x_s | x_t, x_0).
 """
 
 from __future__ import annotations
@@ -13,26 +14,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from src.errors import UserError
-from src.sampling.loop import GridSampler, Run
-from src.sampling.schedule import TimeGrid
+from src.sampling.exponential import MultistepSampler
+from src.sampling.loop import Run
 
 
-class DPMSolverSDE(GridSampler):
-    """SDE-DPM-Solver++; N times cost N evaluations.
+class DPMSolverSDE(MultistepSampler):
+    """SDE-DPM-Solver++ of order 1 or 2 (2M); arguments as in MultistepSampler."""
 
-    Args:
-        grid: times from T to eps.
-        order: 1 or 2 (2M).
-        denoise: finish with the posterior mean at eps.
-        trajectory_frames: how many states to keep.
-    """
-
-    def __init__(self, grid: TimeGrid, order: int = 2, denoise: bool = True, trajectory_frames: int = 0) -> None:
-        super().__init__(grid, denoise, trajectory_frames)
-        if order not in (1, 2):
-            raise UserError(f"sampler.order is {order}: SDE-DPM-Solver++ has orders 1 and 2")
-        self.order = order
+    orders = (1, 2)
 
     def step(self, run: Run, x: Float[Tensor, "b *d"], i: int) -> tuple[Float[Tensor, "b *d"], Float[Tensor, "b *d"]]:
         data = run.predict_data(x, i, keep=self.order)

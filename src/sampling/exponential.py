@@ -11,13 +11,16 @@ Multistep methods replace D by the polynomial through values it is known at; the
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import numpy as np
 import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from src.sampling.loop import Run
+from src.errors import UserError
+from src.sampling.loop import GridSampler, Run
+from src.sampling.schedule import TimeGrid
 
 # Gauss and Legendre's rule on [-1, 1]. It is exact to rounding for the integrals below, whose closed forms cancel at
 # small h.
@@ -64,3 +67,30 @@ def integrate(run: Run, x: Float[Tensor, "b *d"], i: int, nodes: Sequence[int]) 
     for j, coefficient in zip(nodes, run.alpha[i + 1] * w, strict=True):
         moved.add_(run.data[j], alpha=float(coefficient))
     return moved
+
+
+class MultistepSampler(GridSampler):
+    """A sampler that looks back on earlier data predictions; N times cost N evaluations.
+
+    Args:
+        grid: times from T to eps; the papers take them uniform in log-SNR.
+        order: one of the class's ``orders``.
+        denoise: finish with the posterior mean at eps.
+        trajectory_frames: how many states to keep.
+    """
+
+    orders: ClassVar[tuple[int, ...]] = (1, 2, 3)
+
+    def __init__(self, grid: TimeGrid, order: int = 2, denoise: bool = True, trajectory_frames: int = 0) -> None:
+        super().__init__(grid, denoise, trajectory_frames)
+        if order not in self.orders:
+            raise UserError(f"sampler.order is {order}: {type(self).__name__} has {', '.join(map(str, self.orders))}")
+        self.order = order
+
+    def order_at(self, run: Run, i: int) -> int:
+        """The order of the step from the i-th time.
+
+        The first steps have fewer predictions to look back on. The last ones are lowered for stability at few steps:
+        the final denoising is the first-order step to sigma = 0, the step before it is of order 2 at most.
+        """
+        return min(self.order, i + 1, len(run.times) - i)

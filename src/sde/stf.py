@@ -1,7 +1,7 @@
 """Stable target field (Xu et al. 2023): score matching against a posterior mean instead of a single noise.
 
 The score of p_t is that of the conditional p(x_t | x_0), averaged over the posterior of x_0 given x_t. For a reference
-set {x_j} that average is estimated with self-normalised importance weights (their eq. 5),
+set {x_j} that average is estimated with self-normalised importance weights,
 
     sigma E[score] = -(x_t - alpha sum_j w_j x_j) / sigma,    w_j proportional to N(x_t; alpha x_j, sigma^2 I),
 
