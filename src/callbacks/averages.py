@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol, runtime_checkable
 
+from src.checkpoint.power_profile import gamma_of
 from src.errors import UserError
 
 
@@ -56,3 +57,21 @@ class HalfLifeAverage:
         seen = (update - 1) * self.batch_size
         half_life = self.half_life if self.ramp is None else min(self.half_life, seen * self.ramp)
         return 1 - float(0.5 ** (self.batch_size / max(half_life, 1e-8)))
+
+
+class PowerAverage:
+    """EDM2's power-function average (Karras et al. 2024, section 3): decay = (1 - 1/n)^(gamma + 1) at update n.
+
+    Two of them, as in ``conf/ema/posthoc.yaml``, let averages of any other length be built after training.
+
+    Args:
+        sigma_rel: standard deviation of the weighting over the updates so far, as a share of their number; about
+            half the length of the average. In (0, 0.2887].
+    """
+
+    def __init__(self, sigma_rel: float) -> None:
+        self.sigma_rel = sigma_rel
+        self.gamma = gamma_of(sigma_rel)
+
+    def rate(self, update: int) -> float:
+        return 1 - float((1 - 1 / update) ** (self.gamma + 1))

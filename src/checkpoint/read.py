@@ -41,7 +41,11 @@ def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
         UserError: in one line, if the file is missing, truncated, damaged, of another kind, holds objects other than
             tensors and plain values, or lacks what this version needs.
     """
-    checkpoint = load_archive(path)
+    return checked(load_archive(path), path)
+
+
+def checked(checkpoint: dict[str, Any], path: str | os.PathLike[str]) -> dict[str, Any]:
+    """``checkpoint``, read from ``path``, if it has this project's layout; UserError as ``read_checkpoint`` if not."""
     state, config, averages = (checkpoint.get(key) for key in ("state_dict", "config", "ema"))
     present = {
         f"state_dict with tensors {NET_PREFIX}*": _is_named_tensors(state)
@@ -100,10 +104,24 @@ def global_step(path: str | os.PathLike[str]) -> int:
         UserError: if the file cannot be understood.
     """
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        return int(content["global_step"])
-    except Exception as error:
+        return int(glance(path)["global_step"])
+    except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path} has no readable step ({_first_line(error)}): {_WHERE}") from error
+
+
+def glance(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """What a checkpoint holds, with tensors mapped instead of read and nothing verified: quick for files of any size.
+
+    Raises:
+        UserError: if the file cannot be understood.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except Exception as error:
+        raise UserError(f"{path} cannot be read ({_first_line(error)}): {_WHERE}") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path} holds a {type(content).__name__}, not a checkpoint: {_WHERE}")
+    return content
 
 
 def checkpoint_hash(path: str | os.PathLike[str]) -> str:

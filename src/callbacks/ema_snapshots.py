@@ -1,0 +1,58 @@
+"""Power-function averages written every so many steps, so that any length can be chosen after training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from lightning.pytorch import LightningModule, Trainer
+
+from src.callbacks.averages import PowerAverage
+from src.callbacks.ema import EMA
+from src.callbacks.periodic import Periodic
+from src.checkpoint.posthoc_ema import write_snapshot
+from src.errors import UserError
+
+DTYPES = {"float32": torch.float32, "float16": torch.float16}
+
+
+class EMASnapshots(Periodic):
+    """Writes ``step=<optimiser step>.safetensors`` with the averages and nothing else.
+
+    It comes after the EMA callback, whose averages of the same step it writes.
+
+    Args:
+        dirpath: where the files go; ``ema_snapshots`` of the run folder, for evaluate.py to find them.
+        every_n_steps: optimiser steps between two files.
+        dtype: of the numbers, ``float32`` or ``float16`` (half the room, as in the paper).
+
+    Raises:
+        UserError: an unknown dtype; in ``setup``, if no power-function average is kept.
+    """
+
+    def __init__(self, dirpath: str | Path, every_n_steps: int, dtype: str = "float32") -> None:
+        super().__init__(every_n_steps)
+        if dtype not in DTYPES:
+            raise UserError(f"ema_snapshots.dtype={dtype}: choose one of {', '.join(DTYPES)}")
+        self.dirpath = Path(dirpath)
+        self.dtype = DTYPES[dtype]
+        self.sigma_rel: dict[str, float] = {}
+        self._ema: EMA | None = None
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        self._ema = next((callback for callback in trainer.callbacks if isinstance(callback, EMA)), None)  # type: ignore[attr-defined]
+        averages = self._ema.averages if self._ema is not None else {}
+        self.sigma_rel = {name: kept.sigma_rel for name, kept in averages.items() if isinstance(kept, PowerAverage)}
+        if not self.sigma_rel:
+            raise UserError("callbacks.ema_snapshots needs power-function averages: add ema=posthoc")
+
+    def run(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not trainer.is_global_zero:
+            return
+        assert self._ema is not None
+        averages = {
+            name: {key: value.to("cpu", self.dtype) for key, value in self._ema.shadows[name].items()}
+            for name in self.sigma_rel
+        }
+        path = self.dirpath / f"step={trainer.global_step:08d}.safetensors"
+        write_snapshot(path, averages, self.sigma_rel, self._ema.updates)
