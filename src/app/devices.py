@@ -12,7 +12,7 @@ from src.errors import UserError
 PRECISIONS = ("32-true", "16-mixed", "bf16-mixed")
 
 
-def launch(accelerator: str, devices: int | str, precision: str) -> Fabric:
+def launch(accelerator: str, devices: int | str, precision: str | int) -> Fabric:
     """One process for each device, talking to each other; this one is among them.
 
     Under ``torchrun`` the processes are there already, and their number is torchrun's.

@@ -10,7 +10,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -201,7 +200,7 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def mapped(path: Path, name: str) -> np.ndarray[Any, Any]:
+def mapped(path: Path, name: str) -> np.ndarray:
     """An array of an uncompressed npz file, mapped instead of read.
 
     Raises:

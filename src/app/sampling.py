@@ -8,7 +8,7 @@ import logging
 import time
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import torch
 from omegaconf import DictConfig, OmegaConf
@@ -16,16 +16,19 @@ from omegaconf import DictConfig, OmegaConf
 from src.app import checkpoint_config, scoring
 from src.app.devices import launch
 from src.app.image_store import ImageStore
-from src.app.instantiate import plain
+from src.app.together import raise_together
 from src.callbacks.pictures import picture, save_film, save_picture
-from src.checkpoint import RunLock, checkpoint_hash, find_checkpoint, read_checkpoint, restore_model
+from src.checkpoint import RunLock, checkpoint_hash, find_checkpoint, restore_model
 from src.errors import UserError
+from src.interop.checkpoints import open_checkpoint
 from src.metrics import Scores
 from src.metrics.distributed import gather_rows, on_rank_zero
 from src.progress import Progress
 from src.quantize import check_mode, to_uint8
-from src.sampling.generate import GeneratedBatch, generate, shard
+from src.sampling.generate import FAR, GeneratedBatch, generate, shard
+from src.sampling.guidance import Guidance
 from src.sampling.labels import class_condition
+from src.sde import ScoreModel
 
 _log = logging.getLogger(__name__)
 
@@ -49,10 +52,10 @@ class SamplingRun:
         self.cfg = cfg
         self._closing = ExitStack()
         self._scores: Scores | None = None
-        self._made: list[tuple[int, int, bool]] = []
+        self._made: list[tuple[float, ...]] = []
         self._start = time.monotonic()
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> SamplingRun:
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -74,14 +77,17 @@ class SamplingRun:
 
     def restore(self) -> None:
         """The model, its sampler, its conditions and, if scores are wanted, the metrics."""
-        cfg, checkpoint = self.cfg, read_checkpoint(self.path)
+        cfg, checkpoint = self.cfg, open_checkpoint(self.path, self.cfg.trained_as)
         self.trained = dict(checkpoint["config"])
+        self.foreign = "foreign" in checkpoint
         model = restore_model(checkpoint, cfg.weights)
         classes = getattr(model.net, "num_classes", None)
         labels: Any = OmegaConf.to_container(cfg.labels) if OmegaConf.is_config(cfg.labels) else cfg.labels
         self.condition = class_condition(labels, classes, cfg.seed)
         self.labels = ("cycle" if labels is None else labels) if classes else None
-        self.model = model.to(self.fabric.device)
+        self.data_range = model.data_range
+        self.guidance_node = None if cfg.get("guidance") is None else self._node("guidance")
+        self.model = self._guided(model.to(self.fabric.device), classes)
         self.sampler_node = self._node("sampler")
         self.sampler = checkpoint_config.build("sampler", self.sampler_node)
         self.datamodule_node = self._node("datamodule")
@@ -101,10 +107,14 @@ class SamplingRun:
             "sampler": self.sampler_node,
             "seed": cfg.seed,
             "labels": self.labels,
+            "guidance": self.guidance_node,
             "quantize": cfg.quantize,
             "precision": cfg.precision,
         }
-        about = {"ckpt_path": str(self.path), "sample": plain(cfg), "trained_with": self.trained}
+        if self.foreign:
+            # Such a file does not say of what model it is.
+            settings["model"] = self.trained["model"]
+        about = {"ckpt_path": str(self.path), "sample": OmegaConf.to_container(cfg), "trained_with": self.trained}
         self.store = ImageStore(
             self._folder(settings), settings, cfg.num_samples, self.shape, cfg.format, cfg.raw, about
         )
@@ -124,22 +134,26 @@ class SamplingRun:
                     self._keep(batch)
                     progress.add(len(batch.index))
         except UserError as error:
-            # Another process must not wait for one that has given up.
             failure = str(error)
-        failed = [message for message in self._gathered(failure) if message]
-        if failed:
-            raise UserError(failed[0])
+        raise_together(failure)
 
     def finish_folder(self) -> None:
         """Files are joined where they are to be, and the manifest is closed."""
-        rows = gather_rows(torch.tensor(self._made, dtype=torch.int64).reshape(-1, 3))
-        evaluations = rows[:, 1].double()
-        nfe = (
-            {"mean": float(evaluations.mean()), "least": int(rows[:, 1].min()), "most": int(rows[:, 1].max())}
-            if len(rows)
-            else None
-        )
-        invalid = rows[rows[:, 2] == 0, 0].tolist()
+        index, evaluations, reach, valid = gather_rows(
+            torch.tensor(self._made, dtype=torch.float64).reshape(-1, 4)
+        ).unbind(dim=1)
+        nfe = None
+        if len(index):
+            least, most = evaluations.aminmax()
+            nfe = {"mean": float(evaluations.mean()), "least": int(least), "most": int(most)}
+        invalid = [int(i) for i in index[valid == 0]]
+        far = reach[(valid == 1) & (reach > FAR)]
+        if len(far):
+            _log.warning(
+                "%d samples lie far outside the data, up to %.2g: the net knows too little, or the sampler diverges",
+                len(far),
+                float(far.max()),
+            )
         seconds = time.monotonic() - self._start
         # Every process needs to know what is in the folder, one writes it.
         on_rank_zero(lambda: self.store.complete(invalid, nfe, seconds) if self.missing else None)
@@ -193,6 +207,17 @@ class SamplingRun:
     def _find(self) -> Path:
         return find_checkpoint(self.cfg.ckpt_path, self.cfg.paths.log_dir, self.cfg.name)
 
+    def _guided(self, model: ScoreModel, classes: int | None) -> ScoreModel | Guidance:
+        if self.guidance_node is None:
+            return model
+        if not classes and "null_label" in self.guidance_node:
+            raise UserError("guidance by labels, but the net was trained without classes: leave guidance out")
+        try:
+            guided: Guidance = checkpoint_config.build("guidance", self.guidance_node)(model)
+        except TypeError as error:
+            raise UserError(f"this guidance cannot be used here ({error}): use guidance=classifier_free") from error
+        return guided
+
     def _folder(self, settings: dict[str, Any]) -> Path:
         """The folder asked for, or one of the run and of these settings alone, so that a second call goes on."""
         if self.cfg.output_dir is not None:
@@ -229,17 +254,11 @@ class SamplingRun:
         samples = batch.samples[batch.valid].cpu()
         floats = samples if self.cfg.raw else None
         self.store.add(batch.index[batch.valid], self._shown(samples), floats)
-        self._made += zip(batch.index.tolist(), batch.nfe.tolist(), batch.valid.tolist(), strict=True)
+        columns = (batch.index, batch.nfe, batch.reach, batch.valid)
+        self._made += zip(*(column.tolist() for column in columns), strict=True)
 
     def _shown(self, samples: torch.Tensor) -> torch.Tensor:
-        return to_uint8(samples, self.model.data_range, self.cfg.quantize) if len(self.shape) == 3 else samples
-
-    def _gathered(self, value: str | None) -> list[str | None]:
-        gathered: Any = [None] * self.fabric.world_size
-        if self.fabric.world_size == 1:
-            return [value]
-        torch.distributed.all_gather_object(gathered, value)
-        return list(gathered)
+        return to_uint8(samples, self.data_range, self.cfg.quantize) if len(self.shape) == 3 else samples
 
     def _draw_grid(self) -> None:
         path = self.store.folder / "grid.png"

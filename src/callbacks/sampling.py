@@ -77,6 +77,7 @@ class Samples:
             index=batch.index[mine],
             samples=batch.samples.cpu()[mine],
             nfe=batch.nfe[mine],
+            reach=batch.reach[mine],
             valid=batch.valid[mine],
             trajectory=None if frames is None else frames[:, mine],
         )
@@ -89,6 +90,7 @@ def joined(batches: list[GeneratedBatch]) -> GeneratedBatch:
         index=torch.cat([batch.index for batch in batches]),
         samples=torch.cat([batch.samples for batch in batches]),
         nfe=torch.cat([batch.nfe for batch in batches]),
+        reach=torch.cat([batch.reach for batch in batches]),
         valid=torch.cat([batch.valid for batch in batches]),
         trajectory=torch.cat(frames, dim=1) if frames else None,
     )

@@ -19,8 +19,12 @@ from src.sampling.output import Callback, Sampler, Step
 from src.sampling.trajectory import Trajectory
 from src.sde.score_model import Model
 
-DIVERGED = 1e4
-"""Data lie within a few units, and the prior of any SDE in use within some hundred."""
+FAR = 100.0
+"""Data lie within a few units: what is this far out is no good, but a net that has learnt little makes such."""
+
+DIVERGED = 1e8
+"""No net that has learnt anything gets here. Steps of Langevin dynamics grow where the score is small: after a single
+optimiser step samples already reach 1e4 only."""
 
 Condition = Callable[[Tensor], Mapping[str, Tensor]]
 """condition(index (B,) int64) -> named tensors (B, ...) for the net, on the device of ``index``."""
@@ -34,13 +38,15 @@ class GeneratedBatch:
         index: (B,) int64, on the CPU.
         samples: (B, *d) float, in the range of the data, not clipped, on the device of the net.
         nfe: (B,) int64, evaluations of the net for each, on the CPU.
-        valid: (B,) bool, on the CPU: finite and not farther than ``DIVERGED`` from zero. The others are no samples.
+        reach: (B,) float, on the CPU, the largest magnitude in each.
+        valid: (B,) bool, on the CPU: finite and within ``DIVERGED``. The others are no samples.
         trajectory: (F, B, *d) noise-free states on the way, on the CPU, or None.
     """
 
     index: Tensor
     samples: Tensor
     nfe: Tensor
+    reach: Tensor
     valid: Tensor
     trajectory: Tensor | None = None
 
@@ -96,10 +102,10 @@ def generate(
                 output = sampler(model, x_init, noise, cond=cond, callback=recorder)
         except torch.OutOfMemoryError as error:
             raise UserError(f"a batch of {len(index)} does not fit into memory: lower batch_size") from error
-        flat = output.samples.flatten(1)
-        # A comparison with NaN is false.
-        valid = (flat.abs() <= DIVERGED).all(dim=1).cpu()
-        yield GeneratedBatch(index.cpu(), output.samples, output.nfe.cpu(), valid, recorder.trajectory())
+        # NaN prevails in a maximum, and a comparison with it is false.
+        reach = output.samples.flatten(1).abs().amax(dim=1).cpu()
+        valid = reach <= DIVERGED
+        yield GeneratedBatch(index.cpu(), output.samples, output.nfe.cpu(), reach, valid, recorder.trajectory())
 
 
 class _Recorder:
