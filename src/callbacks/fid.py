@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.utilities.seed import isolate_rng
 
 from src.callbacks.periodic import Periodic
 from src.callbacks.reference import check_extractor, fewest_samples, reference_of
@@ -87,7 +88,8 @@ class FID(Periodic):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not trainer.fast_dev_run:  # type: ignore[attr-defined]
             # Before training, not at the first score: data or weights that are missing show at once.
-            self._reference = reference_of(trainer.datamodule, self.suite, pl_module.device)  # type: ignore[attr-defined]
+            with isolate_rng():
+                self._reference = reference_of(trainer.datamodule, self.suite, pl_module.device)  # type: ignore[attr-defined]
 
     def run(self, trainer: Trainer, pl_module: LightningModule) -> None:
         invalid, nfe = self._collect(trainer, pl_module)
@@ -135,8 +137,7 @@ class FID(Periodic):
         # logging steps.
         pl_module.log_dict(values, on_step=True, logger=False, rank_zero_only=False, sync_dist=False)
         for logger in trainer.loggers:
-            # Lightning counts the steps of its loggers from zero.
-            logger.log_metrics(values, step=trainer.global_step - 1)
+            logger.log_metrics(values, step=trainer.global_step)
             logger.save()
         made = {"step": trainer.global_step, "seed": self.samples.seed, "nfe": nfe, "invalid_samples": invalid}
         _log.info("step %d: %s, %.4g evaluations a sample", trainer.global_step, scores, nfe)
