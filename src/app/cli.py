@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -38,7 +39,12 @@ def entry(config_name: str) -> Callable[[Job], Callable[[], None]]:
             if HydraConfig.get().mode == RunMode.MULTIRUN:
                 return sweeps.run_in_fresh_process()
             _quiet_all_but_rank_zero()
-            return job(cfg)
+            try:
+                return job(cfg)
+            except (KeyboardInterrupt, Exception) as error:
+                # Here and not further out: Hydra would print a line of its own.
+                _leave(error, config_name)
+                raise
 
         def command() -> None:
             register_resolvers()
@@ -47,20 +53,25 @@ def entry(config_name: str) -> Callable[[Job], Callable[[], None]]:
             try:
                 hydra.main(version_base="1.3", config_path=CONFIG_DIR, config_name=config_name)(task)()
                 sweeps.report_failures()
-            except KeyboardInterrupt:
-                _fail("interrupted", 130)
-            except Exception as error:
-                message = one_line(error, config_name)
-                if message is None:
-                    raise
-                _fail(message, error.exit_code if isinstance(error, UserError) else 1)
+            except (KeyboardInterrupt, Exception) as error:
+                _leave(error, config_name)
+                raise
 
         return command
 
     return decorate
 
 
-def _fail(message: str, code: int) -> None:
+def _leave(error: BaseException, config_name: str) -> None:
+    """End the process with one line if ``error`` is a mistake of the user; return if it is a programming error."""
+    if isinstance(error, KeyboardInterrupt):
+        _fail("interrupted", 130)
+    message = one_line(error, config_name)
+    if message is not None:
+        _fail(message, error.exit_code if isinstance(error, UserError) else 1)
+
+
+def _fail(message: str, code: int) -> NoReturn:
     if _rank() == 0:
         sys.stdout.flush()
         sys.stderr.write(f"error: {message}\n")

@@ -65,7 +65,7 @@ class Checkpoints(Checkpoint):
         self._written = self._written[len(surplus) :]
         # Two of these callbacks can be due at one step; the same file is not written twice.
         if not any(other.saved_step == trainer.global_step for other in self._others(trainer)):
-            trainer.save_checkpoint(path)
+            trainer.save_checkpoint(path, weights_only=False)
         self.saved_step = trainer.global_step
         for old in surplus:
             if not any(old in other._written for other in self._others(trainer)):
@@ -122,7 +122,7 @@ class StopOnSignal(Checkpoint):
             stop = self._received is not None
         if stop and trainer.global_step != trainer.max_steps:
             path = self.dirpath / f"step={trainer.global_step:08d}.ckpt"
-            trainer.save_checkpoint(path)
+            trainer.save_checkpoint(path, weights_only=False)
             raise Interrupted(
                 f"stopped after step {trainer.global_step}; everything is in {path}; "
                 "continue with the same command and ckpt_path=last",

@@ -86,8 +86,7 @@ class SampleImages(Periodic):
         if frames is not None:
             pictures = [picture(frame) for frame in frames]
             save_film(path.with_suffix(".gif"), [frame for frame in pictures if frame is not None])
-        # Lightning counts the steps of its loggers from zero.
-        step = trainer.global_step - 1
+        step = trainer.global_step
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
                 logger.experiment.add_image("samples", image.numpy(), step)

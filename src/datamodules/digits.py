@@ -46,6 +46,6 @@ class DigitsDataModule(ImageDataModule):
 
     def load_split(self, name: str) -> ImageSet:
         images, labels = self._digits
-        order = permutation(_SPLIT_SEED, "held out", 0, len(images))
+        order = permutation(_SPLIT_SEED, "digits-split", 0, len(images))
         rows = {"train": order[:_TRAINING_IMAGES], "test": order[_TRAINING_IMAGES:]}
         return ImageSet(images, labels, rows[name])
