@@ -21,9 +21,9 @@ def of_checkpoint(arguments: Sequence[str], config_dir: str | Path) -> list[str]
 
     A value inside a node of the checkpoint is added rather than overridden. A path with an equals sign, as the names of
     checkpoints have, is quoted. ``experiment=x`` only says whose checkpoint is meant: it becomes the name that the
-    experiment gives its runs.
+    experiment gives its runs, and ``trained_as``, which a checkpoint without a configuration needs.
     """
-    return [_quoted(_named(_added(argument), Path(config_dir))) for argument in arguments]
+    return [_quoted(named) for argument in arguments for named in _named(_added(argument), Path(config_dir))]
 
 
 def _added(argument: str) -> str:
@@ -35,12 +35,12 @@ def _quoted(argument: str) -> str:
     return f"{key}='{value}'" if key in _PATHS and "=" in value and not re.search("['\"]", value) else argument
 
 
-def _named(argument: str, config_dir: Path) -> str:
+def _named(argument: str, config_dir: Path) -> list[str]:
     key, _, experiment = argument.partition("=")
     if key != "experiment":
-        return argument
+        return [argument]
     path = config_dir / "experiment" / f"{experiment}.yaml"
     # For an experiment that does not exist, the search for its runs will say what there is.
     settings = OmegaConf.to_container(OmegaConf.load(path)) if path.is_file() else {}
     assert isinstance(settings, dict)
-    return f"name={settings.get('name', experiment)}"
+    return [f"name={settings.get('name', experiment)}", f"++trained_as={experiment}"]

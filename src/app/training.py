@@ -21,6 +21,7 @@ from src.checkpoint.lock import RunLock
 from src.checkpoint.read import read_checkpoint
 from src.checkpoint.restore import restore_model
 from src.errors import UserError
+from src.interop.checkpoints import open_checkpoint
 from src.loggers import finish_wandb
 
 _log = logging.getLogger(__name__)
@@ -129,7 +130,7 @@ class Run:
     def _start_from(self) -> None:
         if self.cfg.init_from is not None and self.ckpt_path is None:
             path = find_checkpoint(self.cfg.init_from, Path(self.cfg.paths.log_dir), self.cfg.name)
-            net = restore_model(read_checkpoint(path)).net
+            net = restore_model(open_checkpoint(path, config=plain(self.cfg))).net
             try:
                 self.module.get_submodule("model.net").load_state_dict(net.state_dict())
             except RuntimeError as error:

@@ -1,4 +1,4 @@
-"""The nets of yang-song/score_sde_pytorch from its configurations."""
+"""Nets and training configurations from the configurations of yang-song/score_sde_pytorch."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -22,6 +22,7 @@ _NCSNPP = (
     "conditional",
     "init_scale",
 )
+_SDES = {"vesde": "ve", "vpsde": "vp", "subvpsde": "subvp"}
 _FLOATS = ("dropout", "fourier_scale", "init_scale")
 
 
@@ -70,3 +71,41 @@ def build_net(config: Mapping[str, Any]) -> NCSNpp:
     _, kwargs = net_kwargs_from_song(config)
     net: NCSNpp = _CLASSES[config["model"]["name"]](**kwargs)
     return net
+
+
+def config_from_song(config: Mapping[str, Any]) -> tuple[list[str], dict[str, Any]]:
+    """A training configuration of this project for one of the original.
+
+    Args:
+        config: with ``model``, ``data`` and ``training`` as in the original; ``training`` names ``sde`` and says
+            whether it is ``continuous``.
+
+    Returns:
+        Overrides of ``conf/train.yaml``, and the node of the net that takes the place of ``net``.
+
+    Raises:
+        UserError: an option that is missing or unknown.
+    """
+    target, kwargs = net_kwargs_from_song(config)
+    model, data, training = config["model"], config.get("data", config), config.get("training", config)
+    name = training.get("sde")
+    if name not in _SDES:
+        raise UserError(f"training.sde={name!r} of the original is not supported; choose one of {', '.join(_SDES)}")
+    ve, continuous = name == "vesde", bool(training.get("continuous", True))
+    parametrization = {(True, True): "song_ve", (True, False): "smld", (False, True): "song_vp", (False, False): "ddpm"}
+    overrides = {
+        "sde": _SDES[name],
+        "parametrization": parametrization[ve, continuous],
+        "sampler": "pc" if ve else "euler_maruyama" if continuous else "ancestral",
+        "datamodule": "cifar10" if str(data.get("dataset", "")).lower() == "cifar10" else "image_folder",
+        "datamodule.image_size": kwargs["image_size"],
+        "datamodule.channels": kwargs["in_channels"],
+        "datamodule.data_range": "centered" if data.get("centered", not ve) else "unit",
+        "sampler.grid.steps": model.get("num_scales", 1000),
+    }
+    for option in ("sigma_min", "sigma_max") if ve else ("beta_min", "beta_max"):
+        if option in model:
+            overrides[f"sde.{option}"] = float(model[option])
+    if not continuous:
+        overrides["parametrization.num_scales"] = overrides["sampler.grid.steps"]
+    return [f"{key}={value}" for key, value in overrides.items()], {"_target_": target, **kwargs}

@@ -1,0 +1,46 @@
+"""A checkpoint from any kind of file that this project reads, always in its own layout."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from src.checkpoint.read import checked, load_archive
+from src.errors import UserError
+from src.interop.experiments import fitting_experiments, training_config
+from src.interop.safetensors_export import SUFFIX, read_safetensors
+from src.interop.song_checkpoint import convert_song_checkpoint, is_song_checkpoint
+
+
+def open_checkpoint(
+    path: str | os.PathLike[str], experiment: str | None = None, config: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """A checkpoint of this project, a ``.safetensors`` export of one, or a ``.pth`` of Song's or Peng's program.
+
+    The last kind holds no configuration and needs ``experiment`` or ``config``; the others carry their own, and both
+    are ignored.
+
+    Args:
+        path: the file.
+        experiment: a name in ``conf/experiment``, or the path of a configuration of Song's in YAML or JSON.
+        config: a resolved training configuration.
+
+    Returns:
+        ``config``, ``state_dict``, ``global_step`` and, if there are averages, ``ema``; checkpoints of other programs
+        have ``foreign`` besides.
+
+    Raises:
+        UserError: in one line, whatever is wrong with the file, or that it needs an experiment and which ones fit.
+    """
+    if Path(path).suffix == SUFFIX:
+        return checked(read_safetensors(path), path)
+    content = load_archive(path)
+    if not is_song_checkpoint(content):
+        return checked(content, path)
+    if config is None and experiment is None:
+        fits = fitting_experiments(content["model"])
+        choice = f"one of {', '.join(fits)}" if fits else "the path of its configuration in YAML or JSON"
+        raise UserError(f"{path} is of another program and holds no configuration: add experiment=<{choice}>")
+    return convert_song_checkpoint(content, training_config(str(experiment)) if config is None else config, path)
