@@ -13,7 +13,7 @@ from pathlib import Path
 from omegaconf import OmegaConf
 
 _INSIDE_A_NODE = re.compile(r"(sampler|datamodule|metric)\.")
-_PATHS = ("ckpt_path", "output_dir")
+_PATHS = ("ckpt_path", "output_dir", "images")
 
 
 def of_checkpoint(arguments: Sequence[str], config_dir: str | Path) -> list[str]:
@@ -32,7 +32,12 @@ def _added(argument: str) -> str:
 
 def _quoted(argument: str) -> str:
     key, _, value = argument.partition("=")
-    return f"{key}='{value}'" if key in _PATHS and "=" in value and not re.search("['\"]", value) else argument
+    if key not in _PATHS or "=" not in value or re.search("['\"]", value):
+        return argument
+    if value.startswith("[") and value.endswith("]"):
+        paths = ",".join(f"'{path.strip()}'" for path in value[1:-1].split(","))
+        return f"{key}=[{paths}]"
+    return f"{key}='{value}'"
 
 
 def _named(argument: str, config_dir: Path) -> list[str]:

@@ -70,6 +70,46 @@ def find_checkpoint(spec: str | int | Path, runs_dir: str | Path, name: str | No
     return _newest_intact(runs)
 
 
+def find_every(spec: str | Path, every: int, runs_dir: str | Path, name: str | None = None) -> list[Path]:
+    """The intact checkpoints of a run whose steps are multiples of ``every``, by step.
+
+    Args:
+        spec: a run folder, or ``last`` for the newest run.
+        every: optimiser steps.
+        runs_dir: folder of all runs.
+        name: experiment whose runs count; None for all.
+
+    Raises:
+        UserError: there is no such run or no such checkpoint.
+    """
+    text = str(spec)
+    home = Path(runs_dir, name or "") if text == "last" else Path(text).expanduser()
+    if every < 1:
+        raise UserError(f"every={every}: give a number of steps")
+    if not home.is_dir():
+        raise UserError(f"every={every} goes through a run, and {text} is no folder: give a run folder, or `last`")
+    runs = _runs(home)
+    candidates = _candidates(runs[0]) if runs else []
+    by_step: dict[int, Path] = {}
+    for candidate in candidates:
+        if candidate.step >= 0 and candidate.step % every == 0 and candidate.step not in by_step:
+            if _is_intact(candidate.path):
+                by_step[candidate.step] = candidate.path
+            else:
+                _log.warning("damaged and passed over: %s", candidate.path)
+    if not by_step:
+        steps = _some(map(str, sorted({candidate.step for candidate in candidates})))
+        raise UserError(
+            f"no checkpoint at a multiple of {every} steps in {runs[0] if runs else home}: there are {steps}"
+        )
+    return [by_step[step] for step in sorted(by_step)]
+
+
+def run_of(checkpoint: Path) -> Path | None:
+    """The run folder a checkpoint lies in, or None if it lies elsewhere."""
+    return checkpoint.parent.parent if checkpoint.parent.name == FOLDER else None
+
+
 def _newest_intact(runs: Sequence[Path]) -> Path:
     passed_over = []
     for run in runs:

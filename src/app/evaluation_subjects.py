@@ -1,0 +1,139 @@
+"""Which checkpoints, with which weights, are evaluated."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from src.checkpoint import find_checkpoint, read_checkpoint, restore_model
+from src.checkpoint.find import find_every, run_of
+from src.checkpoint.posthoc_ema import check_reconstructible, reconstruct
+from src.checkpoint.read import glance
+from src.errors import UserError
+from src.sde import ScoreModel
+
+_log = logging.getLogger(__name__)
+_BUILT = "posthoc"
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A checkpoint with one choice of weights.
+
+    Attributes:
+        path: the file.
+        digest: SHA-256 of the file.
+        step: optimiser steps it has seen.
+        weights: ``ema``, ``ema:<name>`` or ``raw``; with ``ema_length`` only a word for it.
+        config: the configuration inside it.
+        label: in words, different for each subject.
+        ema_length: sigma_rel of an average to be built; None for one that is there.
+    """
+
+    path: Path
+    digest: str
+    step: int
+    weights: str
+    config: Mapping[str, Any]
+    label: str
+    ema_length: float | None = None
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What makes it this subject, wherever the file lies."""
+        return {"checkpoint": self.digest, "weights": self.weights}
+
+    def model(self) -> tuple[ScoreModel, list[str]]:
+        """The model on the CPU, and notes on its weights; UserError if the weights cannot be had."""
+        checkpoint = read_checkpoint(self.path)
+        if self.ema_length is None:
+            return restore_model(checkpoint, self.weights), []
+        built = reconstruct(self.path, checkpoint, self.ema_length)
+        checkpoint["ema"] = {_BUILT: built.weights}
+        note = (
+            f"{self.label}: average of length {self.ema_length:g} built from {built.snapshots} snapshots, "
+            f"its profile is off by {built.error:.2%}"
+        )
+        _log.info("%s", note)
+        return restore_model(checkpoint, f"ema:{_BUILT}"), [note]
+
+
+def find_checkpoints(cfg: DictConfig) -> list[Path]:
+    """The files that ``ckpt_path`` and ``every`` name; UserError in one line if there are none."""
+    specs = _listed(cfg.ckpt_path)
+    if cfg.every is not None:
+        paths = [path for spec in specs for path in find_every(spec, cfg.every, cfg.paths.log_dir, cfg.name)]
+    else:
+        paths = [find_checkpoint(spec, cfg.paths.log_dir, cfg.name) for spec in specs]
+    return list(dict.fromkeys(paths))
+
+
+def subjects(paths: Sequence[Path], digests: Sequence[str], weights: Any, ema_length: Any) -> list[Subject]:
+    """Every checkpoint with every choice of weights.
+
+    Args:
+        paths: the files.
+        digests: SHA-256 of each.
+        weights: a choice or several.
+        ema_length: None, a length or several, in place of ``weights``.
+
+    Raises:
+        UserError: a file that cannot be understood, or has no such weights.
+    """
+    choices: list[tuple[str, float | None]] = (
+        [(str(choice), None) for choice in _listed(weights)]
+        if ema_length is None
+        else [(f"ema_length={float(length):g}", float(length)) for length in _listed(ema_length)]
+    )
+    contents = [glance(path) for path in paths]
+    names = _names(paths, contents)
+    found = []
+    for path, digest, content, name in zip(paths, digests, contents, names, strict=True):
+        for choice, length in choices:
+            _check_weights(path, content, choice, length)
+            label = name if len(choices) == 1 else f"{name} {choice}"
+            found.append(Subject(path, digest, int(content["global_step"]), choice, content["config"], label, length))
+    return found
+
+
+def _check_weights(path: Path, content: Mapping[str, Any], choice: str, length: float | None) -> None:
+    if not isinstance(content.get("config"), Mapping) or not isinstance(content.get("global_step"), int):
+        # Says what is missing.
+        read_checkpoint(path)
+    if length is not None:
+        check_reconstructible(path, content, length)
+        return
+    kind, _, name = choice.partition(":")
+    averages = list(content.get("ema") or {})
+    if choice == "raw":
+        return
+    if kind != "ema":
+        raise UserError(f"weights={choice} is unknown: choose ema, ema:<name> or raw")
+    if not averages:
+        raise UserError(f"{path} holds no averaged weights: choose weights=raw")
+    if name and name not in averages:
+        raise UserError(f"{path} holds no average {name!r}: choose one of {', '.join(averages)}")
+
+
+def _names(paths: Sequence[Path], contents: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Experiment and step, with the run's folder, or the file, where that is not enough."""
+    names = [
+        f"{c.get('config', {}).get('name', p.stem)} step {c.get('global_step')}"
+        for p, c in zip(paths, contents, strict=True)
+    ]
+    if len(set(names)) < len(names):
+        names = [f"{name} ({(run_of(path) or path).name})" for name, path in zip(names, paths, strict=True)]
+    if len(set(names)) < len(names):
+        names = [f"{name} {path.name}" for name, path in zip(names, paths, strict=True)]
+    return names
+
+
+def _listed(value: Any) -> list[Any]:
+    if OmegaConf.is_list(value) or isinstance(value, list | tuple):
+        return list(value)
+    return [value]

@@ -1,0 +1,222 @@
+"""Evaluations against the same quantities computed by hand, and what happens to interrupted and repeated ones."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from src.app import evaluation_scores
+from src.app.instantiate import instantiate
+from src.checkpoint import read_checkpoint, restore_model
+from src.errors import UserError
+from src.metrics import DigitFeatures, frechet_distance, statistics_of
+from src.noise import Address
+from src.quantize import to_uint8
+from src.sampling.generate import generate
+from tests.app.evaluation_example import evaluate, make_run
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("evaluation") / "run"
+    make_run(folder, (10, 20, 25))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def first(run: Path) -> Path:
+    return run / "checkpoints" / "step=00000010.ckpt"
+
+
+def ckpt(path: Path) -> str:
+    return f"ckpt_path='{path}'"
+
+
+def digits(split: str) -> Tensor:
+    data = instantiate({"_target_": "src.datamodules.digits.DigitsDataModule"})
+    images = data.images(split)
+    return images.gather(torch.arange(len(images)))
+
+
+def distance(images: Tensor) -> float:
+    features = DigitFeatures()
+    reference = statistics_of(features(digits("all")), features.fingerprint)
+    return frechet_distance(reference, statistics_of(features(images), features.fingerprint))
+
+
+def samples(path: Path, count: int) -> Tensor:
+    checkpoint = read_checkpoint(path)
+    model = restore_model(checkpoint)
+    sampler = instantiate(checkpoint["config"]["sampler"])
+    (batch,) = generate(model, sampler, (1, 8, 8), range(count), seed=0, batch_size=count)
+    return to_uint8(batch.samples, "unit")
+
+
+def test_the_distance_is_that_of_the_samples_and_says_what_it_depends_on(
+    first: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    (entry,) = evaluate(ckpt(first), f"output_dir={tmp_path}/out")
+    assert entry.values["frechet_digits"] == pytest.approx(distance(samples(first, 12)), rel=1e-3)
+    known = {"samples": 12, "reference": "digits all", "reference_samples": 1797, "quantisation": "round", "nfe": 3.0}
+    assert known.items() <= entry.conditions.items()
+    assert {"resize", "extractor", "sampler", "seed", "weights", "precision"} <= entry.conditions.keys()
+    stored = json.loads((tmp_path / "out" / "metrics.json").read_text())["results"][0]
+    assert stored["values"] == entry.values and stored["conditions"] == entry.conditions
+    shown = caplog.text
+    for word in ("samples 12", "digits all", "Heun 2 steps", "seed 0", "weights ema", "round", "nfe 3"):
+        assert word in shown
+    assert not (tmp_path / "out" / "samples").exists(), "samples are gone once they are scored"
+
+
+def test_what_is_done_is_not_done_again_and_other_settings_are_refused(
+    first: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = [ckpt(first), f"output_dir={tmp_path}/out"]
+    before = evaluate(*arguments)
+    with monkeypatch.context() as patch:
+        patch.setattr(evaluation_scores, "generate", lambda *_, **__: pytest.fail("sampled again"))
+        assert evaluate(*arguments) == before
+        with pytest.raises(UserError, match="num_samples is 12 there and 13 now"):
+            evaluate(*arguments, "num_samples=13")
+        with pytest.raises(UserError, match=r"sampler.grid.steps is 2 there and 4 now"):
+            evaluate(*arguments, "++sampler.grid.steps=4")
+    both = evaluate(*arguments, "weights=[ema,raw]")
+    assert both[0] == before[0] and both[1].values != before[0].values
+
+
+def test_an_interrupted_call_goes_on(first: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[int] = []
+
+    def recorded(*arguments: object, stop: bool = False, **settings: object):  # type: ignore[no-untyped-def]
+        for batch in generate(*arguments, **settings):  # type: ignore[arg-type]
+            made.extend(batch.index.tolist())
+            yield batch
+            if stop:
+                raise KeyboardInterrupt
+
+    arguments = [ckpt(first), f"output_dir={tmp_path}/out"]
+    with monkeypatch.context() as patch:
+        patch.setattr(evaluation_scores, "generate", lambda *a, **k: recorded(*a, stop=True, **k))
+        with pytest.raises(KeyboardInterrupt):
+            evaluate(*arguments)
+    assert made == [0, 1, 2, 3, 4]
+    made.clear()
+    monkeypatch.setattr(evaluation_scores, "generate", recorded)
+    (entry,) = evaluate(*arguments)
+    assert made == [5, 6, 7, 8, 9, 10, 11]
+    assert entry.values["frechet_digits"] == pytest.approx(distance(samples(first, 12)), rel=1e-3)
+
+
+def test_loss_is_the_validation_loss_of_the_run(first: Path, tmp_path: Path) -> None:
+    (entry,) = evaluate(ckpt(first), f"output_dir={tmp_path}/out", "loss=true", "score=false", "batch_size=100")
+    checkpoint = read_checkpoint(first)
+    model, config = restore_model(checkpoint), checkpoint["config"]
+    x = digits("test").float() / 255
+    address = Address(config["seed"] + 1, 0, torch.arange(len(x)))
+    labels = {"labels": torch.zeros(len(x), dtype=torch.int64)}
+    with torch.no_grad():
+        losses = instantiate(config["objective"])(model, x, address, labels, train=False)
+    assert entry.values["loss"] == pytest.approx(float(losses.double().mean()), rel=1e-5)
+    assert entry.values["standard_error"] == pytest.approx(float(losses.double().std()) / math.sqrt(297), rel=1e-5)
+    assert entry.conditions["split"] == "test" and entry.conditions["samples"] == 297
+
+
+def test_bits_per_dimension_of_each_image_whatever_the_batch(first: Path, tmp_path: Path) -> None:
+    common = [ckpt(first), "score=false", "bits_per_dim=true", "limit=7", "split=train"]
+    common += ["likelihood.likelihood.rtol=1e-3", "likelihood.likelihood.atol=1e-3"]
+    (entry,) = evaluate(*common, f"output_dir={tmp_path}/a", "batch_size=3")
+    (other,) = evaluate(*common, f"output_dir={tmp_path}/b", "batch_size=7")
+    with np.load(tmp_path / "a" / entry.about["values"]) as a, np.load(tmp_path / "b" / other.about["values"]) as b:
+        assert a["index"].tolist() == list(range(7))
+        np.testing.assert_allclose(a["bits_per_dim"], b["bits_per_dim"], atol=1e-3)
+        bits, errors = a["bits_per_dim"], a["standard_error"]
+    assert entry.values["bits_per_dim"] == pytest.approx(bits.mean())
+    assert entry.values["standard_error"] == pytest.approx(bits.std(ddof=1) / math.sqrt(7))
+    assert entry.values["trace_standard_error"] == pytest.approx(math.sqrt((errors**2).sum()) / 7)
+    assert entry.conditions["divergence"] == "hutchinson, 1 rademacher"
+    # Dequantised by index: the first image alone has the same value.
+    checkpoint = read_checkpoint(first)
+    measure = instantiate(
+        {
+            "_target_": "src.sampling.bits_per_dim.BitsPerDim",
+            "likelihood": {"_target_": "src.sampling.Likelihood", "rtol": 1e-3, "atol": 1e-3},
+        }
+    )
+    x = digits("train")[:1].float() / 255
+    alone = measure(restore_model(checkpoint), x, Address(0, 0, torch.arange(1)))
+    assert float(alone) == pytest.approx(bits[0], abs=1e-3)
+
+
+def test_every_so_many_steps_of_a_run(run: Path, tmp_path: Path) -> None:
+    entries = evaluate(f"ckpt_path={run}", "every=10", f"output_dir={tmp_path}/out", "num_samples=4")
+    assert [entry.about["step"] for entry in entries] == [10, 20]
+    assert [entry.label for entry in entries] == ["digits step 10", "digits step 20"]
+    assert entries[0].values != entries[1].values
+    with pytest.raises(UserError, match=r"multiple of 7 steps .* there are 10, 20, 25"):
+        evaluate(f"ckpt_path={run}", "every=7")
+
+
+def test_pareto_makes_every_point_once_and_draws_them(
+    first: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    changed = "{name: pc, overrides: {corrector: {snr: 0.1}}}"
+    arguments = ["mode=pareto", ckpt(first), f"output_dir={tmp_path}/out", f"samplers=[heun,{changed}]"]
+    entries = evaluate(*arguments, "steps=[2,3]")
+    assert [entry.conditions["nfe"] for entry in entries] == [3, 5, 4, 6]
+    assert [entry.subject["sampler"] for entry in entries] == ["heun", "heun", *["pc(corrector.snr=0.1)"] * 2]
+    assert entries[3].settings["sampler"]["corrector"]["snr"] == 0.1
+    assert entries[0].values["frechet_digits"] == pytest.approx(distance(samples(first, 12)), rel=1e-3)
+    assert (tmp_path / "out" / "pareto.png").read_bytes().startswith(b"\x89PNG")
+    assert "with 3 evaluations or more: digits step 10 heun 2" in caplog.text
+    made: list[str] = []
+    real = evaluation_scores.ScoresJob.run
+    monkeypatch.setattr(
+        evaluation_scores.ScoresJob, "run", lambda job, context: made.append(job.label) or real(job, context)
+    )
+    evaluate(*arguments, "steps=[2,4]")
+    assert made == ["digits step 10 heun 4", "digits step 10 pc(corrector.snr=0.1) 4"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "ckpt_path"),
+        (["ckpt_path=last", "mode=paretto"], "mode=paretto: choose one of evaluate, pareto"),
+        (["ckpt_path=CKPT", "metrics=[fid]"], "there is no metric fid; choose from frechet"),
+        (["ckpt_path=CKPT", "weights=ema:slow"], "no average 'slow'"),
+        (["ckpt_path=CKPT", "ema_length=0.1"], "train with ema=posthoc"),
+        (["ckpt_path=CKPT", "num_samples=1"], "need at least 2"),
+        (["ckpt_path=CKPT", "loss=true", "split=val", "score=false"], "there is no split 'val'"),
+        (["ckpt_path=CKPT", "mode=pareto", "samplers=[hoin]"], "there is no sampler hoin, did you mean heun?"),
+        (["ckpt_path=CKPT", "score=false"], "nothing to do"),
+        (["images=nowhere"], "images=nowhere does not exist"),
+    ],
+)
+def test_mistakes_are_one_line_before_any_work(
+    arguments: list[str], message: str, first: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evaluation_scores, "generate", lambda *_, **__: pytest.fail("too late"))
+    filled = [argument.replace("ckpt_path=CKPT", ckpt(first)) for argument in arguments]
+    with pytest.raises(UserError) as error:
+        evaluate(*filled, f"output_dir={tmp_path}/out")
+    assert message in str(error.value) and "\n" not in str(error.value)
+
+
+def test_images_of_others_and_of_sample_py(run: Path, tmp_path: Path) -> None:
+    test_images = digits("test")
+    np.savez(tmp_path / "edm.npz", arr_0=test_images.movedim(1, -1).numpy())
+    named = ["datamodule=digits", "metric=digits", f"metric.cache_dir={run}/statistics", "metrics=[frechet]"]
+    (entry,) = evaluate(f"images={tmp_path}/edm.npz", *named, f"output_dir={tmp_path}/out")
+    assert entry.values["frechet_digits"] == pytest.approx(distance(test_images), rel=1e-4)
+    assert entry.conditions["quantisation"] == "unknown" and entry.conditions["samples"] == 297
+    with pytest.raises(UserError, match="metric="):
+        evaluate(f"images={tmp_path}/edm.npz", f"output_dir={tmp_path}/out")
