@@ -189,15 +189,16 @@ def replacing(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        if temporary.exists():
-            temporary.replace(path)
+        try:
+            yield temporary
+            if temporary.exists():
+                temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
     except OSError as error:
         raise UserError(
             f"{path} cannot be written ({error.strerror or error}): make room, then run the same command again"
         ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def mapped(path: Path, name: str) -> np.ndarray:

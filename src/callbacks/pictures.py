@@ -86,11 +86,12 @@ def _save(path: Path, image: Image.Image, **options: object) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        image.save(temporary, format=path.suffix[1:].upper(), **options)
-        temporary.replace(path)
+        try:
+            image.save(temporary, format=path.suffix[1:].upper(), **options)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
     except OSError as error:
         raise UserError(
             f"{path} cannot be written ({error.strerror or error}): free space or choose another"
         ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
