@@ -1,0 +1,76 @@
+"""``python -m bench``: measure, print the table, renew ``docs/performance.md``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+
+import torch
+
+from bench import machine, report
+from bench.rows import Row
+
+SECTIONS = ("startup", "pipeline", "trainer", "sampling", "optimizer", "net", "memory", "gpu")
+
+
+def main() -> None:
+    """Measure the sections asked for."""
+    arguments = _arguments()
+    facts = machine.describe()
+    print(", ".join(f"{name}: {value}" for name, value in facts.items()))
+    if not torch.cuda.is_available():
+        print("No GPU was found: bf16, TF32, CUDA graphs and the share of a card's peak are not measured here.")
+    measured: list[Row] = []
+    for name in arguments.sections:
+        rows = _sections(arguments)[name]()
+        print(report.text(rows), flush=True)
+        if not arguments.no_save:
+            report.save(report.RESULTS, " ".join(["python -m bench", *sys.argv[1:]]), facts, rows)
+        measured += rows
+    if not arguments.no_save and report.PAGE.exists():
+        report.insert(report.PAGE, report.RESULTS)
+    missed = [r for r in measured if r.met is False]
+    print(f"\n{sum(r.met is True for r in measured)} targets met, {len(missed)} missed")
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("sections", nargs="*", default=list(SECTIONS), metavar="SECTION", help=", ".join(SECTIONS))
+    parser.add_argument("--batch", type=int, default=8, help="images of a step on the CPU (default 8)")
+    parser.add_argument("--memory-batch", type=int, default=16, help="images of a step when memory is measured")
+    parser.add_argument("--gpu-batch", type=int, default=128, help="images of a step on a GPU")
+    parser.add_argument("--rounds", type=int, default=5, help="runs of each alternative (default 5)")
+    parser.add_argument("--budget", type=float, default=60.0, help="seconds for the rounds of one comparison")
+    parser.add_argument("--compile", action="store_true", help="compiled variants too: minutes on few cores")
+    parser.add_argument("--only", action="append", help="variants of the net to measure, by name (repeat)")
+    parser.add_argument("--no-save", action="store_true", help="leave docs/performance.* alone")
+    arguments = parser.parse_args()
+    unknown = sorted(set(arguments.sections) - set(SECTIONS))
+    if unknown:
+        parser.error(f"unknown section {', '.join(unknown)}: choose from {', '.join(SECTIONS)}")
+    return arguments
+
+
+def _sections(a: argparse.Namespace) -> dict[str, Callable[[], list[Row]]]:
+    # Imported when wanted: a section need not pay for the libraries of another.
+    from bench import gpu, nets, pipeline, sampling, startup, trainer
+
+    return {
+        "startup": lambda: startup.seconds(a.rounds),
+        "pipeline": lambda: pipeline.images_per_second(a.rounds, a.budget),
+        "trainer": lambda: trainer.overhead(steps=150, repeats=a.rounds),
+        "sampling": lambda: [
+            *sampling.surroundings("CIFAR-10", [], a.batch, a.rounds, at_most=2.0),
+            *sampling.surroundings("digits", ["experiment=digits"], 64, 4 * a.rounds, at_most=10.0),
+            *sampling.steps_against_diffusers(a.batch, a.rounds, a.budget),
+        ],
+        "optimizer": lambda: nets.optimizer_speed(a.rounds),
+        "net": lambda: nets.speed(a.batch, a.rounds, a.budget, a.compile, a.only),
+        "memory": lambda: nets.peak_memory(a.memory_batch, a.compile, a.only),
+        "gpu": lambda: gpu.speed(a.gpu_batch, 4 * a.rounds) if torch.cuda.is_available() else [],
+    }
+
+
+if __name__ == "__main__":
+    main()

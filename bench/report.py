@@ -1,0 +1,95 @@
+"""From measured rows to a table, and into ``docs/performance.md``."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from bench.rows import Row
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "docs" / "performance.json"
+PAGE = ROOT / "docs" / "performance.md"
+BEGIN, END = "<!-- measured -->", "<!-- /measured -->"
+
+
+def save(path: Path, command: str, machine: dict[str, str], rows: Iterable[Row]) -> None:
+    """Put rows into the results; sections that were measured again replace what was there."""
+    results: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    for section in dict.fromkeys(r.section for r in rows):
+        results[section] = {
+            "command": command,
+            "measured": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+            "machine": machine,
+            "rows": [r.as_dict() for r in rows if r.section == section],
+        }
+    _write(path, json.dumps(results, indent=1) + "\n")
+
+
+def markdown(results: dict[str, Any]) -> str:
+    """All results as tables, one for each section."""
+    parts = []
+    for section, content in results.items():
+        parts.append(f"### {section}\n")
+        parts.append(f"`{content['command']}`, {content['measured']}\n")
+        parts.append("| | median | quartiles | runs | target | |\n|---|---:|---:|---:|---:|---|")
+        parts += [_line(Row(**r)) for r in content["rows"]]
+        parts.append("")
+    machines = {json.dumps(content["machine"]) for content in results.values()}
+    described = "\n".join("- " + ", ".join(f"{k}: {v}" for k, v in json.loads(m).items()) for m in sorted(machines))
+    return f"Measured on:\n\n{described}\n\n" + "\n".join(parts)
+
+
+def insert(page: Path, results: Path) -> None:
+    """Renew the tables in ``page``, between its two marks.
+
+    Raises:
+        ValueError: if the marks are missing.
+    """
+    text = page.read_text(encoding="utf-8")
+    before, mark, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not mark or not end:
+        raise ValueError(f"{page} has no {BEGIN} ... {END} to put the tables in")
+    tables = markdown(json.loads(results.read_text(encoding="utf-8")))
+    _write(page, f"{before}{BEGIN}\n{tables}\n{END}{after}")
+
+
+def text(rows: Iterable[Row]) -> str:
+    """Rows as lines for a terminal."""
+    lines = []
+    section = None
+    for r in rows:
+        if r.section != section:
+            section = r.section
+            lines.append(f"\n{section}")
+        goal = "" if r.target is None else f"  {_target(r)}: {'met' if r.met else 'MISSED'}"
+        spread = "" if r.runs == 1 else f"  [{number(r.low)} .. {number(r.high)}] of {r.runs}"
+        lines.append(f"  {r.what:<58} {number(r.value):>9} {r.unit:<9}{spread}{goal}")
+    return "\n".join(lines)
+
+
+def number(value: float) -> str:
+    """Three or more significant digits, thousands separated."""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+
+
+def _target(r: Row) -> str:
+    return "" if r.target is None else f"{'<=' if r.at_most else '>='} {number(r.target)}"
+
+
+def _line(r: Row) -> str:
+    spread = "" if r.runs == 1 else f"{number(r.low)} to {number(r.high)}"
+    met = {None: "", True: "met", False: "**missed**"}[r.met]
+    target = _target(r).replace("<=", "at most").replace(">=", "at least")
+    return f"| {r.what} | {number(r.value)} {r.unit} | {spread} | {r.runs} | {target} | {met} |"
+
+
+def _write(path: Path, content: str) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(content, encoding="utf-8")
+    temporary.replace(path)

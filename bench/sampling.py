@@ -1,0 +1,103 @@
+"""A step of the sampler against diffusers' pipeline, and what surrounds the net as a share of an evaluation."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
+from torch import Tensor, nn
+
+from bench.rows import Row, row
+from bench.timing import interleaved, ratio
+from bench.variants import Diffusers
+from src.app.cli import CONFIG_DIR
+from src.noise import AddressedNoise
+
+
+class Instead(nn.Module):
+    """Stands in for a net at no cost: returns what it was given first."""
+
+    def __init__(self, output: Tensor) -> None:
+        super().__init__()
+        self.output = output
+
+    def forward(self, x: Tensor, c_noise: Tensor, cond: Mapping[str, Tensor] | None = None) -> Tensor:
+        return self.output
+
+
+def configured(*overrides: str) -> Any:
+    """Model, sampler and shape of images of ``conf/train.yaml``."""
+    with initialize_config_dir(CONFIG_DIR, version_base="1.3"):
+        cfg = compose("train", overrides=["sde.prior_mean=0.0", *overrides])
+    shape = (cfg.datamodule.channels, cfg.datamodule.image_size, cfg.datamodule.image_size)
+    model = instantiate(cfg.model, _convert_="all").eval()
+    return model, instantiate(cfg.sampler, _convert_="all"), shape
+
+
+def prepared(model: Any, sampler: Any, shape: tuple[int, ...], batch: int) -> Callable[[], object]:
+    """A run of the sampler on ``batch`` addresses."""
+    noise = AddressedNoise(0, torch.arange(batch))
+    x = model.sde.prior_sample(noise("prior", 0, torch.empty(batch, *shape)))
+
+    def run() -> object:
+        with torch.no_grad():
+            return sampler(model, x, noise)
+
+    return run
+
+
+def steps_against_diffusers(batch: int, rounds: int, budget: float) -> list[Row]:
+    """Seconds of one step, two evaluations of the net each: predictor and corrector, 2 steps to a run."""
+    from diffusers import ScoreSdeVePipeline, ScoreSdeVeScheduler
+
+    section = f"One predictor-corrector step, CIFAR-10, batch {batch}"
+    model, sampler, shape = configured("sampler.grid.steps=2")
+    scheduler = ScoreSdeVeScheduler(num_train_timesteps=2, snr=0.16, sigma_min=0.01, sigma_max=50.0)
+    pipeline = ScoreSdeVePipeline(Diffusers().eval().net, scheduler)
+    pipeline.set_progress_bar_config(disable=True)
+    times = interleaved(
+        {
+            "diffusers ScoreSdeVePipeline": lambda: pipeline(batch, num_inference_steps=2, output_type="numpy"),
+            "ours": prepared(model, sampler, shape, batch),
+        },
+        rounds,
+        budget=budget,
+    )
+    rows = [row(section, name, timing.scaled(1 / 2), "s") for name, timing in times.items()]
+    speed_up = ratio(times["diffusers ScoreSdeVePipeline"], times["ours"])
+    return [*rows, row(section, "ours over diffusers", speed_up, "x", at_least=1.25)]
+
+
+def surroundings(name: str, overrides: list[str], batch: int, rounds: int, at_most: float) -> list[Row]:
+    """Arithmetic and noise of an evaluation in the sampler, as a share of the evaluation itself."""
+    section = f"Sampler around the net, {name}, batch {batch}"
+    model, sampler, shape = configured(*overrides, "sampler.grid.steps=10")
+    x, sigma = torch.randn(batch, *shape), torch.tensor(1.0)
+    net = model.net
+    with torch.no_grad():
+        out = net(x, sigma)
+    model.net = Instead(out + 1)
+    run = prepared(model, sampler, shape, batch)
+
+    def evaluate() -> None:
+        with torch.no_grad():
+            net(x, sigma)
+
+    times = interleaved({"evaluation of the net": evaluate, "arithmetic and noise of an evaluation": run}, rounds)
+    around = times["arithmetic and noise of an evaluation"].scaled(1 / (2 * len(sampler.grid(model.sde))))
+    return [
+        row(section, "evaluation of the net", times["evaluation of the net"].scaled(1e3), "ms"),
+        row(section, "arithmetic and noise of an evaluation", around.scaled(1e3), "ms"),
+        row(section, "share", ratio(around, times["evaluation of the net"]).scaled(100), "%", at_most=at_most),
+        row(section, "noise per number", _noise_cost(batch, shape) * 1e9, "ns"),
+    ]
+
+
+def _noise_cost(batch: int, shape: tuple[int, ...]) -> float:
+    noise, like = AddressedNoise(0, torch.arange(batch)), torch.empty(batch, *shape)
+    timing = interleaved({"noise": lambda: noise("predictor", 0, like)}, rounds=10)["noise"]
+    return timing.median / (batch * math.prod(shape))

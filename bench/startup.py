@@ -1,0 +1,57 @@
+"""What a command line costs before anything happens."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from bench.rows import Row, row
+from bench.timing import interleaved
+
+ROOT = Path(__file__).resolve().parents[1]
+SECTION = "Start"
+HEAVY = (
+    "torch",
+    "lightning",
+    "torchvision",
+    "torchmetrics",
+    "torch_fidelity",
+    "wandb",
+    "matplotlib",
+    "scipy",
+    "sklearn",
+)
+LATE = ("wandb", "matplotlib", "torch_fidelity", "torchmetrics.image.fid", "sklearn", "tensorboard", "torchode")
+
+
+def seconds(rounds: int) -> list[Row]:
+    """Time of ``train.py --help``, what it imports, and what training imports before it is needed."""
+    times = interleaved({"help": lambda: _python("train.py", "--help")}, rounds)["help"]
+    of_help = imported("import sys; sys.argv = ['train.py', '--help']; import train; train.main()", HEAVY)
+    of_training = imported("import src.app.training, src.nets, src.sde, src.sampling, src.lightning_modules", LATE)
+    return [
+        row(SECTION, "train.py --help", times, "s", at_most=3.0),
+        row(SECTION, f"heavy imports of --help ({', '.join(of_help) or 'none'})", len(of_help), "", at_most=0),
+        row(
+            SECTION,
+            f"imported by training before they are needed ({', '.join(of_training) or 'none'})",
+            len(of_training),
+            "",
+            at_most=0,
+        ),
+    ]
+
+
+def imported(code: str, names: tuple[str, ...]) -> list[str]:
+    """Which of the packages ``names`` a fresh interpreter has imported after ``code``."""
+    report = (
+        "import atexit, sys\n"
+        f"atexit.register(lambda: sys.stderr.write('\\n' + ' '.join(n for n in {names!r} if n in sys.modules)))\n"
+    )
+    return _python("-c", report + code).splitlines()[-1].split()
+
+
+def _python(*arguments: str) -> str:
+    done = subprocess.run([sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True, check=True)
+    return done.stderr or "\n"

@@ -1,0 +1,93 @@
+"""Times of alternatives, measured in turn so that what else the machine does meets all of them alike."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds of repeated runs of one thing.
+
+    Attributes:
+        seconds: each run, in order.
+    """
+
+    seconds: tuple[float, ...]
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.seconds)
+
+    @property
+    def low(self) -> float:
+        """First quartile."""
+        return _quartiles(self.seconds)[0]
+
+    @property
+    def high(self) -> float:
+        """Third quartile."""
+        return _quartiles(self.seconds)[1]
+
+    def scaled(self, factor: float) -> Timing:
+        """Every run times ``factor``."""
+        return Timing(tuple(second * factor for second in self.seconds))
+
+
+def interleaved(
+    alternatives: Mapping[str, Callable[[], object]], rounds: int, warm_up: int = 1, budget: float = 60.0
+) -> dict[str, Timing]:
+    """Run every alternative once per round.
+
+    Args:
+        alternatives: what to run, by name.
+        rounds: runs of each.
+        warm_up: runs before them that do not count.
+        budget: seconds after which no further round begins (two rounds are always made).
+    """
+    for _ in range(warm_up):
+        for run in alternatives.values():
+            run()
+    start = time.perf_counter()
+    seconds: dict[str, list[float]] = {name: [] for name in alternatives}
+    for done in range(rounds):
+        if done >= 2 and time.perf_counter() - start > budget:
+            break
+        for name, run in alternatives.items():
+            seconds[name].append(_clock(run))
+    return {name: Timing(tuple(values)) for name, values in seconds.items()}
+
+
+def ratio(of: Timing, to: Timing) -> Timing:
+    """Run by run, for runs of the same round."""
+    return Timing(tuple(a / b for a, b in zip(of.seconds, to.seconds, strict=True)))
+
+
+def difference(of: Timing, to: Timing) -> Timing:
+    """Run by run, for runs of the same round."""
+    return Timing(tuple(a - b for a, b in zip(of.seconds, to.seconds, strict=True)))
+
+
+def _clock(run: Callable[[], object]) -> float:
+    _wait()
+    start = time.perf_counter()
+    run()
+    _wait()
+    return time.perf_counter() - start
+
+
+def _wait() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def _quartiles(values: tuple[float, ...]) -> tuple[float, float]:
+    if len(values) < 2:
+        return values[0], values[0]
+    low, _, high = statistics.quantiles(values, n=4, method="inclusive")
+    return low, high
