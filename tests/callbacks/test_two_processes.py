@@ -1,0 +1,88 @@
+"""Two processes make the pictures and scores of one: same numbers, written once, and nobody waits for nobody."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hydra import compose, initialize_config_dir
+from PIL import Image
+
+from src.app.training import Run
+from tests.app.example import IMAGES
+from tests.configs import CONF
+
+SETTINGS = (
+    *IMAGES,
+    "trainer=ddp_sim",
+    "trainer.max_steps=3",
+    "scheduler.steps=1",
+    "trainer.val_check_interval=2",
+    "+trainer.limit_val_batches=0",
+    "datamodule.global_batch_size=16",
+    "datamodule.limit=64",
+    "metric=pixel",
+    "optimized_metric=frechet_pixel",
+    "logger=csv",
+    "callbacks.fid.every_n_steps=2",
+    "callbacks.fid.num_samples=7",
+    "callbacks.fid.batch_size=2",
+    "callbacks.sample_images.every_n_steps=2",
+    "callbacks.sample_images.num_images=5",
+    "callbacks.sample_images.batch_size=2",
+    "callbacks.sample_images.trajectory=true",
+)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
+    """Run folders by number of processes; the two start while the one runs here."""
+    folders = {devices: tmp_path_factory.mktemp(f"{devices}") for devices in (1, 2)}
+
+    def settings(devices: int) -> list[str]:
+        folder = folders[devices]
+        return [*SETTINGS, f"trainer.devices={devices}", f"paths.run_dir={folder}", f"metric.cache_dir={folder}/cache"]
+
+    command = [sys.executable, str(CONF.parent / "train.py"), *settings(2), f"hydra.run.dir={folders[2]}"]
+    process = subprocess.Popen(
+        command,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+    )
+    try:
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            run = Run(compose("train", [*settings(1), "trainer.strategy=auto"]))
+        for part in (run.check, run.prepare_data, run.build, run.fit):
+            part()
+        _, errors = process.communicate(timeout=280)
+    finally:
+        process.kill()
+    assert process.returncode == 0, errors
+    return folders
+
+
+def test_scores_agree_and_are_written_once(runs: dict[int, Path]) -> None:
+    one, two = ([json.loads(line) for line in (runs[n] / "scores.jsonl").read_text().splitlines()] for n in (1, 2))
+    assert [entry["step"] for entry in one] == [entry["step"] for entry in two] == [2, 3]
+    for a, b in zip(one, two, strict=True):
+        assert a["conditions"] == b["conditions"]
+        assert a["frechet_pixel"] == pytest.approx(b["frechet_pixel"], rel=1e-3)
+
+
+def test_pictures_agree(runs: dict[int, Path]) -> None:
+    one, two = (np.asarray(Image.open(runs[n] / "samples" / "step=00000003.png")).astype(int) for n in (1, 2))
+    assert one.shape == two.shape
+    assert np.abs(one - two).max() <= 1
+    assert one.std() > 0
+    assert (runs[2] / "samples" / "step=00000003.gif").exists()
+
+
+def test_best_checkpoint_is_there(runs: dict[int, Path]) -> None:
+    assert (runs[2] / "checkpoints" / "best_fid.ckpt").exists()
