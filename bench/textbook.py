@@ -119,8 +119,9 @@ class Block(nn.Module):
 
     def __init__(self, layer: ResBlock) -> None:
         super().__init__()
-        for name in ("act", "resample", "norm1", "conv1", "emb", "norm2", "dropout", "conv2", "shortcut"):
+        for name in ("act", "resample", "norm1", "conv1", "emb", "norm2", "conv2", "shortcut"):
             setattr(self, name, getattr(layer, name))
+        self.dropout = nn.Dropout(layer.dropout.p)
         self.skip_rescale = layer.skip_rescale
 
     def forward(self, x: Tensor, emb: Tensor | None = None) -> Tensor:

@@ -3,6 +3,7 @@
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from src.nets.dropout import Dropout
 from src.nets.layers import Conv2d, Linear, add_residual, group_norm
 
 RESBLOCKS = ("ddpm", "biggan")
@@ -46,7 +47,7 @@ class ResBlock(nn.Module):
         self.conv1 = Conv2d(in_channels, out_channels, 3)
         self.emb = None if emb_width is None else Linear(emb_width, out_channels)
         self.norm2 = group_norm(out_channels, norm_groups)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.conv2 = Conv2d(out_channels, out_channels, 3, init_scale=init_scale)
         same = in_channels == out_channels and resample is None
         self.shortcut = None if same else Conv2d(in_channels, out_channels, 1, init_scale=shortcut_scale)
