@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from src.datamodules.image_folder import ImageFolderDataModule
     from src.datamodules.torchvision_images import TorchvisionDataModule
     from src.datamodules.toy import ToyDataModule
-    from src.datamodules.transforms import to_model, to_uint8
+    from src.datamodules.transforms import to_model
 
 _HOMES = {
     "AddressedBatchSampler": "addressing",
@@ -29,7 +29,6 @@ _HOMES = {
     "TorchvisionDataModule": "torchvision_images",
     "ToyDataModule": "toy",
     "to_model": "transforms",
-    "to_uint8": "transforms",
 }
 
 __all__ = [
@@ -43,7 +42,6 @@ __all__ = [
     "TorchvisionDataModule",
     "ToyDataModule",
     "to_model",
-    "to_uint8",
 ]
 
 

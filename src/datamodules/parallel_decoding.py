@@ -18,8 +18,8 @@ import numpy.typing as npt
 
 from src.datamodules.decoding import to_bytes
 from src.datamodules.image_files import ImageFiles
-from src.datamodules.progress import Progress
 from src.errors import UserError
+from src.progress import Progress
 
 _MAX_CHUNK = 256
 
@@ -54,12 +54,11 @@ def decode(files: ImageFiles, images: Path, image_size: int, channels: int, work
     workers = min(workers or _cores(), total)
     chunk = max(1, min(_MAX_CHUNK, total // (4 * workers)))
     chunks = [range(first, min(first + chunk, total)) for first in range(0, total, chunk)]
-    progress = Progress(f"decoding {files.path.name}", total)
     broken: list[tuple[int, str, str]] = []
     enlarged = 0
     arguments = (files, images, image_size, channels)
     try:
-        with _mapper(workers, arguments) as run:
+        with Progress(f"decoding {files.path.name}", total) as progress, _mapper(workers, arguments) as run:
             for rows, part in run(chunks):
                 broken += part.broken
                 enlarged += part.enlarged

@@ -17,8 +17,8 @@ from src.datamodules import cache
 from src.datamodules.base import ImageDataModule
 from src.datamodules.decoding import to_bytes
 from src.datamodules.image_set import ImageSet
-from src.datamodules.progress import Progress
 from src.errors import UserError
+from src.progress import Progress
 
 _DAMAGED = (
     OSError,
@@ -107,12 +107,12 @@ class TorchvisionDataModule(ImageDataModule):
             pictures = kind(self.data_dir, download=True, **arguments)
             images = cache.create_images(folder, len(pictures), self.shape)
             labels = np.zeros(len(pictures), np.int64)
-            progress = Progress(f"decoding {self.dataset}", len(pictures))
-            for i in range(len(pictures)):
-                picture, label = pictures[i]
-                images[i] = to_bytes(picture, self.image_size, self.channels, self.crop, self.pad)
-                labels[i] = label if self.labels else 0
-                progress.add(1)
+            with Progress(f"decoding {self.dataset}", len(pictures)) as progress:
+                for i in range(len(pictures)):
+                    picture, label = pictures[i]
+                    images[i] = to_bytes(picture, self.image_size, self.channels, self.crop, self.pad)
+                    labels[i] = label if self.labels else 0
+                    progress.add(1)
         except _DAMAGED as error:
             reason = " ".join(str(error).split())
             raise UserError(

@@ -40,22 +40,6 @@ def dequantize(x: Tensor, data_range: DataRange, u: Tensor) -> Tensor:
     return x.div_(256) if data_range == "unit" else x.div_(128).sub_(1)
 
 
-def to_uint8(x: Tensor, data_range: DataRange, mode: Literal["round", "truncate"] = "round") -> Tensor:
-    """Floats to bytes, clipped to [0, 255].
-
-    Args:
-        x: (B, *d) float in ``data_range``.
-        data_range: range of ``x``.
-        mode: ``round`` to the nearest byte, halves upwards (Karras et al. 2022), or ``truncate`` towards zero, as
-            the code of Song et al. 2021 does, which darkens an image by half a level.
-    """
-    if mode not in ("round", "truncate"):
-        raise ValueError(f"mode must be round or truncate, got {mode}")
-    x = x.float()
-    x = x * 255 if data_range == "unit" else (x + 1) * 127.5
-    return (x + 0.5 if mode == "round" else x).clamp(0, 255).to(torch.uint8)
-
-
 def flip_decisions(seed: int, epoch: int, count: int, device: torch.device) -> Tensor:
     """Whether image i is mirrored in an epoch, with probability 1/2: (count,) bool."""
     chunks = torch.arange(count, device=device).tensor_split(max(1, count >> 20))
