@@ -6,6 +6,7 @@ import difflib
 import inspect
 import re
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 from hydra.core.override_parser.types import Override
@@ -19,7 +20,8 @@ from src.errors import UserError
 def one_line(error: BaseException, config_name: str | None = None) -> str | None:
     """The line to show for ``error``, or None if it is a programming error."""
     for cause in _chain(error):
-        if isinstance(cause, UserError):
+        # Lightning's own word for a wrong configuration; its class is not imported, that would take seconds.
+        if isinstance(cause, UserError) or type(cause).__name__ == "MisconfigurationException":
             return _flat(str(cause))
     if isinstance(error, MissingConfigException) and error.options:
         group, _, choice = (error.missing_cfg_file or "").rpartition("/")
@@ -31,8 +33,6 @@ def one_line(error: BaseException, config_name: str | None = None) -> str | None
         return f"cannot read the argument {error.override!r}: {_flat(str(error)).split('See https')[0].strip()}"
     if isinstance(error, HydraException | OmegaConfBaseException):
         return _unknown_key(error, config_name) or _flat(str(error))
-    if type(error).__name__ == "MisconfigurationException":
-        return _flat(str(error))
     return None
 
 
@@ -97,7 +97,7 @@ def _known_keys(config_name: str) -> list[str]:
     from src.app.cli import CONFIG_DIR
 
     def is_choice(override: Override) -> bool:
-        return override.is_sweep_override() is False and "." not in override.key_or_group
+        return not override.is_sweep_override() and (Path(CONFIG_DIR) / override.key_or_group).is_dir()
 
     arguments = [a for a in sys.argv[1:] if "=" in a and not a.startswith("-")]
     try:
