@@ -98,7 +98,7 @@ class Evaluation:
         self._paths, digests = on_rank_zero(
             lambda: (found := find_checkpoints(self.cfg), [checkpoint_hash(path) for path in found])
         )
-        chosen = subjects(self._paths, digests, self.cfg.weights, self.cfg.ema_length)
+        chosen = subjects(self._paths, digests, self.cfg.weights, self.cfg.ema_length, self.cfg.trained_as)
         self.jobs = [job for subject in chosen for job in self._jobs(subject)]
 
     def open_record(self) -> None:

@@ -12,6 +12,9 @@ from src.app.evaluation_record import Entry
 from src.app.sample_files import replacing
 
 _MARKERS = "osD^vP*X<>"
+_APART = 0.06
+"""Least distance of two numbers, as a share of the axis."""
+
 _COSTS = {"nfe": "evaluations of the net per image", "seconds_per_image": "seconds per image"}
 
 
@@ -54,12 +57,18 @@ def _curves(panel: Any, entries: Sequence[Entry], value: str, cost: str) -> None
     groups: dict[tuple[str, str], list[Entry]] = {}
     for entry in entries:
         groups.setdefault((entry.about["name"], entry.subject["sampler"]), []).append(entry)
-    for (name, sampler), marker in zip(groups, cycle(_MARKERS), strict=False):
+    # A colour and a marker for each sampler, a line style for each checkpoint.
+    styles = dict(zip(dict.fromkeys(name for name, _ in groups), cycle(("-", "--", ":", "-.")), strict=False))
+    looks = {sampler: i for i, sampler in enumerate(dict.fromkeys(sampler for _, sampler in groups))}
+    for name, sampler in groups:
+        look = looks[sampler]
         points = sorted(groups[name, sampler], key=lambda e: e.conditions[cost])
         panel.plot(
             [point.conditions[cost] for point in points],
             [point.values[value] for point in points],
-            marker=marker,
+            color=f"C{look % 10}",
+            marker=_MARKERS[look % len(_MARKERS)],
+            linestyle=styles[name],
             markersize=6,
             linewidth=1.6,
             label=f"{sampler}, {name}" if several else sampler,
@@ -67,7 +76,15 @@ def _curves(panel: Any, entries: Sequence[Entry], value: str, cost: str) -> None
 
 
 def _annotate(panel: Any, entries: Sequence[Entry], value: str, cost: str) -> None:
-    for best in front(entries, value, cost):
+    best_of = front(entries, value, cost)
+    costs = [entry.conditions[cost] for entry in entries]
+    apart = (max(costs, default=1) / min(costs, default=1)) ** _APART
+    above: float | None = None
+    for best in reversed(best_of):
+        # Of two that would cover each other the better one is named.
+        if above is not None and above < best.conditions[cost] * apart:
+            continue
+        above = best.conditions[cost]
         panel.annotate(
             f"{best.values[value]:.3g}",
             (best.conditions[cost], best.values[value]),

@@ -139,7 +139,8 @@ class _Making:
         settings = {**job.subject, **job.settings}
         digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
         folder = context.folder / "samples" / f"{slug(job.label)}-{digest}"
-        self.store = ImageStore(folder, settings, self.count, job.shape, "npz")
+        about = {"ckpt_path": str(job.of.path), "trained_with": dict(job.of.config)}
+        self.store = ImageStore(folder, settings, self.count, job.shape, "npz", about=about)
         self._made: list[tuple[int, int, bool]] = []
         self._invalid: list[int] = []
         self._seconds = 0.0

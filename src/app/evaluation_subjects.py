@@ -10,11 +10,12 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from src.checkpoint import find_checkpoint, read_checkpoint, restore_model
+from src.checkpoint import find_checkpoint, restore_model
 from src.checkpoint.find import find_every, run_of
 from src.checkpoint.posthoc_ema import check_reconstructible, reconstruct
 from src.checkpoint.read import glance
 from src.errors import UserError
+from src.interop.checkpoints import open_checkpoint
 from src.sde import ScoreModel
 
 _log = logging.getLogger(__name__)
@@ -33,6 +34,7 @@ class Subject:
         config: the configuration inside it.
         label: in words, different for each subject.
         ema_length: sigma_rel of an average to be built; None for one that is there.
+        trained_as: the experiment that stands for the configuration of a checkpoint without one.
     """
 
     path: Path
@@ -42,15 +44,17 @@ class Subject:
     config: Mapping[str, Any]
     label: str
     ema_length: float | None = None
+    trained_as: str | None = None
 
     @property
     def identity(self) -> dict[str, Any]:
         """What makes it this subject, wherever the file lies."""
-        return {"checkpoint": self.digest, "weights": self.weights}
+        supplied = {} if self.trained_as is None else {"trained_as": self.trained_as}
+        return {"checkpoint": self.digest, "weights": self.weights, **supplied}
 
     def model(self) -> tuple[ScoreModel, list[str]]:
         """The model on the CPU, and notes on its weights; UserError if the weights cannot be had."""
-        checkpoint = read_checkpoint(self.path)
+        checkpoint = open_checkpoint(self.path, self.trained_as)
         if self.ema_length is None:
             return restore_model(checkpoint, self.weights), []
         built = reconstruct(self.path, checkpoint, self.ema_length)
@@ -73,7 +77,9 @@ def find_checkpoints(cfg: DictConfig) -> list[Path]:
     return list(dict.fromkeys(paths))
 
 
-def subjects(paths: Sequence[Path], digests: Sequence[str], weights: Any, ema_length: Any) -> list[Subject]:
+def subjects(
+    paths: Sequence[Path], digests: Sequence[str], weights: Any, ema_length: Any, trained_as: str | None = None
+) -> list[Subject]:
     """Every checkpoint with every choice of weights.
 
     Args:
@@ -81,6 +87,7 @@ def subjects(paths: Sequence[Path], digests: Sequence[str], weights: Any, ema_le
         digests: SHA-256 of each.
         weights: a choice or several.
         ema_length: None, a length or several, in place of ``weights``.
+        trained_as: the experiment of checkpoints of other programs.
 
     Raises:
         UserError: a file that cannot be understood, or has no such weights.
@@ -90,21 +97,29 @@ def subjects(paths: Sequence[Path], digests: Sequence[str], weights: Any, ema_le
         if ema_length is None
         else [(f"ema_length={float(length):g}", float(length)) for length in _listed(ema_length)]
     )
-    contents = [glance(path) for path in paths]
+    contents = [_content(path, trained_as) for path in paths]
     names = _names(paths, contents)
     found = []
     for path, digest, content, name in zip(paths, digests, contents, names, strict=True):
         for choice, length in choices:
             _check_weights(path, content, choice, length)
             label = name if len(choices) == 1 else f"{name} {choice}"
-            found.append(Subject(path, digest, int(content["global_step"]), choice, content["config"], label, length))
+            supplied = trained_as if "foreign" in content else None
+            step = int(content["global_step"])
+            found.append(Subject(path, digest, step, choice, content["config"], label, length, supplied))
     return found
 
 
+def _content(path: Path, trained_as: str | None) -> Mapping[str, Any]:
+    """A checkpoint, with its tensors mapped if it is an ordinary one of this project."""
+    if path.suffix == ".ckpt":
+        content = glance(path)
+        if isinstance(content.get("config"), Mapping) and isinstance(content.get("global_step"), int):
+            return content
+    return open_checkpoint(path, trained_as)
+
+
 def _check_weights(path: Path, content: Mapping[str, Any], choice: str, length: float | None) -> None:
-    if not isinstance(content.get("config"), Mapping) or not isinstance(content.get("global_step"), int):
-        # Says what is missing.
-        read_checkpoint(path)
     if length is not None:
         check_reconstructible(path, content, length)
         return

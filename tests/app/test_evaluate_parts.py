@@ -120,7 +120,7 @@ def test_the_picture_has_a_curve_for_each_sampler_and_values_at_the_front() -> N
     left, right = figure(points, "fid", "samples 1000").axes
     assert (left.get_xscale(), left.get_yscale(), right.get_xscale()) == ("log", "log", "log")
     assert [text.get_text() for text in right.get_legend().get_texts()] == ["heun", "pc"]
-    assert [text.get_text() for text in left.texts] == ["30", "8"]
+    assert [text.get_text() for text in left.texts] == ["8", "30"]
     assert [line.get_xydata().tolist() for line in left.lines] == [[[5, 30], [9, 8]], [[9, 90]]]
     assert [line.get_xydata().tolist() for line in right.lines] == [[[0.1, 30], [0.2, 8]], [[0.3, 90]]]
 
