@@ -59,7 +59,7 @@ def _sections(a: argparse.Namespace) -> dict[str, Callable[[], list[Row]]]:
     return {
         "startup": lambda: startup.seconds(a.rounds),
         "pipeline": lambda: pipeline.images_per_second(a.rounds, a.budget),
-        "trainer": lambda: trainer.overhead(steps=150, repeats=a.rounds),
+        "trainer": lambda: trainer.overhead(steps=80, repeats=a.rounds),
         "sampling": lambda: [
             *sampling.surroundings("CIFAR-10", [], a.batch, a.rounds, at_most=2.0),
             *sampling.surroundings("digits", ["experiment=digits"], 64, 4 * a.rounds, at_most=10.0),

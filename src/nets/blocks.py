@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from src.nets.dropout import Dropout
 from src.nets.layers import Conv2d, Linear, add_residual, group_norm
+from src.nets.lean import norm_act_conv
 
 RESBLOCKS = ("ddpm", "biggan")
 
@@ -23,6 +24,7 @@ class ResBlock(nn.Module):
         norm_groups: groups of the GroupNorms; None for min(channels // 4, 32).
         shortcut_scale: scale of the initial weights of the 1x1 convolution on the shortcut.
         resample: weightless up- or downsampling of both branches (BigGAN).
+        lean: remake in the backward pass what is cheap to remake (see ``lean``).
     """
 
     def __init__(
@@ -38,11 +40,13 @@ class ResBlock(nn.Module):
         norm_groups: int | None = None,
         shortcut_scale: float = 1.0,
         resample: nn.Module | None = None,
+        lean: bool = True,
     ) -> None:
         super().__init__()
         self.act = act
         self.skip_rescale = skip_rescale
         self.resample = resample
+        self.lean = lean
         self.norm1 = group_norm(in_channels, norm_groups)
         self.conv1 = Conv2d(in_channels, out_channels, 3)
         self.emb = None if emb_width is None else Linear(emb_width, out_channels)
@@ -59,13 +63,14 @@ class ResBlock(nn.Module):
             x: (B, C, H, W).
             emb: (B, E) or (1, E), already activated; None for a block without embedding.
         """
-        h = self.act(self.norm1(x))
-        if self.resample is not None:
-            h, x = self.resample(h), self.resample(x)
-        h = self.conv1(h)
+        if self.resample is None:
+            h = norm_act_conv(x, self.norm1, self.act, self.conv1, lean=self.lean)
+        else:
+            h, x = self.resample(self.act(self.norm1(x))), self.resample(x)
+            h = self.conv1(h)
         if self.emb is not None and emb is not None:
             h = h + self.emb(emb)[:, :, None, None]
-        h = self.conv2(self.dropout(self.act(self.norm2(h))))
+        h = norm_act_conv(h, self.norm2, self.act, self.conv2, self.dropout, lean=self.lean)
         if self.shortcut is not None:
             x = self.shortcut(x)
         return add_residual(x, h, self.skip_rescale)

@@ -1,7 +1,7 @@
 """Dropout whose masks cost little on a CPU."""
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -17,13 +17,30 @@ class Dropout(nn.Dropout):
     """
 
     def forward(self, input: Float[Tensor, "b *d"]) -> Float[Tensor, "b *d"]:
-        channels_last = input.ndim == 4 and input.is_contiguous(memory_format=torch.channels_last)
-        dense = input.is_contiguous() or channels_last
-        drawn_elsewhere = input.device.type != "cpu" or torch.compiler.is_compiling() or not dense
-        dropped = round(self.p * _VALUES)
-        if not self.training or drawn_elsewhere or not 0 < dropped < _VALUES:
+        if not self.draws_bytes(input):
             return F.dropout(input, self.p, self.training)
+        return self.apply_mask(input, self.mask(input))
+
+    def draws_bytes(self, input: Float[Tensor, "b *d"]) -> bool:
+        """Whether ``mask`` is there for ``input``: else torch's own dropout is as good or the only one."""
+        return (
+            self.training
+            and input.device.type == "cpu"
+            and not torch.compiler.is_compiling()
+            and 0 < self._dropped < _VALUES
+            and (input.is_contiguous() or (input.ndim == 4 and input.is_contiguous(memory_format=torch.channels_last)))
+        )
+
+    def mask(self, input: Float[Tensor, "b *d"]) -> Bool[Tensor, "b *d"]:
+        """Which activations stay, in the memory format of ``input``."""
         words = torch.empty(-(-input.numel() // 4), dtype=torch.int64).random_(-(1 << 63), None)
         bits = words.view(torch.int16)[: input.numel()].as_strided(input.shape, input.stride())
-        kept = input * (bits >= dropped - _VALUES // 2)
-        return kept.mul_(_VALUES / (_VALUES - dropped))
+        return bits >= self._dropped - _VALUES // 2
+
+    def apply_mask(self, input: Float[Tensor, "b *d"], mask: Bool[Tensor, "b *d"]) -> Float[Tensor, "b *d"]:
+        """``input`` where the mask is true, scaled; zero elsewhere."""
+        return (input * mask).mul_(_VALUES / (_VALUES - self._dropped))
+
+    @property
+    def _dropped(self) -> int:
+        return round(self.p * _VALUES)
