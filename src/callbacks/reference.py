@@ -49,8 +49,7 @@ def data_name(datamodule: Any) -> str:
 
 def fewest_samples(suite: MetricSuite) -> int:
     """How many samples the metrics of ``suite`` need."""
-    # A covariance needs two; a metric of the k-th nearest neighbour k others.
-    return max([2, *(int(getattr(metric, "neighbours", 1)) + 1 for metric in suite.metrics.values())])
+    return max([2, *(metric.min_samples for metric in suite.metrics.values())])
 
 
 def _device(suite: MetricSuite) -> torch.device:

@@ -14,6 +14,7 @@ from src.metrics.frechet import frechet_distance
 from src.metrics.frechet_metric import Frechet
 from src.metrics.inception import InceptionFeatures
 from src.metrics.inception_score import InceptionScore
+from src.metrics.joined import JoinedFeatures, OfPart
 from src.metrics.kid import KernelDistance
 from src.metrics.pixel import PixelFeatures
 from src.metrics.precision_recall import PrecisionRecall
@@ -35,9 +36,11 @@ __all__ = [
     "GaussianStatistics",
     "InceptionFeatures",
     "InceptionScore",
+    "JoinedFeatures",
     "KernelDistance",
     "Measured",
     "MetricSuite",
+    "OfPart",
     "PixelFeatures",
     "PrecisionRecall",
     "Reference",

@@ -21,6 +21,7 @@ class ClassifierReport:
 
     needs_reference = False
     needs_reference_features = False
+    min_samples = 2
 
     def __call__(self, measured: Measured, reference: Reference | None) -> dict[str, float | list[float]]:
         probabilities = measured.probabilities()

@@ -63,11 +63,17 @@ class Measured:
 class FeatureMetric(Protocol):
     """A metric over collected features.
 
-    ``needs_reference`` and ``needs_reference_features`` tell a suite what to prepare.
+    ``needs_reference`` and ``needs_reference_features`` tell a suite what to prepare, ``min_samples`` how many images
+    the metric is defined for.
     """
 
     needs_reference: bool
     needs_reference_features: bool
+
+    @property
+    def min_samples(self) -> int:
+        """The fewest images that can be scored."""
+        ...
 
     def __call__(self, measured: Measured, reference: Reference | None) -> Mapping[str, float | list[float]]:
         """Named results: numbers become values of the scores, lists details."""

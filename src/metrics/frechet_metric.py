@@ -15,6 +15,7 @@ class Frechet:
 
     needs_reference = True
     needs_reference_features = False
+    min_samples = 2
 
     def __call__(self, measured: Measured, reference: Reference | None) -> dict[str, float | list[float]]:
         assert reference is not None

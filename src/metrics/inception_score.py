@@ -25,6 +25,7 @@ class InceptionScore:
 
     needs_reference = False
     needs_reference_features = False
+    min_samples = 2
 
     def __call__(self, measured: Measured, reference: Reference | None) -> dict[str, float | list[float]]:
         probabilities = measured.probabilities()

@@ -32,6 +32,7 @@ class KernelDistance:
 
     needs_reference = True
     needs_reference_features = True
+    min_samples = 2
 
     def __call__(self, measured: Measured, reference: Reference | None) -> dict[str, float | list[float]]:
         assert reference is not None

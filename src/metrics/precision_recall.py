@@ -31,6 +31,11 @@ class PrecisionRecall:
     needs_reference = True
     needs_reference_features = True
 
+    @property
+    def min_samples(self) -> int:
+        """An image and its k neighbours."""
+        return self.neighbours + 1
+
     def __call__(self, measured: Measured, reference: Reference | None) -> dict[str, float | list[float]]:
         assert reference is not None
         # float64, or rounding decides between near neighbours; mps does not have it.

@@ -13,7 +13,8 @@ FILES = sorted((ROOT / "conf" / "metric").glob("*.yaml"))
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_every_config_scores_images(path, inception_file, digits, tmp_path):
-    config = OmegaConf.load(path)
+    data = {"channels": 1, "image_size": 8}
+    config = OmegaConf.create({"datamodule": data, "metric": OmegaConf.load(path)}).metric
     config.cache_dir = str(tmp_path)
     network = config.extractor._target_.endswith("InceptionFeatures")
     if network:
