@@ -19,7 +19,7 @@ help: ## print this list
 
 quickstart: venv ## train on the digits, sample and score: minutes on a CPU
 	$(PY) train.py experiment=digits
-	$(PY) sample.py experiment=digits ckpt_path=last num_samples=1000
+	$(PY) sample.py experiment=digits ckpt_path=last num_samples=1000 batch_size=250 score=true
 
 test: venv ## run the test suite
 	$(PYTEST) -n $(WORKERS) --dist worksteal -m "not slow and not gpu"

@@ -66,6 +66,9 @@ def _leave(error: BaseException, config_name: str) -> None:
     """End the process with one line if ``error`` is a mistake of the user; return if it is a programming error."""
     if isinstance(error, KeyboardInterrupt):
         _fail("interrupted", 130)
+    if isinstance(error, BrokenPipeError):
+        # Whoever read the output, `head` say, has seen enough; there is nobody to tell.
+        os._exit(1)
     message = one_line(error, config_name)
     if message is not None:
         _fail(message, error.exit_code if isinstance(error, UserError) else 1)
