@@ -26,6 +26,7 @@ OVERRIDES = [
     "experiment=digits",
     "net.nf=8",
     "datamodule.global_batch_size=16",
+    "scheduler.steps=10",
     "~callbacks.fid",
     "~callbacks.sample_images",
     "+trainer.limit_val_batches=0",

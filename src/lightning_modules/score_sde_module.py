@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from src.errors import UserError
+from src.lightning_modules.gradients import clip_to_norm, let_others_unscale, total_norm
 from src.noise import Address, integer
 
 Objective = Callable[..., Tensor]
@@ -65,7 +66,7 @@ class ScoreSDEModule(LightningModule):
         # Dropout is the one stream left: it starts anew at every micro-batch of every process, so a resumed run
         # draws what the uninterrupted one did.
         micro = batch_idx % self.trainer.accumulate_grad_batches
-        torch.manual_seed(
+        self._seed_stream(
             integer(self.seed, "dropout", batch["step"], micro * self.trainer.world_size + self.global_rank)
         )
 
@@ -113,12 +114,14 @@ class ScoreSDEModule(LightningModule):
 
         Gradients are summed over processes before this point, so all processes agree.
         """
-        gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-        norm = torch.nn.utils.get_total_norm(gradients)
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        norm = total_norm(parameters)
         self.step_skipped = not bool(norm.isfinite())
         if self.step_skipped:
             # Optimisers leave parameters without a gradient alone, moments and step counts included.
             optimizer.zero_grad(set_to_none=True)
+        elif gradient_clip_val and gradient_clip_algorithm in (None, "norm"):
+            clip_to_norm(parameters, gradient_clip_val, norm)
         else:
             self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
         self._count_skipped()
@@ -127,6 +130,7 @@ class ScoreSDEModule(LightningModule):
 
     def configure_optimizers(self) -> Any:
         optimizer = self._optimizer(self.parameters())
+        let_others_unscale(optimizer)
         if self._scheduler is None:
             return optimizer
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": self._scheduler(optimizer), "interval": "step"}}
@@ -137,6 +141,12 @@ class ScoreSDEModule(LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         skipped = checkpoint.get("skipped_steps", {"total": 0, "in_a_row": 0})
         self._skipped, self._skipped_in_a_row = skipped["total"], skipped["in_a_row"]
+
+    def _seed_stream(self, seed: int) -> None:
+        # torch.manual_seed seeds every kind of accelerator it knows, in a millisecond that small nets would notice.
+        torch.default_generator.manual_seed(seed)
+        if self.device.type != "cpu":
+            torch.get_device_module(self.device).manual_seed(seed)
 
     def _losses(self, batch: Batch, step: int, stage: str) -> Tensor:
         # In evaluation a sample keeps its times and noises, so that curves of different steps compare.
