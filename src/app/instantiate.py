@@ -18,8 +18,11 @@ def instantiate(node: Any, **kwargs: Any) -> Any:
 
 
 def instantiate_all(nodes: DictConfig | None) -> list[Any]:
-    """The objects of a mapping from name to node, in its order; names set to null are left out."""
-    return [instantiate(node) for node in (nodes or {}).values() if node is not None]
+    """The objects of a mapping from name to node, in its order.
+
+    Left out are names set to null, and settings that an experiment has for something that was not chosen.
+    """
+    return [instantiate(node) for node in (nodes or {}).values() if node is not None and "_target_" in node]
 
 
 def check_model(cfg: DictConfig) -> None:

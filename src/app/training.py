@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from src.app.instantiate import check_model, fill_in_from_data, instantiate, instantiate_all, plain, write_json
 from src.app.sweeps import RESULT_FILE
+from src.callbacks.epoch_count import EpochCount
 from src.callbacks.run_record import RunRecord
 from src.checkpoint.find import find_checkpoint
 from src.checkpoint.io import AtomicCheckpointIO
@@ -70,9 +71,10 @@ class Run:
         config = plain(self.cfg)
         self.trainer = instantiate(
             self.cfg.trainer,
-            callbacks=[*instantiate_all(self.cfg.callbacks), RunRecord(config)],
+            callbacks=[*instantiate_all(self.cfg.callbacks), RunRecord(config), EpochCount()],
             logger=instantiate_all(self.cfg.logger),
             plugins=[AtomicCheckpointIO()],
+            **self._validation(),
         )
         if self.trainer.is_global_zero:
             self._held.enter_context(RunLock(self.run_dir))
@@ -84,7 +86,19 @@ class Run:
 
     def fit(self) -> None:
         """Train to the last step."""
-        self.trainer.fit(self.module, self.datamodule, ckpt_path=self.ckpt_path, weights_only=True)
+        try:
+            self.trainer.fit(self.module, self.datamodule, ckpt_path=self.ckpt_path, weights_only=True)
+        except SystemExit:
+            # Lightning's answer to Ctrl-C.
+            if self.trainer.interrupted:
+                raise KeyboardInterrupt from None
+            raise
+
+    def _validation(self) -> dict[str, int]:
+        """Lightning counts micro-batches between validations; here all intervals are optimiser steps."""
+        interval = self.cfg.trainer.val_check_interval
+        accumulate = self.cfg.trainer.accumulate_grad_batches
+        return {"val_check_interval": interval * accumulate} if isinstance(interval, int) else {}
 
     def test(self) -> None:
         """Loss (and bits/dim) of the test split with averaged weights, if asked for."""

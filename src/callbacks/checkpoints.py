@@ -11,12 +11,13 @@ from typing import Any
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
+from src.callbacks.after_step import AfterStep
 from src.errors import Interrupted, UserError
 
 _log = logging.getLogger(__name__)
 
 
-class Checkpoints(Checkpoint):
+class Checkpoints(AfterStep, Checkpoint):
     """Writes ``step=<optimiser step>.ckpt`` after every n-th optimiser step and after the last.
 
     Only there: the end of an optimiser step is where a resumed run repeats the uninterrupted one bit for bit.
@@ -37,7 +38,6 @@ class Checkpoints(Checkpoint):
         self.every_n_steps = every_n_steps
         self.keep = keep
         self._written: list[str] = []
-        self._last_step = -1
         self.saved_step = -1
 
     @property
@@ -46,31 +46,35 @@ class Checkpoints(Checkpoint):
         return f"{type(self).__qualname__}[every {self.every_n_steps}]"
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._last_step = trainer.global_step
+        super().on_train_start(trainer, pl_module)
+        self._remove_surplus(trainer)
 
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        step = trainer.global_step
-        if step != self._last_step and (step % self.every_n_steps == 0 or step == trainer.max_steps):
-            self.save(trainer)
-        self._last_step = step
+    def after_step(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self._is_due(trainer):
+            self._save(trainer)
 
-    def save(self, trainer: Trainer) -> Path:
-        """Write a checkpoint of this step now; the path."""
+    def _is_due(self, trainer: Trainer) -> bool:
+        return trainer.global_step % self.every_n_steps == 0 or trainer.global_step == trainer.max_steps
+
+    def _save(self, trainer: Trainer) -> None:
         path = self.dirpath / f"step={trainer.global_step:08d}.ckpt"
-        if str(path) not in self._written:
-            self._written.append(str(path))
-        surplus = [] if self.keep < 0 else self._written[: -self.keep]
-        self._written = self._written[len(surplus) :]
-        # Two of these callbacks can be due at one step; the same file is not written twice.
+        # Two of these callbacks can be due at one step: both must know the file, which is written once and holds
+        # what they know.
+        for callback in (self, *self._others(trainer)):
+            if callback._is_due(trainer) and str(path) not in callback._written:
+                callback._written.append(str(path))
         if not any(other.saved_step == trainer.global_step for other in self._others(trainer)):
             trainer.save_checkpoint(path, weights_only=False)
         self.saved_step = trainer.global_step
+        self._remove_surplus(trainer)
+
+    def _remove_surplus(self, trainer: Trainer) -> None:
+        surplus = [] if self.keep < 0 else self._written[: -self.keep]
         for old in surplus:
             if not any(old in other._written for other in self._others(trainer)):
                 trainer.strategy.remove_checkpoint(old)
-        return path
+        # Forgotten only now, after the checkpoint that names them: a run killed in between makes up for it.
+        self._written = self._written[len(surplus) :]
 
     def _others(self, trainer: Trainer) -> list[Checkpoints]:
         return [c for c in trainer.checkpoint_callbacks if isinstance(c, Checkpoints) and c is not self]
@@ -83,7 +87,7 @@ class Checkpoints(Checkpoint):
         self._written = [str(self.dirpath / n) for n in state_dict["written"] if (self.dirpath / n).exists()]
 
 
-class StopOnSignal(Checkpoint):
+class StopOnSignal(AfterStep, Checkpoint):
     """SIGTERM (pre-emption) and Ctrl-C: finish the optimiser step, write a checkpoint, leave with one line.
 
     A second Ctrl-C stops at once. In several processes the decision is shared every few steps, so all stop together.
@@ -100,6 +104,7 @@ class StopOnSignal(Checkpoint):
         self._previous: dict[int, Any] = {}
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        super().on_train_start(trainer, pl_module)
         for number in (signal.SIGINT, signal.SIGTERM):
             self._previous[number] = signal.signal(number, self._receive)
 
@@ -109,11 +114,7 @@ class StopOnSignal(Checkpoint):
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         self._release()
 
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        if trainer.fit_loop._should_accumulate():
-            return
+    def after_step(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.world_size > 1:
             if trainer.global_step % self.agree_every_n_steps:
                 return

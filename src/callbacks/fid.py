@@ -99,7 +99,7 @@ class FID(Periodic):
             return
         scores = self.suite.compute(self._reference, quantisation=self.quantize)
         self.suite.reset()
-        self._log(trainer, pl_module, scores, invalid, nfe)
+        self._log(trainer, scores, invalid, nfe)
         # Leaving out what diverged flatters: such a score is shown and not taken for the best.
         if not invalid and scores.values.get(self.monitor, math.inf) < self.best:
             self.best, self.best_step = scores.values[self.monitor], trainer.global_step
@@ -131,11 +131,11 @@ class FID(Periodic):
         invalid, nfe = gather_rows(totals).sum(dim=0).tolist()
         return int(invalid), nfe / self.samples.count
 
-    def _log(self, trainer: Trainer, pl_module: LightningModule, scores: Scores, invalid: int, nfe: float) -> None:
+    def _log(self, trainer: Trainer, scores: Scores, invalid: int, nfe: float) -> None:
         values = {**scores.values, **({"invalid_samples": float(invalid)} if invalid else {})}
         # For whoever watches metrics. Loggers are told directly: Lightning would drop what falls between two of its
-        # logging steps.
-        pl_module.log_dict(values, on_step=True, logger=False, rank_zero_only=False, sync_dist=False)
+        # logging steps, and logs nothing at the end of a validation.
+        trainer.callback_metrics.update({name: torch.tensor(value) for name, value in values.items()})
         for logger in trainer.loggers:
             logger.log_metrics(values, step=trainer.global_step)
             logger.save()

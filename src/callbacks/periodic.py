@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any
 
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.utilities.seed import isolate_rng
 
+from src.callbacks.after_step import AfterStep
 from src.errors import UserError
 
 
-class Periodic(Callback, ABC):
+class Periodic(AfterStep, ABC):
     """Calls ``run`` after every n-th optimiser step and after the last one, on all processes.
 
     The state of every global random number generator is put back afterwards. Not in Lightning's ``fast_dev_run``,
@@ -25,23 +25,15 @@ class Periodic(Callback, ABC):
         if every_n_steps < 1:
             raise UserError(f"{type(self).__name__} every {every_n_steps} steps: choose at least 1")
         self.every_n_steps = every_n_steps
-        self._last_step = 0
 
     @abstractmethod
     def run(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """What is to be done now, after optimiser step ``trainer.global_step``."""
 
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._last_step = trainer.global_step
-
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        step = trainer.global_step
-        # Inside an accumulation window the step stands still.
-        moved, self._last_step = step != self._last_step, step
-        if not moved or trainer.fast_dev_run:  # type: ignore[attr-defined]
+    def after_step(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
+        step = trainer.global_step
         if step % self.every_n_steps == 0 or step == trainer.max_steps or _ends_with_this_batch(trainer):
             with isolate_rng():
                 self.run(trainer, pl_module)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -83,7 +82,8 @@ def _pil(image: Tensor) -> Image.Image:
 
 
 def _save(path: Path, image: Image.Image, **options: object) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    # One name for all processes: what a killed one leaves is overwritten when the run comes here again.
+    temporary = path.with_name(f".{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule
+from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
@@ -59,6 +60,8 @@ class ScoreSDEModule(LightningModule):
         self._scheduler = scheduler
         self._skipped_in_a_row = 0
         self._skipped = 0
+        # What is known of the step under way.
+        self._row: dict[str, Tensor | float] = {}
         # Sums of this window: losses and their count, so that accumulation and uneven shards average correctly.
         self._sums: dict[str, Tensor] = {}
 
@@ -75,22 +78,32 @@ class ScoreSDEModule(LightningModule):
         self._add("train/loss", losses)
         return losses.mean()
 
-    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
-        # The global step moves at the end of an accumulation window; a step is logged as a whole or not at all.
-        if self.trainer.fit_loop._should_accumulate():
-            return
-        if self._is_logged(self.trainer.global_step):
-            # The step of a row is the number of finished optimiser steps, as in checkpoints.
-            self.log("step", float(self.trainer.global_step))
-            self.log("train/lr", self.trainer.optimizers[0].param_groups[0]["lr"])
-            self.log("train/loss", self._mean("train/loss"), prog_bar=True)
+    def optimizer_step(
+        self,
+        epoch: int,
+        batch_idx: int,
+        optimizer: Optimizer | LightningOptimizer,
+        optimizer_closure: Callable[[], Any] | None = None,
+    ) -> None:
+        """Take the step and log its row: before any checkpoint of the step, so that a resumed run lacks none."""
+        super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
+        # As in checkpoints, the number of finished optimiser steps; the trainer counts this one on return.
+        step = self.trainer.global_step + 1
+        every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined] # the trainer sets it from outside its class
+        if step % every == 0:
+            self._row["train/loss"] = self._mean("train/loss")
+            self._row["train/lr"] = optimizer.param_groups[0]["lr"]
+            self._log_row(self._row, step)
+        self._row = {}
         self._sums.pop("train/loss", None)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         self._add("val/loss", self._losses(batch, 0, "val"))
 
     def on_validation_epoch_end(self) -> None:
-        self.log("val/loss", self._mean("val/loss"), prog_bar=True)
+        loss = self._mean("val/loss")
+        if not self.trainer.sanity_checking:
+            self._log_row({"val/loss": loss}, self.trainer.global_step)
         self._sums.pop("val/loss", None)
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
@@ -124,9 +137,9 @@ class ScoreSDEModule(LightningModule):
             clip_to_norm(parameters, gradient_clip_val, norm)
         else:
             self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+        if not self.step_skipped:
+            self._row["train/grad_norm"] = norm
         self._count_skipped()
-        if not self.step_skipped and self._is_logged(self.trainer.global_step + 1):
-            self.log("train/grad_norm", norm)
 
     def configure_optimizers(self) -> Any:
         optimizer = self._optimizer(self.parameters())
@@ -168,9 +181,17 @@ class ScoreSDEModule(LightningModule):
         sums = self.trainer.strategy.reduce(sums, reduce_op="sum")
         return (sums[0] / sums[1]).float()
 
-    def _is_logged(self, step: int) -> bool:
-        every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined] # the trainer sets it from outside its class
-        return step % every == 0
+    def _log_row(self, values: Mapping[str, Tensor | float], step: int) -> None:
+        """One row for the loggers and the progress line.
+
+        Loggers are told directly: Lightning would do so after the checkpoints, and under another step for validation.
+        """
+        row = {name: float(value) for name, value in values.items()}
+        for name, value in row.items():
+            self.log(name, value, prog_bar=name.endswith("/loss"), logger=False)
+        for logger in self.trainer.loggers:
+            logger.log_metrics(row, step=step)
+            logger.save()
 
     def _count_skipped(self) -> None:
         if not self.step_skipped:
@@ -178,7 +199,7 @@ class ScoreSDEModule(LightningModule):
             return
         self._skipped += 1
         self._skipped_in_a_row += 1
-        self.log("train/skipped_steps", float(self._skipped))
+        self._row["train/skipped_steps"] = float(self._skipped)
         if self._skipped_in_a_row >= self.max_skipped_steps:
             raise UserError(
                 f"the gradients were not finite for {self._skipped_in_a_row} steps in a row, up to step "

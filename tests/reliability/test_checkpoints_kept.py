@@ -1,0 +1,42 @@
+"""Which checkpoints are on the disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.reliability.entry import train
+from tests.reliability.runs import TINY, in_folder, only_run
+
+KEEP = (*TINY, "trainer.max_steps=11", "callbacks=minimal", "optimized_metric=train/loss")
+EVERY_STEP = ("callbacks.last_checkpoint.every_n_steps=1", "callbacks.last_checkpoint.keep=2")
+
+
+def steps(folder: Path) -> list[int]:
+    return sorted(int(path.stem.removeprefix("step=")) for path in (only_run(folder) / "checkpoints").glob("*.ckpt"))
+
+
+def test_newest_and_milestones_stay_and_survive_a_resume(tmp_path: Path) -> None:
+    every_fourth = ["callbacks.milestones.every_n_steps=4"]
+    arguments = [*KEEP, *EVERY_STEP, *every_fourth, *in_folder(tmp_path)]
+    assert train(*arguments, folder=tmp_path).code == 0
+    assert steps(tmp_path) == [4, 8, 10, 11]
+    # Both callbacks wrote step 8: the run that goes on from it must not take a milestone for an old checkpoint.
+    assert train(*arguments, "ckpt_path=8", folder=tmp_path).code == 0
+    assert steps(tmp_path) == [4, 8, 10, 11]
+
+
+def test_keep_all(tmp_path: Path) -> None:
+    settings = ["callbacks.last_checkpoint.every_n_steps=3", "callbacks.last_checkpoint.keep=-1"]
+    assert train(*KEEP, *settings, *in_folder(tmp_path), folder=tmp_path).code == 0
+    assert steps(tmp_path) == [3, 6, 9, 11]
+
+
+def test_the_number_of_epochs_survives_a_resume_from_the_end_of_one(tmp_path: Path) -> None:
+    # Five steps an epoch.
+    settings = [*KEEP, "trainer.max_steps=-1", "trainer.max_epochs=2", "callbacks.last_checkpoint.every_n_steps=5"]
+    arguments = [*settings, "callbacks.last_checkpoint.keep=-1", *in_folder(tmp_path)]
+    assert train(*arguments, folder=tmp_path).code == 0
+    assert steps(tmp_path) == [5, 10]
+    ended = train(*arguments, "ckpt_path=5", folder=tmp_path)
+    assert ended.code == 0, ended.err
+    assert steps(tmp_path) == [5, 10]

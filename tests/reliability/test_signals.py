@@ -1,0 +1,53 @@
+"""Pre-emption and Ctrl-C: everything is written, one line says so, and the run goes on as if nothing had been."""
+
+from __future__ import annotations
+
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.reliability.entry import Started, train
+from tests.reliability.runs import EVENTFUL, curve, differences, final_checkpoint, in_folder, only_run
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_writes_a_checkpoint_and_the_run_goes_on(number: int, code: int, tmp_path: Path) -> None:
+    calm, disturbed = tmp_path / "calm", tmp_path / "disturbed"
+    arguments = [*EVENTFUL, "callbacks.last_checkpoint.every_n_steps=1000"]
+    assert train(*arguments, *in_folder(calm), folder=calm).code == 0
+
+    started = Started(["train.py", *arguments, *in_folder(disturbed)], disturbed)
+    wait_for("step 4 of 24", started)
+    started.send(number)
+    ended = started.wait()
+    assert ended.code == code
+    assert len(ended.err.splitlines()) == 1, ended.err
+    (line,) = ended.error_lines
+    (written,) = disturbed.rglob("step=*.ckpt")
+    assert str(written) in line
+    assert "ckpt_path=last" in line
+
+    ended = train(*arguments, *in_folder(disturbed), "ckpt_path=last", folder=disturbed)
+    assert ended.code == 0, ended.err
+    assert curve(only_run(disturbed)) == curve(only_run(calm))
+    # The checkpoint of the signal stays where the calm run has none; everything else is the same.
+    assert not differences(final_checkpoint(only_run(disturbed), disturbed), final_checkpoint(only_run(calm), calm))
+
+
+def test_ctrl_c_before_training_is_one_line(tmp_path: Path) -> None:
+    started = Started(["train.py", *EVENTFUL, *in_folder(tmp_path), "callbacks.fid.num_samples=64"], tmp_path)
+    wait_for("trainable parameters", started)
+    started.send(signal.SIGINT)
+    ended = started.wait()
+    assert ended.code == 130
+    assert ended.error_lines
+    assert "Traceback" not in ended.err
+
+
+def wait_for(text: str, started: Started, seconds: float = 200.0) -> None:
+    deadline = time.monotonic() + seconds
+    while text not in started.out:
+        assert started.alive() and time.monotonic() < deadline, started.out + started.err
+        time.sleep(0.005)

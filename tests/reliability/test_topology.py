@@ -1,0 +1,105 @@
+"""One process, two processes and accumulation train the same net.
+
+What differs between them is the order in which float32 numbers are summed: the gradient of a batch is a sum over
+images, in one piece, in two processes or in two windows. The same runs in float64 show that it is nothing else: the
+differences shrink with the rounding unit. Adam turns a difference in a gradient that is almost zero into one of up to
+lr in a weight, so weights get a tolerance of their own.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.reliability.entry import Started
+from tests.reliability.runs import TINY, curve, final_checkpoint, in_folder, only_run
+
+STEPS = 12
+RUN = (
+    *TINY,
+    "net.dropout=0.0",
+    f"trainer.max_steps={STEPS}",
+    "trainer.val_check_interval=5",
+    f"callbacks.last_checkpoint.every_n_steps={STEPS // 2}",
+    "callbacks.sample_images.every_n_steps=1000",
+    "callbacks.sample_images.num_images=4",
+    "callbacks.fid.every_n_steps=6",
+    "callbacks.fid.num_samples=64",
+    "callbacks.fid.batch_size=8",
+)
+LAYOUTS = {"1 x 32": (1, 1), "2 x 16": (2, 1), "1 x 16 twice": (1, 2), "2 x 8 twice": (2, 2)}
+# Largest relative difference of a loss and largest difference of a weight or average.
+TOLERANCE = {"32-true": (1e-5, 1e-4), "64-true": (1e-6, 1e-9)}
+
+
+def run_as(folder: Path, processes: int, accumulate: int, *arguments: str) -> Path:
+    """The run with its batch dealt out over processes that a launcher such as torchrun has started."""
+    devices = ["trainer=ddp_sim"] if processes > 1 else []
+    command = ["train.py", *RUN, *devices, f"trainer.accumulate_grad_batches={accumulate}", *arguments]
+    started = [
+        Started([*command, *in_folder(folder)], folder / str(rank), environment)
+        for rank, environment in enumerate(launched(processes))
+    ]
+    for process in started:
+        ended = process.wait()
+        assert ended.code == 0, ended.out + ended.err
+    return only_run(folder)
+
+
+def launched(processes: int) -> list[dict[str, str]]:
+    """The environment that torchrun gives each of its processes."""
+    if processes == 1:
+        return [{}]
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    common = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(processes)}
+    common |= {"LOCAL_WORLD_SIZE": str(processes), "GROUP_RANK": "0", "TORCHELASTIC_RUN_ID": "none"}
+    return [{**common, "RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(processes)]
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("precision", TOLERANCE)
+def test_losses_and_weights_do_not_depend_on_the_layout(precision: str, tmp_path: Path) -> None:
+    runs = {
+        name: run_as(tmp_path / name.replace(" ", "-"), *layout, f"trainer.precision={precision}")
+        for name, layout in LAYOUTS.items()
+    }
+    expected = curve(runs["1 x 32"])
+    assert sorted(expected) == list(range(1, STEPS + 1))
+    for_loss, for_weight = TOLERANCE[precision]
+    weights = flat(final_checkpoint(runs["1 x 32"], tmp_path))
+    for name, run in runs.items():
+        found = curve(run)
+        assert [sorted(row) for row in found.values()] == [sorted(row) for row in expected.values()], name
+        for step, row in found.items():
+            for key in row.keys() & {"train/loss", "val/loss"}:
+                assert float(row[key]) == pytest.approx(float(expected[step][key]), rel=for_loss), (name, step, key)
+        difference = (flat(final_checkpoint(run, tmp_path)) - weights).abs().max()
+        assert difference <= for_weight, name
+    halfway = torch.load(runs["1 x 32"] / "checkpoints" / f"step={STEPS // 2:08d}.ckpt", weights_only=True)
+    assert (weights - flat(halfway)).abs().max() > 1e-3, "nothing was learnt"
+
+
+def test_scores_of_the_same_images_do_not_depend_on_the_number_of_processes(tmp_path: Path) -> None:
+    # Without a step the weights, and so the images, are the same.
+    one, two = (scores(run_as(tmp_path / str(n), n, 1, "optimizer.lr=0")) for n in (1, 2))
+    assert [entry["step"] for entry in one] == [entry["step"] for entry in two] == [6, STEPS]
+    for a, b in zip(one, two, strict=True):
+        assert a["frechet_pixel"] == pytest.approx(b["frechet_pixel"], rel=1e-6)
+        assert a["conditions"] == b["conditions"]
+
+
+def scores(run: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run / "scores.jsonl").read_text().splitlines()]
+
+
+def flat(checkpoint: dict[str, Any]) -> torch.Tensor:
+    """All weights and averages, one after the other."""
+    averages = [value for average in checkpoint["ema"].values() for value in average.values()]
+    return torch.cat([value.double().flatten() for value in [*checkpoint["state_dict"].values(), *averages]])
