@@ -1,0 +1,114 @@
+"""A picture of all that a score model of points in the plane has learnt."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.loggers import TensorBoardLogger
+from torch import Tensor
+
+from src.callbacks.ema import averaged_weights
+from src.callbacks.periodic import Periodic
+from src.callbacks.pictures import save_picture
+from src.callbacks.sampling import Samples, joined
+from src.callbacks.toy_view import ToyView, exact_model, look
+from src.errors import UserError
+from src.metrics.distributed import gather_rows, on_rank_zero
+from src.sampling import Sampler
+from src.sampling.generate import GeneratedBatch
+
+_log = logging.getLogger(__name__)
+
+
+class ToyPicture(Periodic):
+    """Writes ``step=<optimiser step>.png`` and hands it to the loggers.
+
+    Data and samples, the learned score against the exact one, trajectories of the probability-flow ODE, the learned
+    log-likelihood against the exact one; exact values where the data are a Gaussian mixture. Averaged weights are used
+    where there are any. Loggers get ``toy/log_likelihood`` in nats too and, for a mixture,
+    ``toy/exact_log_likelihood`` and ``toy/score_error``.
+
+    Args:
+        every_n_steps: optimiser steps between two pictures; the last step always has one.
+        num_samples: how many samples, and as many evaluation points.
+        seed: of the samples.
+        sampler: how they are made.
+        output_dir: where pictures go.
+        resolution: points in a row of the density.
+
+    Raises:
+        UserError: the data are no points in the plane.
+    """
+
+    def __init__(
+        self,
+        every_n_steps: int,
+        num_samples: int,
+        seed: int,
+        sampler: Sampler,
+        output_dir: str | Path,
+        resolution: int = 64,
+    ) -> None:
+        super().__init__(every_n_steps)
+        self.samples = Samples(sampler, num_samples, num_samples, seed)
+        self.output_dir = Path(output_dir)
+        self.resolution = resolution
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        shape = tuple(trainer.datamodule.shape)  # type: ignore[attr-defined]
+        if shape != (2,):
+            raise UserError(f"callbacks.toy_picture shows points in the plane, the data have shape {shape}: drop it")
+
+    def run(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        batches: list[GeneratedBatch] = []
+        self.samples.make(trainer, pl_module, batches.append)
+        made = joined(batches)
+        samples = gather_rows(made.samples)[gather_rows(made.index).argsort()]
+        valid = samples.isfinite().all(dim=1)
+        if not valid.all():
+            _log.warning("step %d: %d samples are not finite", trainer.global_step, int((~valid).sum()))
+        with averaged_weights(trainer, pl_module):
+            on_rank_zero(lambda: self._publish(trainer, pl_module, samples[valid]))
+
+    def _publish(self, trainer: Trainer, pl_module: LightningModule, samples: Tensor) -> None:
+        from src.callbacks.toy_plot import plot  # here: it takes a while to import
+
+        model: Any = pl_module.model
+        datamodule: Any = trainer.datamodule  # type: ignore[attr-defined]
+        data = datamodule.sample(self.samples.count).to(pl_module.device)
+        exact = exact_model(model, datamodule)
+        try:
+            view = look(model, exact, data, samples.to(pl_module.device), self.resolution)
+        except UserError as error:
+            # Early in training the ODE can be too stiff to solve.
+            _log.warning("step %d: no picture, %s", trainer.global_step, error)
+            return
+        values = _values(view)
+        step = trainer.global_step
+        words = ", ".join(
+            f"{name.removeprefix('toy/').replace('_', ' ')} {value:.4g}" for name, value in values.items()
+        )
+        title = f"{datamodule.kind}, {type(model.sde).__name__}, {step:,} steps: {words}"
+        _log.info("step %d: %s", step, words)
+        image = plot(view, title)
+        save_picture(self.output_dir / f"step={step:08d}.png", image)
+        trainer.callback_metrics.update({name: torch.tensor(value) for name, value in values.items()})
+        for logger in trainer.loggers:
+            logger.log_metrics(values, step=step)
+            if isinstance(logger, TensorBoardLogger):
+                logger.experiment.add_image("toy", image.numpy(), step)
+            elif hasattr(logger, "log_image"):
+                logger.log_image("toy", [torch.movedim(image, 0, -1).numpy()], step=step)
+
+
+def _values(view: ToyView) -> dict[str, float]:
+    values = {"toy/log_likelihood": float(view.log_p.mean())}
+    if view.exact_log_p is not None:
+        values["toy/exact_log_likelihood"] = float(view.exact_log_p.mean())
+    if view.score_error is not None:
+        values["toy/score_error"] = view.score_error
+    return values
