@@ -211,7 +211,7 @@ def test_grey_sets(folder, tmp_path):
 def test_progress_reads_well_in_a_file(folder, tmp_path, caplog):
     with caplog.at_level(logging.INFO):
         module(folder, tmp_path).prepare_data()
-    assert [m for m in caplog.messages if m.startswith("decoding set: 5 of 5, ") and m.endswith("0:00 left")]
+    assert [m for m in caplog.messages if m.startswith("decoding set: 5 of 5 images, ") and m.endswith("0:00 left")]
 
 
 def _prepare(folder, tmp_path, log):
