@@ -5,6 +5,7 @@ Only Hydra is imported here, so that ``--help`` and a mistyped key answer at onc
 
 from __future__ import annotations
 
+import inspect
 import logging
 import os
 import sys
@@ -35,9 +36,11 @@ def entry(config_name: str) -> Callable[[Job], Callable[[], None]]:
     """
 
     def decorate(job: Job) -> Callable[[], None]:
+        script = Path(inspect.getfile(job)).resolve()
+
         def task(cfg: DictConfig) -> float | None:
             if HydraConfig.get().mode == RunMode.MULTIRUN:
-                return sweeps.run_in_fresh_process()
+                return sweeps.run_in_fresh_process(script)
             _quiet_all_but_rank_zero()
             try:
                 return job(cfg)

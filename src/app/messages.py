@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import inspect
 import re
 from collections.abc import Iterable, Iterator
@@ -15,6 +16,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from src.errors import UserError
+
+_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 def one_line(error: BaseException, config_name: str | None = None) -> str | None:
@@ -33,6 +36,9 @@ def one_line(error: BaseException, config_name: str | None = None) -> str | None
         return f"cannot read the argument {error.override!r}: {_flat(str(error)).split('See https')[0].strip()}"
     if isinstance(error, HydraException | OmegaConfBaseException):
         return _unknown_key(error, config_name) or _flat(str(error))
+    if isinstance(error, OSError) and error.errno in _OF_THE_DISK:
+        where = error.filename or "a file of this run"
+        return f"{where} cannot be written ({error.strerror}): make room, check permissions, or set paths.log_dir"
     return None
 
 

@@ -128,10 +128,17 @@ class Run:
             self.cfg.logger.wandb.id = run_id
 
     def _check_weights(self) -> None:
-        """One line instead of the trainer's traceback if the checkpoint is of another net."""
+        """One line instead of the trainer's traceback if the checkpoint is of another net, or holds weights only."""
         if self.ckpt_path is None:
             return
-        there = {name: tuple(value.shape) for name, value in read_checkpoint(self.ckpt_path)["state_dict"].items()}
+        checkpoint = read_checkpoint(self.ckpt_path)
+        lacking = [key for key in ("loops", "optimizer_states", "lr_schedulers") if key not in checkpoint]
+        if lacking:
+            raise UserError(
+                f"{self.ckpt_path} lacks {', '.join(lacking)}, so training cannot go on from it: "
+                "start from its weights with init_from, or use a checkpoint that this version wrote"
+            )
+        there = {name: tuple(value.shape) for name, value in checkpoint["state_dict"].items()}
         here = {name: tuple(value.shape) for name, value in self.module.state_dict().items()}
         different = sorted(name for name in there.keys() | here.keys() if there.get(name) != here.get(name))
         if different:

@@ -107,8 +107,8 @@ class EMA(Callback):
         saved = checkpoint.get("ema", {})
         if set(saved) != set(self.averages):
             raise UserError(
-                f"the checkpoint holds the averages {sorted(saved)}, the configuration names {sorted(self.averages)}: "
-                "resume with the averages the run was started with"
+                f"{trainer.ckpt_path} holds the averages {sorted(saved)}, but the configuration names "
+                f"{sorted(self.averages)}: resume with the averages the run was started with"
             )
         self.shadows = {name: dict(shadow) for name, shadow in saved.items()}
 

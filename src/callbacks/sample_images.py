@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ _FRAMES = 30
 class SampleImages(Periodic):
     """Writes ``step=<optimiser step>.png``, the same samples each time, and hands it to the loggers.
 
-    All processes make a share. Averaged weights are used where there are any. Samples that are not finite are black.
+    All processes make a share. Averaged weights are used where there are any. Samples that diverged are black.
 
     Args:
         every_n_steps: optimiser steps between two pictures; the last step always has one.
@@ -73,7 +74,9 @@ class SampleImages(Periodic):
             frames = gathered(made.trajectory.transpose(0, 1)).transpose(0, 1)
         if not valid.all():
             _log.warning("%d of %d samples diverged or are not finite", int((~valid).sum()), len(valid))
-        samples = gathered(made.samples)
+        # What has diverged must not look like a sample.
+        blank = ~made.valid.reshape(-1, *(1,) * (made.samples.ndim - 1))
+        samples = gathered(made.samples.masked_fill(blank, math.nan))
         on_rank_zero(lambda: self._publish(trainer, samples, frames))
 
     def _publish(self, trainer: Trainer, samples: Tensor, frames: Tensor | None) -> None:

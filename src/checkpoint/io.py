@@ -37,7 +37,7 @@ class AtomicCheckpointIO(CheckpointIO):
     """
 
     def __init__(self) -> None:
-        self._last_good: Path | None = None
+        self.last_good: Path | None = None
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any = None
@@ -66,7 +66,7 @@ class AtomicCheckpointIO(CheckpointIO):
             if refused is not None and refused.errno in _REFUSALS:
                 raise self._refusal(target, _REFUSALS[refused.errno]) from error
             raise
-        self._last_good = target
+        self.last_good = target
 
     def load_checkpoint(
         self, path: str | os.PathLike[str], map_location: Any = None, weights_only: bool | None = None
@@ -88,7 +88,7 @@ class AtomicCheckpointIO(CheckpointIO):
             raise self._refusal(target, f"it needs {needed / 1e9:.2f} GB, and the disk has {free / 1e9:.2f} GB free")
 
     def _refusal(self, target: Path, reason: str) -> UserError:
-        last = self._last_good
+        last = self.last_good
         if last is None or not last.exists():
             last = max(target.parent.glob("*.ckpt"), key=lambda path: path.stat().st_mtime, default=None)
         kept = "there is no earlier checkpoint" if last is None else f"nothing lost, the last good checkpoint is {last}"

@@ -201,10 +201,12 @@ class ScoreSDEModule(LightningModule):
         self._skipped_in_a_row += 1
         self._row["train/skipped_steps"] = float(self._skipped)
         if self._skipped_in_a_row >= self.max_skipped_steps:
+            written = getattr(self.trainer.strategy.checkpoint_io, "last_good", None) or self.trainer.ckpt_path
+            kept = "there is no checkpoint yet" if written is None else f"the last good checkpoint is {written}"
             raise UserError(
-                f"the gradients were not finite for {self._skipped_in_a_row} steps in a row, up to step "
-                f"{self.trainer.global_step}: the weights are those of the last good step; lower the learning rate or "
-                "the precision's range, and continue from the last checkpoint with ckpt_path=last"
+                f"loss or gradients were not finite for {self._skipped_in_a_row} steps in a row, up to step "
+                f"{self.trainer.global_step + 1}, and training stops: {kept}; lower optimizer.lr or use a precision "
+                "of larger range"
             )
 
 

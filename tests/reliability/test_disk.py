@@ -1,0 +1,57 @@
+"""A disk that is full costs nothing that was written; one that is read-only is noticed at once."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.reliability.entry import train
+from tests.reliability.in_process import refusal
+from tests.reliability.runs import TINY
+
+WRITES = (
+    *TINY,
+    "callbacks=minimal",
+    "optimized_metric=train/loss",
+    "callbacks.last_checkpoint.every_n_steps=2",
+    "callbacks.last_checkpoint.keep=-1",
+    "trainer.max_steps=400",
+)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of two megabytes."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(disk)], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip("mounting a small file system is not permitted here")
+    yield disk
+    subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+def test_a_full_disk_leaves_the_last_good_checkpoint(small_disk: Path, tmp_path: Path) -> None:
+    line = refusal(train(*WRITES, f"paths.log_dir={small_disk}/logs", folder=tmp_path))
+    written = sorted(small_disk.rglob("step=*.ckpt"))
+    assert len(written) > 1
+    assert str(written[-1]) in line, "the last good checkpoint is named"
+    assert not list(small_disk.rglob("*.part"))
+    # With room, the run goes on from there.
+    for old in written[:-1]:
+        old.unlink()
+    steps = int(written[-1].stem.removeprefix("step=")) + 1
+    again = [f"paths.log_dir={small_disk}/logs", "ckpt_path=last", f"trainer.max_steps={steps}"]
+    ended = train(*WRITES, *again, folder=tmp_path)
+    assert ended.code == 0, ended.err
+
+
+def test_a_read_only_folder_from_the_start(small_disk: Path, tmp_path: Path) -> None:
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    line = refusal(train(*WRITES, f"paths.log_dir={small_disk}/logs", folder=tmp_path))
+    assert str(small_disk) in line and "read-only" in line.lower()

@@ -1,0 +1,119 @@
+"""Sweeps, searches, torchrun, cluster launchers and W&B: jobs that are complete and do not meet."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra import compose, initialize_config_dir
+
+from src.app.cli import CONFIG_DIR
+from src.app.run_dir import register_resolvers
+from tests.loggers.wandb_reader import read_offline
+from tests.reliability.entry import ONE_THREAD, ROOT, train
+from tests.reliability.runs import TINY, curve, in_folder, only_run
+
+SHORT = (*TINY, "trainer.max_steps=3", "callbacks.fid.num_samples=16", "callbacks.sample_images.num_images=4")
+MINIMAL = (*TINY, "trainer.max_steps=3", "callbacks=minimal", "optimized_metric=train/loss")
+
+
+def command(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """A command of its own, as in a terminal."""
+    environment = {**os.environ, **ONE_THREAD}
+    return subprocess.run(arguments, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+
+
+def results(folder: Path) -> dict[str, dict[str, Any]]:
+    """``result.json`` of every job by the name of its folder."""
+    found = sorted((folder / "logs").rglob("result.json"))
+    return {path.parent.name: json.loads(path.read_text()) for path in found}
+
+
+@pytest.mark.timeout(600)
+def test_a_sweep_runs_complete_jobs_and_survives_one_that_fails(tmp_path: Path) -> None:
+    ended = train("-m", *MINIMAL, *in_folder(tmp_path), "seed=1,2", "sampler.corrector.snr=0.16,-1", folder=tmp_path)
+    assert ended.code == 1
+    assert "2 job(s) of the sweep failed" in ended.error_lines[-1]
+    assert "Traceback" not in ended.err
+    done = results(tmp_path)
+    assert sorted(done) == ["0", "2"]
+    values = [result["value"] for result in done.values()]
+    assert values[0] != values[1]
+    for result in (tmp_path / "logs").rglob("result.json"):
+        assert sorted(curve(result.parent)) == [1, 2, 3]
+        assert (result.parent / "checkpoints" / "step=00000003.ckpt").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_sweep_with_two_processes_for_each_job(tmp_path: Path) -> None:
+    ended = train("-m", *SHORT, *in_folder(tmp_path), "trainer=ddp_sim", "seed=1,2", folder=tmp_path)
+    assert ended.code == 0, ended.err
+    assert sorted(results(tmp_path)) == ["0", "1"]
+    for result in (tmp_path / "logs").rglob("result.json"):
+        assert sorted(curve(result.parent)) == [1, 2, 3]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_torchrun(tmp_path: Path) -> None:
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "train.py"]
+    ended = command(*torchrun, *SHORT, *in_folder(tmp_path), "trainer=ddp_sim")
+    assert ended.returncode == 0, ended.stderr
+    assert sorted(curve(only_run(tmp_path))) == [1, 2, 3]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_search_with_optuna(tmp_path: Path) -> None:
+    pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
+    search = ["hparams_search=digits", "hydra.sweeper.n_trials=2", "optimized_metric=frechet_pixel"]
+    ended = train("-m", *SHORT, *in_folder(tmp_path), *search, folder=tmp_path)
+    assert ended.code == 0, ended.err
+    values = [result["value"] for result in results(tmp_path).values()]
+    assert len(values) == 2
+    (summary,) = (tmp_path / "logs").rglob("optimization_results.yaml")
+    assert f"best_value: {min(values)}" in summary.read_text()
+
+
+def test_the_launcher_for_clusters_composes() -> None:
+    pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
+    register_resolvers()
+    launcher = ["hydra/launcher=submitit_slurm", "hydra.launcher.nodes=2", "hydra.launcher.gpus_per_node=4"]
+    with initialize_config_dir(CONFIG_DIR, version_base="1.3"):
+        cfg = compose("train", overrides=["experiment=digits", *launcher], return_hydra_config=True)
+    assert cfg.hydra.launcher._target_.endswith("SlurmLauncher")
+    assert (cfg.hydra.launcher.nodes, cfg.hydra.launcher.gpus_per_node) == (2, 4)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_the_launcher_for_clusters_runs_here(tmp_path: Path) -> None:
+    pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
+    ended = command(
+        sys.executable, "train.py", "-m", *MINIMAL, *in_folder(tmp_path), "hydra/launcher=submitit_local", "seed=1"
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert sorted(results(tmp_path)) == ["0"]
+
+
+def test_wandb_holds_loss_scores_and_pictures_of_a_run_that_went_on(tmp_path: Path) -> None:
+    quiet = {key: str(tmp_path / "home") for key in ("WANDB_DIR", "WANDB_CACHE_DIR", "WANDB_CONFIG_DIR")}
+    environment = {**quiet, "WANDB_MODE": "offline", "WANDB_SILENT": "true"}
+    arguments = [*SHORT, *in_folder(tmp_path), "logger=wandb"]
+    for goes_on in ([], ["ckpt_path=last", "trainer.max_steps=5"]):
+        ended = train(*arguments, *goes_on, folder=tmp_path, environment=environment)
+        assert ended.code == 0, ended.out + ended.err
+    parts = read_offline(only_run(tmp_path))
+    assert len(parts) == 2
+    assert parts[0].id == parts[1].id
+    rows = [row for part in parts for row in part.history]
+    for key in ("train/loss", "frechet_pixel", "samples"):
+        steps = [row["trainer/global_step"] for row in rows if key in row and "trainer/global_step" in row]
+        assert 3 in steps and 5 in steps, (key, rows)
+    assert all(any(file.suffix == ".png" for file in part.files) for part in parts)

@@ -1,0 +1,79 @@
+"""Numbers that go wrong: a bad step changes nothing and is counted, many in a row end the run, bad samples show."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from tests.reliability.entry import train
+from tests.reliability.in_process import refusal
+from tests.reliability.runs import TINY, curve, differences, in_folder, only_run
+
+BROKEN = (
+    *TINY,
+    "callbacks=minimal",
+    "optimized_metric=train/loss",
+    "callbacks.last_checkpoint.every_n_steps=2",
+    "callbacks.last_checkpoint.keep=-1",
+    "objective._target_=tests.reliability.broken.BrokenObjective",
+)
+
+
+def state(run: Path, step: int) -> dict[str, Any]:
+    """What a step may change: weights, averages, optimiser."""
+    content = torch.load(run / "checkpoints" / f"step={step:08d}.ckpt", weights_only=True)
+    ema = content["callbacks"]["EMA"]
+    return {key: content[key] for key in ("state_dict", "ema")} | {
+        "optimizer": [each["state"] for each in content["optimizer_states"]],
+        "updates": ema["updates"],
+        "skipped": content["skipped_steps"],
+    }
+
+
+@pytest.mark.parametrize("gradient", [False, True], ids=["loss", "gradient"])
+def test_a_step_that_is_not_finite_changes_nothing_and_is_counted(gradient: bool, tmp_path: Path) -> None:
+    settings = ["trainer.max_steps=8", "+objective.broken_steps=[4,5]", f"+objective.gradient={gradient}"]
+    assert train(*BROKEN, *settings, *in_folder(tmp_path), folder=tmp_path).code == 0
+    run = only_run(tmp_path)
+    before, after, later = (state(run, step) for step in (4, 6, 8))
+    assert before.pop("skipped") == {"total": 0, "in_a_row": 0}
+    assert after.pop("skipped") == {"total": 2, "in_a_row": 2}
+    assert later.pop("skipped") == {"total": 2, "in_a_row": 0}
+    assert not differences(before, after)
+    assert differences(after, later)
+    rows = curve(run)
+    assert [rows[step].get("train/skipped_steps") for step in (4, 5, 6, 7)] == [None, "1.0", "2.0", None]
+
+
+def test_many_in_a_row_end_the_run_and_name_the_last_good_checkpoint(tmp_path: Path) -> None:
+    settings = ["trainer.max_steps=50", f"+objective.broken_steps={list(range(5, 50))}", "module.max_skipped_steps=3"]
+    ended = train(*BROKEN, *[setting.replace(" ", "") for setting in settings], *in_folder(tmp_path), folder=tmp_path)
+    line = refusal(ended)
+    assert "3 steps in a row" in line
+    (checkpoints,) = tmp_path.rglob("checkpoints")
+    assert f"the last good checkpoint is {checkpoints / 'step=00000006.ckpt'}" in line
+
+
+def test_samples_that_diverge_are_black_and_never_scored_as_good(tmp_path: Path) -> None:
+    settings = [
+        "trainer.max_steps=2",
+        "sampler._target_=tests.reliability.broken.DivergingSampler",
+        "callbacks.sample_images.num_images=4",
+        "callbacks.fid.num_samples=16",
+    ]
+    ended = train(*TINY, *settings, *in_folder(tmp_path), folder=tmp_path)
+    assert ended.code == 0, ended.err
+    run = only_run(tmp_path)
+    assert "2 of 4 samples diverged" in ended.out
+    assert curve(run)[2]["invalid_samples"] == "8.0"
+    assert not (run / "checkpoints" / "best_fid.ckpt").exists()
+    tiles = np.asarray(Image.open(run / "samples" / "step=00000002.png").convert("L"))
+    # Two tiles of 64 pixels beside each other, with 2 pixels around each.
+    corner, other = tiles[2:66, 2:66], tiles[2:66, 68:132]
+    assert corner.max() == 0, "a sample that diverged was drawn"
+    assert other.max() > 0
