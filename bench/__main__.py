@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable
+from functools import partial
 
 import torch
 
 from bench import machine, report
 from bench.rows import Row
 
-SECTIONS = ("startup", "pipeline", "trainer", "sampling", "optimizer", "net", "memory", "gpu")
+SECTIONS = ("startup", "pipeline", "trainer", "around", "step", "optimizer", "forward", "train", "memory", "gpu")
 
 
 def main() -> None:
@@ -56,18 +57,19 @@ def _sections(a: argparse.Namespace) -> dict[str, Callable[[], list[Row]]]:
     # Imported when wanted: a section need not pay for the libraries of another.
     from bench import gpu, nets, pipeline, sampling, startup, trainer
 
+    names = a.only or [*nets.OTHERS, "ours", *(["ours, compiled"] if a.compile else [])]
     return {
         "startup": lambda: startup.seconds(a.rounds),
         "pipeline": lambda: pipeline.images_per_second(a.rounds, a.budget),
-        "trainer": lambda: trainer.overhead(steps=80, repeats=a.rounds),
-        "sampling": lambda: [
+        "trainer": lambda: trainer.overhead(steps=60, repeats=a.rounds),
+        "around": lambda: [
             *sampling.surroundings("CIFAR-10", [], a.batch, a.rounds, at_most=2.0),
             *sampling.surroundings("digits", ["experiment=digits"], 64, 4 * a.rounds, at_most=10.0),
-            *sampling.steps_against_diffusers(a.batch, a.rounds, a.budget),
         ],
+        "step": lambda: sampling.steps_against_diffusers(a.batch, a.rounds, a.budget),
         "optimizer": lambda: nets.optimizer_speed(a.rounds),
-        "net": lambda: nets.speed(a.batch, a.rounds, a.budget, a.compile, a.only),
-        "memory": lambda: nets.peak_memory(a.memory_batch, a.compile, a.only),
+        **{what: partial(nets.speed, what, names, a.batch, a.rounds, a.budget) for what in ("forward", "train")},
+        "memory": lambda: nets.peak_memory([*names, "ours, checkpoint_activations"], a.memory_batch),
         "gpu": lambda: gpu.speed(a.gpu_batch, 4 * a.rounds) if torch.cuda.is_available() else [],
     }
 

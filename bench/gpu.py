@@ -61,7 +61,7 @@ def speed(batch: int, rounds: int) -> list[Row]:
         # Compilation, autotuning and the capture of graphs happen in the first calls.
         times = {
             what: interleaved({what: run}, rounds, warm_up=5)[what]
-            for what, run in (("forward", step.forward), ("training step", step.train))
+            for what, run in (("forward", step.forward), ("train", step.train))
         }
         reference = reference or times
         for what, timing in times.items():

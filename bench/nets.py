@@ -2,74 +2,89 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache, partial
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from bench import machine, memory
+from bench import machine
 from bench.rows import Row, row
 from bench.timing import Timing, interleaved, ratio
 from bench.variants import Step, configured_adam, variants
+from bench.worker import Worker
 
 CPU = torch.device("cpu")
-COMPARED = ("textbook", "diffusers")
+OTHERS = ("textbook", "diffusers")
+WHAT = {"forward": "Forward pass", "train": "Training step"}
+FASTER_THAN = {
+    ("forward", "ours", "textbook"): 1.6,
+    ("train", "ours", "textbook"): 1.4,
+    ("forward", "ours, compiled", "textbook"): 1.65,
+    ("train", "ours, compiled", "textbook"): 1.6,
+    **{(what, name, "diffusers"): 1.25 for what in WHAT for name in ("ours", "ours, compiled")},
+}
+SHARE_OF_PEAK = {
+    ("forward", "ours"): 80.0,
+    ("train", "ours"): 58.0,
+    ("forward", "ours, compiled"): 85.0,
+    ("train", "ours, compiled"): 68.0,
+}
+SMALLER_THAN = {"ours": 0.75}
 
 
-def speed(batch: int, rounds: int, budget: float, compiled: bool, names: list[str] | None = None) -> list[Row]:
-    """Times of the variants in turn, and our share of what the machine can multiply."""
-    section = f"CIFAR-10 NCSN++, batch {batch}"
-    chosen = {n: v for n, v in variants(compiled).items() if n in (names or (*COMPARED, "ours", "ours, compiled"))}
-    steps = {name: Step(variant, batch, CPU) for name, variant in chosen.items()}
-    peak = max(machine.gemm(CPU).seconds)
-    forward = interleaved({name: step.forward for name, step in steps.items()}, rounds, budget=budget / 3)
-    train = interleaved({name: step.train for name, step in steps.items()}, rounds, budget=budget)
-    rows = [row(section, "GEMM peak of this machine, float32", peak, "GFLOP/s")]
-    for name in steps:
-        rows.append(row(section, f"forward, {name}", forward[name], "s"))
-        rows.append(row(section, f"training step, {name}", train[name], "s"))
-    for name in steps:
-        if name not in COMPARED:
-            rows += _compare(section, name, forward, train)
-    flops = flops_per_image()
-    for what, times, targets in (
-        ("forward", forward, {"ours": 0.80, "ours, compiled": 0.85}),
-        ("training step", train, {"ours": 0.58, "ours, compiled": 0.68}),
-    ):
-        rows.append(row(section, f"{what}, work per image", flops[what] / 1e9, "GFLOP"))
-        for name in steps:
-            if name not in COMPARED:
-                share = Timing(tuple(batch * flops[what] / second / 1e9 / peak for second in times[name].seconds))
-                rows.append(row(section, f"{what}, {name}, of the GEMM peak", share, "", at_least=targets.get(name)))
+def speed(what: str, names: Sequence[str], batch: int, rounds: int, budget: float) -> list[Row]:
+    """Seconds of the variants in turn, each in a process of its own, and our share of what the machine can multiply.
+
+    Args:
+        what: ``forward`` or ``train``.
+        names: of the variants.
+        batch: images of a step.
+        rounds: steps of each.
+        budget: seconds after which no further round begins.
+    """
+    with _workers(names, batch) as workers:
+        before = machine.gemm(CPU).seconds
+        asks = {name: partial(worker.ask, what) for name, worker in workers.items()}
+        times = interleaved(asks, rounds, budget=budget, clock=_told)
+        peak = max(*before, *machine.gemm(CPU).seconds)
+    flops = flops_per_image()[what]
+    compiled = ", compiled" if "ours, compiled" in names else ""
+    section = f"{WHAT[what]}, CIFAR-10 NCSN++{compiled}, batch {batch}"
+    rows = [row(section, name, timing, "s") for name, timing in times.items()]
+    for name in (name for name in times if name not in OTHERS):
+        for other in (other for other in OTHERS if other in times):
+            target = FASTER_THAN.get((what, name, other))
+            rows.append(row(section, f"{name} over {other}", ratio(times[other], times[name]), "x", at_least=target))
+    rows.append(row(section, "work per image", flops / 1e9, "GFLOP"))
+    rows.append(row(section, "GEMM peak of this machine, float32", peak, "GFLOP/s"))
+    for name, timing in times.items():
+        if name not in OTHERS:
+            share = Timing(tuple(100 * batch * flops / second / 1e9 / peak for second in timing.seconds))
+            rows.append(row(section, f"{name}, of the GEMM peak", share, "%", at_least=SHARE_OF_PEAK.get((what, name))))
     return rows
 
 
-def _compare(section: str, name: str, forward: dict[str, Timing], train: dict[str, Timing]) -> list[Row]:
-    compiled = "compiled" in name
-    targets = {
-        ("forward", "textbook"): 1.65 if compiled else 1.6,
-        ("training step", "textbook"): 1.6 if compiled else 1.4,
-        ("forward", "diffusers"): 1.25,
-        ("training step", "diffusers"): 1.25,
-    }
-    judged = name in ("ours", "ours, compiled")
-    return [
-        row(
-            section,
-            f"{what}, {name} over {other}",
-            ratio(times[other], times[name]),
-            "x",
-            at_least=targets[what, other] if judged else None,
-        )
-        for what, times in (("forward", forward), ("training step", train))
-        for other in COMPARED
-        if other in times
-    ]
+def peak_memory(names: Sequence[str], batch: int) -> list[Row]:
+    """Peak memory of a process that trains for two steps, each variant in its own."""
+    section = f"Peak memory of a training step, batch {batch}"
+    peaks = {}
+    for name in names:
+        with _workers([name], batch) as workers:
+            for _ in range(2):
+                workers[name].ask("train")
+            peaks[name] = workers[name].ask("peak")
+    rows = [row(section, name, peak / 2**30, "GiB") for name, peak in peaks.items()]
+    for name, peak in peaks.items():
+        if name not in OTHERS and "textbook" in peaks:
+            share = peak / peaks["textbook"]
+            rows.append(row(section, f"{name} over textbook", share, "x", at_most=SMALLER_THAN.get(name)))
+    return rows
 
 
 def optimizer_speed(rounds: int) -> list[Row]:
     """Adam alone, on as many parameters as the CIFAR-10 net has, as configured and as torch chooses by itself."""
-    section = "Adam, 62.8 M parameters"
 
     def prepared(make: Callable[..., torch.optim.Optimizer]) -> Callable[[], object]:
         parameters = [torch.nn.Parameter(torch.randn(256, 256, 3, 3)) for _ in range(106)]
@@ -78,28 +93,34 @@ def optimizer_speed(rounds: int) -> list[Row]:
         return make(parameters).step
 
     times = interleaved({"as configured": prepared(configured_adam), "default": prepared(torch.optim.Adam)}, rounds)
-    return [row(section, name, timing, "s") for name, timing in times.items()]
+    return [row("Adam, 62.5 million parameters", name, timing.scaled(1e3), "ms") for name, timing in times.items()]
 
 
-def peak_memory(batch: int, compiled: bool, names: list[str] | None = None) -> list[Row]:
-    """Peak memory of a training step, each variant in a process of its own."""
-    section = f"Peak memory of a training step, batch {batch}"
-    chosen = {n: v for n, v in variants(compiled).items() if names is None or n in names}
-    peaks = memory.peaks(chosen, batch)
-    rows = [row(section, name, peak / 2**30, "GiB") for name, peak in peaks.items()]
-    for name, peak in peaks.items():
-        if name not in COMPARED and "textbook" in peaks:
-            target = 0.75 if name == "ours" else None
-            rows.append(row(section, f"{name} over textbook", peak / peaks["textbook"], "x", at_most=target))
-    return rows
-
-
+@cache
 def flops_per_image() -> dict[str, float]:
     """Floating-point operations of the products in a forward pass and in a training step of our net."""
     step = Step(variants()["ours"], 1, CPU)
     counts = {}
-    for what, run in (("forward", step.forward), ("training step", lambda: step.loss().backward())):
+    for what, run in (("forward", step.forward), ("train", lambda: step.loss().backward())):
         with FlopCounterMode(display=False) as counter:
             run()
         counts[what] = float(counter.get_total_flops())
     return counts
+
+
+@contextmanager
+def _workers(names: Sequence[str], batch: int) -> Iterator[dict[str, Worker]]:
+    workers = {name: Worker(name, batch) for name in names}
+    try:
+        for worker in workers.values():
+            worker.wait()
+        yield workers
+    finally:
+        for worker in workers.values():
+            worker.close()
+
+
+def _told(run: Callable[[], object]) -> float:
+    seconds = run()
+    assert isinstance(seconds, float)
+    return seconds

@@ -16,6 +16,7 @@ from bench.timing import interleaved, ratio
 from bench.variants import Diffusers
 from src.app.cli import CONFIG_DIR
 from src.noise import AddressedNoise
+from src.sampling import SampleOutput
 
 
 class Instead(nn.Module):
@@ -38,14 +39,15 @@ def configured(*overrides: str) -> Any:
     return model, instantiate(cfg.sampler, _convert_="all"), shape
 
 
-def prepared(model: Any, sampler: Any, shape: tuple[int, ...], batch: int) -> Callable[[], object]:
+def prepared(model: Any, sampler: Any, shape: tuple[int, ...], batch: int) -> Callable[[], SampleOutput]:
     """A run of the sampler on ``batch`` addresses."""
     noise = AddressedNoise(0, torch.arange(batch))
     x = model.sde.prior_sample(noise("prior", 0, torch.empty(batch, *shape)))
 
-    def run() -> object:
+    def run() -> SampleOutput:
         with torch.no_grad():
-            return sampler(model, x, noise)
+            output: SampleOutput = sampler(model, x, noise)
+        return output
 
     return run
 
@@ -82,13 +84,14 @@ def surroundings(name: str, overrides: list[str], batch: int, rounds: int, at_mo
         out = net(x, sigma)
     model.net = Instead(out + 1)
     run = prepared(model, sampler, shape, batch)
+    evaluations = int(run().nfe[0])
 
     def evaluate() -> None:
         with torch.no_grad():
             net(x, sigma)
 
     times = interleaved({"evaluation of the net": evaluate, "arithmetic and noise of an evaluation": run}, rounds)
-    around = times["arithmetic and noise of an evaluation"].scaled(1 / (2 * len(sampler.grid(model.sde))))
+    around = times["arithmetic and noise of an evaluation"].scaled(1 / evaluations)
     return [
         row(section, "evaluation of the net", times["evaluation of the net"].scaled(1e3), "ms"),
         row(section, "arithmetic and noise of an evaluation", around.scaled(1e3), "ms"),

@@ -29,17 +29,16 @@ def seconds(rounds: int) -> list[Row]:
     """Time of ``train.py --help``, what it imports, and what training imports before it is needed."""
     times = interleaved({"help": lambda: _python("train.py", "--help")}, rounds)["help"]
     of_help = imported("import sys; sys.argv = ['train.py', '--help']; import train; train.main()", HEAVY)
+    of_lightning = imported("import lightning.pytorch", LATE)
     of_training = imported("import src.app.training, src.nets, src.sde, src.sampling, src.lightning_modules", LATE)
+    too_early = sorted(set(of_training) - set(of_lightning))
     return [
         row(SECTION, "train.py --help", times, "s", at_most=3.0),
         row(SECTION, f"heavy imports of --help ({', '.join(of_help) or 'none'})", len(of_help), "", at_most=0),
         row(
-            SECTION,
-            f"imported by training before they are needed ({', '.join(of_training) or 'none'})",
-            len(of_training),
-            "",
-            at_most=0,
+            SECTION, f"imports of training too early ({', '.join(too_early) or 'none'})", len(too_early), "", at_most=0
         ),
+        row(SECTION, f"imports of Lightning itself ({', '.join(of_lightning) or 'none'})", len(of_lightning), ""),
     ]
 
 

@@ -17,7 +17,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import nn
 
 from bench.rows import Row, row
-from bench.timing import Timing
+from bench.timing import Timing, difference
 from src.app.cli import CONFIG_DIR
 from src.noise import Address
 
@@ -61,13 +61,15 @@ def overhead(steps: int, repeats: int) -> list[Row]:
     plainest, same, trainer = times.values()
     return [
         *(row(SECTION, name, timing.scaled(1e3), "ms") for name, timing in times.items()),
-        row(SECTION, "trainer over the loop with the same work", _minus(trainer, same), "ms", at_most=3.0),
-        row(SECTION, "trainer over the plainest loop", _minus(trainer, plainest), "ms"),
+        row(
+            SECTION,
+            "trainer over the loop with the same work",
+            difference(trainer, same).scaled(1e3),
+            "ms",
+            at_most=3.0,
+        ),
+        row(SECTION, "trainer over the plainest loop", difference(trainer, plainest).scaled(1e3), "ms"),
     ]
-
-
-def _minus(a: Timing, b: Timing) -> Timing:
-    return Timing(tuple(1e3 * (x - y) for x, y in zip(a.seconds, b.seconds, strict=True)))
 
 
 def _median_step(moments: list[float]) -> float:

@@ -96,19 +96,17 @@ def _library_adam(parameters: Iterable[nn.Parameter]) -> Optimizer:
     return Adam(parameters, lr=2e-4)
 
 
-def variants(compiled: bool = False) -> dict[str, Variant]:
-    """What is compared on a CPU, in float32; ``compiled`` adds what takes minutes to compile."""
+def variants() -> dict[str, Variant]:
+    """What is compared on a CPU, in float32."""
     ours: Callable[..., Variant] = partial(Variant, optimizer=configured_adam)
-    everything = {
+    return {
         "textbook": Variant(lambda: textbook(cifar_net()), _library_adam),
         "diffusers": Variant(Diffusers, _library_adam),
         "ours": ours(cifar_net),
         "ours, channels_last": ours(partial(cifar_net, channels_last=True), channels_last=True),
         "ours, checkpoint_activations": ours(partial(cifar_net, checkpoint_activations=True)),
+        "ours, compiled": ours(partial(cifar_net, compile=True)),
     }
-    if compiled:
-        everything["ours, compiled"] = ours(partial(cifar_net, compile=True))
-    return everything
 
 
 class Step:

@@ -19,6 +19,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from src.app import sweeps
+from src.app.allocator import keep_freed_memory
 from src.app.messages import one_line
 from src.app.run_dir import register_resolvers
 from src.errors import UserError
@@ -42,6 +43,7 @@ def entry(config_name: str) -> Callable[[Job], Callable[[], None]]:
             if HydraConfig.get().mode == RunMode.MULTIRUN:
                 return sweeps.run_in_fresh_process(script)
             _quiet_all_but_rank_zero()
+            keep_freed_memory()
             try:
                 return job(cfg)
             except (KeyboardInterrupt, Exception) as error:

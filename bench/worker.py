@@ -1,0 +1,86 @@
+"""A net in a process of its own, which measures on request: ``python -m bench.worker NAME BATCH``.
+
+Each variant keeps its own allocator and its own peak of memory, as it would in use.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import subprocess
+import sys
+import time
+
+import torch
+
+from bench.variants import Step, variants
+from src.app.allocator import keep_freed_memory
+
+_MARK = "measured "
+
+
+class Worker:
+    """The parent's end. The child is ready when the constructor returns or ``wait`` does.
+
+    Args:
+        name: of the variant.
+        batch: images of a step.
+    """
+
+    def __init__(self, name: str, batch: int) -> None:
+        self.name = name
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "bench.worker", name, str(batch)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def ask(self, command: str) -> float:
+        """Seconds of ``forward`` or ``train``, bytes of ``peak``."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(command + "\n")
+        self._process.stdin.flush()
+        return self.wait()
+
+    def wait(self) -> float:
+        """The next answer; the first one says that the net is built."""
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            if line.startswith(_MARK):
+                return float(json.loads(line.removeprefix(_MARK)))
+        raise RuntimeError(f"measuring {self.name} failed, see above")
+
+    def close(self) -> None:
+        """End the child."""
+        self._process.kill()
+        self._process.wait()
+
+
+def main() -> None:
+    """Answer the commands on the standard input."""
+    name, batch = sys.argv[1], int(sys.argv[2])
+    if name.startswith("ours"):
+        # As the entry scripts do.
+        keep_freed_memory()
+    step = Step(variants()[name], batch, torch.device("cpu"))
+    runs = {"forward": step.forward, "train": step.train}
+    _answer(0.0)
+    for line in sys.stdin:
+        if line.strip() == "peak":
+            # Linux counts in KiB, macOS in bytes.
+            unit = 1 if sys.platform == "darwin" else 1024
+            _answer(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit)
+            continue
+        start = time.perf_counter()
+        runs[line.strip()]()
+        _answer(time.perf_counter() - start)
+
+
+def _answer(value: float) -> None:
+    sys.stdout.write(_MARK + json.dumps(value) + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()
