@@ -33,7 +33,8 @@ def check_model(cfg: DictConfig) -> None:
     with torch.device("meta"):
         instantiate(probe.model)
     instantiate(probe.objective)
-    instantiate(probe.sampler)
+    # A classifier has no sampler.
+    instantiate(probe.get("sampler"))
 
 
 def needs_data(cfg: DictConfig) -> bool:
