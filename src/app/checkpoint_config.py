@@ -12,13 +12,14 @@ from src.checkpoint.restore import check_node
 from src.errors import UserError
 
 
-def node(config: Mapping[str, Any], name: str, changes: DictConfig | None) -> dict[str, Any]:
+def node(config: Mapping[str, Any], name: str, changes: DictConfig | None, **beside: Any) -> dict[str, Any]:
     """A node of a checkpoint's configuration with the changes of the command line, as plain containers.
 
     Args:
         config: ``checkpoint["config"]``.
         name: of the node.
         changes: None for none; with a ``_target_`` they replace the node.
+        beside: other nodes of the command line that ``changes`` may refer to.
 
     Raises:
         UserError: there is no such node, or it would reach beyond this project.
@@ -27,7 +28,9 @@ def node(config: Mapping[str, Any], name: str, changes: DictConfig | None) -> di
     if changes is not None:
         raw: Any = OmegaConf.to_container(changes, resolve=False)
         # What a file of conf/ takes from the rest of a training configuration is in the checkpoint.
-        around = OmegaConf.create({**config, name: raw if "_target_" in raw else OmegaConf.merge(there or {}, raw)})
+        around = OmegaConf.create(
+            {**config, **beside, name: raw if "_target_" in raw else OmegaConf.merge(there or {}, raw)}
+        )
         there = OmegaConf.to_container(around[name], resolve=True)
     if not isinstance(there, dict) or "_target_" not in there:
         raise UserError(f"the checkpoint has no {name}: choose one with {name}=<a file of conf/{name}>")

@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 import time
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,14 @@ from typing import Any
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from src.app import checkpoint_config, scoring
+from src.app import checkpoint_config, constraint_report, sample_pictures, scoring
+from src.app.constraints import constraint_of, needs_given
 from src.app.devices import launch
+from src.app.given import open_given
+from src.app.guidance import guide
 from src.app.image_store import ImageStore
+from src.app.starts import num_samples, start_of
 from src.app.together import raise_together
-from src.callbacks.pictures import picture, save_film, save_picture
 from src.checkpoint import RunLock, checkpoint_hash, find_checkpoint, restore_model
 from src.errors import UserError
 from src.interop.checkpoints import open_checkpoint
@@ -26,16 +30,10 @@ from src.metrics.distributed import gather_rows, on_rank_zero
 from src.progress import Progress
 from src.quantize import check_mode, to_uint8
 from src.sampling.generate import FAR, GeneratedBatch, generate, shard
-from src.sampling.guidance import Guidance
 from src.sampling.labels import class_condition
-from src.sde import ScoreModel
 
 _log = logging.getLogger(__name__)
 
-GRID_IMAGES = 64
-PLOTTED_POINTS = 10_000
-FILM_IMAGES = 16
-FILM_FRAMES = 40
 _LISTED = 8
 
 
@@ -65,6 +63,7 @@ class SamplingRun:
     def check(self) -> None:
         """What can be known without the weights."""
         check_mode(self.cfg.quantize)
+        self.count = num_samples(self.cfg)
         if self.cfg.ckpt_path is None:
             raise UserError("ckpt_path is missing: give a checkpoint, a run folder, `last`, `best`, or a step")
         self._find()
@@ -76,27 +75,31 @@ class SamplingRun:
         self.path, self.hash = on_rank_zero(lambda: (path := self._find(), checkpoint_hash(path)))
 
     def restore(self) -> None:
-        """The model, its sampler, its conditions and, if scores are wanted, the metrics."""
+        """The model, its sampler, what its samples start from and are held to, and the metrics if scores are wanted."""
         cfg, checkpoint = self.cfg, open_checkpoint(self.path, self.cfg.trained_as)
         self.trained = dict(checkpoint["config"])
         self.foreign = "foreign" in checkpoint
         model = restore_model(checkpoint, cfg.weights)
-        classes = getattr(model.net, "num_classes", None)
-        labels: Any = OmegaConf.to_container(cfg.labels) if OmegaConf.is_config(cfg.labels) else cfg.labels
-        self.condition = class_condition(labels, classes, cfg.seed)
-        self.labels = ("cycle" if labels is None else labels) if classes else None
         self.data_range = model.data_range
-        self.guidance_node = None if cfg.get("guidance") is None else self._node("guidance")
-        self.model = self._guided(model.to(self.fabric.device), classes)
+        self.guided = guide(model.to(self.fabric.device), self.trained, cfg)
+        labels: Any = OmegaConf.to_container(cfg.labels) if OmegaConf.is_config(cfg.labels) else cfg.labels
+        self.classes = class_condition(labels, self.guided.classes, cfg.seed)
+        self.labels = ("cycle" if labels is None else labels) if self.guided.classes else None
         self.sampler_node = self._node("sampler")
         self.sampler = checkpoint_config.build("sampler", self.sampler_node)
         self.datamodule_node = self._node("datamodule")
         self.shape = checkpoint_config.sample_shape(self.datamodule_node)
+        self.given = None
+        if needs_given(cfg, self.guided):
+            given = open_given(cfg.given, self.datamodule_node, self.shape, self.data_range)
+            self.given = given.first(cfg.given_count)
+        self.constraint = constraint_of(cfg, self.given, self.trained, self.guided)
+        self.start, self.start_settings = start_of(cfg, self.sampler, self.given)
         if self.wants_scores:
             names = None if cfg.metrics is None else list(cfg.metrics)
             self.suite = checkpoint_config.build("metric", scoring.chosen_metrics(self._node("metric"), names))
             self.datamodule = checkpoint_config.build("datamodule", self.datamodule_node)
-            scoring.check_scoring(self.suite, self.datamodule, cfg.num_samples)
+            scoring.check_scoring(self.suite, self.datamodule, self.count)
 
     def open_folder(self) -> None:
         """The output folder, claimed for this run; samples that are there already are not made again."""
@@ -107,26 +110,26 @@ class SamplingRun:
             "sampler": self.sampler_node,
             "seed": cfg.seed,
             "labels": self.labels,
-            "guidance": self.guidance_node,
             "quantize": cfg.quantize,
             "precision": cfg.precision,
+            **self.guided.settings,
+            **(self.constraint.settings if self.constraint else {}),
+            **self.start_settings,
         }
         if self.foreign:
             # Such a file does not say of what model it is.
             settings["model"] = self.trained["model"]
         about = {"ckpt_path": str(self.path), "sample": OmegaConf.to_container(cfg), "trained_with": self.trained}
-        self.store = ImageStore(
-            self._folder(settings), settings, cfg.num_samples, self.shape, cfg.format, cfg.raw, about
-        )
+        self.store = ImageStore(self._folder(settings), settings, self.count, self.shape, cfg.format, cfg.raw, about)
         self.missing = on_rank_zero(self._claim)
         if not self.missing:
-            _log.info("nothing to make: %s holds all %s samples", self.store.folder, f"{cfg.num_samples:,}")
-        elif len(self.missing) < cfg.num_samples:
-            _log.info("%s samples are there, %s are missing", cfg.num_samples - len(self.missing), len(self.missing))
+            _log.info("nothing to make: %s holds all %s samples", self.store.folder, f"{self.count:,}")
+        elif len(self.missing) < self.count:
+            _log.info("%s samples are there, %s are missing", self.count - len(self.missing), len(self.missing))
 
     def generate(self) -> None:
         """This process' share of what is missing."""
-        mine = shard(self.missing, self.fabric.global_rank, self.fabric.world_size)
+        mine = self._share(self.missing)
         failure = None
         try:
             with Progress("sampling", len(mine), enabled=self.fabric.is_global_zero) as progress:
@@ -160,28 +163,36 @@ class SamplingRun:
         self.store.manifest.invalid = on_rank_zero(lambda: self.store.manifest.invalid)
 
     def draw(self) -> None:
-        """The grid, and the film of trajectories if it is asked for."""
-        on_rank_zero(self._draw_grid)
+        """The grid, what was given beside what came out, and the film of trajectories if it is asked for."""
+        on_rank_zero(self._draw_pictures)
         film = self.store.folder / "trajectory.gif"
         if self.cfg.trajectory and on_rank_zero(lambda: bool(self.missing) or not film.exists()):
-            self._draw_film(film)
+            mine = self._share(range(sample_pictures.film_count(self.store)))
+            batches = self._batches(mine, frames=sample_pictures.FILM_FRAMES)
+            sample_pictures.draw_film(film, self.store, self.shape, batches, self.data_range, self.cfg.quantize)
 
     def score(self) -> None:
-        """``metrics.json``, if scores are wanted."""
-        if not self.wants_scores:
-            return
-        self._scores = scoring.score(
-            self.store,
-            self.suite,
-            self.datamodule,
-            batch_size=self.cfg.batch_size,
-            device=self.fabric.device,
-            quantize=self.cfg.quantize,
-        )
-        manifest = self.store.manifest
-        sampling = {**manifest.settings, "nfe": manifest.nfe, "invalid_samples": len(manifest.invalid)}
-        on_rank_zero(lambda: scoring.write_scores(self.store.folder, self._require_scores(), sampling))
-        _log.info("%s", self._scores)
+        """``metrics.json``: scores if they are wanted, and how well what was given is met."""
+        values: dict[str, Any] = {}
+        if self.wants_scores:
+            self._scores = scoring.score(
+                self.store,
+                self.suite,
+                self.datamodule,
+                batch_size=self.cfg.batch_size,
+                device=self.fabric.device,
+                quantize=self.cfg.quantize,
+            )
+            values |= self._scores.as_dict()
+            _log.info("%s", self._scores)
+        if self._is_compared:
+            agreement = on_rank_zero(self._agreement)
+            values |= agreement
+            _log.info("%s", ", ".join(f"{name} {value:.4g}" for name, value in agreement.items()))
+        if values:
+            manifest = self.store.manifest
+            sampling = {**manifest.settings, "nfe": manifest.nfe, "invalid_samples": len(manifest.invalid)}
+            on_rank_zero(lambda: scoring.write_scores(self.store.folder, values, sampling))
 
     def finish(self) -> float | None:
         """Say what there is now; the first score, if there is one.
@@ -193,10 +204,12 @@ class SamplingRun:
         if invalid:
             named = ", ".join(map(str, invalid[:_LISTED])) + (", ..." if len(invalid) > _LISTED else "")
             raise UserError(
-                f"{len(invalid)} of {self.cfg.num_samples} samples diverged or are not finite and were left out "
+                f"{len(invalid)} of {self.count} samples diverged or are not finite and were left out "
                 f"({named}): take more steps or another sampler"
             )
-        _log.info("%s samples in %s", f"{self.cfg.num_samples:,}", self.store.folder)
+        grid = self.store.folder / "grid.png"
+        picture = f", the first of them in {grid}" if grid.exists() else ""
+        _log.info("%s samples in %s%s", f"{self.count:,}", self.store.folder, picture)
         return None if self._scores is None else next(iter(self._scores.values.values()), None)
 
     @property
@@ -207,16 +220,10 @@ class SamplingRun:
     def _find(self) -> Path:
         return find_checkpoint(self.cfg.ckpt_path, self.cfg.paths.log_dir, self.cfg.name)
 
-    def _guided(self, model: ScoreModel, classes: int | None) -> ScoreModel | Guidance:
-        if self.guidance_node is None:
-            return model
-        if not classes and "null_label" in self.guidance_node:
-            raise UserError("guidance by labels, but the net was trained without classes: leave guidance out")
-        try:
-            guided: Guidance = checkpoint_config.build("guidance", self.guidance_node)(model)
-        except TypeError as error:
-            raise UserError(f"this guidance cannot be used here ({error}): use guidance=classifier_free") from error
-        return guided
+    @property
+    def _is_compared(self) -> bool:
+        """Along an interpolation there is nothing to compare with."""
+        return self.given is not None and self.cfg.interpolate is None
 
     def _folder(self, settings: dict[str, Any]) -> Path:
         """The folder asked for, or one of the run and of these settings alone, so that a second call goes on."""
@@ -235,54 +242,51 @@ class SamplingRun:
         self._closing.enter_context(RunLock(self.store.folder))
         return self.store.prepare()
 
-    def _batches(self, indices: Any, frames: int = 0, progress: Progress | None = None) -> Any:
+    def _share(self, indices: Sequence[int]) -> Sequence[int]:
+        return shard(indices, self.fabric.global_rank, self.fabric.world_size)
+
+    def _batches(
+        self, indices: Sequence[int], frames: int = 0, progress: Progress | None = None
+    ) -> Iterator[GeneratedBatch]:
         return generate(
-            self.model,
+            self.guided.model,
             self.sampler,
             self.shape,
             indices,
             seed=self.cfg.seed,
             batch_size=self.cfg.batch_size,
-            condition=self.condition,
+            condition=self._condition,
+            constraint=None if self.constraint is None else self.constraint.control,
+            start=self.start,
             device=self.fabric.device,
             autocast=self.fabric.autocast,
             frames=frames,
             on_step=None if progress is None else lambda step: progress.begun(len(step.x) * step.index / step.total),
         )
 
+    def _condition(self, index: torch.Tensor) -> dict[str, torch.Tensor] | None:
+        """What the model is told about samples: their classes, what was measured on them."""
+        classes = None if self.classes is None else self.classes(index)
+        measured = None if self.constraint is None else self.constraint.condition(index)
+        return {**(classes or {}), **(measured or {})} or None
+
     def _keep(self, batch: GeneratedBatch) -> None:
         samples = batch.samples[batch.valid].cpu()
         floats = samples if self.cfg.raw else None
-        self.store.add(batch.index[batch.valid], self._shown(samples), floats)
+        shown = to_uint8(samples, self.data_range, self.cfg.quantize) if self.store.is_image else samples
+        self.store.add(batch.index[batch.valid], shown, floats)
         columns = (batch.index, batch.nfe, batch.reach, batch.valid)
         self._made += zip(*(column.tolist() for column in columns), strict=True)
 
-    def _shown(self, samples: torch.Tensor) -> torch.Tensor:
-        return to_uint8(samples, self.data_range, self.cfg.quantize) if len(self.shape) == 3 else samples
+    def _draw_pictures(self) -> None:
+        folder, made = self.store.folder, bool(self.missing)
+        if made or not (folder / "grid.png").exists():
+            columns = None if self.cfg.interpolate is None else self.count
+            sample_pictures.draw_grid(folder / "grid.png", self.store, columns)
+        if self._is_compared and self.store.is_image and (made or not (folder / constraint_report.PICTURE).exists()):
+            assert self.given is not None
+            constraint_report.draw(self.store, self.given, self.constraint)
 
-    def _draw_grid(self) -> None:
-        path = self.store.folder / "grid.png"
-        if not self.missing and path.exists():
-            return
-        count = GRID_IMAGES if self.store.is_image else PLOTTED_POINTS
-        image = picture(self.store.read(self.store.valid_indices()[:count]))
-        if image is not None:
-            save_picture(path, image)
-
-    def _draw_film(self, path: Path) -> None:
-        count = min(self.cfg.num_samples, FILM_IMAGES if self.store.is_image else PLOTTED_POINTS)
-        mine = shard(range(count), self.fabric.global_rank, self.fabric.world_size)
-        index, frames = [torch.empty(0, dtype=torch.int64)], []
-        for batch in self._batches(mine, frames=FILM_FRAMES):
-            index.append(batch.index)
-            frames.append(self._shown(batch.trajectory.transpose(0, 1)))
-        order = gather_rows(torch.cat(index)).argsort()
-        dtype = torch.uint8 if self.store.is_image else torch.float32
-        empty = torch.empty(0, FILM_FRAMES, *self.shape, dtype=dtype)
-        states = gather_rows(torch.cat(frames) if frames else empty)[order]
-        pictures = [picture(states[:, i]) for i in range(states.shape[1])]
-        on_rank_zero(lambda: save_film(path, [p for p in pictures if p is not None]))
-
-    def _require_scores(self) -> Scores:
-        assert self._scores is not None
-        return self._scores
+    def _agreement(self) -> dict[str, Any]:
+        assert self.given is not None
+        return constraint_report.agreement(self.store, self.given, self.constraint, self.cfg.batch_size)

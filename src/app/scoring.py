@@ -65,6 +65,6 @@ def score(
     return suite.compute(reference, quantisation=quantize)
 
 
-def write_scores(folder: Path, scores: Scores, sampling: Mapping[str, Any]) -> None:
-    """``metrics.json``: the scores, what they depend on, and how the samples were made."""
-    write_json(folder / FILE, {**scores.as_dict(), "sampling": dict(sampling)})
+def write_scores(folder: Path, values: Mapping[str, Any], sampling: Mapping[str, Any]) -> None:
+    """``metrics.json``: scores with what they depend on, and how the samples were made."""
+    write_json(folder / FILE, {**values, "sampling": dict(sampling)})

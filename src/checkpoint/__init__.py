@@ -4,7 +4,7 @@ from src.checkpoint.find import find_checkpoint
 from src.checkpoint.io import AtomicCheckpointIO
 from src.checkpoint.lock import RunLock
 from src.checkpoint.read import checkpoint_hash, read_checkpoint
-from src.checkpoint.restore import instantiate_node, restore_model
+from src.checkpoint.restore import instantiate_node, restore_classifier, restore_model
 
 __all__ = [
     "AtomicCheckpointIO",
@@ -13,5 +13,6 @@ __all__ = [
     "find_checkpoint",
     "instantiate_node",
     "read_checkpoint",
+    "restore_classifier",
     "restore_model",
 ]

@@ -10,11 +10,12 @@ import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf.errors import OmegaConfBaseException
-from torch import Tensor
+from torch import Tensor, nn
 
 from src.checkpoint.read import NET_PREFIX
 from src.errors import UserError
 from src.sde import ScoreModel
+from src.sde.noisy_classifier import NoisyClassifier
 
 PACKAGE = "src"
 _LISTED = 4
@@ -30,11 +31,18 @@ def restore_model(checkpoint: Mapping[str, Any], weights: str = "ema") -> ScoreM
     Raises:
         UserError: if the configuration names anything outside the project, or weights and net do not fit.
     """
-    # Initial weights are drawn and thrown away: the caller's random numbers must not notice.
-    with torch.random.fork_rng(devices=[]):
-        model = instantiate_node(checkpoint["config"]["model"])
+    model = _built(checkpoint)
     if not isinstance(model, ScoreModel):
-        raise UserError(f"the checkpoint's model is a {type(model).__name__}, not a ScoreModel: train it anew")
+        raise UserError(f"the checkpoint's model is a {type(model).__name__}, not a ScoreModel: give another one")
+    model.load_state_dict(_fitting(_weights(checkpoint, weights), model))
+    return model.eval()
+
+
+def restore_classifier(checkpoint: Mapping[str, Any], weights: str = "ema") -> NoisyClassifier:
+    """The noise-conditional classifier of a checkpoint, on the CPU in evaluation mode; see ``restore_model``."""
+    model = _built(checkpoint)
+    if not isinstance(model, NoisyClassifier):
+        raise UserError(f"the checkpoint's model is a {type(model).__name__}, not a classifier: give another one")
     model.load_state_dict(_fitting(_weights(checkpoint, weights), model))
     return model.eval()
 
@@ -106,6 +114,12 @@ def _check_target(target: Any) -> None:
         raise refusal
 
 
+def _built(checkpoint: Mapping[str, Any]) -> Any:
+    # Initial weights are drawn and thrown away: the caller's random numbers must not notice.
+    with torch.random.fork_rng(devices=[]):
+        return instantiate_node(checkpoint["config"]["model"])
+
+
 def _weights(checkpoint: Mapping[str, Any], weights: str) -> dict[str, Tensor]:
     """Named as in the score model's ``state_dict``."""
     root = NET_PREFIX.split(".")[0] + "."
@@ -127,7 +141,7 @@ def _weights(checkpoint: Mapping[str, Any], weights: str) -> dict[str, Tensor]:
     return state | {NET_PREFIX.removeprefix(root) + key: value for key, value in averages[name].items()}
 
 
-def _fitting(state: dict[str, Tensor], model: ScoreModel) -> dict[str, Tensor]:
+def _fitting(state: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
     expected = model.state_dict()
     problems = [
         ("missing", [name for name in expected if name not in state]),

@@ -60,6 +60,7 @@ class ConvClassifier(nn.Module):
         super().__init__()
         if num_classes < 2:
             raise UserError(f"a classifier needs at least 2 classes, got num_classes={num_classes}")
+        self.num_classes = num_classes
         act = activation(nonlinearity)
         width = 4 * nf
         self.act = act

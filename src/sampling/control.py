@@ -25,7 +25,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from src.errors import UserError
-from src.sampling.masks import Mask
+from src.sampling.masks import AnyMask, mask_for
 from src.sde import SDE, expand
 
 
@@ -58,29 +58,48 @@ class Replacement(ABC):
     def replace(self, x: Float[Tensor, "b *d"], known: Float[Tensor, "b *d"]) -> Float[Tensor, "b *d"]:
         """x - P x + P known."""
 
+    @abstractmethod
+    def told(self, unknown: Float[Tensor, "b *d"]) -> Float[Tensor, "b *d"]:
+        """The data as far as they are known; where a single element is not, ``unknown`` stands for it."""
+
+    @abstractmethod
+    def error(self, x: Float[Tensor, "b *d"]) -> Float[Tensor, " b"]:
+        """Root mean square of P (x - data) over what is known, (B,): zero where the constraint holds."""
+
 
 class Inpainting(Replacement):
     """Given pixels stay, the others are imputed.
 
     Args:
         data: (B, *d) or (1, *d), images whose known pixels count.
-        mask: 1 where a pixel is known and 0 where not, broadcastable to the data; or a function of their shape.
+        mask: 1 where a pixel is known and 0 where not, broadcastable to the data; see ``mask_for`` for other ways to
+            say it.
         sde: the forward process of the sampled model.
 
     Raises:
         UserError: a mask that does not fit the data.
     """
 
-    def __init__(self, data: Float[Tensor, "b *d"], mask: Tensor | Mask, sde: SDE) -> None:
+    def __init__(self, data: Float[Tensor, "b *d"], mask: AnyMask, sde: SDE) -> None:
         super().__init__(data, sde)
-        mask = mask if isinstance(mask, Tensor) else mask(tuple(data.shape[1:]))
+        known = mask_for(mask, tuple(data.shape[1:]))
         try:
-            self.known = mask.to(data.device).bool().expand_as(data)
+            self.known = known.to(data.device).bool().expand_as(data)
         except RuntimeError as error:
-            raise UserError(f"a mask of shape {tuple(mask.shape)} does not fit data of {tuple(data.shape)}") from error
+            raise UserError(f"a mask of shape {tuple(known.shape)} does not fit data of {tuple(data.shape)}") from error
+        if not self.known.any():
+            raise UserError("the mask leaves nothing known")
 
     def replace(self, x: Float[Tensor, "b *d"], known: Float[Tensor, "b *d"]) -> Float[Tensor, "b *d"]:
         return torch.where(self.known.to(x.device), known, x)
+
+    def told(self, unknown: Float[Tensor, "b *d"]) -> Float[Tensor, "b *d"]:
+        return self.replace(unknown, self.data.to(unknown).expand_as(unknown))
+
+    def error(self, x: Float[Tensor, "b *d"]) -> Float[Tensor, " b"]:
+        known = self.known.to(x.device).expand_as(x).flatten(1)
+        squares = (x - self.data.to(x)).square().flatten(1)
+        return ((squares * known).sum(1) / known.sum(1)).sqrt()
 
 
 class Colorization(Replacement):
@@ -101,8 +120,16 @@ class Colorization(Replacement):
     def __call__(
         self, x: Float[Tensor, "b *d"], x_mean: Float[Tensor, "b *d"], t: Tensor, z: Callable[[], Tensor]
     ) -> tuple[Float[Tensor, "b *d"], Float[Tensor, "b *d"]]:
+        if x.shape[1] == 1:
+            raise UserError("colorization is for colour images, and these have one channel")
         # A unit normal along the grey direction, z / sqrt(C) in every channel.
         return super().__call__(x, x_mean, t, lambda: z()[:, :1].expand_as(x) / x.shape[1] ** 0.5)
 
     def replace(self, x: Float[Tensor, "b *d"], known: Float[Tensor, "b *d"]) -> Float[Tensor, "b *d"]:
         return x + (known - x).mean(dim=1, keepdim=True)
+
+    def told(self, unknown: Float[Tensor, "b *d"]) -> Float[Tensor, "b *d"]:
+        return self.data.to(unknown).expand_as(unknown)
+
+    def error(self, x: Float[Tensor, "b *d"]) -> Float[Tensor, " b"]:
+        return (x - self.data.to(x)).mean(dim=1).flatten(1).square().mean(1).sqrt()

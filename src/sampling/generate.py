@@ -15,7 +15,8 @@ from torch import Tensor
 
 from src.errors import UserError
 from src.noise import AddressedNoise
-from src.sampling.output import Callback, Sampler, Step
+from src.sampling.output import Callback, Control, Sampler, Step
+from src.sampling.starts import PriorStart, Start
 from src.sampling.trajectory import Trajectory
 from src.sde.score_model import Model
 
@@ -26,8 +27,11 @@ DIVERGED = 1e8
 """No net that has learnt anything gets here. Steps of Langevin dynamics grow where the score is small: after a single
 optimiser step samples already reach 1e4 only."""
 
-Condition = Callable[[Tensor], Mapping[str, Tensor]]
-"""condition(index (B,) int64) -> named tensors (B, ...) for the net, on the device of ``index``."""
+Condition = Callable[[Tensor], Mapping[str, Tensor] | None]
+"""condition(index (B,) int64) -> named tensors (B, ...) for the net, on the device of ``index``, or None."""
+
+Constraint = Callable[[Tensor], Control | None]
+"""constraint(index (B,) int64) -> the control of these samples, or None."""
 
 
 @dataclass(frozen=True)
@@ -65,12 +69,14 @@ def generate(
     seed: int,
     batch_size: int,
     condition: Condition | None = None,
+    constraint: Constraint | None = None,
+    start: Start | None = None,
     device: torch.device | str = "cpu",
     autocast: Callable[[], AbstractContextManager[object]] = nullcontext,
     frames: int = 0,
     on_step: Callback | None = None,
 ) -> Iterator[GeneratedBatch]:
-    """Samples of the prior taken to the data, batch by batch, in the order of ``indices``.
+    """Samples taken from where they start to the data, batch by batch, in the order of ``indices``.
 
     Args:
         model: score and SDE, on ``device`` and in evaluation mode.
@@ -80,6 +86,8 @@ def generate(
         seed: of the run.
         batch_size: samples at a time; it changes nothing but speed and memory.
         condition: what the net is told about each sample.
+        constraint: what each sample is held to.
+        start: where samples start; by default at a sample of the prior.
         device: where the net is.
         autocast: entered around each batch, to run the net in another precision.
         frames: states of each trajectory to keep, evenly spaced in steps.
@@ -90,16 +98,19 @@ def generate(
     """
     if batch_size < 1:
         raise UserError(f"batch_size={batch_size}: give at least 1")
+    start = start or PriorStart(seed)
     for first in range(0, len(indices), batch_size):
         index = torch.tensor(indices[first : first + batch_size], dtype=torch.int64, device=device)
-        noise = AddressedNoise(seed, index)
+        address = start.address(index)
         like = torch.empty(len(index), *shape, device=device)
         recorder = _Recorder(frames, on_step)
         try:
             with torch.no_grad(), autocast():
-                x_init = model.sde.prior_sample(noise("prior", 0, like))
-                cond = None if condition is None else condition(index)
-                output = sampler(model, x_init, noise, cond=cond, callback=recorder)
+                cond = None if condition is None else condition(address)
+                control = None if constraint is None else constraint(address)
+                x_init = start(model, index, like, cond)
+                noise = AddressedNoise(seed, address)
+                output = sampler(model, x_init, noise, cond=cond, control=control, callback=recorder)
         except torch.OutOfMemoryError as error:
             raise UserError(f"a batch of {len(index)} does not fit into memory: lower batch_size") from error
         # NaN prevails in a maximum, and a comparison with it is false.

@@ -6,6 +6,7 @@ all images of a run share it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -27,6 +28,45 @@ class Mask(Protocol):
     def __call__(self, shape: tuple[int, ...]) -> Tensor:
         """A bool tensor (1, H, W), true where known, for images of shape (C, H, W)."""
         ...
+
+
+AnyMask = Tensor | Mask | str | Sequence[int]
+"""A tensor, a function of the shape, a name (see ``mask_for``), or the mask of a vector as a list."""
+
+
+def mask_for(mask: AnyMask, shape: tuple[int, ...]) -> Tensor:
+    """The mask of data of a shape.
+
+    Args:
+        mask: a tensor, or the mask of vectors as a list, as it is; a function of the shape; or a name: ``box`` or
+            ``box:<fraction>`` (all but a box in the middle is known), ``left``, ``right``, ``top``, ``bottom`` (that
+            half is), ``random`` or ``random:<fraction>`` (known by chance), or the path of a picture that is white
+            where pixels are known.
+        shape: (*d).
+
+    Raises:
+        UserError: there is no such picture, or it does not fit.
+    """
+    if isinstance(mask, Tensor):
+        return mask
+    if isinstance(mask, str):
+        return _named(mask)(shape)
+    return mask(shape) if isinstance(mask, Mask) else torch.tensor(list(mask))
+
+
+def _named(name: str) -> Mask:
+    if name in SIDES:
+        return HalfMask(name)
+    kind, _, fraction = name.partition(":")
+    if kind not in ("box", "random"):
+        return FileMask(name)
+    make = BoxMask if kind == "box" else RandomMask
+    if not fraction:
+        return make()
+    try:
+        return make(fraction=float(fraction))
+    except ValueError as error:
+        raise UserError(f"mask {name}: give a number between 0 and 1 after the colon") from error
 
 
 class BoxMask:
@@ -105,8 +145,9 @@ class FileMask:
             with Image.open(self.path) as picture:
                 values = np.array(picture.convert("L"))
         except FileNotFoundError as error:
-            raise UserError(f"there is no mask at {self.path}") from error
-        except UnidentifiedImageError as error:
+            names = ", ".join(("box", *SIDES, "random"))
+            raise UserError(f"there is no mask {self.path}: give the path of a PNG, or one of {names}") from error
+        except (UnidentifiedImageError, IsADirectoryError) as error:
             raise UserError(f"{self.path} is no picture: give the mask as a PNG") from error
         if values.shape != _size(shape):
             raise UserError(f"the mask {self.path} is {values.shape[::-1]} (width, height), the images {shape[:0:-1]}")

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from src.errors import UserError
 from src.noise import normal
-from src.sampling.masks import Mask
+from src.sampling.masks import AnyMask, mask_for
 from src.sde import expand
 
 KERNELS = ("gaussian", "uniform")
@@ -85,19 +85,19 @@ class Masking(_TightFrame):
 
     Args:
         shape: (*d) of an image.
-        mask: 1 where known, broadcastable to an image; or a function of its shape.
+        mask: 1 where known, broadcastable to an image; see ``mask_for`` for other ways to say it.
 
     Raises:
         UserError: nothing is known, or a mask that does not fit.
     """
 
-    def __init__(self, shape: Sequence[int], mask: Tensor | Mask) -> None:
+    def __init__(self, shape: Sequence[int], mask: AnyMask) -> None:
         self.shape = tuple(shape)
-        mask = mask if isinstance(mask, Tensor) else mask(self.shape)
+        known = mask_for(mask, self.shape)
         try:
-            self.index = mask.bool().expand(self.shape).flatten().nonzero().flatten()
+            self.index = known.bool().expand(self.shape).flatten().nonzero().flatten()
         except RuntimeError as error:
-            raise UserError(f"a mask of shape {tuple(mask.shape)} does not fit images of {self.shape}") from error
+            raise UserError(f"a mask of shape {tuple(known.shape)} does not fit images of {self.shape}") from error
         if len(self.index) == 0:
             raise UserError("the mask leaves nothing known")
 

@@ -41,9 +41,10 @@ def config(*overrides: str) -> dict[str, Any]:
     """The parts of a resolved training configuration that sampling needs."""
     with initialize_config_dir(str(CONF), version_base="1.3"):
         cfg = compose("train", list(overrides))
+    nodes = [name for name in _NODES if name in cfg]
     if cfg.sde.get("prior_mean") == "data":
         cfg.sde.prior_mean = 0.25
-    return {name: OmegaConf.to_container(cfg[name], resolve=True) for name in _NODES}
+    return {name: OmegaConf.to_container(cfg[name], resolve=True) for name in nodes}
 
 
 def write_checkpoint(path: Path, *overrides: str, scale: float = 1.0) -> Path:

@@ -177,7 +177,7 @@ def test_scores_name_what_they_depend_on(checkpoint: Path, tmp_path: Path) -> No
         (("guidance=classifier_free",), "trained without classes"),
         (("quantize=floor",), "quantize=floor"),
         (("batch_size=0",), "batch_size=0"),
-        (("guidance=classifier",), "cannot be used here"),
+        (("guidance=classifier",), "classifier_path is missing"),
         (("precision=32",), "precision=32"),
         (("weights=ema:fast",), "no average 'fast'"),
     ],

@@ -8,6 +8,7 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
+from omegaconf import open_dict
 
 from src.noise import Address, AddressedNoise
 from src.sampling import LinearGrid, NoCorrector, PredictorCorrector, ReverseDiffusion
@@ -27,8 +28,12 @@ def build(group: str, name: str) -> Any:
             "sde.prior_mean=0.25",
             "+datamodule=digits",
             "datamodule.channels=3",
+            *(["+operator=super_resolution"] if group == "guidance" else []),
         ]
         cfg = compose(overrides=overrides)
+    with open_dict(cfg):
+        # Where a trained classifier is found is not for the object.
+        cfg[group].pop("classifier_path", None)
     return instantiate(cfg[group], _convert_="all")
 
 

@@ -15,7 +15,7 @@ from src.noise import AddressedNoise, RecordedNoise
 from src.sampling import AnnealedLangevin, Langevin, LinearGrid, NoCorrector, PredictorCorrector, ReverseDiffusion
 from src.sampling.control import Colorization, Inpainting
 from src.sampling.correctors import Corrector
-from src.sampling.masks import BoxMask, FileMask, HalfMask, Mask, RandomMask
+from src.sampling.masks import BoxMask, FileMask, HalfMask, Mask, RandomMask, mask_for
 from src.sde import SDE, VESDE, VPSDE, SubVPSDE
 from tests.gaussian import GaussianScore
 from tests.golden import load
@@ -130,3 +130,41 @@ def test_wrong_masks_say_what_is_wrong(tmp_path: Path) -> None:
         BoxMask(1.5)
     with pytest.raises(UserError, match="side"):
         HalfMask("middle")
+
+
+@pytest.mark.parametrize(
+    ("name", "same"),
+    [
+        ("box", BoxMask(0.5)),
+        ("box:0.25", BoxMask(0.25)),
+        ("top", HalfMask("top")),
+        ("random", RandomMask()),
+        ("random:0.7", RandomMask(0.7)),
+    ],
+)
+def test_masks_have_names(name: str, same: Mask) -> None:
+    shape = (3, 8, 12)
+    assert torch.equal(mask_for(name, shape), same(shape))
+
+
+def test_masks_of_other_kinds() -> None:
+    assert torch.equal(mask_for([1, 0, 1], (3,)), torch.tensor([1, 0, 1]))
+    with pytest.raises(UserError, match="after the colon"):
+        mask_for("box:half", (1, 4, 4))
+    with pytest.raises(UserError, match="nothing known"):
+        Inpainting(torch.zeros(1, 3), [0, 0, 0], VESDE())
+
+
+def test_what_is_told_and_how_far_samples_are_from_it() -> None:
+    data = torch.arange(24.0).reshape(2, 3, 2, 2)
+    left = Inpainting(data, "left", VESDE())
+    told = left.told(torch.full_like(data, -1))
+    assert torch.equal(told[..., 0], data[..., 0]) and (told[..., 1] == -1).all()
+    assert left.error(told).tolist() == [0, 0]
+    off = data + torch.tensor([3.0, 100.0])
+    assert left.error(off).tolist() == [3, 3]
+    grey = Colorization(data, VESDE())
+    assert torch.equal(grey.told(torch.zeros_like(data)), data.mean(1, keepdim=True).expand_as(data))
+    recoloured = data + torch.tensor([5.0, -5.0, 0.0])[:, None, None]
+    torch.testing.assert_close(grey.error(recoloured), torch.zeros(2))
+    torch.testing.assert_close(grey.error(recoloured + 2), torch.full((2,), 2.0))

@@ -1,0 +1,119 @@
+"""Where a sampler starts: at a sample of the prior, at the latent of given data, or between two of either.
+
+A start is a function of the index of a sample, as all of a sample is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from src.errors import UserError
+from src.noise import AddressedNoise
+from src.sampling.interpolation import slerp, temper
+from src.sde.score_model import Model
+
+Cond = Mapping[str, Tensor] | None
+Encode = Callable[..., tuple[Tensor, Tensor]]
+"""encode(model, x (B, *d), cond) -> latents (B, *d), evaluations (B,); see ``ProbabilityFlowODE.encode``."""
+
+
+@runtime_checkable
+class Start(Protocol):
+    """States at T."""
+
+    def address(self, index: Tensor) -> Tensor:
+        """The index (B,) under which samples ``index`` (B,) find their noise, class and constraint."""
+        ...
+
+    def __call__(self, model: Model, index: Tensor, like: Tensor, cond: Cond = None) -> Tensor:
+        """States (B, *d) of the samples ``index`` (B,), like ``like`` (B, *d)."""
+        ...
+
+
+class _OwnAddress:
+    def address(self, index: Int64[Tensor, " b"]) -> Int64[Tensor, " b"]:
+        """Each sample has its own."""
+        return index
+
+
+class PriorStart(_OwnAddress):
+    """Samples of the prior.
+
+    Args:
+        seed: of the run.
+        temperature: factor of their distance from the prior's mean.
+    """
+
+    def __init__(self, seed: int, temperature: float = 1.0) -> None:
+        self.seed = seed
+        self.temperature = _positive(temperature)
+
+    def __call__(
+        self, model: Model, index: Int64[Tensor, " b"], like: Float[Tensor, "b *d"], cond: Cond = None
+    ) -> Float[Tensor, "b *d"]:
+        z = model.sde.prior_sample(AddressedNoise(self.seed, index)("prior", 0, like))
+        return z if self.temperature == 1 else temper(model.sde, z, self.temperature)
+
+
+class EncodedStart(_OwnAddress):
+    """Latents of given data, from which a deterministic sampler gets the data back.
+
+    Args:
+        encode: from data to latents; its evaluations of the net are not counted.
+        data: data(index (B,)) -> (B, *d).
+        temperature: factor of their distance from the prior's mean.
+    """
+
+    def __init__(self, encode: Encode, data: Callable[[Tensor], Tensor], temperature: float = 1.0) -> None:
+        self.encode = encode
+        self.data = data
+        self.temperature = _positive(temperature)
+
+    def __call__(
+        self, model: Model, index: Int64[Tensor, " b"], like: Float[Tensor, "b *d"], cond: Cond = None
+    ) -> Float[Tensor, "b *d"]:
+        z, _ = self.encode(model, self.data(index).to(like), cond)
+        return z if self.temperature == 1 else temper(model.sde, z, self.temperature)
+
+
+class Interpolation:
+    """Sample k of n starts at k / (n - 1) of the way from the start of sample ``first`` to that of ``last``.
+
+    All share noise, class and constraint of ``first``, so that a sampler that draws noise makes a smooth path too.
+
+    Args:
+        ends: where the two start.
+        first: index at the beginning.
+        last: index at the end.
+        count: n.
+    """
+
+    def __init__(self, ends: Start, first: int, last: int, count: int) -> None:
+        if count < 2 or first < 0 or last < 0:
+            raise UserError(f"interpolate=[{first},{last},{count}]: give two indices from 0 and at least 2 samples")
+        self.ends = ends
+        self.first, self.last, self.count = first, last, count
+
+    def address(self, index: Int64[Tensor, " b"]) -> Int64[Tensor, " b"]:
+        """That of ``first``."""
+        return torch.full_like(index, self.first)
+
+    def __call__(
+        self, model: Model, index: Int64[Tensor, " b"], like: Float[Tensor, "b *d"], cond: Cond = None
+    ) -> Float[Tensor, "b *d"]:
+        two = torch.tensor([self.first, self.last], device=index.device)
+        shared = None if cond is None else {name: value[:1].expand(2, *value.shape[1:]) for name, value in cond.items()}
+        z = self.ends(model, two, like[:1].expand(2, *like.shape[1:]), shared)
+        weights = index.to(like.dtype) / (self.count - 1)
+        return slerp(model.sde, z[:1], z[1:], weights)[:, 0]
+
+
+def _positive(temperature: float) -> float:
+    if temperature <= 0:
+        raise UserError(f"temperature={temperature}: give a positive number, 1 for samples of the model")
+    return temperature
