@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import warnings
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -60,9 +61,8 @@ class Run:
 
     def build(self) -> None:
         """All objects of the run; the folder is locked."""
-        # The trainer's hints about other products are not news of this run.
-        logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
-        torch.set_float32_matmul_precision("high" if self.cfg.trainer.precision != "64-true" else "highest")
+        _quiet_trainer()
+        torch.set_float32_matmul_precision(self.cfg.float32_matmul_precision)
         # The initial weights; every other random number has an address.
         seed_everything(self.cfg.seed, verbose=False)
         self.module = instantiate(self.cfg.module)
@@ -157,3 +157,12 @@ class Run:
             except RuntimeError as error:
                 raise UserError(f"init_from={path} is not of this net: {' '.join(str(error).split())}") from error
             _log.info("weights of %s, counters at zero", path)
+
+
+def _quiet_trainer() -> None:
+    """Only what is news of this run reaches the log."""
+    for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.rank_zero"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    # The trainer's own use of torch, and a warning about epochs where everything here counts steps.
+    for message in (r".*isinstance\(treespec, LeafSpec\)", r"The number of training batches .* is smaller than"):
+        warnings.filterwarnings("ignore", message=message)
