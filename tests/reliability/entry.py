@@ -10,6 +10,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import runpy
+import signal
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -126,6 +127,8 @@ def _run(
         os.close(opened)
     os.environ.update(environment)
     os.chdir(ROOT)
+    # A shell that runs the tests in the background hands its children an ignored Ctrl-C.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.argv = arguments
     if death is not None:
         deaths.prepare(death)
