@@ -22,6 +22,8 @@ from src.sampling.operators import LinearOperator
 from src.sde import expand, tweedie
 from src.sde.score_model import Model
 
+JACOBIANS = ("net", "gaussian")
+
 
 class PosteriorGuidance(Guidance):
     """A model conditioned on ``cond["measurement"]``, (B, *m).
@@ -51,9 +53,16 @@ class PosteriorGuidance(Guidance):
             x0 = tweedie(self.sde, u, t, score)
             residual = y - self.operator.forward(x0)
             pull = self.operator.transpose(self.weigh(residual, t))
-            (gradient,) = torch.autograd.grad(x0, u, pull, create_graph=x.requires_grad)
+            gradient = self.pull_back(x0, u, t, pull, keep=x.requires_grad)
         guided: Tensor = score + self.scale * gradient
         return guided if x.requires_grad else guided.detach()
+
+    def pull_back(
+        self, x0: Float[Tensor, "b *d"], x: Float[Tensor, "b *d"], t: Tensor, pull: Float[Tensor, "b *d"], keep: bool
+    ) -> Float[Tensor, "b *d"]:
+        """(d x0hat / d x)^T pull; ``keep`` keeps its own graph."""
+        (gradient,) = torch.autograd.grad(x0, x, pull, create_graph=keep)
+        return gradient
 
     @abstractmethod
     def weigh(self, residual: Float[Tensor, "b *m"], t: Tensor) -> Float[Tensor, "b *m"]:
@@ -105,12 +114,18 @@ class PseudoInverseGuidance(PosteriorGuidance):
     With s = sigma / alpha and data of standard deviation tau, r^2 = s^2 tau^2 / (s^2 + tau^2), which is exact for data
     N(mean, tau^2 I), and there so is the guidance. In the paper tau = 1.
 
+    At large noise the Jacobian of x0hat is a small difference of large terms, and a learned net does not have it:
+    guidance through the net then grows without bound. With ``jacobian=gaussian`` it is taken from the same data
+    N(mean, tau^2 I), alpha r^2 / sigma^2; without noise in the measurement that puts H^+ (y - H x0hat) on top of
+    x0hat, as in DDNM (Wang et al. 2022), and nothing is back-propagated.
+
     Args:
         model: score and SDE.
         operator: H.
         noise_std: of the measurement.
         scale: factor of the guidance.
         data_std: tau, in units of the data.
+        jacobian: ``net``, or ``gaussian``.
     """
 
     def __init__(
@@ -120,13 +135,29 @@ class PseudoInverseGuidance(PosteriorGuidance):
         noise_std: float = 0.0,
         scale: float = 1.0,
         data_std: float = 0.5,
+        jacobian: str = "net",
     ) -> None:
         super().__init__(model, operator, noise_std, scale)
         if data_std <= 0:
             raise UserError(f"guidance data_std is {data_std}: it must be positive")
+        if jacobian not in JACOBIANS:
+            raise UserError(f"guidance jacobian is {jacobian!r}: choose one of {', '.join(JACOBIANS)}")
         self.data_std = data_std
+        self.jacobian = jacobian
+
+    def pull_back(
+        self, x0: Float[Tensor, "b *d"], x: Float[Tensor, "b *d"], t: Tensor, pull: Float[Tensor, "b *d"], keep: bool
+    ) -> Float[Tensor, "b *d"]:
+        if self.jacobian == "net":
+            return super().pull_back(x0, x, t, pull, keep)
+        slope = self.sde.alpha(t) * self._variance(t) / self.sde.sigma(t).square()
+        return expand(slope, pull).to(pull) * pull
 
     def weigh(self, residual: Float[Tensor, "b *m"], t: Tensor) -> Float[Tensor, "b *m"]:
-        noise = (self.sde.sigma(t) / self.sde.alpha(t)).square()
-        variance = noise * self.data_std**2 / (noise + self.data_std**2)
+        variance = self._variance(t)
         return self.operator.solve(residual, self.noise_std**2 / variance) / expand(variance, residual).to(residual)
+
+    def _variance(self, t: Tensor) -> Tensor:
+        """r^2 at time t, in the shape of t."""
+        noise = (self.sde.sigma(t) / self.sde.alpha(t)).square()
+        return noise * self.data_std**2 / (noise + self.data_std**2)

@@ -88,6 +88,23 @@ def test_pseudo_inverse_guidance_is_exact_for_isotropic_gaussians(name: str, noi
         torch.testing.assert_close(guided(x, t, cond), posterior(x, t), rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("noise_std", [0.0, 0.2])
+def test_gaussian_jacobian_is_exact_where_the_data_are(noise_std: float) -> None:
+    sde, operator = VPSDE(), Downsampling(2)
+    model = GaussianScore(sde, mean=0.25, std=0.5)
+    x, truth = torch.randn(2, 3, *SHAPE, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    cond = {"measurement": operator.forward(truth)}
+    t = torch.tensor([0.1, 0.5, 0.9], dtype=torch.float64)
+    net, gaussian = (
+        PseudoInverseGuidance(model, operator, noise_std, jacobian=name)(x, t, cond) for name in ("net", "gaussian")
+    )
+    torch.testing.assert_close(gaussian, net)
+    if noise_std == 0:
+        # The data prediction then meets the measurement, whatever the score is.
+        other = PseudoInverseGuidance(GaussianScore(sde, -1, 2), operator, data_std=0.1, jacobian="gaussian")
+        torch.testing.assert_close(operator.forward(other.denoise(x, t, cond)), cond["measurement"])
+
+
 def test_samples_have_posterior_mean_and_covariance() -> None:
     """By the ODE: its map of latents is affine, x = m + M z, so that M M^T and m are the moments themselves."""
     sde, operator, noise_std = VPSDE(), OPERATORS["downsampling"](), 0.1
