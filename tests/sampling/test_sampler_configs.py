@@ -15,7 +15,13 @@ from src.sde import EDMSDE, SDE, VESDE, VPSDE
 from tests.configs import build, names, read
 from tests.gaussian import GaussianScore
 
-SUITED: dict[str, SDE] = {"pc_vp": VPSDE(), "euler_maruyama": VPSDE(), "ancestral": VPSDE(), "heun": EDMSDE()}
+SUITED: dict[str, SDE] = {
+    "pc_vp": VPSDE(),
+    "pc_vp_100": VPSDE(),
+    "euler_maruyama": VPSDE(),
+    "ancestral": VPSDE(),
+    "heun": EDMSDE(),
+}
 # Corrector-only sampling has nothing else to bring the noise down and needs all of its steps.
 UNSHORTENED = ("corrector_only",)
 STEPS = 250
