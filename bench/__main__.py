@@ -11,6 +11,7 @@ import torch
 
 from bench import machine, report
 from bench.rows import Row
+from bench.timing import CLOCKS, choose_clock
 
 SECTIONS = ("startup", "pipeline", "trainer", "around", "step", "optimizer", "forward", "train", "memory", "gpu")
 
@@ -18,6 +19,7 @@ SECTIONS = ("startup", "pipeline", "trainer", "around", "step", "optimizer", "fo
 def main() -> None:
     """Measure the sections asked for."""
     arguments = _arguments()
+    choose_clock(arguments.clock)
     facts = machine.describe()
     print(", ".join(f"{name}: {value}" for name, value in facts.items()))
     if not torch.cuda.is_available():
@@ -43,10 +45,18 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--gpu-batch", type=int, default=128, help="images of a step on a GPU")
     parser.add_argument("--rounds", type=int, default=5, help="runs of each alternative (default 5)")
     parser.add_argument("--budget", type=float, default=60.0, help="seconds for the rounds of one comparison")
+    parser.add_argument(
+        "--clock",
+        choices=list(CLOCKS),
+        default="wall",
+        help="cpu: processor time, for a machine that others use too; set OMP_NUM_THREADS=1 with it",
+    )
     parser.add_argument("--compile", action="store_true", help="compiled variants too: minutes on few cores")
     parser.add_argument("--only", action="append", help="variants of the net to measure, by name (repeat)")
     parser.add_argument("--no-save", action="store_true", help="leave docs/performance.* alone")
     arguments = parser.parse_args()
+    if arguments.clock == "cpu" and torch.get_num_threads() > 1:
+        parser.error("--clock cpu counts waiting threads as work: set OMP_NUM_THREADS=1")
     unknown = sorted(set(arguments.sections) - set(SECTIONS))
     if unknown:
         parser.error(f"unknown section {', '.join(unknown)}: choose from {', '.join(SECTIONS)}")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from bench.timing import Timing, interleaved
+from bench.timing import Timing, clock_name, interleaved
 
 PACKAGES = ("torch", "lightning", "torchvision", "diffusers", "numpy")
 
@@ -19,6 +19,7 @@ def describe() -> dict[str, str]:
     """Processor, threads, card and versions, as text."""
     facts = {
         "processor": f"{_cpu_name()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads",
+        "clock": clock_name(),
         "card": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
         "python": platform.python_version(),
     }

@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from bench import machine
 from bench.rows import Row, row
-from bench.timing import Timing, interleaved, ratio
+from bench.timing import Timing, clock_name, interleaved, ratio
 from bench.variants import Step, configured_adam, variants
 from bench.worker import Worker
 
@@ -51,7 +51,8 @@ def speed(what: str, names: Sequence[str], batch: int, rounds: int, budget: floa
         peak = max(*before, *machine.gemm(CPU).seconds)
     flops = flops_per_image()[what]
     compiled = ", compiled" if "ours, compiled" in names else ""
-    section = f"{WHAT[what]}, CIFAR-10 NCSN++{compiled}, batch {batch}"
+    threads = f"{torch.get_num_threads()} thread(s)" + (", processor time" if clock_name() == "cpu" else "")
+    section = f"{WHAT[what]}, CIFAR-10 NCSN++{compiled}, batch {batch}, {threads}"
     rows = [row(section, name, timing, "s") for name, timing in times.items()]
     for name in (name for name in times if name not in OTHERS):
         for other in (other for other in OTHERS if other in times):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import tempfile
-import time
 from collections.abc import Callable
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +16,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import nn
 
 from bench.rows import Row, row
-from bench.timing import Timing, difference
+from bench.timing import Timing, difference, now
 from src.app.cli import CONFIG_DIR
 from src.noise import Address
 
@@ -43,7 +42,7 @@ class _Clock(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        self.moments.append(time.perf_counter())
+        self.moments.append(now())
 
 
 def overhead(steps: int, repeats: int) -> list[Row]:
@@ -131,7 +130,7 @@ def _bare(steps: int, plain: bool) -> list[float]:
                 if not plain:
                     with torch.no_grad():
                         torch._foreach_lerp_(shadow, list(model.parameters()), 1e-3)
-                moments.append(time.perf_counter())
+                moments.append(now())
                 if len(moments) == steps:
                     break
         return moments

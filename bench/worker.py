@@ -1,4 +1,4 @@
-"""A net in a process of its own, which measures on request: ``python -m bench.worker NAME BATCH``.
+"""A net in a process of its own, which measures on request: ``python -m bench.worker NAME BATCH CLOCK``.
 
 Each variant keeps its own allocator and its own peak of memory, as it would in use.
 """
@@ -9,10 +9,10 @@ import json
 import resource
 import subprocess
 import sys
-import time
 
 import torch
 
+from bench.timing import choose_clock, clock_name, now
 from bench.variants import Step, variants
 from src.app.allocator import keep_freed_memory
 
@@ -30,7 +30,7 @@ class Worker:
     def __init__(self, name: str, batch: int) -> None:
         self.name = name
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "bench.worker", name, str(batch)],
+            [sys.executable, "-m", "bench.worker", name, str(batch), clock_name()],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -60,6 +60,7 @@ class Worker:
 def main() -> None:
     """Answer the commands on the standard input."""
     name, batch = sys.argv[1], int(sys.argv[2])
+    choose_clock(sys.argv[3])
     if name.startswith("ours"):
         # As the entry scripts do.
         keep_freed_memory()
@@ -72,9 +73,9 @@ def main() -> None:
             unit = 1 if sys.platform == "darwin" else 1024
             _answer(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit)
             continue
-        start = time.perf_counter()
+        start = now()
         runs[line.strip()]()
-        _answer(time.perf_counter() - start)
+        _answer(now() - start)
 
 
 def _answer(value: float) -> None:
