@@ -40,7 +40,8 @@ def find_checkpoint(spec: str | int | Path, runs_dir: str | Path, name: str | No
         spec: one of
             a file, returned as it is;
             a run folder: its newest intact checkpoint;
-            ``last``: the newest intact checkpoint of the newest run, of an older one if that has none;
+            ``last``: the newest intact checkpoint of the newest run, of an older one if that has none; a best one
+            only where there is no other;
             a step: that step of the newest run;
             ``best``, or ``best_<metric>`` where a run keeps several: that file of the newest run.
         runs_dir: folder of all runs.
@@ -180,9 +181,17 @@ def _files(run: Path) -> Iterator[Path]:
 
 
 def _candidates(run: Path) -> list[_Candidate]:
-    """Checkpoints of a run, newest first."""
+    """Checkpoints of a run, newest first; the best ones last.
+
+    A best one is written while other things of its step are still to be done: a run that goes on from an ordinary
+    one does them all again.
+    """
     found = [_Candidate(path, _step(path)) for path in _files(run)]
-    return sorted(found, key=lambda c: (c.step, c.path.stem == "last", c.path.name), reverse=True)
+    return sorted(
+        found,
+        key=lambda c: (not c.path.stem.startswith("best"), c.step, c.path.stem == "last", c.path.name),
+        reverse=True,
+    )
 
 
 def _step(path: Path) -> int:

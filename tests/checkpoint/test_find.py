@@ -58,9 +58,19 @@ def test_a_damaged_checkpoint_is_passed_over_with_a_line(logs: Path, caplog: pyt
     damage(folder / "last.ckpt")
     (folder / "step=00002500.ckpt").write_bytes((folder / "step=00002500.ckpt").read_bytes()[:300])
     with caplog.at_level(logging.WARNING):
-        assert find_checkpoint("last", logs, "ve") == folder / "best_fid.ckpt"
+        assert find_checkpoint("last", logs, "ve") == folder / "step=00001500.ckpt"
     [record] = caplog.records
-    assert all(name in record.getMessage() for name in ("last.ckpt", "step=00002500.ckpt", "best_fid.ckpt"))
+    assert all(name in record.getMessage() for name in ("last.ckpt", "step=00002500.ckpt", "step=00001500.ckpt"))
+
+
+def test_the_best_is_gone_on_from_only_where_there_is_no_other(logs: Path) -> None:
+    folder = logs / "ve" / NEW / "checkpoints"
+    for other in ("last.ckpt", "step=00002500.ckpt"):
+        (folder / other).unlink()
+    # It is newer, but was written while other things of its step were still to be done.
+    assert find_checkpoint("last", logs, "ve") == folder / "step=00001500.ckpt"
+    (folder / "step=00001500.ckpt").unlink()
+    assert find_checkpoint("last", logs, "ve") == folder / "best_fid.ckpt"
 
 
 def test_an_older_run_helps_out(logs: Path) -> None:
