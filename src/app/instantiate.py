@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import hydra
-import torch
 from omegaconf import DictConfig, OmegaConf
 
 
@@ -23,18 +22,6 @@ def instantiate_all(nodes: DictConfig | None) -> list[Any]:
     Left out are names set to null, and settings that an experiment has for something that was not chosen.
     """
     return [instantiate(node) for node in (nodes or {}).values() if node is not None and "_target_" in node]
-
-
-def check_model(cfg: DictConfig) -> None:
-    """Build model, objective and sampler without memory: impossible combinations fail here, before data are touched."""
-    probe = cfg.copy()
-    if needs_data(probe):
-        probe.sde.prior_mean = 0.0
-    with torch.device("meta"):
-        instantiate(probe.model)
-    instantiate(probe.objective)
-    # A classifier has no sampler.
-    instantiate(probe.get("sampler"))
 
 
 def needs_data(cfg: DictConfig) -> bool:

@@ -13,7 +13,8 @@ import torch
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer, seed_everything
 from omegaconf import DictConfig, OmegaConf
 
-from src.app.instantiate import check_model, fill_in_from_data, instantiate, instantiate_all, plain, write_json
+from src.app.checks import check_run
+from src.app.instantiate import fill_in_from_data, instantiate, instantiate_all, plain, write_json
 from src.app.sweeps import RESULT_FILE
 from src.callbacks.epoch_count import EpochCount
 from src.callbacks.run_record import RunRecord
@@ -48,7 +49,7 @@ class Run:
 
     def check(self) -> None:
         """What can be known without data, device or network; the checkpoint to go on from is found and read."""
-        check_model(self.cfg)
+        check_run(self.cfg)
         if self.cfg.ckpt_path is not None:
             self.ckpt_path = find_checkpoint(self.cfg.ckpt_path, Path(self.cfg.paths.log_dir), self.cfg.name)
             self._continue_logs(read_checkpoint(self.ckpt_path))

@@ -61,7 +61,7 @@ class FID(Periodic):
         super().__init__(every_n_steps)
         self.samples = Samples(sampler, num_samples, batch_size, seed)
         self.suite = suite
-        self.monitor = monitor or suite.extractor.distance_name
+        self.monitor = suite.extractor.distance_name if monitor is None else monitor
         self.save_best = None if save_best is None else Path(save_best)
         self.quantize = check_mode(quantize)
         self.record = None if record is None else Path(record)

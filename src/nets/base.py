@@ -29,6 +29,11 @@ class ScoreNet(nn.Module, ABC):
         self.channels_last = channels_last
         self.checkpoint_activations = checkpoint_activations
 
+    @property
+    def noise_scales(self) -> tuple[str, ...] | None:
+        """What c_noise may be, of ``sigma``, ``log sigma``, ``time`` and ``index``; None for anything."""
+        return getattr(getattr(self, "embedding", None), "noise_scales", None)
+
     @abstractmethod
     def forward(
         self, x: Float[Tensor, "b *d"], c_noise: Tensor, cond: Mapping[str, Tensor] | None = None

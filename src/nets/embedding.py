@@ -65,6 +65,13 @@ class PositionalFeatures(nn.Module):
         return F.pad(torch.cat([phase.sin(), phase.cos()], dim=-1), (0, self.features % 2))
 
 
+def _noise_scales(kind: str, fourier_log: bool) -> tuple[str, ...]:
+    """What c_noise may be: a logarithm needs positive numbers, and positional features resolve steps of about one."""
+    if kind.lower() == "positional":
+        return "log sigma", "time", "index"
+    return ("sigma", "time") if fourier_log else ("sigma", "log sigma", "time", "index")
+
+
 class NoiseEmbedding(nn.Module):
     """Features of c_noise through two dense layers, plus embeddings of class and augmentation labels.
 
@@ -93,6 +100,7 @@ class NoiseEmbedding(nn.Module):
     ) -> None:
         super().__init__()
         self.act = act
+        self.noise_scales = _noise_scales(kind, fourier_log)
         self.num_classes = num_classes
         self.augment_dim = augment_dim
         self.features: nn.Module

@@ -21,7 +21,7 @@ from src.sampling.output import Callback, Control, SampleOutput, Sampler, Step, 
 from src.sampling.predictors import Draw
 from src.sampling.schedule import TimeGrid
 from src.sampling.trajectory import Trajectory
-from src.sde import tweedie
+from src.sde import SDE, tweedie
 from src.sde.score_model import Model
 
 
@@ -106,6 +106,9 @@ class GridSampler(Sampler):
         self.grid = grid
         self.denoise = denoise
         self.trajectory_frames = trajectory_frames
+
+    def check(self, sde: SDE) -> None:
+        self.grid(sde)
 
     @abstractmethod
     def step(self, run: Run, x: Float[Tensor, "b *d"], i: int) -> tuple[Float[Tensor, "b *d"], Float[Tensor, "b *d"]]:

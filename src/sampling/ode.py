@@ -52,6 +52,9 @@ class ProbabilityFlowODE(Sampler):
         self.eps = eps
         self.denoise = denoise
 
+    def check(self, sde: SDE) -> None:
+        check_eps(sde, self.eps)
+
     def __call__(
         self,
         model: Model,

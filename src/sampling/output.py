@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from src.noise import NoiseSource
+from src.sde import SDE
 from src.sde.score_model import Model
 
 
@@ -63,6 +64,9 @@ class SampleOutput:
 
 class Sampler(ABC):
     """From the prior to the data: hyper-parameters in the constructor, everything of one run in the call."""
+
+    def check(self, sde: SDE) -> None:  # noqa: B027 # most have nothing to object
+        """UserError where these settings cannot serve that SDE; known before anything is sampled."""
 
     @abstractmethod
     def __call__(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol, runtime_checkable
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -37,6 +38,10 @@ class NoisyClassification:
 
     def __init__(self, time_sampler: TimeSampler) -> None:
         self.time_sampler = time_sampler
+
+    def check(self, sde: SDE) -> None:
+        """UserError where the times do not lie within those of ``sde``."""
+        self.time_sampler(sde, torch.full((1,), 0.5))
 
     def __call__(
         self, model: Classifier, x0: Float[Tensor, "b *d"], address: Address, cond: Condition = None, train: bool = True

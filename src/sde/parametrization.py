@@ -28,7 +28,10 @@ class Coefficients(NamedTuple):
 
 @runtime_checkable
 class Parametrization(Protocol):
-    """The coefficients of an SDE at a time."""
+    """The coefficients of an SDE at a time.
+
+    A class may say in ``noise_scale`` what its c_noise is: ``sigma``, ``log sigma``, ``time`` or ``index``.
+    """
 
     def __call__(self, sde: SDE, t: Float[Tensor, "*b"]) -> Coefficients:
         """Coefficients at t, () or (B,)."""
@@ -49,6 +52,8 @@ class Unconditional:
 class SongVE(Unconditional):
     """The paper's nets for the VE SDE: score = net(u, sigma) / sigma; the net's embedding takes the log of sigma."""
 
+    noise_scale = "sigma"
+
     def __call__(self, sde: SDE, t: Float[Tensor, "*b"]) -> Coefficients:
         sigma = sde.sigma(t)
         return Coefficients(torch.zeros_like(t), 1 / sigma, torch.ones_like(t), sigma)
@@ -60,6 +65,8 @@ class SongVP(Unconditional):
     Args:
         time_scale: what t / T is multiplied with before the net's embedding.
     """
+
+    noise_scale = "time"
 
     def __init__(self, time_scale: float = 999.0) -> None:
         self.time_scale = time_scale
@@ -76,6 +83,8 @@ class SMLDIndex:
     Args:
         num_scales: N, the number of noise levels the net was trained on.
     """
+
+    noise_scale = "index"
 
     def __init__(self, num_scales: int = 1000) -> None:
         self.num_scales = num_scales
@@ -100,6 +109,8 @@ class DDPMIndex:
         num_scales: N, the number of steps of the chain the net was trained on.
     """
 
+    noise_scale = "index"
+
     def __init__(self, num_scales: int = 1000) -> None:
         self.num_scales = num_scales
 
@@ -119,6 +130,8 @@ class EDM:
     Args:
         sigma_data: standard deviation of the data in [-1, 1].
     """
+
+    noise_scale = "log sigma"
 
     def __init__(self, sigma_data: float = 0.5) -> None:
         self.sigma_data = sigma_data

@@ -27,6 +27,8 @@ class _Prediction(Unconditional, ABC):
         time_scale: what t / T is multiplied with before the net's embedding.
     """
 
+    noise_scale = "time"
+
     def __init__(self, time_scale: float = 999.0) -> None:
         self.time_scale = time_scale
 

@@ -9,8 +9,9 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, open_dict
 
+from src.app.checks import check_model
 from src.app.cli import CONFIG_DIR
-from src.app.instantiate import check_model, instantiate, instantiate_all, needs_data, plain
+from src.app.instantiate import instantiate, instantiate_all, needs_data, plain
 from src.app.run_dir import register_resolvers
 
 FOLDER = Path(CONFIG_DIR) / "experiment"

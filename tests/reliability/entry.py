@@ -113,9 +113,9 @@ class Started:
         return Ended(self.process.exitcode, self.out, self.err)
 
 
-def train(*arguments: str, folder: Path, **settings: Any) -> Ended:
-    """``python train.py ...`` to its end."""
-    return Started(["train.py", *arguments], folder, **settings).wait()
+def train(*arguments: str, folder: Path, seconds: float = 240.0, **settings: Any) -> Ended:
+    """``python train.py ...`` to its end, which must come within ``seconds``."""
+    return Started(["train.py", *arguments], folder, **settings).wait(seconds)
 
 
 def _run(

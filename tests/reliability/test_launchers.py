@@ -36,7 +36,9 @@ def results(folder: Path) -> dict[str, dict[str, Any]]:
 
 @pytest.mark.timeout(600)
 def test_a_sweep_runs_complete_jobs_and_survives_one_that_fails(tmp_path: Path) -> None:
-    ended = train("-m", *MINIMAL, *in_folder(tmp_path), "seed=1,2", "sampler.corrector.snr=0.16,-1", folder=tmp_path)
+    ended = train(
+        "-m", *MINIMAL, *in_folder(tmp_path), "seed=1,2", "sampler.corrector.snr=0.16,-1", folder=tmp_path, seconds=540
+    )
     assert ended.code == 1
     assert "2 job(s) of the sweep failed" in ended.error_lines[-1]
     assert "Traceback" not in ended.err
@@ -52,7 +54,7 @@ def test_a_sweep_runs_complete_jobs_and_survives_one_that_fails(tmp_path: Path) 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_sweep_with_two_processes_for_each_job(tmp_path: Path) -> None:
-    ended = train("-m", *SHORT, *in_folder(tmp_path), "trainer=ddp_sim", "seed=1,2", folder=tmp_path)
+    ended = train("-m", *SHORT, *in_folder(tmp_path), "trainer=ddp_sim", "seed=1,2", folder=tmp_path, seconds=540)
     assert ended.code == 0, ended.err
     assert sorted(results(tmp_path)) == ["0", "1"]
     for result in (tmp_path / "logs").rglob("result.json"):
@@ -73,7 +75,7 @@ def test_torchrun(tmp_path: Path) -> None:
 def test_a_search_with_optuna(tmp_path: Path) -> None:
     pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
     search = ["hparams_search=digits", "hydra.sweeper.n_trials=2", "optimized_metric=frechet_pixel"]
-    ended = train("-m", *SHORT, *in_folder(tmp_path), *search, folder=tmp_path)
+    ended = train("-m", *SHORT, *in_folder(tmp_path), *search, folder=tmp_path, seconds=540)
     assert ended.code == 0, ended.err
     values = [result["value"] for result in results(tmp_path).values()]
     assert len(values) == 2

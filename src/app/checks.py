@@ -1,0 +1,117 @@
+"""What can be known of a configuration before data, devices or network are touched."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from omegaconf import DictConfig
+from torch import Tensor, nn
+
+from src.app.instantiate import instantiate, needs_data, plain
+from src.callbacks.reference import fewest_samples
+from src.errors import UserError
+from src.metrics import MetricSuite
+from src.metrics.extractor import FeatureExtractor
+
+
+def check_run(cfg: DictConfig) -> None:
+    """UserError, or an error that ``messages`` turns into a line, for a training run that cannot succeed."""
+    if not isinstance(cfg.seed, int):
+        raise UserError(f"seed={cfg.seed!r} is no whole number")
+    _check_trainer(cfg.trainer, cfg.datamodule)
+    check_model(cfg)
+    _check_optimizer(cfg)
+    for average in (cfg.get("ema") or {}).values():
+        instantiate(average)
+    _check_callbacks(cfg)
+
+
+def check_model(cfg: DictConfig) -> None:
+    """Build model, objective and sampler without memory, and let each look at the SDE."""
+    probe = cfg.copy()
+    if needs_data(probe):
+        probe.sde.prior_mean = 0.0
+    with torch.device("meta"):
+        instantiate(probe.model)
+    sde, objective, sampler = (instantiate(probe.get(name)) for name in ("sde", "objective", "sampler"))
+    # A classifier has no sampler, and an objective need not care.
+    for part in (objective, sampler):
+        check = getattr(part, "check", None)
+        if check is not None and sde is not None:
+            check(sde)
+
+
+def _check_optimizer(cfg: DictConfig) -> None:
+    try:
+        optimizer = instantiate(cfg.optimizer)([nn.Parameter(torch.zeros(1))])
+    except (TypeError, ValueError) as error:
+        raise UserError(f"optimizer: {error}") from error
+    if cfg.get("scheduler") is not None:
+        try:
+            instantiate(cfg.scheduler)(optimizer)
+        except (TypeError, ValueError) as error:
+            raise UserError(f"scheduler: {error}") from error
+
+
+def _check_callbacks(cfg: DictConfig) -> None:
+    for name, node in (cfg.get("callbacks") or {}).items():
+        if node is None or "_target_" not in node:
+            continue
+        if "suite" not in node:
+            instantiate(node)
+            continue
+        # An extractor may have to be downloaded; the metrics themselves are cheap.
+        suite = MetricSuite(_NoExtractor(), instantiate(node.suite.metrics))
+        others = {key: value for key, value in plain(node).items() if key != "suite"}
+        # Given to the partial and not to Hydra, which would make a configuration node of it.
+        instantiate(others, _partial_=True)(suite=suite)
+        needed = fewest_samples(suite)
+        if node.num_samples < needed:
+            raise UserError(
+                f"callbacks.{name}.num_samples={node.num_samples}, but these metrics need at least {needed}: raise it, "
+                f"or leave callbacks.{name} out"
+            )
+
+
+class _NoExtractor(FeatureExtractor):
+    num_features = 1
+    fingerprint = "none"
+
+    def features(self, images: Tensor) -> Tensor:
+        raise NotImplementedError
+
+
+def _check_trainer(trainer: Mapping[str, Any], data: Mapping[str, Any]) -> None:
+    accumulate, batch = trainer["accumulate_grad_batches"], data["global_batch_size"]
+    for key, value in (("trainer.accumulate_grad_batches", accumulate), ("datamodule.global_batch_size", batch)):
+        if not isinstance(value, int) or value < 1:
+            raise UserError(f"{key}={value!r}: give a whole number of at least 1")
+    max_steps = trainer["max_steps"]
+    if not isinstance(max_steps, int) or max_steps == 0 or max_steps < -1:
+        raise UserError(f"trainer.max_steps={max_steps!r}: give a number of optimiser steps, or -1 for no limit")
+    processes = _check_devices(trainer) * int(trainer["num_nodes"])
+    if batch % (processes * accumulate):
+        raise UserError(
+            f"datamodule.global_batch_size={batch} cannot be divided over {processes} process(es) times {accumulate} "
+            f"accumulated micro-batch(es): choose a multiple of {processes * accumulate}"
+        )
+
+
+def _check_devices(trainer: Mapping[str, Any]) -> int:
+    """How many processes there will be on a node; 1 where only the machine can say."""
+    accelerator, devices = trainer["accelerator"], trainer["devices"]
+    if accelerator in ("gpu", "cuda"):
+        there = torch.cuda.device_count()
+        wanted = devices if isinstance(devices, int) else 1
+        if there < max(wanted, 1):
+            raise UserError(
+                f"trainer.accelerator={accelerator} with trainer.devices={devices}, but there are {there} GPUs here: "
+                "choose fewer devices, or trainer=cpu"
+            )
+    if isinstance(devices, int) and not isinstance(devices, bool):
+        if devices < -1 or devices == 0:
+            raise UserError(f"trainer.devices={devices}: give at least 1, or -1 for all")
+        return max(devices, 1)
+    return 1
