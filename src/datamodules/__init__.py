@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from src.datamodules.cifar10 import CIFAR10DataModule
     from src.datamodules.digits import DigitsDataModule
     from src.datamodules.image_folder import ImageFolderDataModule
+    from src.datamodules.photos import PhotosDataModule
     from src.datamodules.torchvision_images import TorchvisionDataModule
     from src.datamodules.toy import ToyDataModule
     from src.datamodules.transforms import to_model
@@ -25,6 +26,7 @@ _HOMES = {
     "DigitsDataModule": "digits",
     "ImageDataModule": "base",
     "ImageFolderDataModule": "image_folder",
+    "PhotosDataModule": "photos",
     "ShardSampler": "addressing",
     "TorchvisionDataModule": "torchvision_images",
     "ToyDataModule": "toy",
@@ -38,6 +40,7 @@ __all__ = [
     "DigitsDataModule",
     "ImageDataModule",
     "ImageFolderDataModule",
+    "PhotosDataModule",
     "ShardSampler",
     "TorchvisionDataModule",
     "ToyDataModule",
