@@ -98,3 +98,18 @@ def test_default_is_the_papers_cifar10_run() -> None:
         for part in key.split("."):
             found = found[part]
         assert found == value, key
+
+
+@pytest.mark.parametrize("sde", ["vp", "subvp"])
+def test_digits_of_other_processes_are_the_digits_with_a_matching_parametrization(sde: str) -> None:
+    spelt_out = composed(
+        "experiment=digits",
+        f"sde={sde}",
+        "parametrization=song_vp",
+        "objective=score_matching_mean",
+        "sampler=pc_vp_100",
+        "datamodule.data_range=centered",
+        "net.embedding_type=positional",
+    )
+    assert {**plain(composed(f"experiment=digits_{sde}")), "name": ""} == {**plain(spelt_out), "name": ""}
+    check_model(spelt_out)
