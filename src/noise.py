@@ -53,17 +53,22 @@ def philox(counter: tuple[Word, Word, Word, Word], key: tuple[int, int]) -> tupl
     return c0, c1, c2, c3
 
 
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def _number(purpose: str) -> int:
+    return zlib.crc32(purpose.encode())
+
+
 def _multiply(word: Word, multiplier: int) -> Word:
     return word * multiplier
 
 
-def words(seed: int, purpose: str, step: int, index: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def words(seed: int, purpose: str, step: Word, index: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The four Philox words of ``count`` consecutive blocks of every sample.
 
     Args:
         seed: any integer; its low 64 bits are the key.
         purpose: what the numbers are for; different purposes are independent.
-        step: the step of the process, taken modulo 2^32.
+        step: the step of the process, taken modulo 2^32; an int, or an int64 tensor () where a graph serves all steps.
         index: (B,) int64, the address of each sample, taken modulo 2^32.
         count: blocks of four words for each sample.
 
@@ -73,14 +78,19 @@ def words(seed: int, purpose: str, step: int, index: Tensor, count: int) -> tupl
     if index.ndim != 1 or index.dtype != torch.int64:
         raise ValueError(f"index must be a vector of int64, got {index.dtype} of shape {tuple(index.shape)}")
     block = torch.arange(count, device=index.device)[None, :]
-    counter = (block, (index & _MASK)[:, None], step & _MASK, zlib.crc32(purpose.encode()))
+    counter = (block, (index & _MASK)[:, None], step & _MASK, _number(purpose))
     w0, w1, w2, w3 = philox(counter, (seed & _MASK, (seed >> 32) & _MASK))
     assert isinstance(w0, Tensor) and isinstance(w1, Tensor) and isinstance(w2, Tensor) and isinstance(w3, Tensor)
     return w0, w1, w2, w3
 
 
 def uniform(
-    seed: int, purpose: str, step: int, index: Tensor, shape: Sequence[int] = (), dtype: torch.dtype = torch.float32
+    seed: int,
+    purpose: str,
+    step: Word,
+    index: Tensor,
+    shape: Sequence[int] = (),
+    dtype: torch.dtype = torch.float32,
 ) -> Tensor:
     """Uniform numbers in (0, 1) (1 itself can appear by rounding in float32): (B, *shape) of ``dtype``."""
     size = math.prod(shape)
@@ -89,22 +99,31 @@ def uniform(
 
 
 def normal(
-    seed: int, purpose: str, step: int, index: Tensor, shape: Sequence[int] = (), dtype: torch.dtype = torch.float32
+    seed: int,
+    purpose: str,
+    step: Word,
+    index: Tensor,
+    shape: Sequence[int] = (),
+    dtype: torch.dtype = torch.float32,
 ) -> Tensor:
     """Standard normal numbers: (B, *shape) of ``dtype``. 32-bit uniforms bound them by 6.8 in magnitude."""
     size = math.prod(shape)
     w0, w1, w2, w3 = words(seed, purpose, step, index, -(-size // 4))
-    out = torch.empty(*w0.shape, 4, dtype=dtype, device=index.device)
-    for pair, (radius_word, angle_word) in enumerate(((w0, w1), (w2, w3))):
+    numbers = []
+    for radius_word, angle_word in ((w0, w1), (w2, w3)):
         radius = _unit(radius_word, dtype).log_().mul_(-2).sqrt_()
         angle = _unit(angle_word, dtype).mul_(2 * math.pi)
-        torch.mul(radius, angle.cos(), out=out[..., 2 * pair])
-        torch.mul(radius, angle.sin(), out=out[..., 2 * pair + 1])
-    return out.flatten(1)[:, :size].reshape(len(index), *shape)
+        numbers += [angle.cos().mul_(radius), angle.sin().mul_(radius)]
+    return torch.stack(numbers, dim=-1).flatten(1)[:, :size].reshape(len(index), *shape)
 
 
 def rademacher(
-    seed: int, purpose: str, step: int, index: Tensor, shape: Sequence[int] = (), dtype: torch.dtype = torch.float32
+    seed: int,
+    purpose: str,
+    step: Word,
+    index: Tensor,
+    shape: Sequence[int] = (),
+    dtype: torch.dtype = torch.float32,
 ) -> Tensor:
     """Random signs, -1 or 1 with equal probability: (B, *shape) of ``dtype``."""
     size = math.prod(shape)
@@ -115,9 +134,7 @@ def rademacher(
 
 def integer(seed: int, purpose: str, step: int, index: int) -> int:
     """A random integer in [0, 2^63), to seed a generator that is not addressed."""
-    w0, w1, _, _ = philox(
-        (0, index & _MASK, step & _MASK, zlib.crc32(purpose.encode())), (seed & _MASK, (seed >> 32) & _MASK)
-    )
+    w0, w1, _, _ = philox((0, index & _MASK, step & _MASK, _number(purpose)), (seed & _MASK, (seed >> 32) & _MASK))
     return (int(w0) >> 1) << 32 | int(w1)
 
 
@@ -161,7 +178,7 @@ class Address:
 class NoiseSource(Protocol):
     """What a sampler draws from: standard normal noise in the shape of ``like``, by purpose and step."""
 
-    def __call__(self, purpose: str, step: int, like: Tensor) -> Tensor:
+    def __call__(self, purpose: str, step: Word, like: Tensor) -> Tensor:
         """Noise in the shape, dtype and device of ``like``."""
         ...
 
@@ -178,7 +195,7 @@ class AddressedNoise:
     seed: int
     index: Tensor
 
-    def __call__(self, purpose: str, step: int, like: Tensor) -> Tensor:
+    def __call__(self, purpose: str, step: Word, like: Tensor) -> Tensor:
         """Standard normal noise of shape (B, *d) and the dtype of ``like`` (B, *d)."""
         return normal(self.seed, purpose, step, self.index, like.shape[1:], like.dtype)
 
@@ -193,7 +210,7 @@ class RecordedNoise:
     def __init__(self, draws: Sequence[Tensor] | Tensor) -> None:
         self._draws = iter(draws)
 
-    def __call__(self, purpose: str, step: int, like: Tensor) -> Tensor:
+    def __call__(self, purpose: str, step: Word, like: Tensor) -> Tensor:
         """The next draw, moved to the dtype and device of ``like``; ValueError when there are none left."""
         draw = next(self._draws, None)
         if draw is None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor
 
-from src.noise import Address
+from src.noise import Address, Word
 from src.sampling.likelihood import Likelihood, LikelihoodOutput, dequantise
 from src.sde.score_model import Model
 
@@ -54,5 +54,5 @@ class _NoiseAt:
 
     address: Address
 
-    def __call__(self, purpose: str, step: int, like: Tensor) -> Tensor:
+    def __call__(self, purpose: str, step: Word, like: Tensor) -> Tensor:
         return self.address.normal(f"{purpose}/{step}", like)

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from src.sampling.exponential import MultistepSampler, integrate
-from src.sampling.loop import Run
+from src.sampling.run import Run
 
 
 class DPMSolver(MultistepSampler):

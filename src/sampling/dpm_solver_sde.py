@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from src.sampling.exponential import MultistepSampler
-from src.sampling.loop import Run
+from src.sampling.run import Run
 
 
 class DPMSolverSDE(MultistepSampler):

@@ -19,7 +19,8 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from src.errors import UserError
-from src.sampling.loop import GridSampler, Run
+from src.sampling.loop import GridSampler
+from src.sampling.run import Run
 from src.sampling.schedule import TimeGrid
 
 # Gauss and Legendre's rule on [-1, 1]. It is exact to rounding for the integrals below, whose closed forms cancel at
@@ -43,13 +44,12 @@ def weights(nodes: Float64[Tensor, " k"], h: Float64[Tensor, ""]) -> Float64[Ten
     if len(nodes) == 2:
         second = total * h / (2 * nodes[1])
         return torch.stack([total - second, second])
-    tau = h / 2 * (1 + _POINTS)
-    measure = h / 2 * _WEIGHTS * torch.exp(tau - h)
-    others = ~torch.eye(len(nodes), dtype=torch.bool)
-    basis = [
-        ((tau[:, None] - nodes[other]) / (node - nodes[other])).prod(1)
-        for node, other in zip(nodes, others, strict=True)
-    ]
+    tau = h / 2 * (1 + _POINTS.to(h.device))
+    measure = h / 2 * _WEIGHTS.to(h.device) * torch.exp(tau - h)
+    basis = []
+    for j, node in enumerate(nodes):
+        others = torch.cat([nodes[:j], nodes[j + 1 :]])
+        basis.append(((tau[:, None] - others) / (node - others)).prod(1))
     return torch.stack(basis) @ measure
 
 
@@ -65,7 +65,7 @@ def integrate(run: Run, x: Float[Tensor, "b *d"], i: int, nodes: Sequence[int]) 
     moved = run.sigma[i + 1] / run.sigma[i] * x
     w = weights(run.log_snr[list(nodes)] - run.log_snr[i], run.log_snr[i + 1] - run.log_snr[i])
     for j, coefficient in zip(nodes, run.alpha[i + 1] * w, strict=True):
-        moved.add_(run.data[j], alpha=float(coefficient))
+        moved = moved + coefficient * run.data[j]
     return moved
 
 
@@ -77,12 +77,21 @@ class MultistepSampler(GridSampler):
         order: one of the class's ``orders``.
         denoise: finish with the posterior mean at eps.
         trajectory_frames: how many states to keep.
+        compile: compile whole steps.
     """
 
     orders: ClassVar[tuple[int, ...]] = (1, 2, 3)
 
-    def __init__(self, grid: TimeGrid, order: int = 2, denoise: bool = True, trajectory_frames: int = 0) -> None:
-        super().__init__(grid, denoise, trajectory_frames)
+    def __init__(
+        self,
+        grid: TimeGrid,
+        order: int = 2,
+        denoise: bool = True,
+        trajectory_frames: int = 0,
+        compile: bool = False,
+    ) -> None:
+        self.reach = order
+        super().__init__(grid, denoise, trajectory_frames, compile)
         if order not in self.orders:
             raise UserError(f"sampler.order is {order}: {type(self).__name__} has {', '.join(map(str, self.orders))}")
         self.order = order

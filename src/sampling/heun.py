@@ -17,11 +17,13 @@ from __future__ import annotations
 
 import math
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from src.errors import UserError
-from src.sampling.loop import GridSampler, Run
+from src.sampling.loop import GridSampler
+from src.sampling.run import Run
 from src.sampling.schedule import TimeGrid
 
 
@@ -36,6 +38,7 @@ class Heun(GridSampler):
         s_noise: S_noise, standard deviation of the fresh noise; slightly above 1 makes up for lost detail.
         denoise: finish with the posterior mean at eps.
         trajectory_frames: how many states to keep.
+        compile: compile whole steps.
     """
 
     def __init__(
@@ -47,8 +50,9 @@ class Heun(GridSampler):
         s_noise: float = 1.0,
         denoise: bool = True,
         trajectory_frames: int = 0,
+        compile: bool = False,
     ) -> None:
-        super().__init__(grid, denoise, trajectory_frames)
+        super().__init__(grid, denoise, trajectory_frames, compile)
         if s_churn < 0:
             raise UserError(f"sampler.s_churn is {s_churn}: it must not be negative (0 is deterministic)")
         self.s_churn = s_churn
@@ -77,11 +81,12 @@ class Heun(GridSampler):
     def _churn(self, run: Run, x: Tensor, i: int) -> tuple[Tensor, Tensor]:
         """State and time after fresh noise has raised the level by 1 + gamma, at most to that of T."""
         t, alpha = run.times[i], run.alpha[i]
-        level = run.sigma[i] / alpha
-        gamma = min(self.s_churn / len(run.times), math.sqrt(2) - 1)
-        if gamma == 0 or not self.s_min <= level <= self.s_max:
+        gamma = min(self.s_churn / run.total, math.sqrt(2) - 1)
+        if gamma == 0:
             return x, t
-        t = run.sde.time_of_log_snr(-((1 + gamma) * level).log()).clamp(max=run.sde.T)
+        level = run.sigma[i] / alpha
+        churned = (level >= self.s_min) & (level <= self.s_max)
+        t = torch.where(churned, run.sde.time_of_log_snr(-((1 + gamma) * level).log()).clamp(max=run.sde.T), t)
         raised = run.sde.alpha(t)
-        added = ((run.sde.sigma(t) / raised).square() - level.square()).clamp(min=0).sqrt()
+        added = ((run.sde.sigma(t) / raised).square() - level.square()).clamp(min=0).sqrt() * churned
         return raised * (x / alpha + self.s_noise * added * run.draw("churn", i, x)()), t

@@ -10,87 +10,20 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from functools import partial
 
 import torch
-from jaxtyping import Float, Float64
+from jaxtyping import Float
 from torch import Tensor
 
 from src.noise import NoiseSource
+from src.sampling.captured import CapturedStep
 from src.sampling.output import Callback, Control, SampleOutput, Sampler, Step, count
-from src.sampling.predictors import Draw
+from src.sampling.run import Run
 from src.sampling.schedule import TimeGrid
+from src.sampling.times import TimeTable
 from src.sampling.trajectory import Trajectory
-from src.sde import SDE, tweedie
+from src.sde import SDE
 from src.sde.score_model import Model
-
-
-class Run:
-    """One run of a sampler: its model, its times, the coefficients at them, and what multistep methods remember.
-
-    Args:
-        model: score and SDE.
-        times: (N,), float64 on the CPU, decreasing.
-        noise: where random numbers come from.
-        cond: named tensors for the net.
-        control: a constraint on the samples.
-
-    Attributes:
-        ends: (N,), the end of the step that begins at each time; 0 for the last.
-        alpha, sigma, log_snr: (N,) each, at the times.
-        data: data predictions (B, *d) by the index of their time, as far as a sampler keeps them.
-        states: states (B, *d), likewise.
-        nfe: evaluations of the score so far.
-    """
-
-    def __init__(
-        self,
-        model: Model,
-        times: Float64[Tensor, " n"],
-        noise: NoiseSource,
-        cond: Mapping[str, Tensor] | None = None,
-        control: Control | None = None,
-    ) -> None:
-        self.sde = model.sde
-        self.times = times
-        self.ends = torch.cat([times[1:], times.new_zeros(1)])
-        self.alpha = self.sde.alpha(times)
-        self.sigma = self.sde.sigma(times)
-        self.log_snr = self.sde.log_snr(times)
-        self.data: dict[int, Tensor] = {}
-        self.states: dict[int, Tensor] = {}
-        self.nfe = 0
-        self._model = model
-        self._noise = noise
-        self._cond = cond
-        self._control = control
-
-    def score(self, x: Float[Tensor, "b *d"], t: Float[Tensor, ""]) -> Float[Tensor, "b *d"]:
-        """The score at x (B, *d) and t (), counted."""
-        self.nfe += 1
-        return self._model(x, t, self._cond)
-
-    def denoise(self, x: Float[Tensor, "b *d"], t: Float[Tensor, ""]) -> Float[Tensor, "b *d"]:
-        """The data prediction E[x_0 | x_t = x], (B, *d)."""
-        return tweedie(self.sde, x, t, self.score(x, t))
-
-    def predict_data(self, x: Float[Tensor, "b *d"], i: int, keep: int) -> Float[Tensor, "b *d"]:
-        """The data prediction at the i-th time, remembered together with the ``keep - 1`` before it."""
-        self.data[i] = prediction = self.denoise(x, self.times[i])
-        self.data.pop(i - keep, None)
-        return prediction
-
-    def draw(self, purpose: str, step: int, x: Float[Tensor, "b *d"]) -> Draw:
-        """A function that draws standard normal noise in the shape of x."""
-        return partial(self._noise, purpose, step, x)
-
-    def constrain(
-        self, x: Float[Tensor, "b *d"], x_mean: Float[Tensor, "b *d"], t: Float[Tensor, ""], purpose: str, step: int
-    ) -> tuple[Tensor, Tensor]:
-        """State and mean under the control, at time t."""
-        if self._control is None:
-            return x, x_mean
-        return self._control(x, x_mean, t, self.draw(f"control/{purpose}", step, x))
 
 
 class GridSampler(Sampler):
@@ -100,12 +33,17 @@ class GridSampler(Sampler):
         grid: times from T to eps.
         denoise: finish with the posterior mean at eps (one evaluation); a visible noise of sigma(eps) stays otherwise.
         trajectory_frames: how many states to keep, evenly spaced in steps; 0 for none.
+        compile: compile whole steps, arithmetic and noise with the net (``captured``).
     """
 
-    def __init__(self, grid: TimeGrid, denoise: bool = True, trajectory_frames: int = 0) -> None:
+    reach: int = 0
+    """How many times before and after its own a step looks at, apart from its end."""
+
+    def __init__(self, grid: TimeGrid, denoise: bool = True, trajectory_frames: int = 0, compile: bool = False) -> None:
         self.grid = grid
         self.denoise = denoise
         self.trajectory_frames = trajectory_frames
+        self._take_step = CapturedStep(self.step, self.reach) if compile else self.step
 
     def check(self, sde: SDE) -> None:
         self.grid(sde)
@@ -133,7 +71,7 @@ class GridSampler(Sampler):
         control: Control | None = None,
         callback: Callback | None = None,
     ) -> SampleOutput:
-        run = Run(model, self.grid(model.sde), noise, cond, control)
+        run = Run(model, TimeTable.of(model.sde, self.grid(model.sde)), noise, cond, control)
         total = len(run.times)
         trajectory = Trajectory(self.trajectory_frames, total)
 
@@ -146,7 +84,7 @@ class GridSampler(Sampler):
         x = x_mean = x_init
         with torch.no_grad():
             for i in range(last):
-                x, x_mean = self.step(run, x, i)
+                x, x_mean = self._take_step(run, x, i)
                 x, x_mean = run.constrain(x, x_mean, run.ends[i], "step", i)
                 report(i, run.ends[i], x, x_mean)
             x, x_mean = self.finish(run, x, x_mean)

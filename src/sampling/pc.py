@@ -16,8 +16,9 @@ from torch import Tensor
 
 from src.errors import UserError
 from src.sampling.correctors import Corrector
-from src.sampling.loop import GridSampler, Run
+from src.sampling.loop import GridSampler
 from src.sampling.predictors import Predictor
+from src.sampling.run import Run
 from src.sampling.schedule import TimeGrid
 
 ORDERS = ("corrector_first", "predictor_first")
@@ -33,7 +34,11 @@ class PredictorCorrector(GridSampler):
         order: ``corrector_first`` or ``predictor_first``; the latter leaves out the correction at T.
         denoise: finish with the posterior mean at eps.
         trajectory_frames: how many states to keep.
+        compile: compile whole steps.
     """
+
+    # Whether there was a step before.
+    reach = 1
 
     def __init__(
         self,
@@ -43,8 +48,9 @@ class PredictorCorrector(GridSampler):
         order: str = "corrector_first",
         denoise: bool = True,
         trajectory_frames: int = 0,
+        compile: bool = False,
     ) -> None:
-        super().__init__(grid, denoise, trajectory_frames)
+        super().__init__(grid, denoise, trajectory_frames, compile)
         if order not in ORDERS:
             raise UserError(f"sampler.order is {order!r}: choose one of {', '.join(ORDERS)}")
         self.predictor = predictor
@@ -65,8 +71,9 @@ class PredictorCorrector(GridSampler):
         return super().finish(run, x, x_mean)
 
     def _correct(self, run: Run, x: Tensor, x_mean: Tensor, i: int) -> tuple[Tensor, Tensor]:
-        for step in range(i * self.corrector.steps, (i + 1) * self.corrector.steps):
-            draw = run.draw("corrector", step, x)
+        steps = self.corrector.steps
+        for part in range(steps):
+            draw = run.draw("corrector", i, x, part, steps)
             x, x_mean = self.corrector(run.sde, run.score, x, run.times[i], run.ends[i], draw)
-            x, x_mean = run.constrain(x, x_mean, run.times[i], "corrector", step)
+            x, x_mean = run.constrain(x, x_mean, run.times[i], "corrector", i, part, steps)
         return x, x_mean

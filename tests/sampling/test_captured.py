@@ -1,0 +1,72 @@
+"""A compiled step samples what the step itself does."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from src.noise import AddressedNoise
+from src.sampling import SampleOutput
+from tests.configs import build, names, read
+from tests.gaussian import GaussianScore
+from tests.sampling.test_sampler_configs import SUITED, VESDE
+
+COMPILABLE = [name for name in names("sampler") if "compile" in read("sampler", name)]
+STEPS = 9
+
+
+def sampled(name: str, **settings: object) -> SampleOutput:
+    sde, index = SUITED.get(name, VESDE()), torch.arange(5)
+    overrides = {"grid.steps": STEPS, "trajectory_frames": STEPS, **settings}
+    noise = AddressedNoise(3, index)
+    x_init = sde.prior_sample(noise("prior", 0, torch.empty(5, 7)))
+    output: SampleOutput = build("sampler", name, overrides)(GaussianScore(sde), x_init, noise, control=pull)
+    return output
+
+
+def pull(x: Tensor, x_mean: Tensor, t: Tensor, z: Callable[[], Tensor]) -> tuple[Tensor, Tensor]:
+    """A control that draws noise, so that its addresses count too."""
+    return x + 0.1 * z(), x_mean
+
+
+@pytest.mark.parametrize("order", [None, "predictor_first"])
+@pytest.mark.parametrize("name", COMPILABLE)
+def test_a_part_of_the_times_is_enough(name: str, order: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The graph without its compilation: every number must come out the same.
+    monkeypatch.setattr(torch, "compile", lambda function, **_: function)
+    settings = {"order": order} if order and "order" in read("sampler", name) and name in ("pc", "ald") else {}
+    if "s_churn" in read("sampler", name):
+        settings["s_churn"] = 4.0
+    plain, captured = sampled(name, **settings), sampled(name, compile=True, **settings)
+    torch.testing.assert_close(captured.samples, plain.samples, rtol=0, atol=0)
+    torch.testing.assert_close(captured.trajectory, plain.trajectory, rtol=0, atol=0)
+    assert captured.nfe.tolist() == plain.nfe.tolist()
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("name", [n if n == "pc" else pytest.param(n, marks=pytest.mark.slow) for n in COMPILABLE])
+def test_compiled(name: str, tmp_path: Path) -> None:
+    # In a process without the checks of shapes and types, which cut a step into pieces for the compiler.
+    file = tmp_path / "samples.pt"
+    command = [sys.executable, "-m", "tests.sampling.test_captured", name, str(file)]
+    done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    plain, captured, graphs = torch.load(file, weights_only=True)
+    torch.testing.assert_close(captured, plain, rtol=1e-4, atol=1e-4)
+    # First, middle and last steps, not one for every step.
+    assert graphs < STEPS - 1
+
+
+if __name__ == "__main__":
+    from torch._dynamo.utils import counters
+
+    torch.save(
+        (sampled(sys.argv[1]).samples, sampled(sys.argv[1], compile=True).samples, counters["stats"]["unique_graphs"]),
+        sys.argv[2],
+    )
