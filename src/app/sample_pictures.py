@@ -27,7 +27,8 @@ def draw_grid(path: Path, store: ImageStore, columns: int | None = None) -> None
         store: the samples.
         columns: images in a row; None for a square.
     """
-    samples = store.read(store.valid_indices()[: GRID_IMAGES if store.is_image else PLOTTED_POINTS])
+    images = GRID_IMAGES - GRID_IMAGES % columns if columns and columns < GRID_IMAGES else GRID_IMAGES
+    samples = store.read(store.valid_indices()[: images if store.is_image else PLOTTED_POINTS])
     image = grid(samples, columns) if columns and store.is_image and len(samples) else picture(samples)
     if image is not None:
         save_picture(path, image)

@@ -35,6 +35,7 @@ from src.sampling.labels import class_condition
 _log = logging.getLogger(__name__)
 
 _LISTED = 8
+_WIDEST = 16
 
 
 class SamplingRun:
@@ -281,11 +282,18 @@ class SamplingRun:
     def _draw_pictures(self) -> None:
         folder, made = self.store.folder, bool(self.missing)
         if made or not (folder / "grid.png").exists():
-            columns = None if self.cfg.interpolate is None else self.count
-            sample_pictures.draw_grid(folder / "grid.png", self.store, columns)
+            sample_pictures.draw_grid(folder / "grid.png", self.store, self._columns)
         if self._is_compared and self.store.is_image and (made or not (folder / constraint_report.PICTURE).exists()):
             assert self.given is not None
             constraint_report.draw(self.store, self.given, self.constraint)
+
+    @property
+    def _columns(self) -> int | None:
+        """Images in a row of the grid: the whole of an interpolation, or each class in a column of its own."""
+        if self.cfg.interpolate is not None:
+            return self.count
+        period = None if self.classes is None else self.classes.period
+        return period if period is not None and 1 < period <= _WIDEST else None
 
     def _agreement(self) -> dict[str, Any]:
         assert self.given is not None

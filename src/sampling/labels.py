@@ -9,7 +9,6 @@ from torch import Tensor
 
 from src.errors import UserError
 from src.noise import uniform
-from src.sampling.generate import Condition
 
 RULES = ("cycle", "random", "none")
 
@@ -41,6 +40,11 @@ class ClassLabels:
         self.choices = torch.tensor(choices)
         self.seed = seed
 
+    @property
+    def period(self) -> int | None:
+        """After how many samples the classes repeat; None for random ones."""
+        return None if self.random else len(self.choices)
+
     def of(self, index: Tensor) -> Tensor:
         """Labels (B,) int64 of the samples ``index`` (B,) int64, on its device."""
         choices = self.choices.to(index.device)
@@ -56,7 +60,7 @@ class ClassLabels:
 
 def class_condition(
     labels: int | Sequence[int] | str | None, num_classes: int | None, seed: int = 0
-) -> Condition | None:
+) -> ClassLabels | None:
     """How the samples of a net with ``num_classes`` are labelled; None for a net without classes.
 
     Args:

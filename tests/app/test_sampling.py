@@ -243,3 +243,12 @@ def test_labels_reach_the_net_and_are_guided(tmp_path: Path) -> None:
     np.testing.assert_allclose(made["one"], made["cycle"], atol=1e-3)
     np.testing.assert_allclose(made["zero"], made["none"], atol=1e-3)
     assert load(tmp_path / "one" / "manifest.json")["nfe"]["mean"] == 16
+
+
+def test_each_class_has_a_column_of_its_own(tmp_path: Path) -> None:
+    path = write_checkpoint(tmp_path / "classes.ckpt", *IMAGES, "net.num_classes=10")
+    for labels, count, size in (("[7,2,5]", 8, (3, 3)), ("random", 9, (3, 3)), ("cycle", 12, (10, 2))):
+        out = tmp_path / str(count)
+        sample(f"ckpt_path={path}", f"num_samples={count}", f"labels={labels}", f"output_dir={out}", *COMMON)
+        with Image.open(out / "grid.png") as picture:
+            assert picture.size == tuple(66 * side + 2 for side in size)
