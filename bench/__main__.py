@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -29,7 +30,7 @@ def main() -> None:
         rows = _sections(arguments)[name]()
         print(report.text(rows), flush=True)
         if not arguments.no_save:
-            report.save(report.RESULTS, " ".join(["python -m bench", *sys.argv[1:]]), facts, rows)
+            report.save(report.RESULTS, shlex.join(["python", "-m", "bench", *sys.argv[1:]]), facts, rows)
         measured += rows
     if not arguments.no_save and report.PAGE.exists():
         report.insert(report.PAGE, report.RESULTS)

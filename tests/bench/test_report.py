@@ -67,6 +67,11 @@ def test_a_page_without_marks_is_left_alone(tmp_path: Path) -> None:
     assert page.read_text() == "nothing"
 
 
+def test_published_page_holds_what_was_measured() -> None:
+    tables = report.markdown(json.loads(report.RESULTS.read_text()))
+    assert tables in report.PAGE.read_text()
+
+
 def test_unknown_section_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     from bench.__main__ import main
 

@@ -1,0 +1,37 @@
+"""The picture of the study of few steps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from src.app.sample_files import replacing
+
+_COLOURS = {"VE net": "C3", "EDM net": "C0", "exact": "0.3", "constant": "0.6"}
+_WORDS = {"exact": "exact score", "constant": "the mean image"}
+
+
+def draw(path: Path, levels: Sequence[float], results: Mapping[str, Any]) -> None:
+    """Three panels against the noise level: error, answer to excess noise, noise along the path."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(13, 4), layout="constrained")
+    error, answer, along = figure.subplots(1, 3)
+    for panel, part in ((error, "error"), (answer, "answer")):
+        for name, values in results[part].items():
+            style = "--" if name in _WORDS else "-"
+            panel.plot(levels, values, style, color=_COLOURS[name], label=_WORDS.get(name, name))
+    answer.axhline(0.5, color="0.8", zorder=0)
+    answer.set(title="answer to 10 % more noise", ylabel="share of it that is seen as noise", ylim=(0, 1.1))
+    error.set(title="error of the data prediction", ylabel="root mean square", yscale="log")
+    for (name, points), colour in zip(results["path"].items(), ("C3", "0.3", "C2"), strict=True):
+        along.plot(*zip(*points, strict=True), color=colour, label=name)
+    along.set(title="noise in the states", ylabel="over what it should be", yscale="log")
+    for panel in (error, answer, along):
+        panel.set(xscale="log", xlabel="sigma, for data in [0, 1]")
+        panel.invert_xaxis()
+        panel.grid(True, alpha=0.3)
+        panel.legend(frameon=False, fontsize=9)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=110)
