@@ -133,12 +133,17 @@ class Evaluation:
     def report(self) -> None:
         """The table of all results, the picture, and what loggers are told."""
         entries = [self._entries[i] for i in range(len(self.jobs))]
+        if self.cfg.mode == "pareto":
+            entries += self._earlier()
         for task in dict.fromkeys(entry.task for entry in entries):
             lines = table([entry for entry in entries if entry.task == task])
             _log.info("%s\n%s", task, "\n".join(lines))
         value = None
         if self.cfg.mode == "pareto":
             value = self._distance()
+            there = dict.fromkeys(name for entry in entries for name in entry.values)
+            if value not in there:
+                raise UserError(f"distance={value} is none of these scores: choose one of {', '.join(there)}")
             for line in pareto.best_lines(entries, value):
                 _log.info("%s", line)
         on_rank_zero(lambda: self._publish(entries, value))
@@ -199,13 +204,24 @@ class Evaluation:
                     0 if statistics is None else statistics.n,
                 )
             kinds[kind] = job.of.label
+        for entry in self._earlier():
+            conditions = entry.conditions
+            kind = tuple(conditions.get(name) for name in ("extractor", "reference", "reference_samples"))
+            kinds[kind] = entry.label
         if len(kinds) > 1:
             (first, a), (second, b), *_ = kinds.items()
             raise UserError(
                 f"{a} and {b} do not compare: {_words(first)} and {_words(second)}; set metric and datamodule for both"
             )
 
+    def _earlier(self) -> list[Entry]:
+        """Points of other calls into the same folder: other checkpoints, samplers or numbers of steps."""
+        own = [job.subject for job in self.jobs]
+        return [e for e in self.record.entries if e.task == ScoresJob.task and e.subject not in own]
+
     def _distance(self) -> str:
+        if self.cfg.distance is not None:
+            return str(self.cfg.distance)
         job = self.jobs[0]
         assert isinstance(job, ScoresJob)
         return str(job.yardstick.suite.extractor.distance_name)

@@ -12,7 +12,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from src.app import evaluation_scores
+from src.app import evaluation_picture, evaluation_scores
+from src.app.evaluation_record import Entry
 from src.app.instantiate import instantiate
 from src.checkpoint import read_checkpoint, restore_model
 from src.errors import UserError
@@ -184,6 +185,28 @@ def test_pareto_makes_every_point_once_and_draws_them(
     )
     evaluate(*arguments, "steps=[2,4]")
     assert made == ["digits step 10 heun 4", "digits step 10 pc(corrector.snr=0.1) 4"]
+
+
+def test_pareto_shows_several_checkpoints_of_one_folder(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[list[str]] = []
+    monkeypatch.setattr(
+        evaluation_picture, "draw", lambda path, entries, value, caption: drawn.append([value, *names(entries)])
+    )
+
+    def names(entries: list[Entry]) -> list[str]:
+        return sorted(f"{e.about['name']} {e.subject['sampler']}" for e in entries)
+
+    common = ["mode=pareto", f"output_dir={tmp_path}/out", "steps=[2]", "distance=frechet_digits"]
+    evaluate(*common, f"ckpt_path='{run}/checkpoints/step=00000010.ckpt'", "samplers=[heun]")
+    evaluate(*common, f"ckpt_path='{run}/checkpoints/step=00000020.ckpt'", "samplers=[unipc]")
+    assert drawn == [
+        ["frechet_digits", "digits step 10 heun"],
+        ["frechet_digits", "digits step 10 heun", "digits step 20 unipc"],
+    ]
+    with pytest.raises(UserError, match="distance=kid is none of these scores: choose one of frechet_digits"):
+        evaluate(*common[:-1], f"ckpt_path='{run}/checkpoints/step=00000010.ckpt'", "samplers=[heun]", "distance=kid")
 
 
 @pytest.mark.parametrize(
