@@ -46,6 +46,7 @@ class Run:
         self.run_dir = Path(cfg.paths.run_dir)
         self.ckpt_path: Path | None = None
         self._held = ExitStack()
+        self._metrics: dict[str, float] = {}
 
     def check(self) -> None:
         """What can be known without data, device or network; the checkpoint to go on from is found and read."""
@@ -94,6 +95,7 @@ class Run:
             if self.trainer.interrupted:
                 raise KeyboardInterrupt from None
             raise
+        self._remember_metrics()
 
     def _validation(self) -> dict[str, int]:
         """Lightning counts micro-batches between validations; here all intervals are optimiser steps."""
@@ -108,10 +110,11 @@ class Run:
             for name, value in self.trainer.callback_metrics.items():
                 if name.startswith("test/"):
                     _log.info("%s %.5g", name, value)
+            self._remember_metrics()
 
     def finish(self) -> float | None:
         """Write ``result.json``; the optimised metric, None if it was never logged."""
-        metrics = {name: float(value) for name, value in self.trainer.callback_metrics.items()}
+        metrics = self._metrics
         value = metrics.get(self.cfg.optimized_metric)
         if self.trainer.is_global_zero:
             finite = {name: metric for name, metric in metrics.items() if math.isfinite(metric)}
@@ -121,6 +124,10 @@ class Run:
         self._held.close()
         finish_wandb()
         return value
+
+    def _remember_metrics(self) -> None:
+        """The trainer forgets those of the training when it tests."""
+        self._metrics |= {name: float(value) for name, value in self.trainer.callback_metrics.items()}
 
     def _continue_logs(self, checkpoint: dict[str, Any]) -> None:
         """A run that goes on keeps its curve in W&B."""
