@@ -103,6 +103,9 @@ def write_song_checkpoint(checkpoint: Mapping[str, Any], path: str | os.PathLike
     """
     if layout not in LAYOUTS:
         raise UserError(f"layout={layout} is unknown: choose one of {', '.join(LAYOUTS)}")
+    channels = checkpoint["config"]["model"]["net"].get("in_channels", 3)
+    if layout == "peng" and channels != 3:
+        raise UserError(f"a net of {channels} channel(s) has no prior in Peng's program, which knows colours: use song")
     net = architecture(checkpoint["config"])
     raw = {
         name.removeprefix(NET_PREFIX): tensor

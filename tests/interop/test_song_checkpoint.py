@@ -82,6 +82,12 @@ def test_the_prior_is_that_of_the_program(files: dict[str, Path], layout: str, m
     assert originals.config()["model"]["sde"]["prior_mean"] == "data"
 
 
+def test_grey_nets_have_no_prior_in_the_program_that_knows_colours(tmp_path: Path) -> None:
+    grey = {"config": originals.config(in_channels=1)}
+    with pytest.raises(UserError, match=r"1 channel\(s\) has no prior in Peng's program.* use song"):
+        write_song_checkpoint(grey, tmp_path / "grey.pth", "peng")
+
+
 def drop_weight(content: dict[str, Any]) -> None:
     del content["model"]["module.all_modules.3.bias"]
 
