@@ -13,10 +13,11 @@ from torch.utils.data import Dataset
 
 from src.datamodules.addressed import AddressedDataModule
 from src.datamodules.addressing import AddressedLoader, address_only
+from src.datamodules.augmentation import GeometricAugmentation
 from src.datamodules.image_set import ImageSet
 from src.datamodules.transforms import DataRange, dequantize, flip, flip_decisions, to_model
 from src.errors import UserError
-from src.noise import uniform
+from src.noise import Address, uniform
 
 
 class ImageBatches(Dataset[dict[str, Any]]):
@@ -64,6 +65,8 @@ class ImageDataModule(AddressedDataModule, ABC):
         dequantize: add uniform noise within the byte to training images, (byte + u) / 256, with u by
             (seed, epoch, index).
         dequantize_eval: the same for evaluation, with u by (seed, index).
+        augmentation: transforms training images as floats and says how in ``augment`` of the batch, by
+            (seed, step, position).
         num_workers: loader processes for each device.
         pin_memory: page-locked batches, if there is a CUDA device.
         seed: seed of data order, flips and dequantisation.
@@ -90,6 +93,7 @@ class ImageDataModule(AddressedDataModule, ABC):
         random_flip: bool = False,
         dequantize: bool = False,
         dequantize_eval: bool = False,
+        augmentation: GeometricAugmentation | None = None,
         num_workers: int = 0,
         pin_memory: bool = True,
         seed: int = 0,
@@ -117,6 +121,7 @@ class ImageDataModule(AddressedDataModule, ABC):
         self.random_flip = random_flip
         self.dequantize = dequantize
         self.dequantize_eval = dequantize_eval
+        self.augmentation = augmentation
         self.train_split = train_split
         self.val_split = val_split
         self.test_split = test_split
@@ -231,10 +236,13 @@ class ImageDataModule(AddressedDataModule, ABC):
             x = dequantize(x, self.data_range, uniform(self.seed, purpose, epoch, index, x.shape[1:]))
         else:
             x = to_model(x, self.data_range)
+        told = {}
+        if training and self.augmentation is not None:
+            x, told["augment"] = self.augmentation(x, Address(self.seed, batch["step"], batch["position"]))
         if self.trainer is not None:
             # Lightning converts a batch to the trainer's precision before the transfer, when it still holds bytes.
             x = self.trainer.precision_plugin.convert_input(x)
-        return {**batch, "x": x}
+        return {**batch, **told, "x": x}
 
     def _mirrored(self, epoch: int, device: torch.device) -> Tensor:
         # Once per epoch for all images: the generator costs some hundred small operations, however few the numbers.
