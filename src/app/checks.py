@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from src.app.instantiate import instantiate, needs_data, plain
+from src.app.kinds import check_whole
 from src.callbacks.reference import fewest_samples
 from src.errors import UserError
 from src.metrics import MetricSuite
@@ -18,8 +19,8 @@ from src.metrics.extractor import FeatureExtractor
 
 def check_run(cfg: DictConfig) -> None:
     """UserError, or an error that ``messages`` turns into a line, for a training run that cannot succeed."""
-    if not isinstance(cfg.seed, int):
-        raise UserError(f"seed={cfg.seed!r} is no whole number")
+    if not 0 <= cfg.seed < 2**32:
+        raise UserError(f"seed={cfg.seed}: choose one from 0 to {2**32 - 1}, others do not fit the initial weights")
     _check_trainer(cfg.trainer, cfg.datamodule)
     check_model(cfg)
     _check_optimizer(cfg)
@@ -86,8 +87,7 @@ class _NoExtractor(FeatureExtractor):
 def _check_trainer(trainer: Mapping[str, Any], data: Mapping[str, Any]) -> None:
     accumulate, batch = trainer["accumulate_grad_batches"], data["global_batch_size"]
     for key, value in (("trainer.accumulate_grad_batches", accumulate), ("datamodule.global_batch_size", batch)):
-        if not isinstance(value, int) or value < 1:
-            raise UserError(f"{key}={value!r}: give a whole number of at least 1")
+        check_whole(key, value, least=1)
     max_steps = trainer["max_steps"]
     if not isinstance(max_steps, int) or max_steps == 0 or max_steps < -1:
         raise UserError(f"trainer.max_steps={max_steps!r}: give a number of optimiser steps, or -1 for no limit")

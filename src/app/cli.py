@@ -20,6 +20,7 @@ from omegaconf import DictConfig
 
 from src.app import sweeps
 from src.app.allocator import keep_freed_memory
+from src.app.kinds import check_kinds
 from src.app.messages import one_line
 from src.app.run_dir import register_resolvers
 from src.errors import UserError
@@ -45,6 +46,7 @@ def entry(config_name: str) -> Callable[[Job], Callable[[], None]]:
             _quiet_all_but_rank_zero()
             keep_freed_memory()
             try:
+                check_kinds(cfg, Path(CONFIG_DIR) / f"{config_name}.yaml")
                 return job(cfg)
             except (KeyboardInterrupt, Exception) as error:
                 # Here and not further out: Hydra would print a line of its own.

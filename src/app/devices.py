@@ -6,6 +6,7 @@ import logging
 import os
 
 from lightning.fabric import Fabric
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from src.errors import UserError
 
@@ -23,7 +24,7 @@ def launch(accelerator: str, devices: int | str, precision: str | int) -> Fabric
         precision: of the net: ``32-true``, or another with autocast around it.
 
     Raises:
-        UserError: an unknown precision.
+        UserError: an unknown precision, or devices that are not there.
     """
     if precision not in PRECISIONS:
         raise UserError(f"precision={precision}: choose one of {', '.join(PRECISIONS)}")
@@ -34,6 +35,9 @@ def launch(accelerator: str, devices: int | str, precision: str | int) -> Fabric
     if "TORCHELASTIC_RUN_ID" in os.environ:
         devices = int(os.environ["LOCAL_WORLD_SIZE"])
         nodes = int(os.environ["WORLD_SIZE"]) // devices
-    fabric = Fabric(accelerator=accelerator, devices=devices, num_nodes=nodes, precision=precision)  # type: ignore[arg-type]
+    try:
+        fabric = Fabric(accelerator=accelerator, devices=devices, num_nodes=nodes, precision=precision)  # type: ignore[arg-type]
+    except (MisconfigurationException, RuntimeError, TypeError, ValueError) as error:
+        raise UserError(f"accelerator={accelerator} devices={devices}: {error}") from error
     fabric.launch()
     return fabric

@@ -22,6 +22,7 @@ from src.app.evaluation_subjects import Subject, find_checkpoints, subjects
 from src.app.evaluation_table import common, sentence, table
 from src.app.image_source import open_images
 from src.app.instantiate import instantiate
+from src.app.kinds import check_whole
 from src.checkpoint import RunLock, checkpoint_hash
 from src.checkpoint.find import run_of
 from src.errors import UserError
@@ -71,9 +72,9 @@ class Evaluation:
         if (cfg.ckpt_path is None) == (cfg.images is None):
             raise UserError("give either ckpt_path=<a checkpoint, a run folder, last, ...> or images=<files>")
         check_mode(cfg.quantize)
-        for name in ("num_samples", "batch_size", "limit"):
-            if cfg[name] is not None and cfg[name] < 1:
-                raise UserError(f"{name}={cfg[name]}: give at least 1")
+        for name in ("num_samples", "batch_size", "limit", "every"):
+            if cfg[name] is not None:
+                check_whole(name, cfg[name], least=1)
         if cfg.images is not None:
             if cfg.mode == "pareto" or cfg.bits_per_dim or cfg.loss:
                 raise UserError(

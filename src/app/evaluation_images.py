@@ -9,6 +9,7 @@ from src.app.evaluation_context import Context
 from src.app.evaluation_record import Entry
 from src.app.evaluation_scores import describe, of_consequence
 from src.app.image_source import manifest_of, open_images
+from src.app.kinds import listed
 from src.app.together import raise_together
 from src.errors import UserError
 from src.progress import Progress
@@ -30,7 +31,7 @@ class ImagesJob:
         manifest = manifest_of(self.source.path)
         self.made: dict[str, Any] = {} if manifest is None else {**manifest.settings, "nfe": manifest.nfe.get("mean")}
         config = {} if manifest is None else manifest.about.get("trained_with", {})
-        names = None if cfg.metrics is None else list(cfg.metrics)
+        names = None if cfg.metrics is None else listed(cfg.metrics)
         if cfg.get("metric") is None and "metric" not in config:
             raise UserError(
                 f"nothing says how to score {cfg.images}: add metric=<a file of conf/metric> and datamodule=<a file of "

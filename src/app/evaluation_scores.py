@@ -20,6 +20,7 @@ from src.app.evaluation_context import Context, Yardstick
 from src.app.evaluation_record import Entry
 from src.app.evaluation_subjects import Subject
 from src.app.image_store import ImageStore
+from src.app.kinds import listed
 from src.app.together import raise_together
 from src.callbacks.reference import fewest_samples
 from src.errors import UserError
@@ -64,14 +65,18 @@ class ScoresJob:
         self.subject = {**subject.identity, **self.point}
         self.sampler_node = dict(sampler) if sampler is not None else context.node(config, "sampler")
         self.sampler: Sampler = checkpoint_config.build("sampler", self.sampler_node)
+        self.sampler.check(checkpoint_config.build("sde", checkpoint_config.node(config, "sde", None)))
         datamodule = context.node(config, "datamodule")
         self.shape = checkpoint_config.sample_shape(datamodule)
         if len(self.shape) != 3:
             raise UserError(f"{subject.path} makes no images, so there is nothing to score: set score=false")
-        names = None if cfg.metrics is None else list(cfg.metrics)
+        names = None if cfg.metrics is None else listed(cfg.metrics)
         metric = scoring.chosen_metrics(context.node(config, "metric"), names)
         self.yardstick: Yardstick = context.yardstick(metric, datamodule)
-        self.labels: Any = OmegaConf.to_container(cfg.labels) if OmegaConf.is_config(cfg.labels) else cfg.labels
+        labels: Any = OmegaConf.to_container(cfg.labels) if OmegaConf.is_config(cfg.labels) else cfg.labels
+        self.labels = labels
+        # Asked once more of the net itself, whose weights are not read yet.
+        class_condition(labels, config.get("net", {}).get("num_classes"), cfg.seed)
         self.settings = {
             "num_samples": cfg.num_samples,
             "seed": cfg.seed,

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
+from src.app.kinds import listed
 from src.checkpoint import find_checkpoint, restore_model
 from src.checkpoint.find import find_every, run_of
 from src.checkpoint.posthoc_ema import check_reconstructible, reconstruct
@@ -69,7 +70,7 @@ class Subject:
 
 def find_checkpoints(cfg: DictConfig) -> list[Path]:
     """The files that ``ckpt_path`` and ``every`` name; UserError in one line if there are none."""
-    specs = _listed(cfg.ckpt_path)
+    specs = listed(cfg.ckpt_path)
     if cfg.every is not None:
         paths = [path for spec in specs for path in find_every(spec, cfg.every, cfg.paths.log_dir, cfg.name)]
     else:
@@ -93,9 +94,9 @@ def subjects(
         UserError: a file that cannot be understood, or has no such weights.
     """
     choices: list[tuple[str, float | None]] = (
-        [(str(choice), None) for choice in _listed(weights)]
+        [(str(choice), None) for choice in listed(weights)]
         if ema_length is None
-        else [(f"ema_length={float(length):g}", float(length)) for length in _listed(ema_length)]
+        else [(f"ema_length={length:g}", length) for length in map(_length, listed(ema_length))]
     )
     contents = [_content(path, trained_as) for path in paths]
     names = _names(paths, contents)
@@ -135,6 +136,12 @@ def _check_weights(path: Path, content: Mapping[str, Any], choice: str, length: 
         raise UserError(f"{path} holds no average {name!r}: choose one of {', '.join(averages)}")
 
 
+def _length(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
+        raise UserError(f"ema_length={value}: give a positive number, as 0.08")
+    return float(value)
+
+
 def _names(paths: Sequence[Path], contents: Sequence[Mapping[str, Any]]) -> list[str]:
     """Experiment and step, with the run's folder, or the file, where that is not enough."""
     names = [
@@ -146,9 +153,3 @@ def _names(paths: Sequence[Path], contents: Sequence[Mapping[str, Any]]) -> list
     if len(set(names)) < len(names):
         names = [f"{name} {path.name}" for name, path in zip(names, paths, strict=True)]
     return names
-
-
-def _listed(value: Any) -> list[Any]:
-    if OmegaConf.is_list(value) or isinstance(value, list | tuple):
-        return list(value)
-    return [value]

@@ -20,16 +20,18 @@ from src.app.devices import launch
 from src.app.given import open_given
 from src.app.guidance import guide
 from src.app.image_store import ImageStore
+from src.app.kinds import check_whole, listed
 from src.app.starts import num_samples, start_of
+from src.app.tally import Tally
 from src.app.together import raise_together
 from src.checkpoint import RunLock, checkpoint_hash, find_checkpoint, restore_model
 from src.errors import UserError
 from src.interop.checkpoints import open_checkpoint
 from src.metrics import Scores
-from src.metrics.distributed import gather_rows, on_rank_zero
+from src.metrics.distributed import on_rank_zero
 from src.progress import Progress
 from src.quantize import check_mode, to_uint8
-from src.sampling.generate import FAR, GeneratedBatch, generate, shard
+from src.sampling.generate import GeneratedBatch, generate, shard
 from src.sampling.labels import class_condition
 
 _log = logging.getLogger(__name__)
@@ -51,7 +53,7 @@ class SamplingRun:
         self.cfg = cfg
         self._closing = ExitStack()
         self._scores: Scores | None = None
-        self._made: list[tuple[float, ...]] = []
+        self._tally = Tally()
         self._start = time.monotonic()
 
     def __enter__(self) -> SamplingRun:
@@ -65,6 +67,7 @@ class SamplingRun:
         """What can be known without the weights."""
         check_mode(self.cfg.quantize)
         self.count = num_samples(self.cfg)
+        check_whole("batch_size", self.cfg.batch_size, least=1)
         if self.cfg.ckpt_path is None:
             raise UserError("ckpt_path is missing: give a checkpoint, a run folder, `last`, `best`, or a step")
         self._find()
@@ -88,6 +91,7 @@ class SamplingRun:
         self.labels = ("cycle" if labels is None else labels) if self.guided.classes else None
         self.sampler_node = self._node("sampler")
         self.sampler = checkpoint_config.build("sampler", self.sampler_node)
+        self.sampler.check(model.sde)
         self.datamodule_node = self._node("datamodule")
         self.shape = checkpoint_config.sample_shape(self.datamodule_node)
         self.given = None
@@ -97,7 +101,7 @@ class SamplingRun:
         self.constraint = constraint_of(cfg, self.given, self.trained, self.guided)
         self.start, self.start_settings = start_of(cfg, self.sampler, self.given)
         if self.wants_scores:
-            names = None if cfg.metrics is None else list(cfg.metrics)
+            names = None if cfg.metrics is None else listed(cfg.metrics)
             self.suite = checkpoint_config.build("metric", scoring.chosen_metrics(self._node("metric"), names))
             self.datamodule = checkpoint_config.build("datamodule", self.datamodule_node)
             scoring.check_scoring(self.suite, self.datamodule, self.count)
@@ -143,24 +147,17 @@ class SamplingRun:
 
     def finish_folder(self) -> None:
         """Files are joined where they are to be, and the manifest is closed."""
-        index, evaluations, reach, valid = gather_rows(
-            torch.tensor(self._made, dtype=torch.float64).reshape(-1, 4)
-        ).unbind(dim=1)
-        nfe = None
-        if len(index):
-            least, most = evaluations.aminmax()
-            nfe = {"mean": float(evaluations.mean()), "least": int(least), "most": int(most)}
-        invalid = [int(i) for i in index[valid == 0]]
-        far = reach[(valid == 1) & (reach > FAR)]
-        if len(far):
+        tally = self._tally
+        tally.gather()
+        if tally.far:
             _log.warning(
                 "%d samples lie far outside the data, up to %.2g: the net knows too little, or the sampler diverges",
-                len(far),
-                float(far.max()),
+                tally.far,
+                tally.farthest,
             )
         seconds = time.monotonic() - self._start
         # Every process needs to know what is in the folder, one writes it.
-        on_rank_zero(lambda: self.store.complete(invalid, nfe, seconds) if self.missing else None)
+        on_rank_zero(lambda: self.store.complete(tally.invalid, tally.nfe, seconds) if self.missing else None)
         self.store.manifest.invalid = on_rank_zero(lambda: self.store.manifest.invalid)
 
     def draw(self) -> None:
@@ -276,8 +273,7 @@ class SamplingRun:
         floats = samples if self.cfg.raw else None
         shown = to_uint8(samples, self.data_range, self.cfg.quantize) if self.store.is_image else samples
         self.store.add(batch.index[batch.valid], shown, floats)
-        columns = (batch.index, batch.nfe, batch.reach, batch.valid)
-        self._made += zip(*(column.tolist() for column in columns), strict=True)
+        self._tally.add(batch)
 
     def _draw_pictures(self) -> None:
         folder, made = self.store.folder, bool(self.missing)

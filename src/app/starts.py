@@ -7,6 +7,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from src.app.given import Given
+from src.app.kinds import listed
 from src.errors import UserError
 from src.sampling import Sampler
 from src.sampling.starts import EncodedStart, Interpolation, PriorStart, Start
@@ -34,13 +35,16 @@ def start_of(cfg: DictConfig, sampler: Sampler, given: Given | None) -> tuple[St
         settings |= {"encode": True, **given.settings}
         start = EncodedStart(encode, given, cfg.temperature)
     if cfg.interpolate is not None:
-        if len(cfg.interpolate) != 3:
-            raise UserError(f"interpolate={list(cfg.interpolate)}: give [first, last, how many samples]")
         settings["interpolate"] = list(cfg.interpolate)
         start = Interpolation(start, *cfg.interpolate)
     return start, settings
 
 
 def num_samples(cfg: DictConfig) -> int:
-    """How many samples there are to be."""
-    return int(cfg.num_samples if cfg.interpolate is None else cfg.interpolate[-1])
+    """How many samples there are to be; UserError for an interpolation that is not three whole numbers."""
+    if cfg.interpolate is None:
+        return int(cfg.num_samples)
+    asked = listed(cfg.interpolate)
+    if len(asked) != 3 or not all(isinstance(number, int) for number in asked):
+        raise UserError(f"interpolate={cfg.interpolate}: give [first, last, how many samples]")
+    return int(asked[-1])

@@ -101,6 +101,8 @@ class NoiseEmbedding(nn.Module):
         super().__init__()
         self.act = act
         self.noise_scales = _noise_scales(kind, fourier_log)
+        if num_classes is not None and num_classes < 0:
+            raise UserError(f"num_classes={num_classes}: give the number of classes, or null for none")
         self.num_classes = num_classes
         self.augment_dim = augment_dim
         self.features: nn.Module

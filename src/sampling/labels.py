@@ -32,8 +32,8 @@ class ClassLabels:
         if isinstance(labels, str):
             choices = [num_classes] if labels == "none" else list(range(num_classes))
         else:
-            choices = [labels] if isinstance(labels, int) else list(labels)
-            wrong = [label for label in choices if not 0 <= label < num_classes]
+            choices = [labels] if isinstance(labels, int | float) else list(labels)
+            wrong = [label for label in choices if not isinstance(label, int) or not 0 <= label < num_classes]
             if wrong or not choices:
                 raise UserError(f"labels={labels}: the net knows the classes 0 to {num_classes - 1}")
         self.random = labels == "random"

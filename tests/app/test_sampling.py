@@ -79,7 +79,7 @@ def test_interrupted_run_makes_only_what_is_missing(
     kept = sampling.SamplingRun._keep
 
     def dies_at_the_third_batch(self, batch) -> None:
-        if len(self._made) >= 8:
+        if self._tally.count >= 8:
             raise KeyboardInterrupt
         kept(self, batch)
 
