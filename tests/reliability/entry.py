@@ -67,6 +67,7 @@ class Started:
         folder: where its output is kept.
         environment: variables beside those of the tests.
         death: where it is to kill itself, see ``deaths``; None to live.
+        trace: file that says what it is in, see ``deaths``; None for none.
     """
 
     def __init__(
@@ -75,6 +76,7 @@ class Started:
         folder: Path,
         environment: Mapping[str, str] | None = None,
         death: deaths.Death | None = None,
+        trace: Path | None = None,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         number = len(list(folder.glob("*.out")))
@@ -82,7 +84,7 @@ class Started:
         for file in self._files:
             file.touch()
         self.process: Any = _context.Process(
-            target=_run, args=(list(arguments), self._files, {**ONE_THREAD, **(environment or {})}, death)
+            target=_run, args=(list(arguments), self._files, {**ONE_THREAD, **(environment or {})}, death, trace)
         )
         self.process.start()
 
@@ -119,7 +121,11 @@ def train(*arguments: str, folder: Path, seconds: float = 240.0, **settings: Any
 
 
 def _run(
-    arguments: list[str], files: tuple[Path, Path], environment: Mapping[str, str], death: deaths.Death | None
+    arguments: list[str],
+    files: tuple[Path, Path],
+    environment: Mapping[str, str],
+    death: deaths.Death | None,
+    trace: Path | None,
 ) -> None:
     for descriptor, file in enumerate(files, start=1):
         opened = os.open(file, os.O_WRONLY | os.O_APPEND)
@@ -132,4 +138,6 @@ def _run(
     sys.argv = arguments
     if death is not None:
         deaths.prepare(death)
+    if trace is not None:
+        deaths.trace(trace)
     runpy.run_path(arguments[0], run_name="__main__")

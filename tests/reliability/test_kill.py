@@ -5,12 +5,14 @@ from __future__ import annotations
 import random
 import signal
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
-from tests.reliability.deaths import MOMENTS, Death
+from tests.reliability.deaths import MOMENTS, Death, traced
 from tests.reliability.entry import Started
+from tests.reliability.figures import Figures
 from tests.reliability.runs import EVENTFUL, curve, differences, final_checkpoint, in_folder, only_run
 
 _RANDOM_MOMENTS = 20
@@ -28,10 +30,10 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, float]:
     return folder, time.monotonic() - begin
 
 
-def attempt(folder: Path, death: Death | None = None) -> Started:
+def attempt(folder: Path, death: Death | None = None, trace: Path | None = None) -> Started:
     """The run begins, or goes on if it has a checkpoint."""
     goes_on = ["ckpt_path=last"] if any((folder / "logs").rglob("*.ckpt")) else []
-    return Started(["train.py", *EVENTFUL, *goes_on, *in_folder(folder)], folder, death=death)
+    return Started(["train.py", *EVENTFUL, *goes_on, *in_folder(folder)], folder, death=death, trace=trace)
 
 
 def finish(folder: Path) -> None:
@@ -47,12 +49,20 @@ def assert_same(folder: Path, expected: Path) -> None:
     assert files(run) == files(other)
 
 
+def report(figures: Figures, how: str, kills: Counter[str]) -> None:
+    """Only a comparison that found nothing gets here."""
+    figures(f"kills survived, {how}", kills)
+    figures("killed runs compared bit by bit with the undisturbed one", {"no difference": 1})
+
+
 def files(run: Path) -> list[str]:
     return sorted(path.name for part in ("checkpoints", "samples") for path in (run / part).iterdir())
 
 
 @pytest.mark.timeout(600)
-def test_killed_at_every_kind_of_moment_in_one_run(tmp_path: Path, undisturbed: tuple[Path, float]) -> None:
+def test_killed_at_every_kind_of_moment_in_one_run(
+    tmp_path: Path, undisturbed: tuple[Path, float], figures: Figures
+) -> None:
     # One after the other in the same run. Calls are those since the process began.
     deaths = [
         Death("table", 3),  # before there is any checkpoint
@@ -73,31 +83,41 @@ def test_killed_at_every_kind_of_moment_in_one_run(tmp_path: Path, undisturbed: 
         assert ended.code == -signal.SIGKILL, (death, ended.out, ended.err)
     finish(tmp_path)
     assert_same(tmp_path, undisturbed[0])
+    report(figures, "at a chosen call", Counter(death.moment for death in deaths))
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("seed", range(_RANDOM_MOMENTS))
-def test_killed_at_a_random_time(seed: int, tmp_path: Path, undisturbed: tuple[Path, float]) -> None:
+def test_killed_at_a_random_time(seed: int, tmp_path: Path, undisturbed: tuple[Path, float], figures: Figures) -> None:
     expected, seconds = undisturbed
-    draw = random.Random(seed)
+    draw, kills, trace = random.Random(seed), Counter[str](), tmp_path / "trace"
     for _ in range(draw.randint(1, 3)):
-        started = attempt(tmp_path)
+        started = attempt(tmp_path, trace=trace)
         started.process.join(draw.uniform(0.2, 1.0) * seconds)
         if started.alive():
             started.send(signal.SIGKILL)
-        assert started.wait().code in (0, -signal.SIGKILL)
+        code = started.wait().code
+        assert code in (0, -signal.SIGKILL)
+        if code:
+            kills[traced(trace)] += 1
     finish(tmp_path)
     assert_same(tmp_path, expected)
+    report(figures, "at a random time", kills)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("moment", MOMENTS)
-def test_killed_at_a_random_call(moment: str, tmp_path: Path, undisturbed: tuple[Path, float]) -> None:
-    draw = random.Random(moment)
+def test_killed_at_a_random_call(
+    moment: str, tmp_path: Path, undisturbed: tuple[Path, float], figures: Figures
+) -> None:
+    draw, kills = random.Random(moment), 0
     for _ in range(3):
         # A call that never comes lets the run finish, which must not matter either.
-        assert attempt(tmp_path, Death(moment, draw.randint(1, 24))).wait().code in (0, -signal.SIGKILL)
+        code = attempt(tmp_path, Death(moment, draw.randint(1, 24))).wait().code
+        assert code in (0, -signal.SIGKILL)
+        kills += code != 0
     finish(tmp_path)
     assert_same(tmp_path, undisturbed[0])
+    report(figures, "at a chosen call", Counter({moment: kills}))

@@ -1,0 +1,39 @@
+"""Counts that tests report at the end of a run: kills survived, inputs tried."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+
+Figures = Callable[[str, Mapping[str, int]], None]
+_FIGURE = "figure"
+
+
+@pytest.fixture
+def figures(record_property: Callable[[str, object], None]) -> Figures:
+    """``figures(what, {kind: count})``: added up over all tests and printed after them."""
+
+    def report(what: str, counts: Mapping[str, int]) -> None:
+        # Properties of a test also come from worker processes.
+        record_property(_FIGURE, [what, dict(counts)])
+
+    return report
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Print the sums."""
+    sums: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            if getattr(report, "when", None) == "call":
+                for name, value in report.user_properties:
+                    if name == _FIGURE:
+                        sums[value[0]].update(value[1])
+    if sums:
+        terminalreporter.section("figures")
+    for what, counts in sorted(sums.items()):
+        kinds = ", ".join(f"{kind} {count}" for kind, count in counts.most_common())
+        terminalreporter.write_line(f"{what}: {counts.total()} ({kinds})")

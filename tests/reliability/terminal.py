@@ -1,0 +1,143 @@
+"""Commands that must be refused, run as in a terminal: a table of what each of them says.
+
+python -m tests.reliability.terminal > refusals.md
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from tests.app.example import IMAGES, write_checkpoint
+from tests.reliability import test_damaged_input as damaged
+from tests.reliability.entry import ONE_THREAD, ROOT
+from tests.reliability.runs import TINY
+
+CONFIGURATIONS = [
+    "train.py net.nff=8",
+    "train.py experiment=digit",
+    "train.py experiment=digits sampler=pcc",
+    "train.py experiment=digits parametrization=edm",
+    "train.py experiment=digits net.embedding_type=positional",
+    "train.py experiment=digits net.ch_mult=[1,1,1,1,1]",
+    "train.py experiment=digits net.nf=14",
+    "train.py experiment=digits net.attn_resolutions=[5]",
+    "train.py experiment=digits sampler.corrector.snr=0",
+    "train.py experiment=digits sampler.grid.steps=0",
+    "train.py experiment=digits sampler.grid.eps=1",
+    "train.py experiment=digits trainer=gpu trainer.devices=64",
+    "train.py experiment=digits trainer.accumulate_grad_batches=5",
+    "train.py experiment=digits callbacks.fid.num_samples=3",
+    "train.py experiment=digits seed=word",
+    "train.py experiment=digits ckpt_path=nowhere.ckpt",
+    "train.py experiment=digits paths.log_dir=/proc/logs",
+    "sample.py",
+    "sample.py ckpt_path={good} num_sample=4",
+    "sample.py ckpt_path={good} sampler.corrector.snr=0",
+    "sample.py ckpt_path={good} accelerator=gpu devices=64",
+    "sample.py ckpt_path={good} score=true num_samples=1",
+    "sample.py ckpt_path={good} weights=ema:none",
+    "sample.py ckpt_path={good} output_dir={other}",
+    "evaluate.py ckpt_path={good} sampler=heunn",
+    "evaluate.py ckpt_path={good} mode=compare",
+    "evaluate.py images={other}",
+]
+DAMAGES = [*damaged.DAMAGES, *damaged.FOREIGN, damaged.without_counters, damaged.hostile_config]
+FOLDERS = [damaged.no_images, damaged.not_an_image, damaged.a_single_image]
+
+
+def commands(folder: Path) -> Iterator[tuple[str, list[str]]]:
+    """What is wrong, and the command."""
+    good = write_checkpoint(folder / "good.ckpt", *IMAGES)
+    other = folder / "other"
+    other.mkdir()
+    (other / "notes.txt").write_text("nothing of ours")
+    for line in CONFIGURATIONS:
+        yield line.format(good="FILE", other="FOLDER"), line.format(good=good, other=other).split()
+    for damage in DAMAGES:
+        bad = folder / f"{damage.__name__}.ckpt"
+        damage(good, bad)
+        script = "train.py" if damage is damaged.without_counters else "sample.py"
+        settings = TINY if script == "train.py" else ()
+        yield (
+            f"{script} with a checkpoint: {damage.__name__.replace('_', ' ')}",
+            [script, *settings, f"ckpt_path={bad}"],
+        )
+    statistics = folder / "statistics.npz"
+    np.savez(statistics, mu=np.zeros(64))
+    yield "train.py with damaged statistics", ["train.py", *TINY, f"metric.statistics_path={statistics}"]
+    for make in FOLDERS:
+        data = folder / make.__name__
+        make(data)
+        of_folder = ["datamodule=image_folder", f"datamodule.path={data}", "datamodule.image_size=8"]
+        quiet = ["callbacks=minimal", "datamodule.limit=null", f"datamodule.data_dir={folder}/data"]
+        yield f"train.py with a folder: {make.__name__.replace('_', ' ')}", ["train.py", *TINY, *of_folder, *quiet]
+
+
+def interrupted(folder: Path) -> Iterator[tuple[str, int, str]]:
+    """A run that is told to stop, and a second one in a folder that is in use."""
+    run = [sys.executable, "train.py", *TINY, "callbacks=minimal", f"paths.log_dir={folder}/logs"]
+    for number in (signal.SIGTERM, signal.SIGINT):
+        begun = [*run, f"name={number.name}", "callbacks.last_checkpoint.every_n_steps=5", "trainer.max_steps=100000"]
+        process = started(begun)
+        while not list(folder.rglob(f"{number.name}/*/checkpoints/*.ckpt")):
+            time.sleep(0.1)
+        if number == signal.SIGTERM:
+            (place,) = folder.glob(f"logs/{number.name}/*")
+            second = subprocess.run([*begun, f"ckpt_path={place}"], **OPTIONS)
+            yield "train.py in the folder of a run that goes on", second.returncode, second.stderr
+        process.send_signal(number)
+        _, err = process.communicate(timeout=300)
+        yield f"train.py that is sent {number.name}", process.returncode, err
+
+
+OPTIONS = {"cwd": ROOT, "env": {**os.environ, **ONE_THREAD}, "capture_output": True, "text": True, "check": False}
+
+
+def started(command: list[str]) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env={**os.environ, **ONE_THREAD},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell that runs this in the background hands its children an ignored Ctrl-C.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+
+
+def row(what: str, code: int, err: str, folder: Path) -> str:
+    lines = err.splitlines()
+    said = lines[0].removeprefix("error: ") if len(lines) == 1 and code else f"**{len(lines)} lines**"
+    said = said.replace(f"{folder}/", "").replace(str(folder), ".").replace(f"{ROOT}/", "")
+    said = said.replace("|", r"\|")
+    return f"| `{what}` | {code} | {said} |"
+
+
+def main() -> None:
+    out = sys.stdout
+    with tempfile.TemporaryDirectory() as made:
+        folder = Path(made)
+        out.write("| command | exit code | line |\n|---|---|---|\n")
+        places = [f"paths.log_dir={folder}/logs"]
+        for what, command in commands(folder):
+            own = places if not any(part.startswith("paths.log_dir") for part in command) else []
+            ended = subprocess.run([sys.executable, *command, *own], **OPTIONS)
+            out.write(row(what, ended.returncode, ended.stderr, folder) + "\n")
+            out.flush()
+        for what, code, err in interrupted(folder):
+            out.write(row(what, code, err, folder) + "\n")
+            out.flush()
+
+
+if __name__ == "__main__":
+    main()

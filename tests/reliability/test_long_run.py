@@ -1,0 +1,54 @@
+"""Memory, descriptors, threads and processes of long runs stay what they are."""
+
+from __future__ import annotations
+
+import math
+import os
+import random
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.reliability.figures import Figures
+from tests.reliability.long_run import UNITS, Held, draw, leaks, run, write
+
+MINUTES = float(os.environ.get("LONG_RUN_MINUTES", "35"))
+
+
+def records(**growth_an_hour: float) -> list[Held]:
+    """Half an hour of a process that grows into 900 MB and whose workers come and go."""
+    noise = random.Random(0)
+    found = []
+    for moment in range(360):
+        minutes = moment / 12
+        memory = 900 - 300 * math.exp(-minutes) + noise.uniform(-3, 3)
+        steady = Held(minutes, memory, 30 + noise.randint(0, 4), 12, noise.randint(0, 2))
+        changes = {what: getattr(steady, what) + rise * minutes / 60 for what, rise in growth_an_hour.items()}
+        found.append(replace(steady, **changes))
+    return found
+
+
+def test_what_stays_the_same_is_no_leak() -> None:
+    assert not leaks(records())
+
+
+@pytest.mark.parametrize(("what", "an_hour"), [("memory", 100), ("descriptors", 6), ("threads", 6), ("processes", 6)])
+def test_what_grows_is_a_leak(what: str, an_hour: float) -> None:
+    (line,) = leaks(records(**{what: an_hour}))
+    assert UNITS[what] in line
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(int(60 * MINUTES) + 1200)
+def test_training_with_scores_and_sampling_do_not_grow(tmp_path: Path, figures: Figures) -> None:
+    jobs = run(MINUTES, tmp_path)
+    of_jobs = {name: job.records for name, job in jobs.items()}
+    write(of_jobs, tmp_path / "long_run.csv")
+    draw(of_jobs, tmp_path / "memory.png")
+    for name, job in jobs.items():
+        code, left = job.stop()
+        last = job.log.read_text().splitlines()[-1]
+        assert code == 130 and last.startswith("error: ") and not left, (name, last, left)
+        assert not leaks(job.records), name
+    figures("minutes that training and sampling ran side by side without growing", {"minutes": int(MINUTES)})
