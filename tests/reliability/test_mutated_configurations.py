@@ -29,7 +29,7 @@ FEW_OTHERS, MANY_OTHERS = 10, 200
 @pytest.fixture(autouse=True)
 def composed_once(monkeypatch: pytest.MonkeyPatch) -> None:
     # Hydra composes everything a second time only to learn whether this is a sweep.
-    monkeypatch.setattr(Hydra, "get_mode", lambda *_: RunMode.RUN)
+    monkeypatch.setattr(Hydra, "get_mode", lambda *_, **__: RunMode.RUN)
 
 
 def chunks(few: int, many: int) -> list[object]:
