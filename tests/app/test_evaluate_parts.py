@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -146,6 +147,31 @@ def test_loggers_get_steps_that_go_forward() -> None:
     logger = Logger()
     log([logger], entries, None)
     assert logger.rows == [(5, {"evaluation/fid": 2.0}), (9, {"evaluation/fid": 3.0, "evaluation/loss/loss": 7.0})]
+
+
+def test_a_comparison_of_samplers_is_a_table_and_a_picture_and_no_curve(tmp_path: Path) -> None:
+    class Wandb:
+        def __init__(self) -> None:
+            self.told: list[Any] = []
+
+        def log_metrics(self, values: dict[str, float], step: int) -> None:
+            pytest.fail("points of several samplers are no curve over training steps")
+
+        def log_table(self, key: str, columns: list[str], data: list[list[Any]]) -> None:
+            self.told.append((key, [dict(zip(columns, row, strict=True)) for row in data]))
+
+        def log_image(self, key: str, images: list[str]) -> None:
+            self.told.append((key, images))
+
+        def save(self) -> None: ...
+
+        def finalize(self, status: str) -> None: ...
+
+    logger = Wandb()
+    log([logger], [point("heun", 9, 3.0), point("pc", 18, None)], tmp_path / "pareto.png")
+    (table, rows), (picture, files) = logger.told
+    assert (table, picture, files) == ("evaluation/scores", "evaluation/pareto", [str(tmp_path / "pareto.png")])
+    assert [(row["label"], row["fid"], row["nfe"]) for row in rows] == [("run heun", 3.0, 9), ("run pc", None, 18)]
 
 
 def images(count: int, size: int = 4, channels: int = 3, seed: int = 0) -> np.ndarray:
