@@ -209,6 +209,11 @@ class Evaluation:
             conditions = entry.conditions
             kind = tuple(conditions.get(name) for name in ("extractor", "reference", "reference_samples"))
             kinds[kind] = entry.label
+            if entry.settings["num_samples"] != self.cfg.num_samples:
+                raise UserError(
+                    f"{self.record.path} holds {entry.label} with {entry.settings['num_samples']} samples, on which "
+                    "distances depend: give the same num_samples or another output_dir"
+                )
         if len(kinds) > 1:
             (first, a), (second, b), *_ = kinds.items()
             raise UserError(
