@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from src.metrics.digits import digit_images, digit_split
+from src.metrics.digits import DigitFeatures, digit_images, digit_split
 from src.metrics.frechet import frechet_distance
 from src.metrics.statistics import GaussianStatistics
 from src.quantize import to_uint8
@@ -40,10 +40,17 @@ class Digits:
         self._statistics = _moments(data)
         self.variances, self.directions = torch.linalg.eigh(self._statistics.sigma)
         self.variances.clamp_(min=0)
+        self._classifier = DigitFeatures()
 
     def distance(self, samples: Tensor) -> float:
         """Pixel Fréchet distance of samples (B, 1, 8, 8), as bytes, to all digits."""
         return frechet_distance(_moments(to_uint8(samples, "unit", "round") / 255), self._statistics)
+
+    def confidence(self, samples: Tensor) -> Tensor:
+        """The shipped classifier's largest probability (B,) for samples (B, 1, 8, 8)."""
+        with torch.no_grad():
+            features = self._classifier(to_uint8(samples, "unit", "round"))
+            return self._classifier.probabilities(features).max(1).values
 
 
 class Exact:

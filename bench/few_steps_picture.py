@@ -15,6 +15,7 @@ _WORDS = {"exact": "exact score", "constant": "the mean image"}
 def draw(path: Path, levels: Sequence[float], results: Mapping[str, Any]) -> None:
     """Three panels against the noise level: error, answer to excess noise, noise along the path."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
     figure = Figure(figsize=(13, 4), layout="constrained")
     error, answer, along = figure.subplots(1, 3)
@@ -24,13 +25,19 @@ def draw(path: Path, levels: Sequence[float], results: Mapping[str, Any]) -> Non
             panel.plot(levels, values, style, color=_COLOURS[name], label=_WORDS.get(name, name))
     answer.axhline(0.5, color="0.8", zorder=0)
     answer.set(title="answer to 10 % more noise", ylabel="share of it that is seen as noise", ylim=(0, 1.1))
-    error.set(title="error of the data prediction", ylabel="root mean square", yscale="log")
+    error.set(title="error of the data prediction", ylabel="root mean square", yscale="log", ylim=(0.01, 2))
     for (name, points), colour in zip(results["path"].items(), ("C3", "0.3", "C2"), strict=True):
         along.plot(*zip(*points, strict=True), color=colour, label=name)
     along.set(title="noise in the states", ylabel="over what it should be", yscale="log")
     for panel in (error, answer, along):
         panel.set(xscale="log", xlabel="sigma, for data in [0, 1]")
         panel.invert_xaxis()
+    for panel in (error, along):
+        panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        panel.yaxis.set_minor_formatter(NullFormatter())
+    for panel in (error, answer, along):
+        for axis in (panel.xaxis, panel.yaxis):
+            axis.set_major_formatter(StrMethodFormatter("{x:g}"))
         panel.grid(True, alpha=0.3)
         panel.legend(frameon=False, fontsize=9)
     with replacing(path) as temporary:
