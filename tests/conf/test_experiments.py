@@ -107,7 +107,7 @@ def test_digits_of_other_processes_are_the_digits_with_a_matching_parametrizatio
         f"sde={sde}",
         "parametrization=song_vp",
         "objective=score_matching_mean",
-        "sampler=pc_vp_100",
+        "sampler.grid.eps=1e-3",
         "datamodule.data_range=centered",
         "net.embedding_type=positional",
     )

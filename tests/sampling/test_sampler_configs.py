@@ -17,7 +17,6 @@ from tests.gaussian import GaussianScore
 
 SUITED: dict[str, SDE] = {
     "pc_vp": VPSDE(),
-    "pc_vp_100": VPSDE(),
     "euler_maruyama": VPSDE(),
     "ancestral": VPSDE(),
     "heun": EDMSDE(),
