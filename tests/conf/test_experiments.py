@@ -100,14 +100,17 @@ def test_default_is_the_papers_cifar10_run() -> None:
         assert found == value, key
 
 
-@pytest.mark.parametrize("sde", ["vp", "subvp"])
-def test_digits_of_other_processes_are_the_digits_with_a_matching_parametrization(sde: str) -> None:
+@pytest.mark.parametrize(
+    ("sde", "sampler"),
+    [("vp", ["sampler=pc_vp", "sampler.grid.steps=100"]), ("subvp", ["sampler.grid.eps=1e-3"])],
+)
+def test_digits_of_other_processes_are_the_digits_with_a_matching_parametrization(sde: str, sampler: list[str]) -> None:
     spelt_out = composed(
         "experiment=digits",
         f"sde={sde}",
         "parametrization=song_vp",
         "objective=score_matching_mean",
-        "sampler.grid.eps=1e-3",
+        *sampler,
         "datamodule.data_range=centered",
         "net.embedding_type=positional",
     )
