@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
+import subprocess
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -91,6 +93,8 @@ class StopOnSignal(AfterStep, Checkpoint):
     """SIGTERM (pre-emption) and Ctrl-C: finish the optimiser step, write a checkpoint, leave with one line.
 
     A second Ctrl-C stops at once. In several processes the decision is shared every few steps, so all stop together.
+    In a SLURM job SIGUSR1 (``#SBATCH --signal=USR1@120``: the time is almost up) does the same and puts the job back
+    into the queue; with ``${SLURM_RESTART_COUNT:+ckpt_path=last}`` on its command line the next start goes on.
 
     Args:
         dirpath: folder of the checkpoints.
@@ -105,7 +109,9 @@ class StopOnSignal(AfterStep, Checkpoint):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         super().on_train_start(trainer, pl_module)
-        for number in (signal.SIGINT, signal.SIGTERM):
+        # The trainer would write a checkpoint in the middle of a step, where no run finds it.
+        of_slurm = (signal.SIGUSR1,) if "SLURM_JOB_ID" in os.environ else ()
+        for number in (signal.SIGINT, signal.SIGTERM, *of_slurm):
             self._previous[number] = signal.signal(number, self._receive)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -124,11 +130,24 @@ class StopOnSignal(AfterStep, Checkpoint):
         if stop and trainer.global_step != trainer.max_steps:
             path = self.dirpath / f"step={trainer.global_step:08d}.ckpt"
             trainer.save_checkpoint(path, weights_only=False)
+            requeued = self._requeue() if trainer.is_global_zero else ""
             raise Interrupted(
                 f"stopped after step {trainer.global_step}; everything is in {path}; "
-                "continue with the same command and ckpt_path=last",
+                f"{requeued}continue with the same command and ckpt_path=last",
                 signal_number=self._received or signal.SIGTERM,
             )
+
+    def _requeue(self) -> str:
+        """Words for what became of the job."""
+        if self._received != signal.SIGUSR1:
+            return ""
+        array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
+        job = f"{array}_{task}" if array and task else os.environ["SLURM_JOB_ID"]
+        try:
+            subprocess.run(["scontrol", "requeue", job], check=True, capture_output=True)
+        except (OSError, subprocess.CalledProcessError) as error:
+            return f"job {job} could not be put back into the queue ({error}); "
+        return f"job {job} is in the queue again; "
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         if self._received is not None and number == signal.SIGINT:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from pathlib import Path
@@ -33,6 +34,32 @@ def test_a_signal_writes_a_checkpoint_and_the_run_goes_on(number: int, code: int
     assert ended.code == 0, ended.err
     assert curve(only_run(disturbed)) == curve(only_run(calm))
     # The checkpoint of the signal stays where the calm run has none; everything else is the same.
+    assert not differences(final_checkpoint(only_run(disturbed), disturbed), final_checkpoint(only_run(calm), calm))
+
+
+def test_slurm_has_the_job_in_the_queue_again_and_the_run_goes_on(tmp_path: Path) -> None:
+    program = tmp_path / "bin" / "scontrol"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/asked\n')
+    program.chmod(0o755)
+    job = {"JOB_ID": "7", "JOB_NAME": "train", "NTASKS": "1", "PROCID": "0", "LOCALID": "0", "NODEID": "0"}
+    environment = {f"SLURM_{key}": value for key, value in {**job, "NODELIST": "localhost"}.items()}
+    environment["PATH"] = f"{program.parent}:{os.environ['PATH']}"
+    calm, disturbed = tmp_path / "calm", tmp_path / "disturbed"
+    arguments = [*EVENTFUL, "callbacks.last_checkpoint.every_n_steps=1000"]
+    assert train(*arguments, *in_folder(calm), folder=calm).code == 0
+
+    started = Started(["train.py", *arguments, *in_folder(disturbed)], disturbed, environment)
+    wait_for("step 4 of 24", started)
+    started.send(signal.SIGUSR1)
+    ended = started.wait()
+    (line,) = ended.error_lines
+    assert ended.code == 128 + signal.SIGUSR1 and "job 7 is in the queue again" in line
+    assert (tmp_path / "asked").read_text().split() == ["requeue", "7"]
+    # What ${SLURM_RESTART_COUNT:+ckpt_path=last} adds when SLURM starts the job once more.
+    ended = train(*arguments, *in_folder(disturbed), "ckpt_path=last", folder=disturbed, environment=environment)
+    assert ended.code == 0, ended.err
+    assert curve(only_run(disturbed)) == curve(only_run(calm))
     assert not differences(final_checkpoint(only_run(disturbed), disturbed), final_checkpoint(only_run(calm), calm))
 
 
