@@ -22,6 +22,7 @@ def check_run(cfg: DictConfig) -> None:
     if not 0 <= cfg.seed < 2**32:
         raise UserError(f"seed={cfg.seed}: choose one from 0 to {2**32 - 1}, others do not fit the initial weights")
     _check_trainer(cfg.trainer, cfg.datamodule)
+    _check_classes((cfg.get("net") or {}).get("num_classes"), cfg.datamodule.get("num_classes"))
     check_model(cfg)
     _check_optimizer(cfg)
     for average in (cfg.get("ema") or {}).values():
@@ -42,6 +43,14 @@ def check_model(cfg: DictConfig) -> None:
         check = getattr(part, "check", None)
         if check is not None and sde is not None:
             check(sde)
+
+
+def _check_classes(of_net: int | None, of_data: int | None) -> None:
+    if isinstance(of_net, int) and of_data is not None and 0 <= of_net < of_data:
+        raise UserError(
+            f"net.num_classes={of_net}, but the data have {of_data} classes: give at least as many, or null for a net "
+            "that is not told the class"
+        )
 
 
 def _check_optimizer(cfg: DictConfig) -> None:

@@ -37,7 +37,7 @@ def launch(accelerator: str, devices: int | str, precision: str | int) -> Fabric
         nodes = int(os.environ["WORLD_SIZE"]) // devices
     try:
         fabric = Fabric(accelerator=accelerator, devices=devices, num_nodes=nodes, precision=precision)  # type: ignore[arg-type]
-    except (MisconfigurationException, RuntimeError, TypeError, ValueError) as error:
+    except (MisconfigurationException, ImportError, RuntimeError, TypeError, ValueError) as error:
         raise UserError(f"accelerator={accelerator} devices={devices}: {error}") from error
     fabric.launch()
     return fabric

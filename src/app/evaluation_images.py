@@ -31,7 +31,7 @@ class ImagesJob:
         manifest = manifest_of(self.source.path)
         self.made: dict[str, Any] = {} if manifest is None else {**manifest.settings, "nfe": manifest.nfe.get("mean")}
         config = {} if manifest is None else manifest.about.get("trained_with", {})
-        names = None if cfg.metrics is None else listed(cfg.metrics)
+        names = None if cfg.metrics is None else list(map(str, listed(cfg.metrics)))
         if cfg.get("metric") is None and "metric" not in config:
             raise UserError(
                 f"nothing says how to score {cfg.images}: add metric=<a file of conf/metric> and datamodule=<a file of "

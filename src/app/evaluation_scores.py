@@ -70,7 +70,7 @@ class ScoresJob:
         self.shape = checkpoint_config.sample_shape(datamodule)
         if len(self.shape) != 3:
             raise UserError(f"{subject.path} makes no images, so there is nothing to score: set score=false")
-        names = None if cfg.metrics is None else listed(cfg.metrics)
+        names = None if cfg.metrics is None else list(map(str, listed(cfg.metrics)))
         metric = scoring.chosen_metrics(context.node(config, "metric"), names)
         self.yardstick: Yardstick = context.yardstick(metric, datamodule)
         labels: Any = OmegaConf.to_container(cfg.labels) if OmegaConf.is_config(cfg.labels) else cfg.labels

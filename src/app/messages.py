@@ -71,7 +71,7 @@ def _instantiation(error: InstantiationException) -> str | None:
         return f"{key} has no setting {unexpected.group(1)}{nearest(unexpected.group(1), _parameters(target.group(1)))}"
     if target and re.search(r"missing \d+ required", text):
         return f"{key}: {_flat(text.splitlines()[1] if len(text.splitlines()) > 1 else text)}"
-    if target and isinstance(error.__cause__, TypeError | ValueError | ArithmeticError | RuntimeError):
+    if target and isinstance(error.__cause__, TypeError | ValueError | ArithmeticError | RuntimeError | ImportError):
         # Most often a value of the wrong kind, such as a word for a number.
         return f"{key}: {target.group(1)} does not take these settings ({_flat(str(error.__cause__))})"
     return None

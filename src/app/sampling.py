@@ -101,7 +101,7 @@ class SamplingRun:
         self.constraint = constraint_of(cfg, self.given, self.trained, self.guided)
         self.start, self.start_settings = start_of(cfg, self.sampler, self.given)
         if self.wants_scores:
-            names = None if cfg.metrics is None else listed(cfg.metrics)
+            names = None if cfg.metrics is None else list(map(str, listed(cfg.metrics)))
             self.suite = checkpoint_config.build("metric", scoring.chosen_metrics(self._node("metric"), names))
             self.datamodule = checkpoint_config.build("datamodule", self.datamodule_node)
             scoring.check_scoring(self.suite, self.datamodule, self.count)

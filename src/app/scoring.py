@@ -26,7 +26,7 @@ def chosen_metrics(node: Mapping[str, Any], names: Sequence[str] | None) -> dict
         return dict(node)
     unknown = [name for name in names if name not in node["metrics"]]
     if unknown:
-        raise UserError(f"there is no metric {', '.join(map(str, unknown))}; choose from {', '.join(node['metrics'])}")
+        raise UserError(f"there is no metric {', '.join(unknown)}; choose from {', '.join(node['metrics'])}")
     return {**node, "metrics": {name: node["metrics"][name] for name in names}}
 
 

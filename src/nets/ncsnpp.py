@@ -135,8 +135,11 @@ class NCSNpp(ScoreNet):
             raise UserError("num_classes and augment_dim need conditional=true: labels enter with the noise embedding")
         self.image_shape = (in_channels, image_size, image_size)
         self.nf = nf
-        if nf < 1 or min(ch_mult, default=0) < 1:
-            raise UserError(f"nf={nf} ch_mult={list(ch_mult)}: every level needs channels, give positive numbers")
+        if min(nf, num_res_blocks, *ch_mult) < 1 or not ch_mult:
+            raise UserError(
+                f"nf={nf} ch_mult={list(ch_mult)} num_res_blocks={num_res_blocks}: every level needs channels and "
+                "blocks, give positive numbers"
+            )
         self.num_classes = num_classes
         self.attn_resolutions = tuple(attn_resolutions)
         self.act = act = activation(nonlinearity)

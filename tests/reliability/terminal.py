@@ -1,13 +1,11 @@
-"""Commands that must be refused, run as in a terminal: a table of what each of them says.
+"""Commands that must be refused, each in a process of its own: a table of what each of them says.
 
 python -m tests.reliability.terminal > refusals.md
 """
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -18,7 +16,7 @@ import numpy as np
 
 from tests.app.example import IMAGES, write_checkpoint
 from tests.reliability import test_damaged_input as damaged
-from tests.reliability.entry import ONE_THREAD, ROOT
+from tests.reliability.entry import ROOT, Ended, Started
 from tests.reliability.runs import TINY
 
 CONFIGURATIONS = [
@@ -82,61 +80,44 @@ def commands(folder: Path) -> Iterator[tuple[str, list[str]]]:
         yield f"train.py with a folder: {make.__name__.replace('_', ' ')}", ["train.py", *TINY, *of_folder, *quiet]
 
 
-def interrupted(folder: Path) -> Iterator[tuple[str, int, str]]:
+def interrupted(folder: Path) -> Iterator[tuple[str, Ended]]:
     """A run that is told to stop, and a second one in a folder that is in use."""
-    run = [sys.executable, "train.py", *TINY, "callbacks=minimal", f"paths.log_dir={folder}/logs"]
+    run = ["train.py", *TINY, "callbacks=minimal", "callbacks.last_checkpoint.every_n_steps=5"]
     for number in (signal.SIGTERM, signal.SIGINT):
-        begun = [*run, f"name={number.name}", "callbacks.last_checkpoint.every_n_steps=5", "trainer.max_steps=100000"]
-        process = started(begun)
+        command = [*run, "trainer.max_steps=100000", f"name={number.name}", f"paths.log_dir={folder}/logs"]
+        started = Started(command, folder / "output")
         while not list(folder.rglob(f"{number.name}/*/checkpoints/*.ckpt")):
             time.sleep(0.1)
         if number == signal.SIGTERM:
             (place,) = folder.glob(f"logs/{number.name}/*")
-            second = subprocess.run([*begun, f"ckpt_path={place}"], **OPTIONS)
-            yield "train.py in the folder of a run that goes on", second.returncode, second.stderr
-        process.send_signal(number)
-        _, err = process.communicate(timeout=300)
-        yield f"train.py that is sent {number.name}", process.returncode, err
+            second = Started([*command, f"ckpt_path={place}"], folder / "output").wait()
+            yield "train.py in the folder of a run that goes on", second
+        started.send(number)
+        yield f"train.py that is sent {number.name}", started.wait()
 
 
-OPTIONS = {"cwd": ROOT, "env": {**os.environ, **ONE_THREAD}, "capture_output": True, "text": True, "check": False}
+def row(what: str, ended: Ended, folder: Path) -> str:
+    lines = ended.err.splitlines()
+    said = lines[0].removeprefix("error: ") if len(lines) == 1 and ended.code else f"**{len(lines)} lines**"
+    said = said.replace(f"{folder}/", "").replace(str(folder), ".").replace(f"{ROOT}/", "").replace("|", r"\|")
+    return f"| `{what}` | {ended.code} | {said} |\n"
 
 
-def started(command: list[str]) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        command,
-        cwd=ROOT,
-        env={**os.environ, **ONE_THREAD},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        # A shell that runs this in the background hands its children an ignored Ctrl-C.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-    )
-
-
-def row(what: str, code: int, err: str, folder: Path) -> str:
-    lines = err.splitlines()
-    said = lines[0].removeprefix("error: ") if len(lines) == 1 and code else f"**{len(lines)} lines**"
-    said = said.replace(f"{folder}/", "").replace(str(folder), ".").replace(f"{ROOT}/", "")
-    said = said.replace("|", r"\|")
-    return f"| `{what}` | {code} | {said} |"
+def rows(folder: Path) -> Iterator[str]:
+    for what, command in commands(folder):
+        own = any(part.startswith("paths.log_dir") for part in command)
+        places = [] if own else [f"paths.log_dir={folder}/logs"]
+        yield row(what, Started([*command, *places], folder / "output").wait(), folder)
+    for what, ended in interrupted(folder):
+        yield row(what, ended, folder)
 
 
 def main() -> None:
-    out = sys.stdout
+    sys.stdout.write("| command | exit code | line |\n|---|---|---|\n")
     with tempfile.TemporaryDirectory() as made:
-        folder = Path(made)
-        out.write("| command | exit code | line |\n|---|---|---|\n")
-        places = [f"paths.log_dir={folder}/logs"]
-        for what, command in commands(folder):
-            own = places if not any(part.startswith("paths.log_dir") for part in command) else []
-            ended = subprocess.run([sys.executable, *command, *own], **OPTIONS)
-            out.write(row(what, ended.returncode, ended.stderr, folder) + "\n")
-            out.flush()
-        for what, code, err in interrupted(folder):
-            out.write(row(what, code, err, folder) + "\n")
-            out.flush()
+        for line in rows(Path(made)):
+            sys.stdout.write(line)
+            sys.stdout.flush()
 
 
 if __name__ == "__main__":
