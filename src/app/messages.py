@@ -17,7 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from src.errors import UserError
 
-_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR)
 
 
 def one_line(error: BaseException, config_name: str | None = None) -> str | None:

@@ -1,6 +1,6 @@
 """Training with repeated scores and sampling, side by side for a long time, and what each of them holds meanwhile.
 
-python -m tests.reliability.long_run --minutes 35 --folder /tmp/long_run --picture docs/images/memory.png
+python -m tests.reliability.long_run --minutes 35 --folder logs/long_run --picture docs/images/memory.png
 """
 
 from __future__ import annotations

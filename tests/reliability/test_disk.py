@@ -51,6 +51,12 @@ def test_a_full_disk_leaves_the_last_good_checkpoint(small_disk: Path, tmp_path:
     assert ended.code == 0, ended.err
 
 
+def test_a_file_in_the_place_of_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    line = refusal(train(*WRITES, f"paths.log_dir={tmp_path}/file", folder=tmp_path))
+    assert str(tmp_path / "file") in line and "paths.log_dir" in line
+
+
 def test_a_read_only_folder_from_the_start(small_disk: Path, tmp_path: Path) -> None:
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
     line = refusal(train(*WRITES, f"paths.log_dir={small_disk}/logs", folder=tmp_path))
