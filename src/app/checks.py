@@ -36,9 +36,11 @@ def check_model(cfg: DictConfig) -> None:
     if needs_data(probe):
         probe.sde.prior_mean = 0.0
     with torch.device("meta"):
-        instantiate(probe.model)
+        model = instantiate(probe.model)
+    # A classifier learns no score, has no sampler, and an objective need not care.
+    if (check := getattr(model, "check", None)) is not None:
+        check()
     sde, objective, sampler = (instantiate(probe.get(name)) for name in ("sde", "objective", "sampler"))
-    # A classifier has no sampler, and an objective need not care.
     for part in (objective, sampler):
         check = getattr(part, "check", None)
         if check is not None and sde is not None:

@@ -42,7 +42,7 @@ class ScoreModel(nn.Module):
         data_range: range of the data, ``unit`` [0, 1] or ``centered`` [-1, 1]; mapped to [-1, 1] for the net.
 
     Raises:
-        UserError: for an unknown data range, or a parametrization that does not fit the SDE or the net's embedding.
+        UserError: for an unknown data range, or a parametrization that does not fit the SDE.
     """
 
     def __init__(self, net: nn.Module, sde: SDE, parametrization: Parametrization, data_range: str = "unit") -> None:
@@ -50,16 +50,19 @@ class ScoreModel(nn.Module):
         if data_range not in DATA_RANGES:
             raise UserError(f"data_range is {data_range!r}: choose one of {', '.join(DATA_RANGES)}")
         parametrization.check(sde, data_range)
-        given, taken = getattr(parametrization, "noise_scale", None), getattr(net, "noise_scales", None)
-        if given is not None and taken is not None and given not in taken:
-            raise UserError(
-                f"{type(parametrization).__name__} tells the net the noise level as {given}, but its embedding takes "
-                f"{', '.join(taken)}: choose another parametrization, net.embedding_type or net.fourier_log"
-            )
         self.net = net
         self.sde = sde
         self.parametrization = parametrization
         self.data_range = data_range
+
+    def check(self) -> None:
+        """UserError where the net's embedding cannot take the noise level as the parametrization gives it."""
+        given, taken = getattr(self.parametrization, "noise_scale", None), getattr(self.net, "noise_scales", None)
+        if given is not None and taken is not None and given not in taken:
+            raise UserError(
+                f"{type(self.parametrization).__name__} tells the net the noise level as {given}, but its embedding "
+                f"takes {', '.join(taken)}: choose another parametrization, net.embedding_type or net.fourier_log"
+            )
 
     def forward(
         self, x: Float[Tensor, "b *d"], t: Tensor, cond: Mapping[str, Tensor] | None = None
