@@ -21,7 +21,7 @@ from omegaconf import DictConfig
 from src.app import sweeps
 from src.app.allocator import keep_freed_memory
 from src.app.kinds import check_kinds
-from src.app.messages import one_line
+from src.app.messages import lost_peer, one_line
 from src.app.run_dir import register_resolvers
 from src.errors import UserError
 
@@ -78,11 +78,12 @@ def _leave(error: BaseException, config_name: str) -> None:
         os._exit(1)
     message = one_line(error, config_name)
     if message is not None:
-        _fail(message, error.exit_code if isinstance(error, UserError) else 1)
+        # It may be the first process that is gone.
+        _fail(message, error.exit_code if isinstance(error, UserError) else 1, of_all=lost_peer(error))
 
 
-def _fail(message: str, code: int) -> NoReturn:
-    if _rank() == 0:
+def _fail(message: str, code: int, of_all: bool = False) -> NoReturn:
+    if of_all or _rank() == 0:
         sys.stdout.flush()
         sys.stderr.write(f"error: {message}\n")
     sys.exit(code)

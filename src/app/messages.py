@@ -22,6 +22,8 @@ _OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPE
 
 def one_line(error: BaseException, config_name: str | None = None) -> str | None:
     """The line to show for ``error``, or None if it is a programming error."""
+    if lost_peer(error):
+        return "another process of this run has ended: see why, then give the same command again, nothing made is lost"
     for cause in _chain(error):
         # Lightning's own word for a wrong configuration; its class is not imported, that would take seconds.
         if isinstance(cause, UserError) or type(cause).__name__ == "MisconfigurationException":
@@ -40,6 +42,15 @@ def one_line(error: BaseException, config_name: str | None = None) -> str | None
         where = error.filename or "a file of this run"
         return f"{where} cannot be written ({error.strerror}): make room, check permissions, or set paths.log_dir"
     return None
+
+
+def lost_peer(error: BaseException) -> bool:
+    """Whether ``error`` says that another process of the group is gone: of NCCL by its class, of gloo in words."""
+    return any(
+        type(cause).__name__ in ("DistBackendError", "DistNetworkError")
+        or (isinstance(cause, RuntimeError) and re.search(r"Connection (closed|reset) by peer|Broken pipe", str(cause)))
+        for cause in _chain(error)
+    )
 
 
 def nearest(name: str, valid: Iterable[str]) -> str:

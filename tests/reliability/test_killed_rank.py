@@ -1,0 +1,69 @@
+"""One of two sampling processes is killed: the other ends too, and the next run makes what is missing."""
+
+from __future__ import annotations
+
+import socket
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.app.example import IMAGES, write_checkpoint
+from tests.app.test_sampling import assert_same_images, load, pixels
+from tests.reliability.entry import Started
+
+COUNT = 24
+
+
+@pytest.mark.timeout(300)
+def test_the_part_of_a_killed_rank_is_made_by_the_next_run(tmp_path: Path) -> None:
+    checkpoint = write_checkpoint(tmp_path / "run" / "step=00000007.ckpt", *IMAGES, scale=0.5)
+    common = [
+        "sample.py",
+        f"ckpt_path='{checkpoint}'",
+        f"num_samples={COUNT}",
+        "batch_size=2",
+        "accelerator=cpu",
+        "sampler.grid.steps=40",
+    ]
+    whole = Started([*common, "devices=1", f"output_dir={tmp_path}/whole"], tmp_path / "logs").wait()
+    assert whole.code == 0, whole.err
+
+    folder = tmp_path / "two"
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    ranks = [
+        Started(
+            [*common, "devices=2", f"output_dir={folder}"],
+            tmp_path / f"rank{rank}",
+            # What torchrun sets.
+            environment={
+                "RANK": str(rank),
+                "LOCAL_RANK": str(rank),
+                "WORLD_SIZE": "2",
+                "LOCAL_WORLD_SIZE": "2",
+                "GROUP_RANK": "0",
+                "MASTER_ADDR": "127.0.0.1",
+                "MASTER_PORT": str(port),
+                "TORCHELASTIC_RUN_ID": "killed",
+            },
+        )
+        for rank in range(2)
+    ]
+    waited = time.monotonic() + 120
+    while len(list((folder / "images").glob("*.png"))) < 4 and time.monotonic() < waited:
+        assert all(rank.alive() for rank in ranks), [rank.err for rank in ranks]
+        time.sleep(0.02)
+    ranks[1].process.kill()
+    survivor = ranks[0].wait(120)
+    assert survivor.code not in (0, None)
+    assert len(survivor.error_lines) == 1 and "Traceback" not in survivor.err, survivor.err
+    there = len(list((folder / "images").glob("*.png")))
+    assert 4 <= there < COUNT
+    assert load(folder / "manifest.json")["status"] != "complete"
+
+    again = Started([*common, "devices=1", f"output_dir={folder}"], tmp_path / "again").wait()
+    assert again.code == 0, again.err
+    assert load(folder / "manifest.json")["status"] == "complete"
+    assert_same_images(pixels(tmp_path / "whole"), pixels(folder))
