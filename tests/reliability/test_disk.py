@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.reliability.entry import train
+from tests.app.example import IMAGES, write_checkpoint
+from tests.reliability.entry import Started, train
 from tests.reliability.in_process import refusal
 from tests.reliability.runs import TINY
 
@@ -49,6 +51,37 @@ def test_a_full_disk_leaves_the_last_good_checkpoint(small_disk: Path, tmp_path:
     again = [f"paths.log_dir={small_disk}/logs", "ckpt_path=last", f"trainer.max_steps={steps}"]
     ended = train(*WRITES, *again, folder=tmp_path)
     assert ended.code == 0, ended.err
+
+
+def test_a_disk_that_fills_up_while_sampling_loses_no_image(small_disk: Path, tmp_path: Path) -> None:
+    checkpoint = write_checkpoint(tmp_path / "run" / "step=00000007.ckpt", *IMAGES)
+    folder, filler = small_disk / "out", small_disk / "filler"
+    command = [
+        "sample.py",
+        f"ckpt_path='{checkpoint}'",
+        "num_samples=60",
+        "batch_size=2",
+        "accelerator=cpu",
+        "sampler.grid.steps=40",
+        f"output_dir={folder}",
+    ]
+    running = Started(command, tmp_path / "first")
+    waited = time.monotonic() + 120
+    while len(there := list((folder / "images").glob("*.png"))) < 4 and time.monotonic() < waited:
+        assert running.alive(), running.err
+        time.sleep(0.02)
+    with pytest.raises(OSError, match="No space left"), filler.open("wb") as file:
+        while True:
+            file.write(bytes(4096))
+            file.flush()
+    line = refusal(running.wait())
+    assert str(folder) in line and "No space left" in line
+    before = {path: path.read_bytes() for path in there}
+    filler.unlink()
+    ended = Started(command, tmp_path / "again").wait()
+    assert ended.code == 0, ended.err
+    assert len(list((folder / "images").glob("*.png"))) == 60
+    assert {path: path.read_bytes() for path in there} == before
 
 
 def test_a_file_in_the_place_of_a_folder(tmp_path: Path) -> None:
