@@ -92,6 +92,7 @@ class _NoExtractor(FeatureExtractor):
     fingerprint = "none"
 
     def features(self, images: Tensor) -> Tensor:
+        # Stands in for an extractor that may have to be downloaded; nothing is scored while settings are checked.
         raise NotImplementedError
 
 
