@@ -68,7 +68,7 @@ def _sections(a: argparse.Namespace) -> dict[str, Callable[[], list[Row]]]:
     # Imported when wanted: a section need not pay for the libraries of another.
     from bench import gpu, nets, pipeline, sampling, startup, trainer
 
-    names = a.only or [*nets.OTHERS, "ours", *(["ours, compiled"] if a.compile else [])]
+    names = a.only or [*nets.OTHERS, *nets.EAGER, *(nets.COMPILED if a.compile else ())]
     return {
         "startup": lambda: startup.seconds(a.rounds),
         "pipeline": lambda: pipeline.images_per_second(a.rounds, a.budget),

@@ -18,20 +18,22 @@ from bench.worker import Worker
 CPU = torch.device("cpu")
 OTHERS = ("textbook", "diffusers")
 WHAT = {"forward": "Forward pass", "train": "Training step"}
+EAGER = ("ours", "ours, winograd")
+COMPILED = ("ours, compiled", "ours, winograd, compiled")
 FASTER_THAN = {
-    ("forward", "ours", "textbook"): 1.6,
-    ("train", "ours", "textbook"): 1.4,
-    ("forward", "ours, compiled", "textbook"): 1.65,
-    ("train", "ours, compiled", "textbook"): 1.6,
-    **{(what, name, "diffusers"): 1.25 for what in WHAT for name in ("ours", "ours, compiled")},
+    **{("forward", name, "textbook"): 1.6 for name in EAGER},
+    **{("train", name, "textbook"): 1.4 for name in EAGER},
+    **{("forward", name, "textbook"): 1.65 for name in COMPILED},
+    **{("train", name, "textbook"): 1.6 for name in COMPILED},
+    **{(what, name, "diffusers"): 1.25 for what in WHAT for name in EAGER + COMPILED},
 }
 SHARE_OF_PEAK = {
-    ("forward", "ours"): 80.0,
-    ("train", "ours"): 58.0,
-    ("forward", "ours, compiled"): 85.0,
-    ("train", "ours, compiled"): 68.0,
+    **{("forward", name): 80.0 for name in EAGER},
+    **{("train", name): 58.0 for name in EAGER},
+    **{("forward", name): 85.0 for name in COMPILED},
+    **{("train", name): 68.0 for name in COMPILED},
 }
-SMALLER_THAN = {"ours": 0.75}
+SMALLER_THAN = dict.fromkeys(EAGER, 0.75)
 
 
 def speed(what: str, names: Sequence[str], batch: int, rounds: int, budget: float) -> list[Row]:
@@ -50,7 +52,7 @@ def speed(what: str, names: Sequence[str], batch: int, rounds: int, budget: floa
         times = interleaved(asks, rounds, budget=budget, clock=_told)
         peak = max(*before, *machine.gemm(CPU).seconds)
     flops = flops_per_image()[what]
-    compiled = ", compiled" if "ours, compiled" in names else ""
+    compiled = ", compiled" if set(names) & set(COMPILED) else ""
     threads = f"{torch.get_num_threads()} thread(s)" + (", processor time" if clock_name() == "cpu" else "")
     section = f"{WHAT[what]}, CIFAR-10 NCSN++{compiled}, batch {batch}, {threads}"
     rows = [row(section, name, timing, "s") for name, timing in times.items()]

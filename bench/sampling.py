@@ -57,21 +57,25 @@ def steps_against_diffusers(batch: int, rounds: int, budget: float) -> list[Row]
     from diffusers import ScoreSdeVePipeline, ScoreSdeVeScheduler
 
     section = f"One predictor-corrector step, CIFAR-10, batch {batch}"
-    model, sampler, shape = configured("sampler.grid.steps=2")
+    ours = {
+        "ours": configured("sampler.grid.steps=2"),
+        "ours, winograd": configured("sampler.grid.steps=2", "net.winograd=true", "net.channels_last=true"),
+    }
     scheduler = ScoreSdeVeScheduler(num_train_timesteps=2, snr=0.16, sigma_min=0.01, sigma_max=50.0)
     pipeline = ScoreSdeVePipeline(Diffusers().eval().net, scheduler)
     pipeline.set_progress_bar_config(disable=True)
+    theirs = "diffusers ScoreSdeVePipeline"
     times = interleaved(
         {
-            "diffusers ScoreSdeVePipeline": lambda: pipeline(batch, num_inference_steps=2, output_type="numpy"),
-            "ours": prepared(model, sampler, shape, batch),
+            theirs: lambda: pipeline(batch, num_inference_steps=2, output_type="numpy"),
+            **{name: prepared(*made, batch) for name, made in ours.items()},
         },
         rounds,
         budget=budget,
     )
     rows = [row(section, name, timing.scaled(1 / 2), "s") for name, timing in times.items()]
-    speed_up = ratio(times["diffusers ScoreSdeVePipeline"], times["ours"])
-    return [*rows, row(section, "ours over diffusers", speed_up, "x", at_least=1.25)]
+    speed_up = {name: ratio(times[theirs], times[name]) for name in ours}
+    return rows + [row(section, f"{name} over diffusers", x, "x", at_least=1.25) for name, x in speed_up.items()]
 
 
 def surroundings(name: str, overrides: list[str], batch: int, rounds: int, at_most: float) -> list[Row]:

@@ -8,6 +8,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from src.nets.layers import Conv2d
+
 
 class ScoreNet(nn.Module, ABC):
     """Base of the backbones.
@@ -19,15 +21,23 @@ class ScoreNet(nn.Module, ABC):
         channels_last: keep convolution weights and activations in the channels-last memory format.
         checkpoint_activations: recompute the activations inside every block during the backward pass instead of
             keeping them: about a third more computation for a fraction of the memory.
+        winograd: on a CPU in float32, convolve by Winograd's algorithm where that is faster: half the time of a
+            training step of the CIFAR net, rounding of twice the size. Best with ``channels_last``.
     """
 
     def __init__(
-        self, *, compile: bool = False, channels_last: bool = False, checkpoint_activations: bool = False
+        self,
+        *,
+        compile: bool = False,
+        channels_last: bool = False,
+        checkpoint_activations: bool = False,
+        winograd: bool = False,
     ) -> None:
         super().__init__()
         self.compile_forward = compile
         self.channels_last = channels_last
         self.checkpoint_activations = checkpoint_activations
+        self.winograd = winograd
 
     @property
     def noise_scales(self) -> tuple[str, ...] | None:
@@ -53,7 +63,10 @@ class ScoreNet(nn.Module, ABC):
         """
 
     def apply_settings(self) -> None:
-        """Put ``channels_last`` and ``compile`` into effect, once all modules exist."""
+        """Put ``winograd``, ``channels_last`` and ``compile`` into effect, once all modules exist."""
+        for module in self.modules():
+            if isinstance(module, Conv2d):
+                module.winograd = self.winograd
         if self.channels_last:
             self.to(memory_format=torch.channels_last)
         if self.compile_forward:

@@ -22,7 +22,7 @@ class DDPM(NCSNpp):
         nonlinearity: swish, elu, relu or lrelu.
         num_classes: classes of the label ``cond["labels"]``, whose index ``num_classes`` means "no label".
         augment_dim: length of ``cond["augment"]``.
-        settings: ``compile``, ``channels_last``, ``checkpoint_activations`` of ``ScoreNet``.
+        settings: ``compile``, ``channels_last``, ``checkpoint_activations``, ``winograd`` of ``ScoreNet``.
     """
 
     def __init__(

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from torch import Tensor, nn
 
 from src.errors import UserError
+from src.nets.winograd import suits, winograd_conv2d
 
 RSQRT2 = math.sqrt(0.5)
 GROUP_NORM_EPS = 1e-6
@@ -46,7 +47,12 @@ def init_uniform_(weight: Tensor, scale: float) -> None:
 
 
 class Conv2d(nn.Conv2d):
-    """Convolution of odd ``kernel``, same padding unless told otherwise, zero bias, weights of ``init_scale``."""
+    """Convolution of odd ``kernel``, same padding unless told otherwise, zero bias, weights of ``init_scale``.
+
+    ``winograd`` allows Winograd's algorithm, where it applies and is faster.
+    """
+
+    winograd = False
 
     def __init__(
         self,
@@ -66,6 +72,15 @@ class Conv2d(nn.Conv2d):
         init_uniform_(self.weight, self.init_scale)
         if self.bias is not None:
             nn.init.zeros_(self.bias)
+
+    def forward(self, input: Tensor) -> Tensor:
+        if self.winograd and self._is_plain_3x3 and suits(input, self.weight):
+            return winograd_conv2d(input, self.weight, self.bias)
+        return super().forward(input)
+
+    @property
+    def _is_plain_3x3(self) -> bool:
+        return self.kernel_size == (3, 3) and self.stride == (1, 1) and self.padding == (1, 1)
 
 
 class Linear(nn.Linear):

@@ -40,7 +40,7 @@ class MLP(ScoreNet):
         nonlinearity: swish, elu, relu or lrelu.
         init_scale: scale of the initial weights of the output layer; 0 stands for 1e-10.
         num_classes: classes of the label ``cond["labels"]``, whose index ``num_classes`` means "no label".
-        settings: ``compile``, ``channels_last``, ``checkpoint_activations`` of ``ScoreNet``.
+        settings: ``compile``, ``channels_last``, ``checkpoint_activations``, ``winograd`` of ``ScoreNet``.
 
     Raises:
         UserError: an unknown option, or an input of another length.

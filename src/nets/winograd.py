@@ -1,0 +1,161 @@
+"""3 x 3 convolution with a quarter of the multiplications: Winograd's F(4 x 4, 3 x 3) (Lavin & Gray 2016, sec. 4.1).
+
+An output tile of 4 x 4 is A^T [(G w G^T) * (B^T d B)] A of the 6 x 6 tile d of the input under it: 36 products for each
+pair of channels where the sum has 144, and over channels and tiles they are 36 matrix products. oneDNN sums directly
+on CPUs with AVX2; cuDNN chooses this algorithm by itself where it is faster.
+
+The sum is the same and the rounding is not. It depends on the interpolation points: with (0, +-1, +-2, inf) of the
+paper it is four times that of the direct sum, with (0, +-5/8, +-3/2, inf) twice.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional as F
+
+_TILE, _KERNEL = 4, 3
+_PATCH = _TILE + _KERNEL - 1
+_POINTS = (0.0, 0.625, -0.625, 1.5, -1.5)
+# Below these the transforms cost more than they save: measured on two cores of an AVX2 machine.
+_MIN_TILES = 64
+_MIN_CHANNELS = 96
+
+
+def _cook_toom() -> tuple[Tensor, Tensor, Tensor]:
+    """A^T (4, 6), G (6, 3) and B^T (6, 6) of the points, float64.
+
+    Polynomials through points (Blahut 2010, sec. 5.2). The three factors of a point are scaled to like size, by powers
+    of two.
+    """
+    a = np.array(_POINTS)
+    others = [np.delete(a, i) for i in range(len(a))]
+    output, kernel, data = np.zeros((_TILE, _PATCH)), np.zeros((_PATCH, _KERNEL)), np.zeros((_PATCH, _PATCH))
+    for i, (point, rest) in enumerate(zip(a, others, strict=True)):
+        output[:, i] = point ** np.arange(_TILE)
+        kernel[i] = point ** np.arange(_KERNEL) / np.prod(point - rest)
+        data[i, : _PATCH - 1] = np.poly(rest)[::-1]
+    output[-1, -1] = kernel[-1, -1] = 1.0  # the point at infinity
+    data[-1] = np.poly(a)[::-1]
+    sizes = np.stack([np.linalg.norm(output, axis=0), np.linalg.norm(kernel, axis=1), np.linalg.norm(data, axis=1)])
+    common = np.cbrt(sizes.prod(0))
+    scale_output, scale_kernel = 2.0 ** np.round(np.log2(common / sizes[:2]))
+    return (
+        torch.from_numpy(output * scale_output),
+        torch.from_numpy(kernel * scale_kernel[:, None]),
+        torch.from_numpy(data / (scale_output * scale_kernel)[:, None]),
+    )
+
+
+_A, _G, _B = _cook_toom()
+_CONSTANTS = {dtype: (_A.to(dtype), _G.to(dtype), _B.to(dtype)) for dtype in (torch.float32, torch.float64)}
+
+
+def suits(x: Tensor, weight: Tensor) -> bool:
+    """Whether ``winograd_conv2d`` is worth it: on a CPU, for whole tiles, enough of them and of channels."""
+    batch, _, height, width = x.shape
+    return (
+        x.device.type == "cpu"
+        and x.dtype in _CONSTANTS
+        and not torch.is_autocast_enabled("cpu")
+        and height % _TILE == width % _TILE == 0
+        and batch * height * width >= _MIN_TILES * _TILE**2
+        and min(weight.shape[:2]) >= _MIN_CHANNELS
+    )
+
+
+def winograd_conv2d(
+    x: Float[Tensor, "b c h w"], weight: Float[Tensor, "o c 3 3"], bias: Float[Tensor, " o"] | None = None
+) -> Float[Tensor, "b o h w"]:
+    """``conv2d(x, weight, bias, padding=1)``, in the memory format of ``x``; channels last is the faster one.
+
+    Args:
+        x: (B, C, H, W), H and W multiples of 4.
+        weight: (O, C, 3, 3).
+        bias: (O,).
+    """
+    y: Tensor = _Convolution.apply(x, weight, bias)
+    return y if x.is_contiguous(memory_format=torch.channels_last) else y.contiguous()
+
+
+class _Convolution(torch.autograd.Function):
+    """Keeps the input and the weights for the backward pass, and transforms them again: transformed they are larger."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        a, _, _ = _CONSTANTS[x.dtype]
+        products = torch.bmm(_patches(x), _kernels(weight).mT)
+        y = _join(_both_sides(a, products.view(_PATCH, _PATCH, -1)), x, len(weight))
+        return (y if bias is None else y.add_(bias)).permute(0, 3, 1, 2)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor | None], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs[:2])
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        x, weight = ctx.saved_tensors
+        _, g, b = _CONSTANTS[x.dtype]
+        tiles = _tiles(grad)
+        grad_x = grad_weight = grad_bias = None
+        if ctx.needs_input_grad[0]:
+            grad_x = _overlap(_both_sides(b.T, torch.bmm(tiles, _kernels(weight)).view(_PATCH, _PATCH, -1)), x)
+        if ctx.needs_input_grad[1]:
+            kernels = torch.bmm(tiles.mT, _patches(x)).view(_PATCH, _PATCH, -1)
+            grad_weight = _both_sides(g.T, kernels).view(_KERNEL, _KERNEL, *weight.shape[:2]).permute(2, 3, 0, 1)
+        if ctx.needs_input_grad[2]:
+            grad_bias = grad.sum((0, 2, 3))
+        return grad_x, grad_weight, grad_bias
+
+
+def _both_sides(m: Tensor, x: Tensor) -> Tensor:
+    """m x m^T for each of the N matrices of x (k, k, N); m is (j, k)."""
+    j, k = m.shape
+    return torch.matmul(m, (m @ x.reshape(k, -1)).view(j, k, -1))
+
+
+def _kernels(weight: Tensor) -> Tensor:
+    """G w G^T: (36, O, C)."""
+    _, g, _ = _CONSTANTS[weight.dtype]
+    return _both_sides(g, weight.permute(2, 3, 0, 1)).view(_PATCH**2, *weight.shape[:2])
+
+
+def _patches(x: Tensor) -> Tensor:
+    """B^T d B of the patches, which overlap by two pixels: (36, B H W / 16, C)."""
+    _, _, b = _CONSTANTS[x.dtype]
+    padded = F.pad(x.permute(0, 2, 3, 1), (0, 0, 1, 1, 1, 1))
+    patches = padded.unfold(1, _PATCH, _TILE).unfold(2, _PATCH, _TILE).permute(4, 5, 0, 1, 2, 3)
+    return _both_sides(b, patches.reshape(_PATCH, _PATCH, -1)).view(_PATCH**2, -1, x.shape[1])
+
+
+def _tiles(grad: Tensor) -> Tensor:
+    """A d A^T of the gradient's tiles: (36, B H W / 16, O)."""
+    a, _, _ = _CONSTANTS[grad.dtype]
+    batch, channels, height, width = grad.shape
+    tiles = grad.permute(0, 2, 3, 1).reshape(batch, height // _TILE, _TILE, width // _TILE, _TILE, channels)
+    tiles = tiles.permute(2, 4, 0, 1, 3, 5).reshape(_TILE, _TILE, -1)
+    return _both_sides(a.T, tiles).view(_PATCH**2, -1, channels)
+
+
+def _join(tiles: Tensor, x: Tensor, channels: int) -> Tensor:
+    """The image whose tiles are (4, 4, N): (B, H, W, O)."""
+    batch, _, height, width = x.shape
+    tiles = tiles.view(_TILE, _TILE, batch, height // _TILE, width // _TILE, channels)
+    return tiles.permute(2, 3, 0, 4, 1, 5).reshape(batch, height, width, channels)
+
+
+def _overlap(patches: Tensor, x: Tensor) -> Tensor:
+    """The sum of patches (6, 6, N) where they lie: (B, C, H, W), channels last."""
+    batch, channels, height, width = x.shape
+    patches = patches.view(_PATCH, _PATCH, batch, height // _TILE, width // _TILE, channels)
+    total = patches.new_zeros(batch, height + 2, width + 2, channels)
+    for i in range(_PATCH):
+        for j in range(_PATCH):
+            total[:, i : i + height - _TILE + 1 : _TILE, j : j + width - _TILE + 1 : _TILE] += patches[i, j]
+    return total[:, 1:-1, 1:-1].permute(0, 3, 1, 2)
