@@ -107,9 +107,6 @@ def variants() -> dict[str, Variant]:
         "ours, winograd": ours(partial(cifar_net, channels_last=True, winograd=True), channels_last=True),
         "ours, checkpoint_activations": ours(partial(cifar_net, checkpoint_activations=True)),
         "ours, compiled": ours(partial(cifar_net, compile=True)),
-        "ours, winograd, compiled": ours(
-            partial(cifar_net, channels_last=True, winograd=True, compile=True), channels_last=True
-        ),
     }
 
 
