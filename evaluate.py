@@ -18,8 +18,8 @@ def main(cfg: DictConfig) -> float | None:
 
     with Evaluation(cfg) as evaluation:
         evaluation.check()
-        evaluation.launch()
         evaluation.plan()
+        evaluation.launch()
         evaluation.open_record()
         evaluation.prepare()
         evaluation.run()

@@ -18,8 +18,8 @@ def main(cfg: DictConfig) -> float | None:
 
     with SamplingRun(cfg) as run:
         run.check()
-        run.launch()
         run.restore()
+        run.launch()
         run.open_folder()
         run.generate()
         run.finish_folder()

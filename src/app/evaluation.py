@@ -56,6 +56,7 @@ class Evaluation:
         self.cfg = cfg
         self._closing = ExitStack()
         self._paths: list[Path] = []
+        self._digests: list[str] = []
         self._entries: dict[int, Entry] = {}
 
     def __enter__(self) -> Evaluation:
@@ -84,23 +85,27 @@ class Evaluation:
             return
         if not (cfg.score or cfg.bits_per_dim or cfg.loss):
             raise UserError("nothing to do: set score=true, bits_per_dim=true or loss=true")
-        find_checkpoints(cfg)
-
-    def launch(self) -> None:
-        """The processes."""
-        self.context = Context(self.cfg, launch(self.cfg.accelerator, self.cfg.devices, self.cfg.precision))
+        self._paths = find_checkpoints(cfg)
+        self._digests = list(map(checkpoint_hash, self._paths))
 
     def plan(self) -> None:
-        """All jobs: configurations are read and objects built, but no weights and no data."""
+        """All jobs: configurations are read and objects built, but no weights, no data and no devices."""
+        self.context = Context(self.cfg)
         if self.cfg.images is not None:
             self.jobs = [ImagesJob(self.context)]
             return
-        # All processes take the files that the first one finds, also while training goes on writing.
-        self._paths, digests = on_rank_zero(
-            lambda: (found := find_checkpoints(self.cfg), [checkpoint_hash(path) for path in found])
-        )
-        chosen = subjects(self._paths, digests, self.cfg.weights, self.cfg.ema_length, self.cfg.trained_as)
+        chosen = subjects(self._paths, self._digests, self.cfg.weights, self.cfg.ema_length, self.cfg.trained_as)
         self.jobs = [job for subject in chosen for job in self._jobs(subject)]
+
+    def launch(self) -> None:
+        """The processes."""
+        fabric = launch(self.cfg.accelerator, self.cfg.devices, self.cfg.precision)
+        # All processes take the files that the first one found, also while training goes on writing.
+        found = on_rank_zero(lambda: (self._paths, self._digests))
+        if found != (self._paths, self._digests):
+            self._paths, self._digests = found
+            self.plan()
+        self.context.fabric = fabric
 
     def open_record(self) -> None:
         """The output folder, claimed; results that are there are not computed again."""

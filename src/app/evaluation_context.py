@@ -64,14 +64,17 @@ class Context:
 
     Args:
         cfg: the composed configuration of ``conf/evaluate.yaml``.
-        fabric: processes and devices.
+
+    Attributes:
+        fabric: processes and devices, once they are started.
+        folder: of the results, once it is known.
     """
 
+    fabric: Fabric
     folder: Path
 
-    def __init__(self, cfg: DictConfig, fabric: Fabric) -> None:
+    def __init__(self, cfg: DictConfig) -> None:
         self.cfg = cfg
-        self.fabric = fabric
         self._yardsticks: dict[str, Yardstick] = {}
         self._model: tuple[dict[str, Any], ScoreModel, list[str]] | None = None
 

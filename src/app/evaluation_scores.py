@@ -73,6 +73,7 @@ class ScoresJob:
         names = None if cfg.metrics is None else list(map(str, listed(cfg.metrics)))
         metric = scoring.chosen_metrics(context.node(config, "metric"), names)
         self.yardstick: Yardstick = context.yardstick(metric, datamodule)
+        self.yardstick.check(cfg.num_samples)
         labels: Any = OmegaConf.to_container(cfg.labels) if OmegaConf.is_config(cfg.labels) else cfg.labels
         self.labels = labels
         # Asked once more of the net itself, whose weights are not read yet.
@@ -91,7 +92,6 @@ class ScoresJob:
         }
 
     def prepare(self, context: Context) -> None:
-        self.yardstick.check(context.cfg.num_samples)
         self.yardstick.prepare(context.fabric)
 
     def run(self, context: Context) -> Entry:

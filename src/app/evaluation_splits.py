@@ -68,10 +68,8 @@ class SplitJob:
             node: self.node,
             "datamodule": of_consequence(datamodule),
         }
-        batch = {"eval_batch_size": cfg.batch_size * context.fabric.world_size}
-        self.datamodule = checkpoint_config.build(
-            "datamodule", {**datamodule, **batch, **({"test_split": cfg.split} if self.is_image else {})}
-        )
+        self._data = {**datamodule, **({"test_split": cfg.split} if self.is_image else {})}
+        self.datamodule = self._build(cfg.batch_size)
 
     def seed_of(self, context: Context) -> int:
         """Seed of the random numbers."""
@@ -86,11 +84,15 @@ class SplitJob:
         raise NotImplementedError
 
     def prepare(self, context: Context) -> None:
+        self.datamodule = self._build(context.cfg.batch_size * context.fabric.world_size)
         on_rank_zero(self.datamodule.prepare_data)
         self.datamodule.setup("test")
         self.loader = self.datamodule.test_dataloader()
         if len(self.loader) == 0:
             raise UserError(f"split={self.split} holds no samples: choose another")
+
+    def _build(self, batch_size: int) -> Any:
+        return checkpoint_config.build("datamodule", {**self._data, "eval_batch_size": batch_size})
 
     def run(self, context: Context) -> Entry:
         model, notes = context.model(self.of)

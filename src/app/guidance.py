@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from omegaconf import DictConfig
+from torch import nn
 
 from src.app import checkpoint_config
 from src.checkpoint import checkpoint_hash, find_checkpoint, restore_classifier
@@ -32,6 +33,7 @@ class GuidedModel:
         settings: plain containers, all that the guidance depends on; empty without.
         operator: the linear operator of an inverse problem, or None.
         noise_std: of its measurement.
+        modules: what has weights.
     """
 
     model: ScoreModel | Guidance
@@ -39,13 +41,19 @@ class GuidedModel:
     settings: dict[str, Any] = field(default_factory=dict)
     operator: Any = None
     noise_std: float = 0.0
+    modules: tuple[nn.Module, ...] = ()
+
+    def to(self, device: torch.device) -> None:
+        """Move all weights to ``device``."""
+        for module in self.modules:
+            module.to(device)
 
 
 def guide(model: ScoreModel, config: Mapping[str, Any], cfg: DictConfig) -> GuidedModel:
     """The model under ``guidance`` and ``operator`` of the command line.
 
     Args:
-        model: of the checkpoint, on its device.
+        model: of the checkpoint.
         config: the configuration in the checkpoint.
         cfg: that of the command line.
 
@@ -57,7 +65,7 @@ def guide(model: ScoreModel, config: Mapping[str, Any], cfg: DictConfig) -> Guid
     if chosen is None:
         if operator is not None:
             raise UserError("operator=... says what is measured: add guidance=pseudo_inverse or guidance=dps")
-        return GuidedModel(model, classes)
+        return GuidedModel(model, classes, modules=(model,))
     if "operator" in chosen and operator is None:
         raise UserError("this guidance inverts a measurement: say which, for example operator=super_resolution")
     node = checkpoint_config.node(config, "guidance", chosen, operator=operator)
@@ -73,7 +81,8 @@ def guide(model: ScoreModel, config: Mapping[str, Any], cfg: DictConfig) -> Guid
         _check_label_dropout(classes, config)
     guided: Guidance = checkpoint_config.build("guidance", node)(model, **extra)
     operator = getattr(guided, "operator", None)
-    return GuidedModel(guided, classes, {"guidance": settings}, operator, getattr(guided, "noise_std", 0.0))
+    noise_std, modules = getattr(guided, "noise_std", 0.0), (model, *extra.values())
+    return GuidedModel(guided, classes, {"guidance": settings}, operator, noise_std, modules)
 
 
 def _classifier_path(path: str | None, cfg: DictConfig) -> Path:
@@ -86,7 +95,7 @@ def _classifier_path(path: str | None, cfg: DictConfig) -> Path:
 
 
 def _classifier(path: Path, model: ScoreModel) -> NoisyClassifier:
-    classifier = restore_classifier(open_checkpoint(path)).to(next(model.parameters()).device)
+    classifier = restore_classifier(open_checkpoint(path))
     # At the same time it must see the same noise.
     times = torch.linspace(0, 1, 9, dtype=torch.float64)[1:]
     pairs = [(getattr(sde, name)(times * sde.T)) for name in ("alpha", "sigma") for sde in (classifier.sde, model.sde)]

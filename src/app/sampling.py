@@ -70,13 +70,8 @@ class SamplingRun:
         check_whole("batch_size", self.cfg.batch_size, least=1)
         if self.cfg.ckpt_path is None:
             raise UserError("ckpt_path is missing: give a checkpoint, a run folder, `last`, `best`, or a step")
-        self._find()
-
-    def launch(self) -> None:
-        """The processes of the run."""
-        self.fabric = launch(self.cfg.accelerator, self.cfg.devices, self.cfg.precision)
-        # All processes take the file that the first one finds, also while training goes on writing.
-        self.path, self.hash = on_rank_zero(lambda: (path := self._find(), checkpoint_hash(path)))
+        self.path = find_checkpoint(self.cfg.ckpt_path, self.cfg.paths.log_dir, self.cfg.name)
+        self.hash = checkpoint_hash(self.path)
 
     def restore(self) -> None:
         """The model, its sampler, what its samples start from and are held to, and the metrics if scores are wanted."""
@@ -85,7 +80,7 @@ class SamplingRun:
         self.foreign = "foreign" in checkpoint
         model = restore_model(checkpoint, cfg.weights)
         self.data_range = model.data_range
-        self.guided = guide(model.to(self.fabric.device), self.trained, cfg)
+        self.guided = guide(model, self.trained, cfg)
         labels: Any = OmegaConf.to_container(cfg.labels) if OmegaConf.is_config(cfg.labels) else cfg.labels
         self.classes = class_condition(labels, self.guided.classes, cfg.seed)
         self.labels = ("cycle" if labels is None else labels) if self.guided.classes else None
@@ -105,6 +100,16 @@ class SamplingRun:
             self.suite = checkpoint_config.build("metric", scoring.chosen_metrics(self._node("metric"), names))
             self.datamodule = checkpoint_config.build("datamodule", self.datamodule_node)
             scoring.check_scoring(self.suite, self.datamodule, self.count)
+
+    def launch(self) -> None:
+        """The processes of the run, each with the model on its device."""
+        self.fabric = launch(self.cfg.accelerator, self.cfg.devices, self.cfg.precision)
+        # All processes take the file that the first one found, also while training goes on writing.
+        chosen = on_rank_zero(lambda: (self.path, self.hash))
+        if chosen != (self.path, self.hash):
+            self.path, self.hash = chosen
+            self.restore()
+        self.guided.to(self.fabric.device)
 
     def open_folder(self) -> None:
         """The output folder, claimed for this run; samples that are there already are not made again."""
@@ -214,9 +219,6 @@ class SamplingRun:
     def wants_scores(self) -> bool:
         """Naming metrics asks for them."""
         return bool(self.cfg.score or self.cfg.metrics is not None)
-
-    def _find(self) -> Path:
-        return find_checkpoint(self.cfg.ckpt_path, self.cfg.paths.log_dir, self.cfg.name)
 
     @property
     def _is_compared(self) -> bool:

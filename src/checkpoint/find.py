@@ -112,20 +112,25 @@ def run_of(checkpoint: Path) -> Path | None:
 
 
 def _newest_intact(runs: Sequence[Path]) -> Path:
-    passed_over = []
+    damaged: dict[Path, None] = {}
     for run in runs:
-        for candidate in _candidates(run):
-            if not _is_intact(candidate.path):
-                passed_over.append(str(candidate.path))
-                continue
-            if passed_over:
-                _log.warning(
-                    "damaged and passed over: %s; the newest intact one is %s",
-                    _some(passed_over),
-                    candidate.path,
-                )
-            return candidate.path
-    raise UserError(f"no intact checkpoint is left, damaged are {_some(passed_over)}: start the run anew")
+        candidates = _candidates(run)
+        while candidates:
+            path = candidates.pop(0).path
+            if _is_intact(path):
+                if damaged:
+                    _log.warning(
+                        "damaged and passed over: %s; the newest intact one is %s", _some(map(str, damaged)), path
+                    )
+                return path
+            if path.exists():
+                damaged[path] = None
+            else:
+                # The run goes on: it removes a checkpoint once a newer one is complete.
+                candidates = [candidate for candidate in _candidates(run) if candidate.path not in damaged]
+    if not damaged:
+        raise UserError(f"all checkpoints of {runs[0]} were removed while they were read: try again")
+    raise UserError(f"no intact checkpoint is left, damaged are {_some(map(str, damaged))}: start the run anew")
 
 
 def _at_step(step: int, run: Path) -> Path:

@@ -67,8 +67,8 @@ def evaluate(*overrides: str) -> list[Entry]:
     cfg: Any = composed("evaluate", ["accelerator=cpu", "devices=1", "num_samples=12", "batch_size=5", *overrides])
     with Evaluation(cfg) as evaluation:
         evaluation.check()
-        evaluation.launch()
         evaluation.plan()
+        evaluation.launch()
         evaluation.open_record()
         evaluation.prepare()
         evaluation.run()

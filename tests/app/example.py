@@ -76,8 +76,8 @@ def sample(*arguments: str) -> float | None:
         cfg = compose("sample", of_checkpoint(arguments, CONF))
     with SamplingRun(cfg) as run:
         run.check()
-        run.launch()
         run.restore()
+        run.launch()
         run.open_folder()
         run.generate()
         run.finish_folder()

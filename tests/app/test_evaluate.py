@@ -220,20 +220,24 @@ def test_pareto_shows_several_checkpoints_of_one_folder(
         (["ckpt_path=CKPT", "weights=ema:slow"], "no average 'slow'"),
         (["ckpt_path=CKPT", "ema_length=0.1"], "train with ema=posthoc"),
         (["ckpt_path=CKPT", "num_samples=1"], "need at least 2"),
-        (["ckpt_path=CKPT", "loss=true", "split=val", "score=false"], "there is no split 'val'"),
         (["ckpt_path=CKPT", "mode=pareto", "samplers=[hoin]"], "there is no sampler hoin, did you mean heun?"),
         (["ckpt_path=CKPT", "score=false"], "nothing to do"),
         (["images=nowhere"], "images=nowhere does not exist"),
     ],
 )
-def test_mistakes_are_one_line_before_any_work(
+def test_mistakes_are_one_line_before_devices_start(
     arguments: list[str], message: str, first: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(evaluation_scores, "generate", lambda *_, **__: pytest.fail("too late"))
+    monkeypatch.setattr("src.app.devices.Fabric", lambda **_: pytest.fail("too late"))
     filled = [argument.replace("ckpt_path=CKPT", ckpt(first)) for argument in arguments]
     with pytest.raises(UserError) as error:
         evaluate(*filled, f"output_dir={tmp_path}/out")
     assert message in str(error.value) and "\n" not in str(error.value)
+
+
+def test_the_data_say_which_splits_there_are(first: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="there is no split 'val': choose from train, test, all"):
+        evaluate(ckpt(first), "loss=true", "split=val", "score=false", f"output_dir={tmp_path}/out")
 
 
 def test_kept_samples_score_by_themselves(first: Path, tmp_path: Path) -> None:

@@ -182,9 +182,10 @@ def test_scores_name_what_they_depend_on(checkpoint: Path, tmp_path: Path) -> No
         (("weights=ema:fast",), "no average 'fast'"),
     ],
 )
-def test_mistakes_are_one_line_and_leave_no_samples(
-    arguments: tuple[str, ...], said: str, checkpoint: Path, tmp_path: Path
+def test_mistakes_are_one_line_before_devices_start(
+    arguments: tuple[str, ...], said: str, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("src.app.devices.Fabric", lambda **_: pytest.fail("too late"))
     with pytest.raises(UserError, match=said) as caught:
         sample(f"ckpt_path={checkpoint}", f"output_dir={tmp_path}/out", *arguments, *COMMON)
     assert "\n" not in str(caught.value)

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from src.checkpoint import find_checkpoint
+from src.checkpoint.read import check_intact
 from src.errors import UserError
 
 OLD, NEW = "2025-09-30_23-59-59", "2025-10-01_08-00-00"
@@ -71,6 +72,25 @@ def test_the_best_is_gone_on_from_only_where_there_is_no_other(logs: Path) -> No
     assert find_checkpoint("last", logs, "ve") == folder / "step=00001500.ckpt"
     (folder / "step=00001500.ckpt").unlink()
     assert find_checkpoint("last", logs, "ve") == folder / "best_fid.ckpt"
+
+
+def test_a_run_that_goes_on_may_remove_what_is_being_read(logs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = logs / "ve" / NEW / "checkpoints"
+    damage(folder / "step=00002500.ckpt")
+    removed = []
+
+    def check(path: Path) -> None:
+        if path.name == "last.ckpt":
+            save(folder / "step=00003500.ckpt", 3500)
+            path.unlink()
+            removed.append(path)
+        check_intact(path)
+
+    monkeypatch.setattr("src.checkpoint.find.check_intact", check)
+    assert find_checkpoint("last", logs, "ve") == folder / "step=00003500.ckpt"
+    assert len(removed) == 1
+    monkeypatch.setattr("src.checkpoint.find.check_intact", lambda path: (path.unlink(), check_intact(path)))
+    assert "try again" in one_line(folder.parent, logs)
 
 
 def test_an_older_run_helps_out(logs: Path) -> None:
