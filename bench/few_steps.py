@@ -6,7 +6,9 @@ digits are so few that the exact score of the training set is at hand. Measured,
 - error: of the data prediction on the true marginals, in root mean square;
 - answer: by how much the noise that the net finds grows, when the noise in its input is 10 % more than it is told;
 - path: the noise a solver's states hold over the noise they should, where the data have least variance;
-- remedies: pixel Fréchet distance and shares of broken images, for solvers and for parts of the net replaced;
+- remedies: pixel Fréchet distance and shares of broken images, for solvers, grids and for parts of the net replaced;
+- trained otherwise: error, answer, and the quality with Heun and with the solver to use, of further VE nets that are
+  given as ``<name>=<file>``;
 - recommended: the same of the solver to use, with 2,000 samples.
 
 ``docs/images/few_steps.png`` is drawn from it; a part that is in the file is not measured again.
@@ -18,7 +20,7 @@ import json
 import logging
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +31,7 @@ from bench.few_steps_models import Digits, Exact, Rescaled, Swapped
 from bench.few_steps_picture import draw
 from src.checkpoint import read_checkpoint, restore_model
 from src.noise import AddressedNoise, normal
-from src.sampling import DPMSolver, DPMSolverSDE, Heun, LogSNRGrid, Sampler, Step
+from src.sampling import DPMSolver, DPMSolverSDE, Heun, KarrasGrid, LogSNRGrid, Sampler, Step
 from src.sampling.generate import generate
 from src.sampling.thresholding import Thresholding
 from src.sde import ScoreModel, tweedie
@@ -48,10 +50,13 @@ def main() -> None:
     """Measure what is not there yet and draw."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     given = dict(argument.partition("=")[::2] for argument in sys.argv[1:])
-    if not {"ve", "edm"} <= set(given) <= {"ve", "edm", "num_samples", "output"}:
-        sys.exit("usage: python -m bench.few_steps ve=<checkpoint> edm=<checkpoint> [num_samples=1000] [output=docs]")
-    study = Study(given["ve"], given["edm"], int(given.get("num_samples", 1000)))
-    folder = Path(given.get("output", DOCS))
+    num_samples, folder = int(given.pop("num_samples", 1000)), Path(given.pop("output", DOCS))
+    if not {"ve", "edm"} <= set(given):
+        sys.exit(
+            "usage: python -m bench.few_steps ve=<checkpoint> edm=<checkpoint> [<name>=<checkpoint> ...] "
+            "[num_samples=1000] [output=docs]"
+        )
+    study = Study(given.pop("ve"), given.pop("edm"), given, num_samples)
     (folder / "images").mkdir(parents=True, exist_ok=True)
     path = folder / "few_steps.json"
     results: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
@@ -71,11 +76,13 @@ class Study:
     Args:
         ve: checkpoint of a net of Song's parametrization, data in [0, 1].
         edm: checkpoint of one of EDM's, data in [-1, 1].
+        others: checkpoints of further nets like the first, by what is different about them.
         num_samples: for Fréchet distances.
     """
 
-    def __init__(self, ve: str, edm: str, num_samples: int) -> None:
+    def __init__(self, ve: str, edm: str, others: Mapping[str, str], num_samples: int) -> None:
         self.net, self.edm = (restore_model(read_checkpoint(path)).eval() for path in (ve, edm))
+        self.others = dict(others)
         self.digits = Digits()
         self.exact = Exact(self.net.sde, self.digits.train)
         self.num_samples = num_samples
@@ -111,7 +118,11 @@ class Study:
                     Thresholding(net), DPMSolver(LogSNRGrid(35, EPS))
                 ),
                 "SDE-DPM-Solver++(2M)": lambda: self.quality(net, sde),
+                "Heun, Karras' grid": lambda: self.quality(net, Heun(KarrasGrid(18, EPS))),
+                "DPM-Solver++(2M), Karras' grid": lambda: self.quality(net, DPMSolver(KarrasGrid(35, EPS))),
+                "SDE-DPM-Solver++(2M), Karras' grid": lambda: self.quality(net, DPMSolverSDE(KarrasGrid(35, EPS))),
             },
+            "trained otherwise": {name: lambda p=p: self.whole(p) for name, p in self.others.items()},  # type: ignore[misc]
             "recommended": {"SDE-DPM-Solver++(2M)": lambda: self.quality(net, sde, 2000)},
         }
 
@@ -162,6 +173,16 @@ class Study:
             "out_of_range": float(outside.float().mean()),
             "unreadable": float((self.digits.confidence(samples) < 0.3).float().mean()),
             "samples": len(samples),
+        }
+
+    def whole(self, path: str) -> dict[str, Any]:
+        """Error, answer and quality of the net in ``path``."""
+        net = restore_model(read_checkpoint(path)).eval()
+        return {
+            "error": self.error(net),
+            "answer": self.answer(net),
+            "Heun": self.quality(net, Heun(LogSNRGrid(18, EPS))),
+            "SDE-DPM-Solver++(2M)": self.quality(net, DPMSolverSDE(LogSNRGrid(35, EPS))),
         }
 
     def _predict(self, model: Model, more: float, level: float) -> Tensor:
