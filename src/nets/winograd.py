@@ -10,6 +10,7 @@ paper it is four times that of the direct sum, with (0, +-5/8, +-3/2, inf) twice
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,8 @@ _POINTS = (0.0, 0.625, -0.625, 1.5, -1.5)
 # Below these the transforms cost more than they save: measured on two cores of an AVX2 machine.
 _MIN_TILES = 64
 _MIN_CHANNELS = 96
+# Of the images that are transformed at a time: enough for the matrix products, few enough for the caches.
+_TILES_AT_A_TIME = 256
 
 
 def _cook_toom() -> tuple[Tensor, Tensor, Tensor]:
@@ -90,8 +93,12 @@ class _Convolution(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         a, _, _ = _CONSTANTS[x.dtype]
-        products = torch.bmm(_patches(x), _kernels(weight).mT)
-        y = _join(_both_sides(a, products.view(_PATCH, _PATCH, -1)), x, len(weight))
+        kernels = _kernels(weight).mT
+        y = x.new_empty(x.shape[0], *x.shape[2:], len(weight))
+        for images in _few(x):
+            products = torch.bmm(_patches(x[images]), kernels).view(_PATCH, _PATCH, -1)
+            tiles = _as_tiles(y[images])
+            tiles.copy_(_both_sides(a, products).view(tiles.shape))
         return (y if bias is None else y.add_(bias)).permute(0, 3, 1, 2)
 
     @staticmethod
@@ -101,17 +108,29 @@ class _Convolution(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         x, weight = ctx.saved_tensors
-        _, g, b = _CONSTANTS[x.dtype]
-        tiles = _tiles(grad)
-        grad_x = grad_weight = grad_bias = None
-        if ctx.needs_input_grad[0]:
-            grad_x = _overlap(_both_sides(b.T, torch.bmm(tiles, _kernels(weight)).view(_PATCH, _PATCH, -1)), x)
-        if ctx.needs_input_grad[1]:
-            kernels = torch.bmm(tiles.mT, _patches(x)).view(_PATCH, _PATCH, -1)
-            grad_weight = _both_sides(g.T, kernels).view(_KERNEL, _KERNEL, *weight.shape[:2]).permute(2, 3, 0, 1)
-        if ctx.needs_input_grad[2]:
-            grad_bias = grad.sum((0, 2, 3))
-        return grad_x, grad_weight, grad_bias
+        of_x, of_weight, of_bias = ctx.needs_input_grad
+        batch, channels, height, width = x.shape
+        kernels = _kernels(weight)
+        grad_x = grad.new_empty(batch, height, width, channels).permute(0, 3, 1, 2)
+        grad_kernels = grad.new_zeros(kernels.shape)
+        for images in _few(x):
+            tiles = _tiles(grad[images])
+            if of_x:
+                grad_x[images] = _join_patches(torch.bmm(tiles, kernels), x[images])
+            if of_weight:
+                grad_kernels.baddbmm_(tiles.mT, _patches(x[images]))
+        return (
+            grad_x if of_x else None,
+            _adjoint_kernels(grad_kernels) if of_weight else None,
+            grad.sum((0, 2, 3)) if of_bias else None,
+        )
+
+
+def _few(x: Tensor) -> Iterator[slice]:
+    """Consecutive images with about ``_TILES_AT_A_TIME`` tiles."""
+    batch, _, height, width = x.shape
+    count = max(1, _TILES_AT_A_TIME * _TILE**2 // (height * width))
+    return (slice(first, first + count) for first in range(0, batch, count))
 
 
 def _both_sides(m: Tensor, x: Tensor) -> Tensor:
@@ -126,36 +145,59 @@ def _kernels(weight: Tensor) -> Tensor:
     return _both_sides(g, weight.permute(2, 3, 0, 1)).view(_PATCH**2, *weight.shape[:2])
 
 
+def _adjoint_kernels(kernels: Tensor) -> Tensor:
+    """The adjoint of ``_kernels``: (O, C, 3, 3)."""
+    _, g, _ = _CONSTANTS[kernels.dtype]
+    weight = _both_sides(g.T, kernels.view(_PATCH, _PATCH, -1))
+    return weight.view(_KERNEL, _KERNEL, *kernels.shape[1:]).permute(2, 3, 0, 1)
+
+
 def _patches(x: Tensor) -> Tensor:
     """B^T d B of the patches, which overlap by two pixels: (36, B H W / 16, C)."""
     _, _, b = _CONSTANTS[x.dtype]
     padded = F.pad(x.permute(0, 2, 3, 1), (0, 0, 1, 1, 1, 1))
-    patches = padded.unfold(1, _PATCH, _TILE).unfold(2, _PATCH, _TILE).permute(4, 5, 0, 1, 2, 3)
-    return _both_sides(b, patches.reshape(_PATCH, _PATCH, -1)).view(_PATCH**2, -1, x.shape[1])
+    # Down the columns first, while those are not repeated yet.
+    rows = padded.unfold(1, _PATCH, _TILE).permute(4, 0, 1, 2, 3)
+    rows = (b @ rows.reshape(_PATCH, -1)).view(rows.shape)
+    patches = rows.unfold(3, _PATCH, _TILE).permute(0, 5, 1, 2, 3, 4).reshape(_PATCH, _PATCH, -1)
+    return torch.matmul(b, patches).view(_PATCH**2, -1, x.shape[1])
 
 
 def _tiles(grad: Tensor) -> Tensor:
     """A d A^T of the gradient's tiles: (36, B H W / 16, O)."""
     a, _, _ = _CONSTANTS[grad.dtype]
-    batch, channels, height, width = grad.shape
-    tiles = grad.permute(0, 2, 3, 1).reshape(batch, height // _TILE, _TILE, width // _TILE, _TILE, channels)
-    tiles = tiles.permute(2, 4, 0, 1, 3, 5).reshape(_TILE, _TILE, -1)
-    return _both_sides(a.T, tiles).view(_PATCH**2, -1, channels)
+    tiles = _as_tiles(grad.permute(0, 2, 3, 1).contiguous()).reshape(_TILE, _TILE, -1)
+    return _both_sides(a.T, tiles).view(_PATCH**2, -1, grad.shape[1])
 
 
-def _join(tiles: Tensor, x: Tensor, channels: int) -> Tensor:
-    """The image whose tiles are (4, 4, N): (B, H, W, O)."""
-    batch, _, height, width = x.shape
-    tiles = tiles.view(_TILE, _TILE, batch, height // _TILE, width // _TILE, channels)
-    return tiles.permute(2, 3, 0, 4, 1, 5).reshape(batch, height, width, channels)
+def _as_tiles(images: Tensor) -> Tensor:
+    """A view (4, 4, B, H / 4, W / 4, O) of (B, H, W, O)."""
+    batch, height, width, channels = images.shape
+    tiled = images.view(batch, height // _TILE, _TILE, width // _TILE, _TILE, channels)
+    return tiled.permute(2, 4, 0, 1, 3, 5)
 
 
-def _overlap(patches: Tensor, x: Tensor) -> Tensor:
-    """The sum of patches (6, 6, N) where they lie: (B, C, H, W), channels last."""
+def _join_patches(patches: Tensor, x: Tensor) -> Tensor:
+    """The adjoint of ``_patches``: (B, C, H, W), channels last."""
+    _, _, b = _CONSTANTS[x.dtype]
     batch, channels, height, width = x.shape
-    patches = patches.view(_PATCH, _PATCH, batch, height // _TILE, width // _TILE, channels)
-    total = patches.new_zeros(batch, height + 2, width + 2, channels)
-    for i in range(_PATCH):
-        for j in range(_PATCH):
-            total[:, i : i + height - _TILE + 1 : _TILE, j : j + width - _TILE + 1 : _TILE] += patches[i, j]
-    return total[:, 1:-1, 1:-1].permute(0, 3, 1, 2)
+    columns = torch.matmul(b.T, patches.view(_PATCH, _PATCH, -1))
+    columns = columns.view(_PATCH, _PATCH, batch, height // _TILE, width // _TILE, channels)
+    rows = _overlap(columns.transpose(0, 1), 3)
+    rows = (b.T @ rows.view(_PATCH, -1)).view(rows.shape)
+    return _overlap(rows, 1)[:, 1:-1, 1:-1].permute(0, 3, 1, 2)
+
+
+def _overlap(parts: Tensor, dim: int) -> Tensor:
+    """Patches (6, *d) in one direction, the n along ``dim`` of d, to the 4 n + 2 pixels on which they lie."""
+    _, *shape = parts.shape
+    n = shape[dim]
+    shape[dim] = n * _TILE + _PATCH - _TILE
+    total = parts.new_zeros(shape)
+    for i, part in enumerate(parts):
+        pixels = total[(slice(None),) * dim + (slice(i, i + (n - 1) * _TILE + 1, _TILE),)]
+        if i < _TILE:
+            pixels.copy_(part)
+        else:
+            pixels.add_(part)
+    return total
