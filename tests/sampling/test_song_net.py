@@ -1,8 +1,6 @@
-"""The samplers on a net from a checkpoint of the original program: on its probability-flow ODE, all meet in one point."""
+"""The samplers on a net from a checkpoint of the original program: on its probability-flow ODE they all meet."""
 
 from __future__ import annotations
-
-from pathlib import Path
 
 import pytest
 import torch
