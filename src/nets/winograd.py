@@ -26,7 +26,7 @@ _POINTS = (0.0, 0.625, -0.625, 1.5, -1.5)
 _MIN_TILES = 64
 _MIN_CHANNELS = 96
 # Of the images that are transformed at a time: enough for the matrix products, few enough for the caches.
-_TILES_AT_A_TIME = 256
+_TILES_AT_A_TIME = 128
 
 
 def _cook_toom() -> tuple[Tensor, Tensor, Tensor]:
