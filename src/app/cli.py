@@ -5,6 +5,7 @@ Only Hydra is imported here, so that ``--help`` and a mistyped key answer at onc
 
 from __future__ import annotations
 
+import functools
 import inspect
 import logging
 import os
@@ -53,6 +54,7 @@ def entry(config_name: str) -> Callable[[Job], Callable[[], None]]:
                 _leave(error, config_name)
                 raise
 
+        @functools.wraps(job)
         def command() -> None:
             register_resolvers()
             # Without it Hydra prints errors itself, over several lines.

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
+from evaluate import main as script
 from src.app.cli import CONFIG_DIR
 from src.app.evaluation import Evaluation
 from src.app.evaluation_record import Entry
@@ -65,13 +67,13 @@ def _model(cfg: DictConfig, seed: int) -> ScoreModel:
 def evaluate(*overrides: str) -> list[Entry]:
     """What evaluate.py does with these arguments; its entries."""
     cfg: Any = composed("evaluate", ["accelerator=cpu", "devices=1", "num_samples=12", "batch_size=5", *overrides])
-    with Evaluation(cfg) as evaluation:
-        evaluation.check()
-        evaluation.plan()
-        evaluation.launch()
-        evaluation.open_record()
-        evaluation.prepare()
-        evaluation.run()
-        evaluation.report()
-        evaluation.finish()
-        return [evaluation._entries[i] for i in range(len(evaluation.jobs))]
+    entries: list[Entry] = []
+
+    class Watched(Evaluation):
+        def finish(self) -> float | None:
+            entries.extend(self._entries[i] for i in range(len(self.jobs)))
+            return super().finish()
+
+    with patch("src.app.evaluation.Evaluation", Watched):
+        script.__wrapped__(cfg)
+    return entries

@@ -69,18 +69,9 @@ def run_script(*arguments: str, launcher: tuple[str, ...] = (), cwd: Path | None
 
 def sample(*arguments: str) -> float | None:
     """``sample.py`` in this process."""
+    from sample import main as script
     from src.app.arguments import of_checkpoint
-    from src.app.sampling import SamplingRun
 
     with initialize_config_dir(str(CONF), version_base="1.3"):
         cfg = compose("sample", of_checkpoint(arguments, CONF))
-    with SamplingRun(cfg) as run:
-        run.check()
-        run.restore()
-        run.launch()
-        run.open_folder()
-        run.generate()
-        run.finish_folder()
-        run.draw()
-        run.score()
-        return run.finish()
+    return script.__wrapped__(cfg)
