@@ -13,13 +13,13 @@ def main(cfg: DictConfig) -> float | None:
     # Heavy libraries only once the command line is known to be good.
     from src.app.training import Run
 
-    run = Run(cfg)
-    run.check()
-    run.prepare_data()
-    run.build()
-    run.fit()
-    run.test()
-    return run.finish()
+    with Run(cfg) as run:
+        run.check()
+        run.prepare_data()
+        run.build()
+        run.fit()
+        run.test()
+        return run.finish()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The exceptions that are shown to a user as a single line."""
+"""The exceptions that are shown to a user as a single line, and a word for it."""
 
 
 class UserError(Exception):
@@ -19,3 +19,11 @@ class Interrupted(UserError):
         super().__init__(message)
         # The shell's convention for a process ended by a signal.
         self.exit_code = 128 + signal_number
+
+
+def bytes_in_words(count: int) -> str:
+    """``count`` bytes as ``3.3 GB``, in the unit that shows two digits."""
+    for unit, size in (("GB", 1e9), ("MB", 1e6)):
+        if count >= size:
+            return f"{count / size:.1f} {unit}"
+    return f"{count / 1e3:.1f} kB"

@@ -16,11 +16,17 @@ from src.errors import UserError
 from src.metrics import MetricSuite
 from src.metrics.extractor import FeatureExtractor
 
+_MATMUL_PRECISIONS = ("highest", "high", "medium")
+
 
 def check_run(cfg: DictConfig) -> None:
     """UserError, or an error that ``messages`` turns into a line, for a training run that cannot succeed."""
     if not 0 <= cfg.seed < 2**32:
         raise UserError(f"seed={cfg.seed}: choose one from 0 to {2**32 - 1}, others do not fit the initial weights")
+    if cfg.float32_matmul_precision not in _MATMUL_PRECISIONS:
+        raise UserError(
+            f"float32_matmul_precision={cfg.float32_matmul_precision}: choose one of {', '.join(_MATMUL_PRECISIONS)}"
+        )
     _check_trainer(cfg.trainer, cfg.datamodule)
     _check_classes((cfg.get("net") or {}).get("num_classes"), cfg.datamodule.get("num_classes"))
     check_model(cfg)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from src.app.manifest import FILE, Manifest, first_difference, load_manifest, plain, versions
 from src.app.sample_files import NpzFiles, PngFiles, SampleFiles
-from src.errors import UserError
+from src.errors import UserError, bytes_in_words
 
 FORMATS = ("png", "npz")
 
@@ -144,6 +144,6 @@ class ImageStore:
         free = shutil.disk_usage(existing).free
         if needed > free:
             raise UserError(
-                f"{count:,} samples may take {needed / 1e9:.2f} GB, but {existing} has {free / 1e9:.2f} GB free: "
+                f"{count:,} samples may take {bytes_in_words(needed)}, but {existing} has {bytes_in_words(free)} free: "
                 "make room, or choose another output_dir"
             )

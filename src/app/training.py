@@ -31,7 +31,7 @@ _log = logging.getLogger(__name__)
 
 
 class Run:
-    """A training run of a configuration.
+    """A training run of a configuration; a context manager that holds the run folder.
 
     Args:
         cfg: the composed configuration of ``conf/train.yaml``.
@@ -47,6 +47,13 @@ class Run:
         self.ckpt_path: Path | None = None
         self._held = ExitStack()
         self._metrics: dict[str, float] = {}
+
+    def __enter__(self) -> Run:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        # The folder is free for others again.
+        self._held.close()
 
     def check(self) -> None:
         """What can be known without data, device or network; the checkpoint to go on from is found and read."""
@@ -121,7 +128,6 @@ class Run:
             result: dict[str, Any] = {"optimized_metric": self.cfg.optimized_metric, "value": value, "metrics": finite}
             write_json(self.run_dir / RESULT_FILE, result)
             _log.info("finished after %s steps: %s", f"{self.trainer.global_step:,}", self.run_dir)
-        self._held.close()
         finish_wandb()
         return value
 

@@ -14,7 +14,7 @@ from lightning.fabric.plugins.io.checkpoint_io import CheckpointIO
 from torch import Tensor
 
 from src.checkpoint.read import load_archive
-from src.errors import UserError
+from src.errors import UserError, bytes_in_words
 
 PARTIAL_SUFFIX = ".part"
 """Ends the name of a checkpoint that is being written."""
@@ -85,7 +85,8 @@ class AtomicCheckpointIO(CheckpointIO):
     def _check_room(self, checkpoint: Mapping[str, Any], target: Path) -> None:
         needed, free = tensor_bytes(checkpoint), shutil.disk_usage(target.parent).free
         if needed > free:
-            raise self._refusal(target, f"it needs {needed / 1e9:.2f} GB, and the disk has {free / 1e9:.2f} GB free")
+            needs, has = map(bytes_in_words, (needed, free))
+            raise self._refusal(target, f"it needs {needs}, and the disk has {has} free")
 
     def _refusal(self, target: Path, reason: str) -> UserError:
         last = self.last_good

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from filelock import FileLock, Timeout
 
-from src.errors import UserError
+from src.errors import UserError, bytes_in_words
 
 _log = logging.getLogger(__name__)
 
@@ -79,8 +79,8 @@ def create_images(folder: Path, count: int, shape: tuple[int, int, int]) -> npt.
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise UserError(
-            f"{count} decoded images need {needed / 1e9:.2f} GB, but {folder.parent} has {free / 1e9:.2f} GB free: "
-            f"set datamodule.data_dir to a larger disk or reduce datamodule.image_size"
+            f"{count} decoded images need {bytes_in_words(needed)}, but {folder.parent} has {bytes_in_words(free)} "
+            f"free: set datamodule.data_dir to a larger disk or reduce datamodule.image_size"
         )
     return np.lib.format.open_memmap(folder / "images.npy", mode="w+", dtype=np.uint8, shape=(count, *shape))
 

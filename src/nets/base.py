@@ -21,8 +21,8 @@ class ScoreNet(nn.Module, ABC):
         channels_last: keep convolution weights and activations in the channels-last memory format.
         checkpoint_activations: recompute the activations inside every block during the backward pass instead of
             keeping them: about a third more computation for a fraction of the memory.
-        winograd: on a CPU in float32, convolve by Winograd's algorithm where that is faster: half the time of a
-            training step of the CIFAR net, rounding of twice the size. Best with ``channels_last``.
+        winograd: on a CPU in float32, convolve by Winograd's algorithm where that is faster, with rounding of
+            twice the size. Best with ``channels_last``.
     """
 
     def __init__(

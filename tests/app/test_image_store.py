@@ -100,7 +100,7 @@ def test_damaged_manifest_is_one_line(tmp_path: Path) -> None:
 def test_full_disk_is_noticed_before_anything_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**12, 10**12, 20_000))
-    with pytest.raises(UserError, match=r"0\.00 GB free"):
+    with pytest.raises(UserError, match=r"20\.0 kB free"):
         store(tmp_path / "new").prepare()
     assert not (tmp_path / "new").exists()
     assert store(tmp_path / "new", 2).prepare() == [0, 1]

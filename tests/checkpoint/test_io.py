@@ -126,7 +126,7 @@ def test_a_disk_that_is_too_small_is_noticed_before_writing(tmp_path: Path, monk
     usage = shutil.disk_usage(tmp_path)._replace(free=3_999_999)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
     io = AtomicCheckpointIO()
-    with pytest.raises(UserError, match=r"it needs 0\.00 GB.*there is no earlier checkpoint"):
+    with pytest.raises(UserError, match=r"it needs 4\.0 MB.*there is no earlier checkpoint"):
         io.save_checkpoint({"w": torch.zeros(1_000_000)}, tmp_path / "a.ckpt")
     assert not list(tmp_path.iterdir())
     io.save_checkpoint({"w": torch.zeros(999_000)}, tmp_path / "a.ckpt")

@@ -59,6 +59,7 @@ WRONG = {
     ("callbacks.last_checkpoint.every_n_steps=0",): "at least 1",
     ("optimizer.lr=-1",): "optimizer",
     ("scheduler.steps=-1",): "scheduler",
+    ("float32_matmul_precision=low",): "choose one of highest, high, medium",
     ("seed=word",): "seed",
 }
 

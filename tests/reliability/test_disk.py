@@ -51,6 +51,7 @@ def test_a_full_disk_leaves_the_last_good_checkpoint(small_disk: Path, tmp_path:
     again = [f"paths.log_dir={small_disk}/logs", "ckpt_path=last", f"trainer.max_steps={steps}"]
     ended = train(*WRITES, *again, folder=tmp_path)
     assert ended.code == 0, ended.err
+    assert "taken over" not in ended.err, "the run that failed has let go of its folder"
 
 
 def test_a_disk_that_fills_up_while_sampling_loses_no_image(small_disk: Path, tmp_path: Path) -> None:
