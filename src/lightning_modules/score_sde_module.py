@@ -110,7 +110,10 @@ class ScoreSDEModule(LightningModule):
         self._add("test/loss", self._losses(batch, 0, "test"))
         if self.likelihood is not None:
             address = Address(self.seed, 0, batch["index"])
-            self._add("test/bits_per_dim", self.likelihood(self.model, batch["x"], address, _condition(batch)))
+            # Likelihoods compare only in full precision, whatever the net was trained in.
+            with torch.autocast(self.device.type, enabled=False):
+                bits = self.likelihood(self.model, batch["x"], address, _condition(batch))
+            self._add("test/bits_per_dim", bits)
 
     def on_test_epoch_end(self) -> None:
         for name in [name for name in self._sums if name.startswith("test/")]:

@@ -62,6 +62,8 @@ class Tolerance:
     ) -> tuple[Float[Tensor, "b f"], Int64[Tensor, " b"]]:
         """The state at ``t_end`` (B, F) and the evaluations of the field (B,), without gradients.
 
+        Autocast around the call is for the field alone: stages are combined in the precision of y.
+
         Args:
             field: right-hand side; asked for unfinished rows only.
             y: (B, F), state at ``t_start``.
@@ -75,11 +77,12 @@ class Tolerance:
         if len(y) == 0:
             return y, torch.zeros(0, dtype=torch.int64, device=y.device)
         times = [torch.full((len(y),), t, dtype=torch.float64, device=y.device) for t in (t_start, t_end)]
-        rows = _RunningRows(field, len(y), y.device)
+        kind = y.device.type
+        rows = _RunningRows(_with_autocast_of_now(field, kind), len(y), y.device)
         controller = torchode.IntegralController(atol=self.atol, rtol=self.rtol, norm=norm)
         # torchode counts a sample that ends with exactly its last step as failed.
         solver = torchode.AutoDiffAdjoint(_Dopri5(rows), controller, max_steps=self.max_steps + 1)
-        with torch.no_grad():
+        with torch.no_grad(), torch.autocast(kind, enabled=False):
             solution = solver.solve(torchode.InitialValueProblem(y, *times), torchode.ODETerm(rows, with_stats=False))
         self._check(solution.status, rows)
         return solution.ys[:, 0], 2 + 6 * solution.stats["n_steps"]
@@ -95,6 +98,17 @@ class Tolerance:
         raise UserError(
             f"the ODE of sample {failed[0]} of the batch failed at t={float(rows.t[failed[0]]):.6g}: {reason}"
         )
+
+
+def _with_autocast_of_now(field: Field, kind: str) -> Field:
+    """``field``, evaluated under the autocast that rules devices of this kind at the time of this call."""
+    autocast = torch.autocast(kind, torch.get_autocast_dtype(kind), enabled=torch.is_autocast_enabled(kind))
+
+    def evaluate(t: Tensor, y: Tensor, rows: Tensor) -> Tensor:
+        with autocast:
+            return field(t, y, rows)
+
+    return evaluate
 
 
 class _RunningRows:

@@ -133,3 +133,12 @@ def test_settings_are_checked() -> None:
             Likelihood(**settings)
     with pytest.raises(UserError, match="dequantise"):
         dequantise(torch.zeros(1, 1), torch.zeros(1, 1), "continuous")
+
+
+def test_autocast_does_not_reach_the_solver() -> None:
+    model = GaussianScore(VESDE())
+    x = torch.rand(3, 4, generator=torch.Generator().manual_seed(0))
+    plain = log_likelihood(model, x)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        cast = log_likelihood(model, x)
+    assert torch.equal(cast.bits_per_dim, plain.bits_per_dim) and torch.equal(cast.nfe, plain.nfe)

@@ -142,3 +142,23 @@ def test_temperature_scales_the_spread_of_the_samples() -> None:
     warm = sampler(GaussianScore(sde), z).samples
     cool = sampler(GaussianScore(sde), temper(sde, z, 0.7)).samples
     assert float(cool.std() / warm.std()) == pytest.approx(0.7, abs=1e-3)
+
+
+def test_autocast_is_for_the_net_alone() -> None:
+    sde = VPSDE()
+    model = GaussianScore(sde)
+    seen = []
+
+    def score(x: Tensor, t: Tensor, cond: Mapping[str, Tensor] | None = None) -> Tensor:
+        seen.append((torch.is_autocast_enabled("cpu"), torch.get_autocast_dtype("cpu")))
+        return model(x, t)
+
+    score.sde = sde  # type: ignore[attr-defined]
+    z = torch.randn(4, 6, generator=torch.Generator().manual_seed(0))
+    sampler = ProbabilityFlowODE(denoise=False)
+    plain = sampler(score, z)
+    seen.clear()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        cast = sampler(score, z)
+    assert set(seen) == {(True, torch.bfloat16)}
+    assert torch.equal(cast.samples, plain.samples) and torch.equal(cast.nfe, plain.nfe)
