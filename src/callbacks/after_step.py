@@ -45,4 +45,9 @@ class AfterStep(Callback):
 def _validation_follows(trainer: Trainer) -> bool:
     # Asked of Lightning itself: it has many ways to say when validation is due.
     fetcher: Any = trainer.fit_loop._data_fetcher
-    return trainer.fit_loop.epoch_loop._should_check_val_fx(fetcher)
+    epoch_loop = trainer.fit_loop.epoch_loop
+    if not epoch_loop._should_check_val_fx(fetcher):
+        return False
+    # Without a single batch Lightning leaves validation out, and its hooks with it.
+    epoch_loop.val_loop.setup_data()
+    return not epoch_loop.val_loop.skip

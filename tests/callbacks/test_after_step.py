@@ -1,0 +1,52 @@
+"""Every optimiser step is followed by what is due after it, whether or not there is anything to validate."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from torch import Tensor
+from torch.utils.data import DataLoader, TensorDataset
+
+from src.callbacks.checkpoints import Checkpoints
+
+
+class _Line(LightningModule):
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.ones(1))
+        self.validated: list[int] = []
+
+    def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
+        return (self.weight * batch[0]).sum()
+
+    def validation_step(self, batch: list[Tensor], batch_idx: int) -> None:
+        self.validated.append(self.trainer.global_step)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+@pytest.mark.parametrize("validation", [0, 2])
+@pytest.mark.parametrize(
+    "due", [{"val_check_interval": 3}, {"check_val_every_n_epoch": 2}], ids=lambda due: next(iter(due))
+)
+def test_checkpoints_where_validation_is_due(validation: int, due: dict[str, Any], tmp_path: Path) -> None:
+    module = _Line()
+    trainer = Trainer(
+        max_steps=6,
+        accelerator="cpu",
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        callbacks=[Checkpoints(str(tmp_path), every_n_steps=1)],
+        **due,
+    )
+    data = DataLoader(TensorDataset(torch.ones(3, 1)))
+    trainer.fit(module, data, DataLoader(TensorDataset(torch.ones(validation, 1))) if validation else [])
+    assert sorted(path.name for path in tmp_path.glob("*.ckpt")) == [f"step={step:08d}.ckpt" for step in range(1, 7)]
+    assert set(module.validated) == (set() if not validation else {6} if "check_val_every_n_epoch" in due else {3, 6})
