@@ -123,7 +123,8 @@ def _newest_intact(runs: Sequence[Path]) -> Path:
                         "damaged and passed over: %s; the newest intact one is %s", _some(map(str, damaged)), path
                     )
                 return path
-            if path.exists():
+            # A link that leads nowhere is damaged: it will be listed again and again.
+            if os.path.lexists(path):
                 damaged[path] = None
             else:
                 # The run goes on: it removes a checkpoint once a newer one is complete.

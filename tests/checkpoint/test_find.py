@@ -93,6 +93,14 @@ def test_a_run_that_goes_on_may_remove_what_is_being_read(logs: Path, monkeypatc
     assert "try again" in one_line(folder.parent, logs)
 
 
+def test_a_link_that_leads_nowhere_is_damaged(logs: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = logs / "ve" / NEW / "checkpoints"
+    (folder / "step=00004000.ckpt").symlink_to(folder / "gone")
+    with caplog.at_level(logging.WARNING):
+        assert find_checkpoint("last", logs, "ve") == folder / "last.ckpt"
+    assert "step=00004000.ckpt" in caplog.text
+
+
 def test_an_older_run_helps_out(logs: Path) -> None:
     for path in (logs / "ve" / NEW / "checkpoints").iterdir():
         damage(path)
