@@ -24,18 +24,21 @@ def frechet_distance(a: GaussianStatistics, b: GaussianStatistics) -> float:
     if a.mu.shape != b.mu.shape:
         raise ValueError(f"statistics of {len(a.mu)} and of {len(b.mu)} features do not compare")
     mu_a, sigma_a, mu_b, sigma_b = (x.double().cpu() for x in (a.mu, a.sigma, b.mu, b.sigma))
-    overlap = torch.linalg.svdvals(_factor(sigma_a).T @ _factor(sigma_b)).sum()
+    overlap = torch.linalg.svdvals(_factor(mu_a, sigma_a, a.n).T @ _factor(mu_b, sigma_b, b.n)).sum()
     squared = (mu_a - mu_b).square().sum() + sigma_a.trace() + sigma_b.trace() - 2 * overlap
     return max(float(squared), 0.0)
 
 
-def _factor(sigma: Tensor) -> Tensor:
+def _factor(mu: Tensor, sigma: Tensor, n: int | None) -> Tensor:
     """F (d, r) with F F^T = sigma, r the numerical rank."""
     values, vectors = torch.linalg.eigh(sigma)
     largest = values[-1].clamp(min=0)
-    if values[0] < -1e-6 * largest or bool(largest <= 0 and sigma.any()):
+    # sigma is a sum over n samples less the square of the mean: of samples that are all the same, rounding alone stays.
+    eps = torch.finfo(torch.float64).eps
+    rounding = eps * (len(mu) * largest + (len(mu) + (n or 0)) * mu.square().sum())
+    if values[0] < -1e-6 * largest - rounding:
         raise ValueError("sigma has negative eigenvalues, so it is no covariance")
-    # Below this, eigenvalues are rounding of the decomposition; their roots would not be small.
-    kept = values > len(values) * torch.finfo(torch.float64).eps * largest
+    # Smaller ones are rounding; their roots would not be small.
+    kept = values > rounding
     factor: Tensor = vectors[:, kept] * values[kept].sqrt()
     return factor

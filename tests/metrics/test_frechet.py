@@ -4,7 +4,16 @@ import pytest
 import torch
 from torchmetrics.image.fid import _compute_fid
 
-from src.metrics import GaussianStatistics, frechet_distance, statistics_of
+from src.metrics import (
+    Frechet,
+    FrechetDistance,
+    GaussianStatistics,
+    Measured,
+    PixelFeatures,
+    Reference,
+    frechet_distance,
+    statistics_of,
+)
 
 
 def gaussian(mu, sigma):
@@ -73,6 +82,24 @@ def test_refuses_what_is_no_covariance():
         frechet_distance(gaussian([0.0, 0.0], [[1.0, 2.0], [2.0, 1.0]]), gaussian([0.0, 0.0], torch.eye(2)))
     with pytest.raises(ValueError, match="negative eigenvalues"):
         frechet_distance(gaussian([0.0], [[-1.0]]), gaussian([0.0], [[1.0]]))
+
+
+@pytest.mark.parametrize("value", [0, 37, 255])
+@pytest.mark.parametrize("count", [200, 500, 50_000])
+@pytest.mark.parametrize("pixels", [True, False])
+def test_images_that_are_all_the_same(value, count, pixels, held_out, digit_features):
+    extractor = PixelFeatures((1, 8, 8)) if pixels else digit_features
+    reference = statistics_of(extractor(held_out[0]), extractor.fingerprint)
+    one = extractor(torch.full((1, 1, 8, 8), value, dtype=torch.uint8)).expand(count, -1)
+    # A point mass has nothing to overlap with.
+    expected = float((one[0].double() - reference.mu).square().sum() + reference.sigma.trace())
+    (distance,) = Frechet()(Measured(one, extractor), Reference(reference)).values()
+    assert distance == pytest.approx(expected, rel=1e-7)
+    if count <= 500:
+        metric = FrechetDistance(extractor, reference)
+        metric.update(torch.full((count, 1, 8, 8), value, dtype=torch.uint8), real=False)
+        # A convolution rounds differently at other places of the batch.
+        assert float(metric.compute()) == pytest.approx(expected, rel=1e-5)
 
 
 def test_refuses_other_sizes():
