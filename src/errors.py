@@ -2,13 +2,22 @@
 
 
 class UserError(Exception):
-    """Something the user can mend: the message is one line that says what is wrong and what to do."""
+    """Something the user can mend: the message is one line that says what is wrong and what to do.
+
+    Args:
+        message: the line.
+        shared: every process of the run raises it, so that one of them is enough to show it.
+    """
 
     exit_code = 1
 
+    def __init__(self, message: str, *, shared: bool = False) -> None:
+        super().__init__(message)
+        self.shared = shared
+
 
 class Interrupted(UserError):
-    """The run was asked to stop and did, with everything written.
+    """The run was asked to stop and did, all its processes together, with everything written.
 
     Args:
         message: where it stopped and how to go on.
@@ -16,7 +25,7 @@ class Interrupted(UserError):
     """
 
     def __init__(self, message: str, signal_number: int) -> None:
-        super().__init__(message)
+        super().__init__(message, shared=True)
         # The shell's convention for a process ended by a signal.
         self.exit_code = 128 + signal_number
 

@@ -9,6 +9,7 @@ import functools
 import inspect
 import logging
 import os
+import select
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -22,7 +23,7 @@ from omegaconf import DictConfig
 from src.app import sweeps
 from src.app.allocator import keep_freed_memory
 from src.app.kinds import check_kinds
-from src.app.messages import lost_peer, one_line
+from src.app.messages import known_to_all, lost_peer, one_line
 from src.app.run_dir import register_resolvers
 from src.errors import UserError
 
@@ -74,18 +75,41 @@ def entry(config_name: str) -> Callable[[Job], Callable[[], None]]:
 def _leave(error: BaseException, config_name: str) -> None:
     """End the process with one line if ``error`` is a mistake of the user; return if it is a programming error."""
     if isinstance(error, KeyboardInterrupt):
-        _fail("interrupted", 130)
-    if isinstance(error, BrokenPipeError):
+        _fail("interrupted", 130, speak=_rank() == 0)
+    if isinstance(error, BrokenPipeError) and _nobody_reads():
         # Whoever read the output, `head` say, has seen enough; there is nobody to tell.
         os._exit(1)
     message = one_line(error, config_name)
     if message is not None:
-        # It may be the first process that is gone.
-        _fail(message, error.exit_code if isinstance(error, UserError) else 1, of_all=lost_peer(error))
+        _fail(message, error.exit_code if isinstance(error, UserError) else 1, speak=_is_mine(error))
 
 
-def _fail(message: str, code: int, of_all: bool = False) -> NoReturn:
-    if of_all or _rank() == 0:
+def _is_mine(error: BaseException) -> bool:
+    """Whether it is for this process to show ``error``: what all of them raise is shown by the first."""
+    # Where a peer is lost, it may be the first.
+    if _rank() == 0 or lost_peer(error):
+        return True
+    # Launchers that start all processes at once have them make the same mistakes until they meet. A process that the
+    # first one starts has not: the first one came through all checks before.
+    alike = not _have_met() and ("TORCHELASTIC_RUN_ID" in os.environ or "SLURM_PROCID" in os.environ)
+    return not alike and not known_to_all(error)
+
+
+def _have_met() -> bool:
+    distributed = sys.modules.get("torch.distributed")
+    return distributed is not None and distributed.is_available() and distributed.is_initialized()
+
+
+def _nobody_reads() -> bool:
+    """Whether the other end of the standard output or of the standard error is closed."""
+    poll = select.poll()
+    for descriptor in (1, 2):
+        poll.register(descriptor, 0)
+    return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
+
+
+def _fail(message: str, code: int, speak: bool) -> NoReturn:
+    if speak:
         sys.stdout.flush()
         sys.stderr.write(f"error: {message}\n")
     sys.exit(code)

@@ -53,6 +53,11 @@ def lost_peer(error: BaseException) -> bool:
     )
 
 
+def known_to_all(error: BaseException) -> bool:
+    """Whether every process of the run raises ``error``."""
+    return any(isinstance(cause, UserError) and cause.shared for cause in _chain(error))
+
+
 def nearest(name: str, valid: Iterable[str]) -> str:
     """``, did you mean ...?`` if a valid name is close to ``name``, else nothing."""
     close = difflib.get_close_matches(name, list(valid), n=1, cutoff=0.5)

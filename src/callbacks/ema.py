@@ -108,7 +108,8 @@ class EMA(Callback):
         if set(saved) != set(self.averages):
             raise UserError(
                 f"{trainer.ckpt_path} holds the averages {sorted(saved)}, but the configuration names "
-                f"{sorted(self.averages)}: resume with the averages the run was started with"
+                f"{sorted(self.averages)}: resume with the averages the run was started with",
+                shared=True,
             )
         self.shadows = {name: dict(shadow) for name, shadow in saved.items()}
 
@@ -124,7 +125,7 @@ class EMA(Callback):
         for name in self.averages:
             source = self.shadows.get(name, parameters)
             if source is not parameters and set(source) != set(parameters):
-                raise UserError(f"the average {name} in the checkpoint belongs to another net")
+                raise UserError(f"the average {name} in the checkpoint belongs to another net", shared=True)
             # float32 whatever the precision of the net: the increments are smaller than bfloat16 resolves.
             # A shadow that is there already keeps its storage.
             self.shadows[name] = {

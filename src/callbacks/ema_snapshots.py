@@ -44,7 +44,7 @@ class EMASnapshots(Periodic):
         averages = self._ema.averages if self._ema is not None else {}
         self.sigma_rel = {name: kept.sigma_rel for name, kept in averages.items() if isinstance(kept, PowerAverage)}
         if not self.sigma_rel:
-            raise UserError("callbacks.ema_snapshots needs power-function averages: add ema=posthoc")
+            raise UserError("callbacks.ema_snapshots needs power-function averages: add ema=posthoc", shared=True)
 
     def run(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not trainer.is_global_zero:

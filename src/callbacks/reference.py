@@ -34,11 +34,15 @@ def reference_of(datamodule: Any, suite: MetricSuite, device: torch.device | str
 def check_extractor(datamodule: Any, suite: MetricSuite) -> None:
     """UserError if the data are no images, or none that the extractor of ``suite`` takes."""
     if len(datamodule.shape) != 3:
-        raise UserError(f"{data_name(datamodule)} holds no images, so there is nothing to score: leave the scores out")
+        raise UserError(
+            f"{data_name(datamodule)} holds no images, so there is nothing to score: leave the scores out", shared=True
+        )
     try:
         suite.extractor(torch.zeros(1, *datamodule.shape, dtype=torch.uint8, device=_device(suite)))
     except ValueError as error:
-        raise UserError(f"{error}: choose a metric that fits the data of {data_name(datamodule)}") from error
+        raise UserError(
+            f"{error}: choose a metric that fits the data of {data_name(datamodule)}", shared=True
+        ) from error
 
 
 def data_name(datamodule: Any) -> str:

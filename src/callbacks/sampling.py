@@ -11,6 +11,7 @@ from lightning.pytorch import LightningModule, Trainer
 
 from src.callbacks.ema import averaged_weights
 from src.errors import UserError
+from src.metrics.distributed import raise_together
 from src.progress import Progress
 from src.sampling import Sampler
 from src.sampling.generate import GeneratedBatch, generate, shard
@@ -43,7 +44,18 @@ class Samples:
         """Hand this process' share to ``consume``, batch by batch on the CPU.
 
         Samples are made with averaged weights in evaluation mode.
+
+        Raises:
+            UserError: on every process, if one of them cannot make its share.
         """
+        failure = None
+        try:
+            self._make(trainer, pl_module, consume)
+        except UserError as error:
+            failure = str(error)
+        raise_together(failure)
+
+    def _make(self, trainer: Trainer, pl_module: LightningModule, consume: Callable[[GeneratedBatch], None]) -> None:
         datamodule: Any = trainer.datamodule  # type: ignore[attr-defined]
         model: Any = pl_module.model
         # Every process calls the net equally often, as sharded parameters require; what is beyond the count is dropped.

@@ -61,7 +61,9 @@ class ToyPicture(Periodic):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         shape = tuple(trainer.datamodule.shape)  # type: ignore[attr-defined]
         if shape != (2,):
-            raise UserError(f"callbacks.toy_picture shows points in the plane, the data have shape {shape}: drop it")
+            raise UserError(
+                f"callbacks.toy_picture shows points in the plane, the data have shape {shape}: drop it", shared=True
+            )
 
     def run(self, trainer: Trainer, pl_module: LightningModule) -> None:
         batches: list[GeneratedBatch] = []

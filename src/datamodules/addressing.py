@@ -80,11 +80,13 @@ class AddressedBatchSampler(DistributedSampler[BatchAddress]):
         if global_batch_size < 1 or global_batch_size % (accumulate * world_size):
             raise UserError(
                 f"global_batch_size={global_batch_size} cannot be divided over {world_size} process(es) times "
-                f"{accumulate} accumulated micro-batch(es): choose a multiple of {accumulate * world_size}"
+                f"{accumulate} accumulated micro-batch(es): choose a multiple of {accumulate * world_size}",
+                shared=True,
             )
         if global_batch_size > count:
             raise UserError(
-                f"global_batch_size={global_batch_size} exceeds the {count} training samples: choose at most {count}"
+                f"global_batch_size={global_batch_size} exceeds the {count} training samples: choose at most {count}",
+                shared=True,
             )
         self.count = count
         self.global_batch_size = global_batch_size
@@ -197,5 +199,7 @@ class AddressedLoader(DataLoader[dict[str, Any]]):
 def address_only(address: object) -> BatchAddress:
     """``address`` itself if it is a BatchAddress; a UserError otherwise (``overfit_batches`` sends plain numbers)."""
     if not isinstance(address, BatchAddress):
-        raise UserError("trainer.overfit_batches does not work with addressed data: set datamodule.limit instead")
+        raise UserError(
+            "trainer.overfit_batches does not work with addressed data: set datamodule.limit instead", shared=True
+        )
     return address

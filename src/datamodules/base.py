@@ -204,11 +204,14 @@ class ImageDataModule(AddressedDataModule, ABC):
             c, h, w = images.shape[1:]
             raise UserError(
                 f"the data hold {c} channel(s) of {h}x{w} pixels, but datamodule.channels={self.channels} and "
-                f"datamodule.image_size={self.image_size}"
+                f"datamodule.image_size={self.image_size}",
+                shared=True,
             )
         classes = len(self.class_names) if images.labels is not None else 0
         if self._num_classes not in (None, classes):
-            raise UserError(f"the data have {classes} classes, but datamodule.num_classes={self._num_classes}")
+            raise UserError(
+                f"the data have {classes} classes, but datamodule.num_classes={self._num_classes}", shared=True
+            )
 
     def train_dataloader(self) -> AddressedLoader:
         images = self.images(self.train_split)
@@ -240,8 +243,10 @@ class ImageDataModule(AddressedDataModule, ABC):
         if training and self.augmentation is not None:
             x, told["augment"] = self.augmentation(x, Address(self.seed, batch["step"], batch["position"]))
         if self.trainer is not None:
-            # Lightning converts a batch to the trainer's precision before the transfer, when it still holds bytes.
-            x = self.trainer.precision_plugin.convert_input(x)
+            # Lightning converts a batch to the trainer's precision before the transfer, when it still holds bytes. Below
+            # float32 that would round the pixels; the model casts them for its net.
+            wanted = self.trainer.precision_plugin.convert_input(x[:0]).dtype
+            x = x.to(torch.promote_types(wanted, torch.float32))
         return {**batch, **told, "x": x}
 
     def _mirrored(self, epoch: int, device: torch.device) -> Tensor:

@@ -209,7 +209,8 @@ class ScoreSDEModule(LightningModule):
             raise UserError(
                 f"loss or gradients were not finite for {self._skipped_in_a_row} steps in a row, up to step "
                 f"{self.trainer.global_step + 1}, and training stops: {kept}; lower optimizer.lr or use a precision "
-                "of larger range"
+                "of larger range",
+                shared=True,
             )
 
 

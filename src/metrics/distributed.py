@@ -1,4 +1,4 @@
-"""The little that metrics need of torch.distributed; with one process all of it does nothing."""
+"""The little that is needed of torch.distributed; with one process all of it does nothing."""
 
 from __future__ import annotations
 
@@ -43,6 +43,21 @@ def gather_rows(rows: Tensor) -> Tensor:
     return torch.cat([part[:size].cpu() for part, size in zip(parts, sizes, strict=True)])
 
 
+def raise_together(failure: str | None) -> None:
+    """UserError on every process if one has failed, so that none waits for one that has given up.
+
+    Args:
+        failure: why this process failed; None if it did not.
+    """
+    failures: list[str | None] = [failure]
+    if world_size() > 1:
+        failures = [None] * world_size()
+        dist.all_gather_object(failures, failure)
+    reason = next((text for text in failures if text), None)
+    if reason is not None:
+        raise UserError(reason, shared=True)
+
+
 def on_rank_zero(work: Callable[[], Result]) -> Result:
     """Do ``work`` on rank 0 and hand its result, or its error, to every rank, so that none waits in vain."""
     if world_size() == 1:
@@ -54,6 +69,8 @@ def on_rank_zero(work: Callable[[], Result]) -> Result:
             outcome = [work()]
         except Exception as error:
             failure = error
+            if isinstance(error, UserError):
+                error.shared = True
             outcome = [error if isinstance(error, UserError) else RuntimeError(f"on rank 0: {error!r}")]
     dist.broadcast_object_list(outcome, src=0)
     if failure is not None:
