@@ -30,7 +30,7 @@ from torch import Tensor
 from bench.few_steps_models import Digits, Exact, Rescaled, Swapped
 from bench.few_steps_picture import draw
 from src.checkpoint import read_checkpoint, restore_model
-from src.noise import AddressedNoise, normal
+from src.noise import AddressedNoise, normal, permutation
 from src.sampling import DPMSolver, DPMSolverSDE, Heun, KarrasGrid, LogSNRGrid, Sampler, Step
 from src.sampling.generate import generate
 from src.sampling.thresholding import Thresholding
@@ -105,6 +105,7 @@ class Study:
                 "SDE-DPM-Solver++, VE net": lambda: self.path(net, DPMSolverSDE(LogSNRGrid(40, EPS))),
             },
             "remedies": {
+                "drawn from the data": lambda: {"frechet_pixel": self.digits.distance(self._drawn())},
                 "Heun": lambda: self.quality(net, heun),
                 "Heun, exact score everywhere": lambda: self.quality(exact, heun),
                 "Heun, exact score above sigma 1": lambda: self.quality(Swapped(net, exact, 1, math.inf), heun),
@@ -184,6 +185,10 @@ class Study:
             "Heun": self.quality(net, Heun(LogSNRGrid(18, EPS))),
             "SDE-DPM-Solver++(2M)": self.quality(net, DPMSolverSDE(LogSNRGrid(35, EPS))),
         }
+
+    def _drawn(self) -> Tensor:
+        """As many training digits as samples, each at most once."""
+        return self.digits.train[permutation(0, "few-steps", 0, len(self.digits.train))[: self.num_samples]]
 
     def _predict(self, model: Model, more: float, level: float) -> Tensor:
         """D at x_0 + more level z, told ``level``; all in units of data in [0, 1]."""

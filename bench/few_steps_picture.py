@@ -9,20 +9,23 @@ from typing import Any
 from src.app.sample_files import replacing
 
 _COLOURS = {"VE net": "C3", "EDM net": "C0", "exact": "0.3", "constant": "0.6"}
+_MORE_COLOURS = ("C1", "C4", "C5", "C8", "C9")
 _WORDS = {"exact": "exact score", "constant": "the mean image"}
 
 
 def draw(path: Path, levels: Sequence[float], results: Mapping[str, Any]) -> None:
-    """Three panels against the noise level: error, answer to excess noise, noise along the path."""
+    """Three panels against the noise level: error, answer to excess noise in the same colours, noise along the path."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
-    figure = Figure(figsize=(13, 4), layout="constrained")
+    figure = Figure(figsize=(14, 4.6), layout="constrained")
     error, answer, along = figure.subplots(1, 3)
     for panel, part in ((error, "error"), (answer, "answer")):
         for name, values in results[part].items():
             style = "--" if name in _WORDS else "-"
             panel.plot(levels, values, style, color=_COLOURS[name], label=_WORDS.get(name, name))
+        for (name, measured), colour in zip(results.get("trained otherwise", {}).items(), _MORE_COLOURS, strict=False):
+            panel.plot(levels, measured[part], color=colour, lw=1, label=f"VE net, {name}")
     answer.axhline(0.5, color="0.8", zorder=0)
     answer.set(title="answer to 10 % more noise", ylabel="share of it that is seen as noise", ylim=(0, 1.1))
     error.set(title="error of the data prediction", ylabel="root mean square", yscale="log", ylim=(0.01, 2))
@@ -39,6 +42,7 @@ def draw(path: Path, levels: Sequence[float], results: Mapping[str, Any]) -> Non
         for axis in (panel.xaxis, panel.yaxis):
             axis.set_major_formatter(StrMethodFormatter("{x:g}"))
         panel.grid(True, alpha=0.3)
-        panel.legend(frameon=False, fontsize=9)
+    for panel in (error, along):
+        panel.legend(frameon=False, fontsize=8)
     with replacing(path) as temporary:
         figure.savefig(temporary, format="png", dpi=110)
