@@ -92,10 +92,10 @@ def uniform(
     shape: Sequence[int] = (),
     dtype: torch.dtype = torch.float32,
 ) -> Tensor:
-    """Uniform numbers in (0, 1) (1 itself can appear by rounding in float32): (B, *shape) of ``dtype``."""
+    """Uniform numbers in (0, 1) (0 and 1 themselves can appear by rounding below float64): (B, *shape) of ``dtype``."""
     size = math.prod(shape)
     stacked = torch.stack(words(seed, purpose, step, index, -(-size // 4)), dim=-1)
-    return _unit(stacked, dtype).flatten(1)[:, :size].reshape(len(index), *shape)
+    return _unit(stacked, dtype).flatten(1)[:, :size].reshape(len(index), *shape).to(dtype)
 
 
 def normal(
@@ -114,7 +114,7 @@ def normal(
         radius = _unit(radius_word, dtype).log_().mul_(-2).sqrt_()
         angle = _unit(angle_word, dtype).mul_(2 * math.pi)
         numbers += [angle.cos().mul_(radius), angle.sin().mul_(radius)]
-    return torch.stack(numbers, dim=-1).flatten(1)[:, :size].reshape(len(index), *shape)
+    return torch.stack(numbers, dim=-1).flatten(1)[:, :size].reshape(len(index), *shape).to(dtype)
 
 
 def rademacher(
@@ -147,7 +147,8 @@ def permutation(seed: int, purpose: str, step: int, count: int) -> Tensor:
 
 
 def _unit(word: Tensor, dtype: torch.dtype) -> Tensor:
-    unit: Tensor = word.to(dtype)
+    """In ``dtype``, float32 at least: a word is beyond the range of float16, and a logarithm needs the digits."""
+    unit: Tensor = word.to(torch.promote_types(dtype, torch.float32))
     return unit.add_(0.5).mul_(2.0**-32)
 
 

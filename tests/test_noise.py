@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -98,6 +100,14 @@ def test_purposes_steps_samples_and_neighbours_are_independent() -> None:
 def test_float32_is_float64_rounded() -> None:
     single, double = (normal(0, "purpose", 0, INDEX, (8,), dtype) for dtype in (torch.float32, torch.float64))
     torch.testing.assert_close(single.double(), double, rtol=1e-4, atol=2e-4)
+
+
+@pytest.mark.parametrize("draw", [normal, uniform])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_float32_rounded(draw: Callable[..., torch.Tensor], dtype: torch.dtype) -> None:
+    half = draw(0, "purpose", 0, INDEX, (8,), dtype)
+    assert half.dtype == dtype and bool(half.isfinite().all())
+    assert torch.equal(half, draw(0, "purpose", 0, INDEX, (8,)).to(dtype))
 
 
 def test_sources_read_the_same_numbers() -> None:

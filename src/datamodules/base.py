@@ -243,8 +243,8 @@ class ImageDataModule(AddressedDataModule, ABC):
         if training and self.augmentation is not None:
             x, told["augment"] = self.augmentation(x, Address(self.seed, batch["step"], batch["position"]))
         if self.trainer is not None:
-            # Lightning converts a batch to the trainer's precision before the transfer, when it still holds bytes. Below
-            # float32 that would round the pixels; the model casts them for its net.
+            # Lightning converts a batch to the trainer's precision before the transfer, when it still holds bytes.
+            # Below float32 that would round the pixels; the model casts them for its net.
             wanted = self.trainer.precision_plugin.convert_input(x[:0]).dtype
             x = x.to(torch.promote_types(wanted, torch.float32))
         return {**batch, **told, "x": x}

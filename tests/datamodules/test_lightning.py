@@ -113,16 +113,25 @@ def test_training_runs_without_a_validation_set():
     assert len(run({"held_out": 0}, max_epochs=1).seen) == 5
 
 
-def test_images_arrive_in_the_precision_of_the_trainer():
+@pytest.mark.parametrize(
+    ("precision", "dtype"),
+    [
+        ("64-true", torch.float64),
+        ("bf16-mixed", torch.float32),
+        ("bf16-true", torch.float32),
+        ("16-true", torch.float32),
+    ],
+)
+def test_images_arrive_in_the_precision_of_the_trainer_but_not_rounded(precision, dtype):
     class Check(Recorder):
         def training_step(self, batch, batch_idx):
-            assert batch["x"].dtype == torch.float64 and batch["index"].dtype == torch.int64
+            assert batch["x"].dtype == dtype and batch["index"].dtype == torch.int64
             self.seen.append(batch["step"])
 
     model = Check()
     trainer = Trainer(
         accelerator="cpu",
-        precision="64-true",
+        precision=precision,
         max_steps=1,
         logger=False,
         enable_checkpointing=False,
