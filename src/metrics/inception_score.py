@@ -16,7 +16,8 @@ class InceptionScore:
     """Mean and standard deviation over splits of the samples, shuffled by an addressed permutation.
 
     Args:
-        splits: into how many parts the samples are cut; 10 in the literature.
+        splits: into how many parts of like size the samples are cut, as far as there are two for each; 10 in the
+            literature.
         seed: of the shuffle.
     """
 
@@ -30,7 +31,9 @@ class InceptionScore:
     def __call__(self, measured: Measured, reference: Reference | None) -> dict[str, float | list[float]]:
         probabilities = measured.probabilities()
         shuffled = probabilities[permutation(self.seed, "inception-score", 0, len(probabilities))]
-        scores = torch.stack([classifier_score(part) for part in shuffled.chunk(self.splits)])
+        # One image alone scores 1, whatever it is.
+        parts = shuffled.tensor_split(min(self.splits, max(len(shuffled) // 2, 1)))
+        scores = torch.stack([classifier_score(part) for part in parts])
         return {"inception_score": float(scores.mean()), "inception_score_std": float(scores.std(correction=0))}
 
     def notes(self, measured: Measured, reference: Reference | None) -> list[str]:

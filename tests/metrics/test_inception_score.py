@@ -5,6 +5,7 @@ from torchmetrics.image.inception import InceptionScore as TheirScore
 
 from src.metrics import InceptionScore, Measured, PixelFeatures
 from src.metrics.inception_score import classifier_score
+from src.noise import permutation
 
 
 @pytest.mark.parametrize("classes", [2, 10])
@@ -37,6 +38,18 @@ def test_splits_repeat_and_leave_the_random_state_alone(held_out, digit_features
     first = InceptionScore(splits=5)(measured, None)
     assert first == InceptionScore(splits=5)(measured, None) and first["inception_score_std"] > 0
     assert torch.equal(state, torch.get_rng_state())
+
+
+@pytest.mark.parametrize(
+    ("count", "splits", "sizes"), [(11, 5, [3, 2, 2, 2, 2]), (21, 10, [3, *9 * [2]]), (5, 4, [3, 2])]
+)
+def test_parts_are_as_many_as_said_and_none_is_a_single_image(count, splits, sizes, held_out, digit_features):
+    measured = Measured(digit_features(held_out[0][:count]), digit_features)
+    shuffled = measured.probabilities()[permutation(0, "inception-score", 0, count)]
+    expected = torch.stack([classifier_score(part) for part in shuffled.split(sizes)])
+    scores = InceptionScore(splits=splits)(measured, None)
+    assert scores["inception_score"] == pytest.approx(float(expected.mean()))
+    assert scores["inception_score_std"] == pytest.approx(float(expected.std(correction=0)))
 
 
 def test_needs_a_classifier():
