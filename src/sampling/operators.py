@@ -23,6 +23,25 @@ from src.sde import expand
 KERNELS = ("gaussian", "uniform")
 
 
+class _Constant:
+    """A tensor, kept on every device and in every dtype in which it has been asked for."""
+
+    def __init__(self, value: Tensor) -> None:
+        self._value = value
+        self._kept: dict[tuple[torch.device, torch.dtype], Tensor] = {}
+
+    # What a compiled graph makes is not to be kept: the next replay overwrites it.
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    def on(self, device: torch.device, dtype: torch.dtype | None = None) -> Tensor:
+        """The tensor on ``device``, in ``dtype`` if that is given."""
+        key = device, dtype or self._value.dtype
+        if key not in self._kept:
+            # A tensor made in inference mode could not be part of a graph later.
+            with torch.inference_mode(False):
+                self._kept[key] = self._value.to(*key)
+        return self._kept[key]
+
+
 class LinearOperator(ABC):
     """H, from data (B, *d) to measurements (B, *m)."""
 
@@ -95,18 +114,19 @@ class Masking(_TightFrame):
         self.shape = tuple(shape)
         known = mask_for(mask, self.shape)
         try:
-            self.index = known.bool().expand(self.shape).flatten().nonzero().flatten()
+            index = known.bool().expand(self.shape).flatten().nonzero().flatten()
         except RuntimeError as error:
             raise UserError(f"a mask of shape {tuple(known.shape)} does not fit images of {self.shape}") from error
-        if len(self.index) == 0:
+        if len(index) == 0:
             raise UserError("the mask leaves nothing known")
+        self._index = _Constant(index)
 
     def forward(self, x: Float[Tensor, "b *d"]) -> Float[Tensor, "b m"]:
-        return x.flatten(1)[:, self.index.to(x.device)]
+        return x.flatten(1)[:, self._index.on(x.device)]
 
     def transpose(self, y: Float[Tensor, "b m"]) -> Float[Tensor, "b *d"]:
         x = y.new_zeros(len(y), math.prod(self.shape))
-        return x.index_copy(1, self.index.to(y.device), y).reshape(-1, *self.shape)
+        return x.index_copy(1, self._index.on(y.device), y).reshape(-1, *self.shape)
 
 
 class RandomProjection(_TightFrame):
@@ -124,14 +144,16 @@ class RandomProjection(_TightFrame):
             raise UserError(f"{measurements} random measurements of {dimension} elements: give 1 to {dimension}")
         self.shape = tuple(shape)
         gaussian = normal(seed, "projection", 0, torch.arange(measurements), (dimension,), torch.float64)
-        self.rows = torch.linalg.qr(gaussian.T)[0].T
+        self._rows = _Constant(torch.linalg.qr(gaussian.T)[0].T)
 
     def forward(self, x: Float[Tensor, "b *d"]) -> Float[Tensor, "b m"]:
-        y: Tensor = x.flatten(1) @ self.rows.to(x).T
+        with torch.autocast(x.device.type, enabled=False):
+            y: Tensor = x.flatten(1) @ self._rows.on(x.device, x.dtype).T
         return y
 
     def transpose(self, y: Float[Tensor, "b m"]) -> Float[Tensor, "b *d"]:
-        x: Tensor = y @ self.rows.to(y)
+        with torch.autocast(y.device.type, enabled=False):
+            x: Tensor = y @ self._rows.on(y.device, y.dtype)
         return x.reshape(-1, *self.shape)
 
 
@@ -154,6 +176,7 @@ class Blur(LinearOperator):
         weights = torch.exp(-0.5 * (distance / std).square()) if kernel == "gaussian" else torch.ones_like(distance)
         self.weights = weights / weights.sum()
         self.cutoff = cutoff
+        self._spectra: dict[tuple[int, ...], _Constant] = {}
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         return self._multiply(x, self._spectrum(x))
@@ -168,9 +191,14 @@ class Blur(LinearOperator):
         kept = (power > self.cutoff**2) | (expand(damping, y).to(y) > 0)
         return self._multiply(y, torch.where(kept, 1 / total, 0.0))
 
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def _spectrum(self, x: Tensor) -> Tensor:
-        height, width = (self._transform(length) for length in x.shape[-2:])
-        return (height[:, None] * width[: x.shape[-1] // 2 + 1]).to(x)
+        size = tuple(x.shape[-2:])
+        if size not in self._spectra:
+            height, width = (self._transform(length) for length in size)
+            self._spectra[size] = _Constant(height[:, None] * width[: size[-1] // 2 + 1])
+        spectrum: Tensor = self._spectra[size].on(x.device, x.dtype)
+        return spectrum
 
     def _transform(self, length: int) -> Tensor:
         """Fourier coefficients (length,) of the kernel, real, since it is symmetric about 0."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from src.errors import UserError
 from src.noise import AddressedNoise
@@ -42,6 +44,33 @@ def dense(operator: LinearOperator) -> Tensor:
     """H, (m, d)."""
     basis = torch.eye(16, dtype=torch.float64).reshape(16, *SHAPE)
     return operator.forward(basis).flatten(1).T
+
+
+class Casts(TorchDispatchMode):
+    """Counts copies to another dtype or device."""
+
+    count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.count += func is torch.ops.aten._to_copy.default
+        return func(*args, **(kwargs or {}))
+
+
+@operators
+def test_constants_are_cast_once_and_not_by_autocast(name: str) -> None:
+    operator = OPERATORS[name]()
+    x = torch.randn(3, *SHAPE, generator=torch.Generator().manual_seed(0))
+    # What is kept from inference must do for gradients as well.
+    with torch.inference_mode():
+        y = operator.forward(x)
+        back = operator.transpose(y)
+    u, v = x.clone().requires_grad_(), y.clone().requires_grad_()
+    with Casts() as casts, torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(operator.forward(u), y)
+        assert torch.equal(operator.transpose(v), back)
+    assert casts.count == 0
+    (gradient,) = torch.autograd.grad(operator.forward(u), u, y.clone())
+    torch.testing.assert_close(gradient, back.clone())
 
 
 @operators
