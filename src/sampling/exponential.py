@@ -10,6 +10,7 @@ Multistep methods replace D by the polynomial through values it is known at; the
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -23,9 +24,22 @@ from src.sampling.loop import GridSampler
 from src.sampling.run import Run
 from src.sampling.schedule import TimeGrid
 
-# Gauss and Legendre's rule on [-1, 1]. It is exact to rounding for the integrals below, whose closed forms cancel at
-# small h.
-_POINTS, _WEIGHTS = (torch.from_numpy(array) for array in np.polynomial.legendre.leggauss(32))
+
+@functools.cache
+def _rule_on(device: torch.device) -> Tensor:
+    # An inference tensor could not be used outside.
+    with torch.inference_mode(False):
+        return torch.from_numpy(np.stack(np.polynomial.legendre.leggauss(32))).to(device)
+
+
+# Of compiled steps it is a constant where they run: a tensor on the CPU would keep them from being CUDA graphs.
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def _rule(device: torch.device) -> Tensor:
+    """Points and weights (2, 32) of Gauss and Legendre's rule on [-1, 1].
+
+    It is exact to rounding for the integrals below, whose closed forms cancel at small h.
+    """
+    return _rule_on(device)
 
 
 def weights(nodes: Float64[Tensor, " k"], h: Float64[Tensor, ""]) -> Float64[Tensor, " k"]:
@@ -44,13 +58,15 @@ def weights(nodes: Float64[Tensor, " k"], h: Float64[Tensor, ""]) -> Float64[Ten
     if len(nodes) == 2:
         second = total * h / (2 * nodes[1])
         return torch.stack([total - second, second])
-    tau = h / 2 * (1 + _POINTS.to(h.device))
-    measure = h / 2 * _WEIGHTS.to(h.device) * torch.exp(tau - h)
+    points, factors = _rule(h.device)
+    tau = h / 2 * (1 + points)
+    measure = h / 2 * factors * torch.exp(tau - h)
     basis = []
     for j, node in enumerate(nodes):
         others = torch.cat([nodes[:j], nodes[j + 1 :]])
         basis.append(((tau[:, None] - others) / (node - others)).prod(1))
-    return torch.stack(basis) @ measure
+    integrals: Tensor = torch.stack(basis) @ measure
+    return integrals
 
 
 def integrate(run: Run, x: Float[Tensor, "b *d"], i: int, nodes: Sequence[int]) -> Float[Tensor, "b *d"]:
@@ -63,7 +79,8 @@ def integrate(run: Run, x: Float[Tensor, "b *d"], i: int, nodes: Sequence[int]) 
         nodes: indices of the times whose data predictions are interpolated; the first is i.
     """
     moved = run.sigma[i + 1] / run.sigma[i] * x
-    w = weights(run.log_snr[list(nodes)] - run.log_snr[i], run.log_snr[i + 1] - run.log_snr[i])
+    places = torch.stack([run.log_snr[j] for j in nodes])
+    w = weights(places - run.log_snr[i], run.log_snr[i + 1] - run.log_snr[i])
     for j, coefficient in zip(nodes, run.alpha[i + 1] * w, strict=True):
         moved = moved + coefficient * run.data[j]
     return moved

@@ -12,7 +12,11 @@ import torch
 from torch import Tensor
 
 from src.noise import AddressedNoise
-from src.sampling import SampleOutput
+from src.sampling import LogSNRGrid, SampleOutput
+from src.sampling.exponential import integrate
+from src.sampling.run import Run
+from src.sampling.times import TimeTable
+from src.sde import VPSDE
 from tests.configs import build, names, read
 from tests.gaussian import GaussianScore
 from tests.sampling.test_sampler_configs import SUITED, VESDE
@@ -63,7 +67,40 @@ def test_compiled(name: str, tmp_path: Path) -> None:
     assert graphs < STEPS - 1
 
 
-if __name__ == "__main__":
+def test_multistep_graphs_hold_nothing_from_elsewhere() -> None:
+    # A single tensor on the CPU would keep a graph on a GPU from becoming a CUDA graph.
+    command = [sys.executable, "-m", "tests.sampling.test_captured"]
+    done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.split() == ["meta"]
+
+
+def devices_of_a_multistep_graph() -> set[str]:
+    """Of everything in the graph of a third-order integration with all its arguments on the device ``meta``."""
+    from torch._dynamo.backends.common import aot_autograd
+
+    found = set()
+
+    def look(graph: torch.fx.GraphModule, _: object) -> Callable[..., object]:
+        values = [node.meta.get("val") for node in graph.graph.nodes]
+        found.update(value.device.type for value in values if isinstance(value, Tensor))
+        return graph.forward
+
+    sde = VPSDE()
+    table = TimeTable.of(sde, LogSNRGrid(6)(sde)).to(torch.device("meta"))
+    data = {j: torch.ones(2, 3, device="meta") for j in range(4)}
+
+    def step(table: TimeTable, data: dict[int, Tensor], x: Tensor) -> Tensor:
+        return integrate(Run(GaussianScore(sde), table, AddressedNoise(0, index), data=data), x, 2, [2, 1, 0, 3])
+
+    index = torch.arange(2)
+    torch.compile(step, backend=aot_autograd(fw_compiler=look), fullgraph=True)(table, data, data[0])
+    return found
+
+
+if __name__ == "__main__" and len(sys.argv) == 1:
+    sys.stdout.write(" ".join(devices_of_a_multistep_graph()))
+elif __name__ == "__main__":
     from torch._dynamo.utils import counters
 
     torch.save(
