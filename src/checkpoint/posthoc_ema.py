@@ -138,8 +138,16 @@ def _sources(path: Path, checkpoint: Mapping[str, Any], opened: ExitStack) -> It
     yield from _of_checkpoint(path, checkpoint)
     folder = path.parent
     for other in sorted(folder.glob("*.ckpt")):
-        if other != path:
-            yield from _of_checkpoint(other, glance(other))
+        if other == path:
+            continue
+        try:
+            content = glance(other)
+        except UserError:
+            # A run that goes on removes a checkpoint once a newer one is complete.
+            if other.exists():
+                raise
+            continue
+        yield from _of_checkpoint(other, content)
     run = folder.parent if folder.name == CHECKPOINTS else folder
     for file in sorted((run / FOLDER).glob("*.safetensors")):
         yield from _of_snapshot(file, opened)

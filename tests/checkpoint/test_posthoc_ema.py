@@ -9,8 +9,10 @@ import torch
 from torch import Tensor
 
 from src.callbacks.averages import PowerAverage
+from src.checkpoint import posthoc_ema
 from src.checkpoint.posthoc_ema import check_reconstructible, reconstruct, write_snapshot
 from src.checkpoint.power_profile import LONGEST, fit, gamma_of, inner_product
+from src.checkpoint.read import glance
 from src.errors import UserError
 
 STEPS = 2000
@@ -106,6 +108,24 @@ def test_a_run_is_used_up_to_its_checkpoint_and_other_checkpoints_help(tmp_path:
     assert built.snapshots == 6, "two at each of 500, 1000, 1500"
     direct = tracked(0.075, weights)[1499]
     assert float((built.weights["p"].double() - direct).norm() / direct.norm()) < 0.03
+
+
+def test_a_checkpoint_that_is_removed_meanwhile_is_not_missed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    averages = {name: tracked(length, walk()) for name, length in KEPT.items()}
+    for step in (500, 1000, 1500):
+        torch.save(checkpoint(step, averages), tmp_path / f"step={step}.ckpt")
+    gone = tmp_path / "step=1000.ckpt"
+
+    def glanced(path: Path) -> dict[str, object]:
+        if path == gone:
+            path.unlink(missing_ok=True)
+        return glance(path)
+
+    monkeypatch.setattr(posthoc_ema, "glance", glanced)
+    assert reconstruct(tmp_path / "step=1500.ckpt", checkpoint(1500, averages), 0.075).snapshots == 4
+    (tmp_path / "step=500.ckpt").write_bytes(b"damaged")
+    with pytest.raises(UserError, match=r"step=500\.ckpt cannot be read"):
+        reconstruct(tmp_path / "step=1500.ckpt", checkpoint(1500, averages), 0.075)
 
 
 def test_skipped_steps_do_not_count(tmp_path: Path) -> None:
