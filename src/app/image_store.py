@@ -17,6 +17,12 @@ from src.errors import UserError, bytes_in_words
 FORMATS = ("png", "npz")
 
 
+def check_format(file_format: str) -> None:
+    """UserError for a format that is none."""
+    if file_format not in FORMATS:
+        raise UserError(f"format={file_format}: choose one of {', '.join(FORMATS)}")
+
+
 class ImageStore:
     """Samples 0 to N - 1 on the disk.
 
@@ -50,8 +56,7 @@ class ImageStore:
     ) -> None:
         if num_samples < 1:
             raise UserError(f"num_samples={num_samples}: ask for at least 1")
-        if file_format not in FORMATS:
-            raise UserError(f"format={file_format}: choose one of {', '.join(FORMATS)}")
+        check_format(file_format)
         self.folder = Path(folder)
         self.is_image = len(shape) == 3
         made_with = plain({**settings, "shape": list(shape), "format": file_format, "raw": raw})
@@ -70,13 +75,17 @@ class ImageStore:
         Raises:
             UserError: the folder holds something else, or the disk has not enough room.
         """
-        self._take_over()
+        found = self._take_over()
         for leftover in self.folder.rglob(".*.tmp"):
             leftover.unlink(missing_ok=True)
         there = self._present() | set(self.manifest.invalid)
         missing = [i for i in range(self.manifest.num_samples) if i not in there]
         self._check_room(len(missing))
-        self.manifest.status = "running" if missing else self.manifest.status
+        if missing:
+            self.manifest.status = "running"
+        elif found is not None:
+            # They stay the samples of the call that made them.
+            self.manifest.about, self.manifest.versions = found.about, found.versions
         self.manifest.save(self.folder)
         return missing
 
@@ -103,13 +112,15 @@ class ImageStore:
         return [i for i in range(self.manifest.num_samples) if i not in invalid]
 
     def complete(self, invalid: Sequence[int], nfe: Mapping[str, float] | None, seconds: float) -> None:
-        """Join files that are to be joined and close the manifest.
+        """Join files that are to be joined and close the manifest; nothing where that is done.
 
         Args:
             invalid: indices that were tried and are no samples.
             nfe: evaluations of the net for a sample: mean, least, most; None if no sample was made.
             seconds: time spent since ``prepare``.
         """
+        if self.manifest.status == "complete":
+            return
         for files in filter(None, (self._raw, self._files)):
             files.finish()
         self.manifest.invalid = sorted({*self.manifest.invalid, *invalid})
@@ -122,12 +133,12 @@ class ImageStore:
         there = self._files.present()
         return there if self._raw is None else there & self._raw.present()
 
-    def _take_over(self) -> None:
+    def _take_over(self) -> Manifest | None:
         found = load_manifest(self.folder)
         if found is None:
             if self.folder.exists() and any(not path.name.startswith(".") for path in self.folder.iterdir()):
                 raise UserError(f"{self.folder} holds files but no {FILE}: choose another output_dir")
-            return
+            return None
         difference = first_difference(found.settings, self.manifest.settings)
         if difference is None and found.num_samples > self.manifest.num_samples:
             difference = f"num_samples is {found.num_samples} there and {self.manifest.num_samples} now"
@@ -137,6 +148,7 @@ class ImageStore:
             )
         for name in ("invalid", "nfe", "seconds", "status"):
             setattr(self.manifest, name, getattr(found, name))
+        return found
 
     def _check_room(self, count: int) -> None:
         existing = next(path for path in (self.folder, *self.folder.absolute().parents) if path.exists())

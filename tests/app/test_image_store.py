@@ -51,6 +51,21 @@ def test_continues_with_what_is_missing_and_recognises_the_end(tmp_path: Path) -
     assert torch.equal(third.read([4, 2])[:, 0, 0, 0], torch.tensor([4, 2], dtype=torch.uint8))
 
 
+def test_samples_stay_those_of_the_program_that_made_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = store(tmp_path, 2, about={"ckpt_path": "a.ckpt"})
+    first.prepare()
+    fill(first, [0, 1])
+    first.complete([], None, 0)
+    made = manifest(tmp_path)
+    monkeypatch.setattr("src.app.image_store.versions", lambda: {"torch": "9.9"})
+    again = store(tmp_path, 2, about={"ckpt_path": "copy.ckpt"})
+    assert again.prepare() == [] and manifest(tmp_path) == made
+    more = store(tmp_path, 3, about={"ckpt_path": "copy.ckpt"})
+    assert more.prepare() == [2]
+    assert manifest(tmp_path)["versions"] == {"torch": "9.9"}
+    assert manifest(tmp_path)["about"] == {"ckpt_path": "copy.ckpt"}
+
+
 def test_grows_and_does_not_shrink(tmp_path: Path) -> None:
     first = store(tmp_path, 2)
     first.prepare()
