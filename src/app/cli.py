@@ -43,15 +43,15 @@ def entry(config_name: str) -> Callable[[Job], Callable[[], None]]:
         script = Path(inspect.getfile(job)).resolve()
 
         def task(cfg: DictConfig) -> float | None:
-            if HydraConfig.get().mode == RunMode.MULTIRUN:
-                return sweeps.run_in_fresh_process(script)
-            _quiet_all_but_rank_zero()
-            keep_freed_memory()
             try:
+                if HydraConfig.get().mode == RunMode.MULTIRUN:
+                    return sweeps.run_in_fresh_process(script)
+                _quiet_all_but_rank_zero()
+                keep_freed_memory()
                 check_kinds(cfg, Path(CONFIG_DIR) / f"{config_name}.yaml")
                 return job(cfg)
             except (KeyboardInterrupt, Exception) as error:
-                # Here and not further out: Hydra would print a line of its own.
+                # Here and not further out: Hydra would print a line of its own, and begin the next job of a sweep.
                 _leave(error, config_name)
                 raise
 
