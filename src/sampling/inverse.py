@@ -100,12 +100,11 @@ class DPS(PosteriorGuidance):
         self.normalise = normalise
 
     def weigh(self, residual: Float[Tensor, "b *m"], t: Tensor) -> Float[Tensor, "b *m"]:
-        variance = residual.new_tensor(self.noise_std**2)
-        if self.normalise:
-            # The floor keeps a measurement met exactly from dividing zero by zero.
-            shown = residual.flatten(1).square().mean(1).clamp(min=torch.finfo(residual.dtype).tiny)
-            variance = torch.maximum(shown, variance)
-        return residual / expand(variance, residual)
+        if not self.normalise:
+            return residual / self.noise_std**2
+        # The floor keeps a measurement met exactly from dividing zero by zero.
+        floor = max(self.noise_std**2, torch.finfo(residual.dtype).tiny)
+        return residual / expand(residual.flatten(1).square().mean(1).clamp(min=floor), residual)
 
 
 class PseudoInverseGuidance(PosteriorGuidance):

@@ -79,14 +79,16 @@ class ScoreModel(nn.Module):
         """
         dtype = torch.promote_types(x.dtype, torch.float32)
         x = x.to(dtype)
-        # A common time is a scalar on the CPU: it enters kernels as an argument, without a copy to the device.
+        # A common time is a scalar on the CPU: it enters kernels below as an argument, without a copy to the device.
         t = t if t.ndim == 0 else t.to(device=x.device, dtype=torch.promote_types(t.dtype, dtype))
         a_skip, a_out, a_in, c_noise = self.parametrization(self.sde, t)
         u = 2 * x - 1 if self.data_range == "unit" else x
         # A net that is itself in half or double precision takes no other; under autocast it is in float32 like x.
         net_dtype = next(self.net.parameters(), u).dtype
         scaled = (u * _cast(a_in, u)).to(net_dtype)
-        raw: Tensor = self.net(scaled, c_noise.to(device=x.device, dtype=dtype), cond)
+        # Only the net needs it there, one number that nothing waits for.
+        level = c_noise.to(device=x.device, dtype=dtype, non_blocking=True)
+        raw: Tensor = self.net(scaled, level, cond)
         return x * _cast(a_skip, x) + raw.to(dtype) * _cast(a_out, x)
 
     def denoise(

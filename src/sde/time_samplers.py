@@ -81,7 +81,8 @@ class LikelihoodTime:
 
     def __call__(self, sde: SDE, u: Float[Tensor, " b"]) -> tuple[Float[Tensor, " b"], Float[Tensor, " b"]]:
         _check_eps(sde, self.eps)
-        first, last = sde.log_snr(u.new_tensor(self.eps)), sde.log_snr(u.new_tensor(sde.T))
+        # On the CPU, as numbers: on a GPU a tensor of a number is a copy that has to be waited for.
+        first, last = sde.log_snr(torch.tensor([self.eps, sde.T], dtype=torch.float64)).tolist()
         t = sde.time_of_log_snr(first + u * (last - first)).clamp(self.eps, sde.T)
         normaliser = 2 * (first - last) / (sde.T - self.eps)
         return t, normaliser * sde.sigma(t).square() / sde.diffusion_squared(t)
@@ -101,4 +102,4 @@ class LogNormalSigma:
 
     def __call__(self, sde: SDE, u: Float[Tensor, " b"]) -> tuple[Float[Tensor, " b"], Float[Tensor, " b"]]:
         log_sigma = self.mean + self.std * torch.special.ndtri(u.double().clamp(1e-10, 1 - 1e-10))
-        return sde.time_of_log_snr(-log_sigma).clamp(max=sde.T).to(u.dtype), torch.ones_like(u)
+        return sde.time_of_log_snr(-log_sigma).clamp(0, sde.T).to(u.dtype), torch.ones_like(u)

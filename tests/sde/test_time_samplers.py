@@ -75,3 +75,20 @@ def test_log_normal_levels(sde: SDE) -> None:
 def test_smallest_time_beyond_the_end_is_refused() -> None:
     with pytest.raises(UserError, match="eps"):
         UniformTime(2.0)(VPSDE(), midpoints(2))
+
+
+def test_ends_of_likelihood_time_are_found_on_the_cpu() -> None:
+    class Watched(VESDE):
+        def log_snr(self, t: Tensor) -> Tensor:
+            assert t.device.type == "cpu", "a number on the device is a copy to wait for"
+            return super().log_snr(t)
+
+    times, importance = LikelihoodTime(EPS)(Watched(), torch.empty(4, device="meta"))
+    assert times.is_meta and importance.is_meta and times.dtype == importance.dtype == torch.float32
+
+
+@pytest.mark.parametrize("sde", SDES, ids=lambda sde: type(sde).__name__)
+@pytest.mark.parametrize("mean", [-12.0, 12.0])
+def test_noise_levels_beyond_those_of_the_sde_are_its_ends(sde: SDE, mean: float) -> None:
+    t, _ = LogNormalSigma(mean, 3.0)(sde, midpoints(1000))
+    assert float(t.min()) >= 0 and float(t.max()) <= sde.T
