@@ -6,13 +6,15 @@ import hashlib
 import json
 import logging
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from src.app import evaluation_pareto as pareto
-from src.app.devices import launch
+from src.app.checkpoint_file import check_weights
+from src.app.devices import agreed, check_precision, failing_together, launch
 from src.app.evaluation_context import Context, Job
 from src.app.evaluation_images import ImagesJob
 from src.app.evaluation_record import Entry, Record
@@ -22,7 +24,7 @@ from src.app.evaluation_subjects import Subject, find_checkpoints, subjects
 from src.app.evaluation_table import common, sentence, table
 from src.app.image_source import open_images
 from src.app.instantiate import instantiate
-from src.app.kinds import check_whole
+from src.app.kinds import check_whole, listed
 from src.checkpoint import RunLock, checkpoint_hash
 from src.checkpoint.find import run_of
 from src.errors import UserError
@@ -73,6 +75,7 @@ class Evaluation:
         if (cfg.ckpt_path is None) == (cfg.images is None):
             raise UserError("give either ckpt_path=<a checkpoint, a run folder, last, ...> or images=<files>")
         check_mode(cfg.quantize)
+        check_precision(cfg.precision)
         for name in ("num_samples", "batch_size", "limit", "every"):
             if cfg[name] is not None:
                 check_whole(name, cfg[name], least=1)
@@ -81,10 +84,13 @@ class Evaluation:
                 raise UserError(
                     "images have no sampler, loss or likelihood: give ckpt_path instead, or only score them"
                 )
-            open_images(cfg.images)
+            open_images(str(cfg.images))
             return
         if not (cfg.score or cfg.bits_per_dim or cfg.loss):
             raise UserError("nothing to do: set score=true, bits_per_dim=true or loss=true")
+        if cfg.ema_length is None:
+            for choice in listed(cfg.weights):
+                check_weights(str(choice))
         self._paths = find_checkpoints(cfg)
         self._digests = list(map(checkpoint_hash, self._paths))
 
@@ -101,10 +107,11 @@ class Evaluation:
         """The processes."""
         fabric = launch(self.cfg.accelerator, self.cfg.devices, self.cfg.precision)
         # All processes take the files that the first one found, also while training goes on writing.
-        found = on_rank_zero(lambda: (self._paths, self._digests))
-        if found != (self._paths, self._digests):
+        found, same = agreed((self._paths, self._digests))
+        if not same:
             self._paths, self._digests = found
-            self.plan()
+            with failing_together():
+                self.plan()
         self.context.fabric = fabric
 
     def open_record(self) -> None:
@@ -132,7 +139,7 @@ class Evaluation:
             if i in self._entries:
                 continue
             self._entries[i] = entry = job.run(self.context)
-            on_rank_zero(lambda entry=entry: self.record.add(entry))  # type: ignore[misc]
+            on_rank_zero(partial(self._keep, job, entry))
             if len(self.jobs) > 1:
                 _log.info("%s", sentence(entry))
 
@@ -179,7 +186,7 @@ class Evaluation:
         """The folder asked for, or one of these settings alone, in the run if all checkpoints are of one."""
         cfg = self.cfg
         if cfg.output_dir is not None:
-            return Path(cfg.output_dir)
+            return Path(str(cfg.output_dir))
         runs = {run_of(path) for path in self._paths}
         run = next(iter(runs)) if len(runs) == 1 else None
         raw: Any = OmegaConf.to_container(cfg, resolve=False)
@@ -192,6 +199,11 @@ class Evaluation:
     def _claim(self) -> Record:
         self._closing.enter_context(RunLock(self.context.folder))
         return Record(self.context.folder)
+
+    def _keep(self, job: Job, entry: Entry) -> None:
+        self.record.add(entry)
+        # Not before: what took hours must not be lost to a full disk.
+        job.clean_up()
 
     def _check_comparable(self) -> None:
         """One picture needs one yardstick."""

@@ -11,6 +11,7 @@ from lightning.fabric import Fabric
 from omegaconf import DictConfig
 
 from src.app import checkpoint_config, scoring
+from src.app.devices import failing_together
 from src.app.evaluation_record import Entry
 from src.app.evaluation_subjects import Subject
 from src.callbacks.reference import reference_of
@@ -79,10 +80,14 @@ class Context:
         self._model: tuple[dict[str, Any], ScoreModel, list[str]] | None = None
 
     def model(self, subject: Subject) -> tuple[ScoreModel, list[str]]:
-        """The model of a subject on this process' device, and notes on its weights; the last one is kept."""
+        """The model of a subject on this process' device, and notes on its weights; the last one is kept.
+
+        All processes call it; UserError on every one if one cannot have the weights.
+        """
         if self._model is None or self._model[0] != subject.identity:
             self._model = None  # two at once may be too many
-            model, notes = subject.model()
+            with failing_together():
+                model, notes = subject.model()
             self._model = subject.identity, model.to(self.fabric.device), notes
         return self._model[1], self._model[2]
 
@@ -112,3 +117,6 @@ class Job(Protocol):
 
     def run(self, context: Context) -> Entry:
         """The result; all processes call it and get the same."""
+
+    def clean_up(self) -> None:
+        """Remove what the result was made from, once it is on the disk; the first process calls it."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from src.app import scoring
+from src.app.devices import failing_together
 from src.app.evaluation_context import Context
 from src.app.evaluation_record import Entry
 from src.app.evaluation_scores import describe, of_consequence
 from src.app.image_source import manifest_of, open_images
 from src.app.kinds import listed
-from src.app.together import raise_together
 from src.errors import UserError
 from src.progress import Progress
 from src.sampling.generate import shard
@@ -27,7 +27,7 @@ class ImagesJob:
 
     def __init__(self, context: Context) -> None:
         cfg = context.cfg
-        self.source = open_images(cfg.images)
+        self.source = open_images(str(cfg.images))
         manifest = manifest_of(self.source.path)
         self.made: dict[str, Any] = {} if manifest is None else {**manifest.settings, "nfe": manifest.nfe.get("mean")}
         config = {} if manifest is None else manifest.about.get("trained_with", {})
@@ -64,15 +64,10 @@ class ImagesJob:
         fabric, suite = context.fabric, self.yardstick.suite
         mine = shard(range(len(self.source)), fabric.global_rank, fabric.world_size)
         suite.reset()
-        failure = None
-        try:
-            with Progress("scoring", len(self.source), enabled=fabric.is_global_zero) as progress:
-                for index, images in self.source.batches(mine, context.cfg.batch_size, self.channels):
-                    suite.update(images.to(fabric.device), index)
-                    progress.add(fabric.world_size * len(index))
-        except UserError as error:
-            failure = str(error)
-        raise_together(failure)
+        with failing_together(), Progress("scoring", len(self.source), enabled=fabric.is_global_zero) as progress:
+            for index, images in self.source.batches(mine, context.cfg.batch_size, self.channels):
+                suite.update(images.to(fabric.device), index)
+                progress.add(fabric.world_size * len(index))
         scores = suite.compute(self.yardstick.reference, quantisation=self.made.get("quantize", "unknown"))
         suite.reset()
         made = {
@@ -93,3 +88,6 @@ class ImagesJob:
             notes=[*scores.notes, *self.source.notes],
             about={"path": str(self.source.path)},
         )
+
+    def clean_up(self) -> None:
+        """The images are not ours."""

@@ -16,12 +16,12 @@ import torch
 from omegaconf import OmegaConf
 
 from src.app import checkpoint_config, scoring
+from src.app.devices import failing_together
 from src.app.evaluation_context import Context, Yardstick
 from src.app.evaluation_record import Entry
 from src.app.evaluation_subjects import Subject
 from src.app.image_store import ImageStore
 from src.app.kinds import listed
-from src.app.together import raise_together
 from src.callbacks.reference import fewest_samples
 from src.errors import UserError
 from src.metrics import Scores
@@ -98,6 +98,7 @@ class ScoresJob:
         model, notes = context.model(self.of)
         _log.info("%s: %s samples with %s", self.label, f"{context.cfg.num_samples:,}", describe(self.sampler_node))
         made = _Making(self, context, model).make()
+        self._leftover = None if context.cfg.keep_samples else made.store.folder
         conditions = {
             "sampler": describe(self.sampler_node),
             "nfe": made.nfe,
@@ -123,6 +124,14 @@ class ScoresJob:
             entry.notes.append(f"{self.label}: {made.invalid} samples diverged or are not finite and were left out")
         entry.about = {"ckpt_path": str(self.of.path), "step": self.of.step, "name": self.of.label}
         return entry
+
+    def clean_up(self) -> None:
+        if self._leftover is None:
+            return
+        shutil.rmtree(self._leftover, ignore_errors=True)
+        with suppress(OSError):
+            # Others may lie beside it.
+            self._leftover.parent.rmdir()
 
 
 class _Making:
@@ -151,39 +160,25 @@ class _Making:
         self._seconds = 0.0
 
     def make(self) -> _Making:
-        """Sample, score, clean up."""
+        """Sample and score."""
         fabric = self.context.fabric
         missing = on_rank_zero(self.store.prepare)
         # With nothing left to make there would be nothing to count evaluations and seconds of.
         missing = missing or list(range(min(self.count, self.context.cfg.batch_size)))
         self.suite.reset()
-        failure = None
-        try:
+        with failing_together():
             self._see_again(set(missing))
             with Progress("sampling", len(missing), enabled=fabric.is_global_zero) as progress:
                 for batch in self._batches(shard(missing, fabric.global_rank, fabric.world_size), progress):
                     self._keep(batch)
                     progress.add(int(fabric.world_size * len(batch.index)))
-        except UserError as error:
-            failure = str(error)
-        raise_together(failure)
         self._sum_up()
         if self.count - self.invalid >= fewest_samples(self.suite):
             self.scores = self.suite.compute(self.job.yardstick.reference, quantisation=self.context.cfg.quantize)
         self.suite.reset()
-        fabric.barrier()
-        if fabric.is_global_zero:
-            self._put_away()
-        return self
-
-    def _put_away(self) -> None:
         if self.context.cfg.keep_samples:
-            self.store.complete(self._invalid, {"mean": self.nfe}, self.seconds * self.count)
-            return
-        shutil.rmtree(self.store.folder)
-        with suppress(OSError):
-            # Others may lie beside it.
-            self.store.folder.parent.rmdir()
+            on_rank_zero(lambda: self.store.complete(self._invalid, {"mean": self.nfe}, self.seconds * self.count))
+        return self
 
     def _see_again(self, missing: set[int]) -> None:
         """Samples of an earlier call go to the metrics."""

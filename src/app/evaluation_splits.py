@@ -16,12 +16,12 @@ import torch
 from torch import Tensor
 
 from src.app import checkpoint_config
+from src.app.devices import failing_together
 from src.app.evaluation_context import Context
 from src.app.evaluation_record import Entry
 from src.app.evaluation_scores import of_consequence, slug
 from src.app.evaluation_subjects import Subject
 from src.app.sample_files import NpzFiles
-from src.app.together import raise_together
 from src.errors import UserError
 from src.metrics.distributed import on_rank_zero
 from src.metrics.npz import write_npz
@@ -98,13 +98,11 @@ class SplitJob:
         model, notes = context.model(self.of)
         digest = hashlib.sha256(json.dumps([self.subject, self.settings], sort_keys=True).encode()).hexdigest()[:8]
         name = f"{self.task}-{slug(self.label)}-{digest}"
-        parts = NpzFiles(context.folder / f".{name}", "values", (len(self.columns),), torch.float64)
-        failure = None
-        try:
-            self._compute(context, parts, self.values(context, model))
-        except UserError as error:
-            failure = str(error)
-        raise_together(failure)
+        self._parts = parts = NpzFiles(context.folder / f".{name}", "values", (len(self.columns),), torch.float64)
+        # What is there is looked up before anyone adds to it.
+        there = torch.tensor(sorted(on_rank_zero(parts.present)), dtype=torch.int64)
+        with failing_together():
+            self._compute(context, model, parts, there)
         index, table = on_rank_zero(lambda: self._collect(context, parts, name))
         values, conditions = self.summary(table)
         about = {"ckpt_path": str(self.of.path), "step": self.of.step, "values": f"{name}.npz"}
@@ -115,20 +113,17 @@ class SplitJob:
             "weights": self.of.weights,
             **conditions,
         }
-        entry = Entry(
+        return Entry(
             self.task, self.label, self.subject, self.settings, values, conditions, notes=list(notes), about=about
         )
-        context.fabric.barrier()
-        if context.fabric.is_global_zero:
-            shutil.rmtree(parts.folder, ignore_errors=True)
-        return entry
 
-    def _compute(self, context: Context, parts: NpzFiles, values: Values) -> None:
+    def clean_up(self) -> None:
+        shutil.rmtree(self._parts.folder, ignore_errors=True)
+
+    def _compute(self, context: Context, model: ScoreModel, parts: NpzFiles, there: Tensor) -> None:
+        """This process' share of the values that are not ``there`` (N,), by index; it must not wait for others."""
         fabric, limit = context.fabric, context.cfg.limit
-        model, _ = context.model(self.of)
-        there = torch.tensor(sorted(parts.present()), dtype=torch.int64)
-        # What is there must have been seen by all before anyone adds to it.
-        fabric.barrier()
+        values = self.values(context, model)
         count = sum(len(address.index) for address in self.loader.sampler)
         total = min(count, limit) if limit is not None else count
         with Progress(self.what, total - len(there), enabled=fabric.is_global_zero) as progress:
@@ -147,7 +142,6 @@ class SplitJob:
                     table = _fitting(partial(values, model, moved["x"], address, condition), int(mine.sum()))
                     parts.write(index[mine], table.to("cpu", torch.float64))
                 progress.add(int(wanted.sum()))
-        fabric.barrier()
 
     def _collect(self, context: Context, parts: NpzFiles, name: str) -> tuple[Tensor, Tensor]:
         """All samples' values (N, columns) by their index (N,), written to an npz file by the columns' names."""

@@ -10,6 +10,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from src.app.checkpoint_file import open_known
 from src.app.kinds import listed
 from src.checkpoint import find_checkpoint, restore_model
 from src.checkpoint.find import find_every, run_of
@@ -54,8 +55,12 @@ class Subject:
         return {"checkpoint": self.digest, "weights": self.weights, **supplied}
 
     def model(self) -> tuple[ScoreModel, list[str]]:
-        """The model on the CPU, and notes on its weights; UserError if the weights cannot be had."""
-        checkpoint = open_checkpoint(self.path, self.trained_as)
+        """The model on the CPU, and notes on its weights.
+
+        Raises:
+            UserError: there are no such weights, or the file is not the one of ``digest``.
+        """
+        checkpoint = open_known(self.path, self.digest, self.trained_as)
         if self.ema_length is None:
             return restore_model(checkpoint, self.weights), []
         built = reconstruct(self.path, checkpoint, self.ema_length)
@@ -124,12 +129,10 @@ def _check_weights(path: Path, content: Mapping[str, Any], choice: str, length: 
     if length is not None:
         check_reconstructible(path, content, length)
         return
-    kind, _, name = choice.partition(":")
-    averages = list(content.get("ema") or {})
     if choice == "raw":
         return
-    if kind != "ema":
-        raise UserError(f"weights={choice} is unknown: choose ema, ema:<name> or raw")
+    name = choice.partition(":")[2]
+    averages = list(content.get("ema") or {})
     if not averages:
         raise UserError(f"{path} holds no averaged weights: choose weights=raw")
     if name and name not in averages:

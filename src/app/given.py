@@ -15,7 +15,6 @@ from src.app import checkpoint_config
 from src.app.image_source import open_images
 from src.datamodules.transforms import to_model
 from src.errors import UserError
-from src.metrics.distributed import on_rank_zero
 
 _POINTS = 10_000
 
@@ -72,11 +71,13 @@ def open_given(spec: str, datamodule: Mapping[str, Any], shape: Sequence[int], d
     Raises:
         UserError: there is nothing of that name, or it is of another shape.
     """
+    spec = str(spec)
     path = Path(spec).expanduser()
     if path.suffix or len(path.parts) > 1 or path.is_dir():
         return _Files(path, shape, data_range)
     module = checkpoint_config.build("datamodule", datamodule)
-    on_rank_zero(module.prepare_data)
+    # Every process by itself: this must not wait for others, some of which may have failed.
+    module.prepare_data()
     module.setup("test")
     return _Split(module, spec, data_range) if hasattr(module, "images") else _Points(module, spec, data_range)
 

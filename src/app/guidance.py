@@ -13,9 +13,9 @@ from omegaconf import DictConfig
 from torch import nn
 
 from src.app import checkpoint_config
+from src.app.checkpoint_file import open_known
 from src.checkpoint import checkpoint_hash, find_checkpoint, restore_classifier
 from src.errors import UserError
-from src.interop.checkpoints import open_checkpoint
 from src.sampling.guidance import Guidance
 from src.sde import ScoreModel
 from src.sde.noisy_classifier import NoisyClassifier
@@ -34,6 +34,7 @@ class GuidedModel:
         operator: the linear operator of an inverse problem, or None.
         noise_std: of its measurement.
         modules: what has weights.
+        classifier: the file of the classifier and its SHA-256, None without one.
     """
 
     model: ScoreModel | Guidance
@@ -42,6 +43,7 @@ class GuidedModel:
     operator: Any = None
     noise_std: float = 0.0
     modules: tuple[nn.Module, ...] = ()
+    classifier: tuple[Path, str] | None = None
 
     def to(self, device: torch.device) -> None:
         """Move all weights to ``device``."""
@@ -49,13 +51,16 @@ class GuidedModel:
             module.to(device)
 
 
-def guide(model: ScoreModel, config: Mapping[str, Any], cfg: DictConfig) -> GuidedModel:
+def guide(
+    model: ScoreModel, config: Mapping[str, Any], cfg: DictConfig, classifier: tuple[Path, str] | None = None
+) -> GuidedModel:
     """The model under ``guidance`` and ``operator`` of the command line.
 
     Args:
         model: of the checkpoint.
         config: the configuration in the checkpoint.
         cfg: that of the command line.
+        classifier: file and SHA-256 of the classifier; None to find it.
 
     Raises:
         UserError: guidance that does not fit the model.
@@ -73,29 +78,31 @@ def guide(model: ScoreModel, config: Mapping[str, Any], cfg: DictConfig) -> Guid
     if "classifier_path" in node:
         if cfg.labels == "none":
             raise UserError("labels=none leaves a classifier nothing to guide to: give classes, or leave guidance out")
-        path = _classifier_path(node.pop("classifier_path"), cfg)
-        settings["classifier_path"] = checkpoint_hash(path)
-        extra["classifier"] = classifier = _classifier(path, model)
-        classes = getattr(classifier.net, "num_classes", None)
+        asked = node.pop("classifier_path")
+        classifier = classifier or _classifier_file(asked, cfg)
+        settings["classifier_path"] = classifier[1]
+        extra["classifier"] = built = _classifier(*classifier, model)
+        classes = getattr(built.net, "num_classes", None)
     if "null_label" in node:
         _check_label_dropout(classes, config)
     guided: Guidance = checkpoint_config.build("guidance", node)(model, **extra)
     operator = getattr(guided, "operator", None)
     noise_std, modules = getattr(guided, "noise_std", 0.0), (model, *extra.values())
-    return GuidedModel(guided, classes, {"guidance": settings}, operator, noise_std, modules)
+    return GuidedModel(guided, classes, {"guidance": settings}, operator, noise_std, modules, classifier)
 
 
-def _classifier_path(path: str | None, cfg: DictConfig) -> Path:
+def _classifier_file(path: str | None, cfg: DictConfig) -> tuple[Path, str]:
     if path is None:
         raise UserError(
             "guidance.classifier_path is missing: give the checkpoint or the run folder of a classifier, from "
             "train.py experiment=digits_classifier for example"
         )
-    return find_checkpoint(path, cfg.paths.log_dir)
+    found = find_checkpoint(path, cfg.paths.log_dir)
+    return found, checkpoint_hash(found)
 
 
-def _classifier(path: Path, model: ScoreModel) -> NoisyClassifier:
-    classifier = restore_classifier(open_checkpoint(path))
+def _classifier(path: Path, digest: str, model: ScoreModel) -> NoisyClassifier:
+    classifier = restore_classifier(open_known(path, digest))
     # At the same time it must see the same noise.
     times = torch.linspace(0, 1, 9, dtype=torch.float64)[1:]
     pairs = [(getattr(sde, name)(times * sde.T)) for name in ("alpha", "sigma") for sde in (classifier.sde, model.sde)]

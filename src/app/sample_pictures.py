@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from src.app.devices import failing_together
 from src.app.image_store import ImageStore
 from src.callbacks.pictures import grid, picture, save_film, save_picture
 from src.metrics.distributed import gather_rows, on_rank_zero
@@ -51,15 +52,21 @@ def draw_film(
         batches: samples with ``FILM_FRAMES`` states each.
         data_range: of the model.
         mode: how floats become bytes.
+
+    Raises:
+        UserError: on every process, samples that one of them cannot make.
     """
     index, frames = [torch.empty(0, dtype=torch.int64)], []
-    for batch in batches:
-        assert batch.trajectory is not None
-        states = batch.trajectory.transpose(0, 1)
-        index.append(batch.index)
-        frames.append(to_uint8(states, data_range, mode) if store.is_image else states)
+    with failing_together():
+        for batch in batches:
+            assert batch.trajectory is not None
+            states = batch.trajectory.transpose(0, 1)
+            index.append(batch.index)
+            frames.append(to_uint8(states, data_range, mode) if store.is_image else states)
+    # A process without a share does not know how many there are.
+    count = int(gather_rows(torch.tensor([frames[0].shape[1] if frames else 0])).max())
     order = gather_rows(torch.cat(index)).argsort()
-    empty = torch.empty(0, FILM_FRAMES, *shape, dtype=torch.uint8 if store.is_image else torch.float32)
+    empty = torch.empty(0, count, *shape, dtype=torch.uint8 if store.is_image else torch.float32)
     states = gather_rows(torch.cat(frames) if frames else empty)[order]
     pictures = [picture(states[:, i]) for i in range(states.shape[1])]
     on_rank_zero(lambda: save_film(path, [p for p in pictures if p is not None]))

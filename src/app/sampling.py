@@ -15,18 +15,18 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from src.app import checkpoint_config, constraint_report, sample_pictures, scoring
+from src.app.checkpoint_file import check_weights, open_known
 from src.app.constraints import constraint_of, needs_given
-from src.app.devices import launch
+from src.app.devices import agreed, check_precision, failing_together, launch
 from src.app.given import open_given
 from src.app.guidance import guide
-from src.app.image_store import ImageStore
+from src.app.image_store import ImageStore, check_format
 from src.app.kinds import check_whole, listed
 from src.app.starts import num_samples, start_of
 from src.app.tally import Tally
-from src.app.together import raise_together
 from src.checkpoint import RunLock, checkpoint_hash, find_checkpoint, restore_model
+from src.checkpoint.find import run_of
 from src.errors import UserError
-from src.interop.checkpoints import open_checkpoint
 from src.metrics import Scores
 from src.metrics.distributed import on_rank_zero
 from src.progress import Progress
@@ -54,6 +54,7 @@ class SamplingRun:
         self._closing = ExitStack()
         self._scores: Scores | None = None
         self._tally = Tally()
+        self._classifier: tuple[Path, str] | None = None
         self._start = time.monotonic()
 
     def __enter__(self) -> SamplingRun:
@@ -65,22 +66,28 @@ class SamplingRun:
 
     def check(self) -> None:
         """What can be known without the weights."""
-        check_mode(self.cfg.quantize)
-        self.count = num_samples(self.cfg)
-        check_whole("batch_size", self.cfg.batch_size, least=1)
-        if self.cfg.ckpt_path is None:
+        cfg, self.count = self.cfg, num_samples(self.cfg)
+        check_mode(cfg.quantize)
+        check_precision(cfg.precision)
+        check_format(cfg.format)
+        check_weights(str(cfg.weights))
+        check_whole("num_samples", self.count, least=1)
+        check_whole("batch_size", cfg.batch_size, least=1)
+        if cfg.given_count is not None:
+            check_whole("given_count", cfg.given_count, least=1)
+        if cfg.ckpt_path is None:
             raise UserError("ckpt_path is missing: give a checkpoint, a run folder, `last`, `best`, or a step")
-        self.path = find_checkpoint(self.cfg.ckpt_path, self.cfg.paths.log_dir, self.cfg.name)
+        self.path = find_checkpoint(cfg.ckpt_path, cfg.paths.log_dir, cfg.name)
         self.hash = checkpoint_hash(self.path)
 
     def restore(self) -> None:
         """The model, its sampler, what its samples start from and are held to, and the metrics if scores are wanted."""
-        cfg, checkpoint = self.cfg, open_checkpoint(self.path, self.cfg.trained_as)
+        cfg, checkpoint = self.cfg, open_known(self.path, self.hash, self.cfg.trained_as)
         self.trained = dict(checkpoint["config"])
         self.foreign = "foreign" in checkpoint
-        model = restore_model(checkpoint, cfg.weights)
+        model = restore_model(checkpoint, str(cfg.weights))
         self.data_range = model.data_range
-        self.guided = guide(model, self.trained, cfg)
+        self.guided = guide(model, self.trained, cfg, self._classifier)
         labels: Any = OmegaConf.to_container(cfg.labels) if OmegaConf.is_config(cfg.labels) else cfg.labels
         self.classes = class_condition(labels, self.guided.classes, cfg.seed)
         self.labels = ("cycle" if labels is None else labels) if self.guided.classes else None
@@ -104,11 +111,12 @@ class SamplingRun:
     def launch(self) -> None:
         """The processes of the run, each with the model on its device."""
         self.fabric = launch(self.cfg.accelerator, self.cfg.devices, self.cfg.precision)
-        # All processes take the file that the first one found, also while training goes on writing.
-        chosen = on_rank_zero(lambda: (self.path, self.hash))
-        if chosen != (self.path, self.hash):
-            self.path, self.hash = chosen
-            self.restore()
+        # All processes take the files that the first one found, also while training goes on writing.
+        chosen, same = agreed((self.path, self.hash, self.guided.classifier))
+        if not same:
+            self.path, self.hash, self._classifier = chosen
+            with failing_together():
+                self.restore()
         self.guided.to(self.fabric.device)
 
     def open_folder(self) -> None:
@@ -140,15 +148,10 @@ class SamplingRun:
     def generate(self) -> None:
         """This process' share of what is missing."""
         mine = self._share(self.missing)
-        failure = None
-        try:
-            with Progress("sampling", len(mine), enabled=self.fabric.is_global_zero) as progress:
-                for batch in self._batches(mine, progress=progress):
-                    self._keep(batch)
-                    progress.add(len(batch.index))
-        except UserError as error:
-            failure = str(error)
-        raise_together(failure)
+        with failing_together(), Progress("sampling", len(mine), enabled=self.fabric.is_global_zero) as progress:
+            for batch in self._batches(mine, progress=progress):
+                self._keep(batch)
+                progress.add(len(batch.index))
 
     def finish_folder(self) -> None:
         """Files are joined where they are to be, and the manifest is closed."""
@@ -162,7 +165,7 @@ class SamplingRun:
             )
         seconds = time.monotonic() - self._start
         # Every process needs to know what is in the folder, one writes it.
-        on_rank_zero(lambda: self.store.complete(tally.invalid, tally.nfe, seconds) if self.missing else None)
+        on_rank_zero(lambda: self.store.complete(tally.invalid, tally.nfe, seconds))
         self.store.manifest.invalid = on_rank_zero(lambda: self.store.manifest.invalid)
 
     def draw(self) -> None:
@@ -228,9 +231,8 @@ class SamplingRun:
     def _folder(self, settings: dict[str, Any]) -> Path:
         """The folder asked for, or one of the run and of these settings alone, so that a second call goes on."""
         if self.cfg.output_dir is not None:
-            return Path(self.cfg.output_dir)
-        in_a_run = self.path.parent.name == "checkpoints"
-        home = self.path.parent.parent if in_a_run else Path(self.cfg.paths.log_dir)
+            return Path(str(self.cfg.output_dir))
+        home = run_of(self.path) or Path(self.cfg.paths.log_dir)
         chosen = json.dumps([settings, self.cfg.format, self.cfg.raw], sort_keys=True)
         digest = hashlib.sha256(chosen.encode()).hexdigest()[:8]
         return home / "samples" / f"{self.path.stem}-seed{self.cfg.seed}-{digest}"
@@ -272,9 +274,8 @@ class SamplingRun:
 
     def _keep(self, batch: GeneratedBatch) -> None:
         samples = batch.samples[batch.valid].cpu()
-        floats = samples if self.cfg.raw else None
         shown = to_uint8(samples, self.data_range, self.cfg.quantize) if self.store.is_image else samples
-        self.store.add(batch.index[batch.valid], shown, floats)
+        self.store.add(batch.index[batch.valid], shown, samples if self.cfg.raw else None)
         self._tally.add(batch)
 
     def _draw_pictures(self) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from src.app.devices import failing_together
 from src.app.image_store import ImageStore
 from src.app.instantiate import write_json
 from src.callbacks.reference import check_extractor, fewest_samples, reference_of
@@ -50,6 +51,9 @@ def score(
         batch_size: images at a time.
         device: where the extractor runs.
         quantize: how the images became bytes.
+
+    Raises:
+        UserError: on every process, a sample that cannot be read.
     """
     if suite.needs_reference and suite.statistics_path is None:
         on_rank_zero(datamodule.prepare_data)
@@ -57,7 +61,7 @@ def score(
     reference = reference_of(datamodule, suite, device)
     mine = shard(store.valid_indices(), rank(), world_size())
     suite.reset()
-    with Progress("scoring", len(mine), enabled=rank() == 0) as progress:
+    with failing_together(), Progress("scoring", len(mine), enabled=rank() == 0) as progress:
         for first in range(0, len(mine), batch_size):
             index = mine[first : first + batch_size]
             suite.update(store.read(index).to(device), torch.tensor(index))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import math
+import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,8 @@ import torch
 from torch import Tensor
 
 from src.app import evaluation_picture, evaluation_scores
-from src.app.evaluation_record import Entry
+from src.app.evaluation import Evaluation
+from src.app.evaluation_record import Entry, Record
 from src.app.instantiate import instantiate
 from src.checkpoint import read_checkpoint, restore_model
 from src.errors import UserError
@@ -114,6 +117,35 @@ def test_an_interrupted_call_goes_on(first: Path, tmp_path: Path, monkeypatch: p
     (entry,) = evaluate(*arguments)
     assert made == [5, 6, 7, 8, 9, 10, 11]
     assert entry.values["frechet_digits"] == pytest.approx(distance(samples(first, 12)), rel=1e-3)
+
+
+def test_work_is_kept_until_its_result_is_on_the_disk(
+    first: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = [ckpt(first), f"output_dir={tmp_path}/2024", "num_samples=4", "limit=3"]
+    for job in (["score=true"], ["score=false", "loss=true"]):
+        with monkeypatch.context() as patch:
+            patch.setattr(Record, "add", lambda *_: (_ for _ in ()).throw(UserError("no room")))
+            with pytest.raises(UserError, match="no room"):
+                evaluate(*arguments, *job)
+        kept = [path for path in (tmp_path / "2024").rglob("*.npz") if re.match("samples|values", path.name)]
+        assert kept, "what was computed is still there"
+        evaluate(*arguments, *job)
+        assert not any(path.exists() for path in kept)
+
+
+def test_weights_of_another_file_are_not_taken(first: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "best_fid.ckpt"
+    shutil.copy(first, path)
+    plan = Evaluation.plan
+
+    def replaced(evaluation: Evaluation) -> None:
+        plan(evaluation)
+        torch.save({**read_checkpoint(first), "global_step": 11}, path)
+
+    monkeypatch.setattr(Evaluation, "plan", replaced)
+    with pytest.raises(UserError, match=r"best_fid\.ckpt changed while it was read"):
+        evaluate(f"ckpt_path={path}", f"output_dir={tmp_path}/out")
 
 
 def test_loss_is_the_validation_loss_of_the_run(first: Path, tmp_path: Path) -> None:
@@ -223,6 +255,9 @@ def test_pareto_shows_several_checkpoints_of_one_folder(
         (["ckpt_path=CKPT", "mode=pareto", "samplers=[hoin]"], "there is no sampler hoin, did you mean heun?"),
         (["ckpt_path=CKPT", "score=false"], "nothing to do"),
         (["images=nowhere"], "images=nowhere does not exist"),
+        (["images=2024"], "images=2024 does not exist"),
+        (["ckpt_path=nowhere", "precision=16"], "precision=16: choose one of 32-true"),
+        (["ckpt_path=nowhere", "weights=[ema,1]"], "weights=1 is unknown: choose ema"),
     ],
 )
 def test_mistakes_are_one_line_before_devices_start(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -190,6 +191,35 @@ def test_mistakes_are_one_line_before_devices_start(
         sample(f"ckpt_path={checkpoint}", f"output_dir={tmp_path}/out", *arguments, *COMMON)
     assert "\n" not in str(caught.value)
     assert not list(tmp_path.rglob("*.png"))
+
+
+@pytest.mark.parametrize(
+    ("argument", "said"),
+    [
+        ("precision=16", "precision=16: choose one of 32-true"),
+        ("format=jpg", "format=jpg: choose one of png, npz"),
+        ("num_samples=0", "num_samples=0: give a whole number of at least 1"),
+        ("interpolate=[0,1,0]", "num_samples=0"),
+        ("weights=1", "weights=1 is unknown: choose ema"),
+        ("given_count=abc", "given_count=abc: give a whole number"),
+    ],
+)
+def test_wrong_settings_are_refused_before_the_checkpoint_is_read(argument: str, said: str) -> None:
+    with pytest.raises(UserError, match=re.escape(said)):
+        sample("ckpt_path=nowhere.ckpt", argument, *COMMON)
+
+
+def test_a_folder_may_be_a_number_and_a_finished_call_may_lack_its_last_word(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    arguments = (f"ckpt_path={checkpoint}", "num_samples=2", "output_dir=2024", *COMMON)
+    sample(*arguments)
+    # As if it had been killed with all samples made.
+    manifest = load(tmp_path / "2024" / "manifest.json")
+    (tmp_path / "2024" / "manifest.json").write_text(json.dumps({**manifest, "status": "running"}))
+    sample(*arguments)
+    assert load(tmp_path / "2024" / "manifest.json")["status"] == "complete"
 
 
 def test_missing_checkpoint_is_an_exit_code_and_one_line(tmp_path: Path) -> None:
