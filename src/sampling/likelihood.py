@@ -123,6 +123,9 @@ class Likelihood:
             UserError: a solve fails.
         """
         check_eps(model.sde, self.eps)
+        if len(x) == 0:
+            none = x.new_zeros(0)
+            return LikelihoodOutput(none, x.detach().clone(), none.long(), none.clone())
         # Inference tensors cannot enter a graph.
         with torch.inference_mode(False), torch.no_grad():
             x = x.detach().clone()
@@ -130,7 +133,7 @@ class Likelihood:
             z, v, calls = self._integrate(model, x, probes, usable_condition(cond))
             traces = (probes * v).sum(2)
             log_p = model.sde.prior_log_prob(z) + traces.mean(1)
-            nats_to_bits = 1 / (x[0].numel() * math.log(2)) if len(x) else 0.0
+            nats_to_bits = 1 / (math.prod(x.shape[1:]) * math.log(2))
             return LikelihoodOutput(
                 bits_per_dim=self.offset - log_p * nats_to_bits,
                 latent=z,

@@ -129,7 +129,7 @@ class SDE(ABC):
         """Log-density of the prior at z (B, *d), in nats: (B,)."""
         sigma = self._prior_sigma()
         squares = (z - self.prior_mean_like(z)).square().flatten(1).sum(1) / sigma**2
-        dimension = z[0].numel()
+        dimension = math.prod(z.shape[1:])
         return -0.5 * (squares + dimension * math.log(2 * math.pi * sigma**2))
 
     def _prior_sigma(self) -> float:

@@ -142,3 +142,10 @@ def test_autocast_does_not_reach_the_solver() -> None:
     with torch.autocast("cpu", dtype=torch.bfloat16):
         cast = log_likelihood(model, x)
     assert torch.equal(cast.bits_per_dim, plain.bits_per_dim) and torch.equal(cast.nfe, plain.nfe)
+
+
+def test_no_samples_have_no_likelihoods() -> None:
+    out = log_likelihood(GaussianScore(VESDE()), torch.zeros(0, 1, 4, 4))
+    assert out.bits_per_dim.shape == out.nfe.shape == out.standard_error.shape == (0,)
+    assert out.latent.shape == (0, 1, 4, 4) and out.nfe.dtype == torch.int64
+    assert VESDE().prior_log_prob(out.latent).shape == (0,)
