@@ -74,7 +74,7 @@ def suits(x: Tensor, weight: Tensor) -> bool:
 def winograd_conv2d(
     x: Float[Tensor, "b c h w"], weight: Float[Tensor, "o c 3 3"], bias: Float[Tensor, " o"] | None = None
 ) -> Float[Tensor, "b o h w"]:
-    """``conv2d(x, weight, bias, padding=1)``, in the memory format of ``x``; channels last is the faster one.
+    """``conv2d(x, weight, bias, padding=1)``, with channels last where those of ``x`` are, which is faster.
 
     Args:
         x: (B, C, H, W), H and W multiples of 4.
@@ -82,7 +82,7 @@ def winograd_conv2d(
         bias: (O,).
     """
     y: Tensor = _Convolution.apply(x, weight, bias)
-    return y if x.is_contiguous(memory_format=torch.channels_last) else y.contiguous()
+    return y
 
 
 class _Convolution(torch.autograd.Function):
@@ -99,11 +99,23 @@ class _Convolution(torch.autograd.Function):
             products = torch.bmm(_patches(x[images]), kernels).view(_PATCH, _PATCH, -1)
             tiles = _as_tiles(y[images])
             tiles.copy_(_both_sides(a, products).view(tiles.shape))
-        return (y if bias is None else y.add_(bias)).permute(0, 3, 1, 2)
+        y = (y if bias is None else y.add_(bias)).permute(0, 3, 1, 2)
+        # Function transforms know strides, but no memory formats.
+        return y if x.stride(1) == 1 else y.contiguous()
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor | None], output: Tensor) -> None:
         ctx.save_for_backward(*inputs[:2])
+        ctx.save_for_forward(*inputs[:2])
+
+    @staticmethod
+    def jvp(ctx: Any, of_x: Tensor | None, of_weight: Tensor | None, of_bias: Tensor | None) -> Tensor:
+        x, weight = ctx.saved_tensors
+        # Linear in the bias, and in the input and in the weights.
+        parts = [] if of_x is None else [winograd_conv2d(of_x, weight)]
+        parts += [] if of_weight is None else [winograd_conv2d(x, of_weight)]
+        parts += [] if of_bias is None else [of_bias[:, None, None]]
+        return sum(parts[1:], start=parts[0]).expand(len(x), len(weight), *x.shape[2:])
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:

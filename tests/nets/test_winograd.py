@@ -1,6 +1,8 @@
 """Winograd's convolution: the same sum as the direct one, derivatives included, and rounding of like size."""
 
 import itertools
+from collections.abc import Callable
+from functools import partial
 
 import pytest
 import torch
@@ -46,6 +48,33 @@ def test_function_transforms_pass_through() -> None:
 
     expected = torch.func.vmap(torch.func.jacrev(lambda image: F.conv2d(image, weight, bias, padding=1)))(x)
     torch.testing.assert_close(torch.func.vmap(torch.func.jacrev(one))(x), expected, rtol=0, atol=1e-12)
+
+
+def test_vmap_and_forward_derivatives() -> None:
+    x, weight, bias = tensors(2, 3, 8, 4, 2)
+    tangents = tuple(torch.randn_like(tensor) for tensor in (x, weight, bias))
+
+    def direct(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        return F.conv2d(x, weight, bias, padding=1)
+
+    many = [torch.stack([tensor, 2 * tensor]) for tensor in (x, weight, bias)]
+    for in_dims in ((0, 0, 0), (0, None, None)):
+        inputs = [m if d == 0 else m[0] for m, d in zip(many, in_dims, strict=True)]
+        out, expected = (torch.func.vmap(f, in_dims)(*inputs) for f in (winograd_conv2d, direct))
+        torch.testing.assert_close(out, expected, rtol=0, atol=1e-11)
+    for used in ([0, 1, 2], [0], [1], [2]):
+        inputs = [(x, weight, bias)[i] for i in used]
+
+        def some(f: Callable[..., Tensor], *values: Tensor, used: list[int] = used) -> Tensor:
+            return f(*(values[used.index(i)] if i in used else (x, weight, bias)[i] for i in range(3)))
+
+        results = (
+            torch.func.jvp(partial(some, f), tuple(inputs), tuple(tangents[i] for i in used))
+            for f in (winograd_conv2d, direct)
+        )
+        (out, derivative), (expected, expected_derivative) = results
+        torch.testing.assert_close(out, expected, rtol=0, atol=1e-11)
+        torch.testing.assert_close(derivative, expected_derivative, rtol=0, atol=1e-11)
 
 
 def test_rounds_at_most_three_times_as_much() -> None:
