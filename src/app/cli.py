@@ -22,7 +22,7 @@ from omegaconf import DictConfig
 
 from src.app import sweeps
 from src.app.allocator import keep_freed_memory
-from src.app.kinds import check_kinds
+from src.app.kinds import check_kinds, name_as_text
 from src.app.messages import known_to_all, lost_peer, one_line
 from src.app.run_dir import register_resolvers
 from src.errors import UserError
@@ -48,6 +48,7 @@ def entry(config_name: str) -> Callable[[Job], Callable[[], None]]:
                     return sweeps.run_in_fresh_process(script)
                 _quiet_all_but_rank_zero()
                 keep_freed_memory()
+                name_as_text(cfg)
                 check_kinds(cfg, Path(CONFIG_DIR) / f"{config_name}.yaml")
                 return job(cfg)
             except (KeyboardInterrupt, Exception) as error:

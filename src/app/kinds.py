@@ -32,6 +32,12 @@ def check_kinds(cfg: DictConfig, defaults: str | Path) -> None:
             raise UserError(f"{key!s}={cfg[key]}: give {name}, as {str(default).lower()}")
 
 
+def name_as_text(cfg: DictConfig) -> None:
+    """A name may look like a number: ``name=2024``."""
+    if isinstance(cfg.get("name"), int | float):
+        cfg.name = str(cfg.name)
+
+
 def check_whole(name: str, value: Any, least: int) -> None:
     """UserError unless ``value`` is a whole number of at least ``least``."""
     if not _is_a(value, (int,)) or value < least:

@@ -6,6 +6,7 @@ import difflib
 import errno
 import inspect
 import re
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,8 @@ def one_line(error: BaseException, config_name: str | None = None) -> str | None
         return _instantiation(error)
     if isinstance(error, OverrideParseException):
         return f"cannot read the argument {error.override!r}: {_flat(str(error)).split('See https')[0].strip()}"
+    if isinstance(error, ValueError) and str(error).startswith("Config group override must be"):
+        return _no_choice()
     if isinstance(error, HydraException | OmegaConfBaseException):
         return _unknown_key(error, config_name) or _flat(str(error))
     if isinstance(error, OSError) and error.errno in _OF_THE_DISK:
@@ -111,28 +114,45 @@ def _unknown_key(error: BaseException, config_name: str | None) -> str | None:
     return f"there is no setting {key}{nearest(key, _known_keys(config_name))}"
 
 
+def _no_choice() -> str | None:
+    """The line for a group that was given something else than a name, null most often."""
+    for override in _overrides():
+        folder = _folder(override)
+        if folder.is_dir() and not isinstance(override.value(), str | list):
+            choices = ", ".join(sorted(path.stem for path in folder.glob("*.yaml")))
+            return f"{override.input_line}: choose one of {choices}, or leave it out with ~{override.key_or_group}"
+    return None
+
+
 def _known_keys(config_name: str) -> list[str]:
     """All keys of the configuration under the group choices of this command line."""
-    import sys
-
     from hydra import compose, initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
-    from hydra.core.override_parser.overrides_parser import OverridesParser
 
     from src.app.cli import CONFIG_DIR
 
-    def is_choice(override: Override) -> bool:
-        return not override.is_sweep_override() and (Path(CONFIG_DIR) / override.key_or_group).is_dir()
-
-    arguments = [a for a in sys.argv[1:] if "=" in a and not a.startswith("-")]
     try:
-        choices = [o.input_line for o in OverridesParser.create().parse_overrides(arguments) if is_choice(o)]
+        choices = [o.input_line for o in _overrides() if not o.is_sweep_override() and _folder(o).is_dir()]
         GlobalHydra.instance().clear()
         with initialize_config_dir(CONFIG_DIR, version_base="1.3"):
             cfg = compose(config_name, overrides=[c for c in choices if c])
     except HydraException:
         return []
     return list(_paths(cfg))
+
+
+def _overrides() -> list[Override]:
+    """What this command line sets."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    arguments = [a for a in sys.argv[1:] if "=" in a and not a.startswith("-")]
+    return list(OverridesParser.create().parse_overrides(arguments))
+
+
+def _folder(override: Override) -> Path:
+    from src.app.cli import CONFIG_DIR
+
+    return Path(CONFIG_DIR) / override.key_or_group
 
 
 def _paths(cfg: DictConfig, prefix: str = "") -> Iterator[str]:

@@ -17,14 +17,15 @@ def register_resolvers() -> None:
     OmegaConf.register_new_resolver("run_dir", run_dir, use_cache=True, replace=True)
 
 
-def run_dir(log_dir: str, name: str, ckpt_path: str | int | None = None) -> str:
+def run_dir(log_dir: str, name: str | int, ckpt_path: str | int | None = None) -> str:
     """The folder of a run: the one of the checkpoint it goes on from, or ``log_dir/name/<time>``.
 
     Args:
         log_dir: folder of all runs.
-        name: name of the experiment.
+        name: name of the experiment, which may look like a number.
         ckpt_path: what the run goes on from, if anything.
     """
+    name = str(name)
     if ckpt_path is not None:
         from src.checkpoint.find import find_checkpoint
 

@@ -80,8 +80,8 @@ class Run:
         config = plain(self.cfg)
         self.trainer = instantiate(
             self.cfg.trainer,
-            callbacks=[*instantiate_all(self.cfg.callbacks), RunRecord(config), EpochCount()],
-            logger=instantiate_all(self.cfg.logger),
+            callbacks=[*instantiate_all(self.cfg.get("callbacks")), RunRecord(config), EpochCount()],
+            logger=instantiate_all(self.cfg.get("logger")),
             plugins=[AtomicCheckpointIO()],
             **self._validation(),
         )
@@ -138,7 +138,7 @@ class Run:
     def _continue_logs(self, checkpoint: dict[str, Any]) -> None:
         """A run that goes on keeps its curve in W&B."""
         run_id = checkpoint.get("run", {}).get("WandbLogger")
-        if run_id is not None and "wandb" in self.cfg.logger:
+        if run_id is not None and "wandb" in (self.cfg.get("logger") or {}):
             self.cfg.logger.wandb.id = run_id
 
     def _check_weights(self) -> None:

@@ -10,6 +10,7 @@ from src.app.evaluation import Evaluation
 from src.app.sampling import SamplingRun
 from src.app.training import Run
 from tests.app.example import IMAGES, write_checkpoint
+from tests.reliability.entry import train
 from tests.reliability.in_process import call, refusal
 from tests.reliability.runs import TINY, in_folder
 
@@ -61,6 +62,7 @@ WRONG = {
     ("scheduler.steps=-1",): "scheduler",
     ("float32_matmul_precision=low",): "choose one of highest, high, medium",
     ("seed=word",): "seed",
+    ("parametrization=null",): "choose one of ddpm",
 }
 
 
@@ -145,6 +147,15 @@ def test_refused_before_anything_is_touched(
 def test_what_only_the_data_can_tell(setting: str, tmp_path: Path) -> None:
     # Loading the digits is needed to know; still one line.
     refusal(call(["train.py", *TINY, *in_folder(tmp_path), setting]))
+
+
+def test_a_run_needs_no_logger_and_its_name_may_be_a_number(tmp_path: Path) -> None:
+    settings = ["name=2024", "~logger", "trainer.max_steps=1", "callbacks=minimal", "optimized_metric=train/loss"]
+    for goes_on in ([], ["ckpt_path=last"]):
+        ended = train(*TINY, *in_folder(tmp_path), *settings, *goes_on, folder=tmp_path)
+        assert ended.code == 0, ended.err
+    (checkpoint,) = tmp_path.rglob("*.ckpt")
+    assert checkpoint.parts[-4] == "2024"
 
 
 @pytest.fixture(scope="module")
