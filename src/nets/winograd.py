@@ -94,9 +94,11 @@ class _Convolution(torch.autograd.Function):
     def forward(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         a, _, _ = _CONSTANTS[x.dtype]
         kernels = _kernels(weight).mT
-        y = x.new_empty(x.shape[0], *x.shape[2:], len(weight))
         for images in _few(x):
             products = torch.bmm(_patches(x[images]), kernels).view(_PATCH, _PATCH, -1)
+            if images.start == 0:
+                # Made from products, which vmap has batched where it has either factor.
+                y = products.new_empty(x.shape[0], *x.shape[2:], len(weight))
             tiles = _as_tiles(y[images])
             tiles.copy_(_both_sides(a, products).view(tiles.shape))
         y = (y if bias is None else y.add_(bias)).permute(0, 3, 1, 2)
@@ -142,7 +144,7 @@ def _few(x: Tensor) -> Iterator[slice]:
     """Consecutive images with about ``_TILES_AT_A_TIME`` tiles."""
     batch, _, height, width = x.shape
     count = max(1, _TILES_AT_A_TIME * _TILE**2 // (height * width))
-    return (slice(first, first + count) for first in range(0, batch, count))
+    return (slice(first, first + count) for first in range(0, max(batch, 1), count))
 
 
 def _both_sides(m: Tensor, x: Tensor) -> Tensor:

@@ -58,7 +58,7 @@ def test_vmap_and_forward_derivatives() -> None:
         return F.conv2d(x, weight, bias, padding=1)
 
     many = [torch.stack([tensor, 2 * tensor]) for tensor in (x, weight, bias)]
-    for in_dims in ((0, 0, 0), (0, None, None)):
+    for in_dims in ((0, 0, 0), (0, None, None), (None, 0, None)):
         inputs = [m if d == 0 else m[0] for m, d in zip(many, in_dims, strict=True)]
         out, expected = (torch.func.vmap(f, in_dims)(*inputs) for f in (winograd_conv2d, direct))
         torch.testing.assert_close(out, expected, rtol=0, atol=1e-11)
