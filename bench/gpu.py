@@ -43,18 +43,28 @@ def gpu_variants() -> dict[str, Variant]:
     }
 
 
+def _allow_tf32(allowed: bool) -> None:
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = allowed
+
+
+def _peak(dtype: torch.dtype, tf32: bool) -> float:
+    """The fastest matrix product, in GFLOP/s."""
+    _allow_tf32(tf32)
+    return max(machine.gemm(CUDA, dtype).seconds)
+
+
 def speed(batch: int, rounds: int) -> list[Row]:
     """Images per second of each variant, one after the other (they do not fit into memory together)."""
     section = f"CIFAR-10 NCSN++ on {torch.cuda.get_device_name()}, batch {batch}"
-    peaks = {
-        torch.float32: max(machine.gemm(CUDA, torch.float32).seconds),
-        torch.bfloat16: max(machine.gemm(CUDA, torch.bfloat16).seconds),
-    }
-    rows = [row(section, f"GEMM peak, {dtype}", peak / 1e3, "TFLOP/s") for dtype, peak in peaks.items()]
+    peaks = {kind: _peak(*kind) for kind in ((torch.float32, False), (torch.float32, True), (torch.bfloat16, False))}
+    rows = [
+        row(section, f"GEMM peak, {dtype}{', TF32' if tf32 else ''}", peak / 1e3, "TFLOP/s")
+        for (dtype, tf32), peak in peaks.items()
+    ]
     reference: dict[str, Timing] = {}
     flops = {what: batch * count for what, count in flops_per_image().items()}
     for name, variant in gpu_variants().items():
-        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = variant.tf32
+        _allow_tf32(variant.tf32)
         torch.backends.cudnn.benchmark = True
         torch.cuda.reset_peak_memory_stats()
         step = Step(variant, batch, CUDA)
@@ -71,7 +81,7 @@ def speed(batch: int, rounds: int) -> list[Row]:
             rows.append(
                 row(section, f"{what}, {name}, over textbook", ratio(reference[what], timing), "x", at_least=target)
             )
-            peak = peaks[variant.autocast or torch.float32]
+            peak = peaks[variant.autocast or torch.float32, variant.tf32]
             share = Timing(tuple(100 * flops[what] / second / 1e9 / peak for second in timing.seconds))
             rows.append(row(section, f"{what}, {name}, of the GEMM peak of its precision (MFU)", share, "%"))
         memory = torch.cuda.max_memory_allocated() / 2**30
