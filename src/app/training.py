@@ -18,6 +18,7 @@ from src.app.instantiate import fill_in_from_data, instantiate, instantiate_all,
 from src.app.sweeps import RESULT_FILE
 from src.callbacks.epoch_count import EpochCount
 from src.callbacks.run_record import RunRecord
+from src.callbacks.same_start import SameStart
 from src.checkpoint.find import find_checkpoint
 from src.checkpoint.io import AtomicCheckpointIO
 from src.checkpoint.lock import RunLock
@@ -25,6 +26,7 @@ from src.checkpoint.read import read_checkpoint
 from src.checkpoint.restore import restore_model
 from src.errors import UserError
 from src.interop.checkpoints import open_checkpoint
+from src.interop.files import replacing
 from src.loggers import finish_wandb
 
 _log = logging.getLogger(__name__)
@@ -45,6 +47,7 @@ class Run:
         self.cfg = cfg
         self.run_dir = Path(cfg.paths.run_dir)
         self.ckpt_path: Path | None = None
+        self._step: int | None = None
         self._held = ExitStack()
         self._metrics: dict[str, float] = {}
 
@@ -60,7 +63,9 @@ class Run:
         check_run(self.cfg)
         if self.cfg.ckpt_path is not None:
             self.ckpt_path = find_checkpoint(self.cfg.ckpt_path, Path(self.cfg.paths.log_dir), self.cfg.name)
-            self._continue_logs(read_checkpoint(self.ckpt_path))
+            checkpoint = read_checkpoint(self.ckpt_path)
+            self._step = checkpoint["global_step"]
+            self._continue_logs(checkpoint)
             _log.info("going on from %s", self.ckpt_path)
 
     def prepare_data(self) -> None:
@@ -80,14 +85,20 @@ class Run:
         config = plain(self.cfg)
         self.trainer = instantiate(
             self.cfg.trainer,
-            callbacks=[*instantiate_all(self.cfg.get("callbacks")), RunRecord(config), EpochCount()],
+            callbacks=[
+                SameStart(self.ckpt_path, self._step),
+                *instantiate_all(self.cfg.get("callbacks")),
+                RunRecord(config),
+                EpochCount(),
+            ],
             logger=instantiate_all(self.cfg.get("logger")),
             plugins=[AtomicCheckpointIO()],
             **self._validation(),
         )
         if self.trainer.is_global_zero:
             self._held.enter_context(RunLock(self.run_dir))
-            OmegaConf.save(config, self.run_dir / "config.yaml")
+            with replacing(self.run_dir / "config.yaml") as temporary:
+                OmegaConf.save(config, temporary)
             for logger in self.trainer.loggers:
                 logger.log_hyperparams(config)
         parameters = sum(p.numel() for p in self.module.parameters() if p.requires_grad)

@@ -148,7 +148,10 @@ class FID(Periodic):
 def _append(path: Path, entry: dict[str, object]) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a") as file:
-            file.write(json.dumps(entry) + "\n")
+        with path.open("a+b") as file:
+            file.seek(0)
+            # A full disk or a kill may have cut the last line short.
+            file.truncate(file.read().rfind(b"\n") + 1)
+            file.write(json.dumps(entry).encode() + b"\n")
     except OSError as error:
         raise UserError(f"{path} cannot be written ({error.strerror}): make room, then continue") from error

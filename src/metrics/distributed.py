@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -43,17 +43,22 @@ def gather_rows(rows: Tensor) -> Tensor:
     return torch.cat([part[:size].cpu() for part, size in zip(parts, sizes, strict=True)])
 
 
+def gather_objects(value: Result) -> list[Result]:
+    """What each process has, in order of the ranks."""
+    if world_size() == 1:
+        return [value]
+    values: list[Any] = [None] * world_size()
+    dist.all_gather_object(values, value)
+    return values
+
+
 def raise_together(failure: str | None) -> None:
     """UserError on every process if one has failed, so that none waits for one that has given up.
 
     Args:
         failure: why this process failed; None if it did not.
     """
-    failures: list[str | None] = [failure]
-    if world_size() > 1:
-        failures = [None] * world_size()
-        dist.all_gather_object(failures, failure)
-    reason = next((text for text in failures if text), None)
+    reason = next((text for text in gather_objects(failure) if text), None)
     if reason is not None:
         raise UserError(reason, shared=True)
 
