@@ -186,6 +186,15 @@ def classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_checkpoint(path, "experiment=digits_classifier", "classifier@model=conv", "model.net.nf=8")
 
 
+def test_a_classifier_that_was_replaced_is_not_taken_for_the_other(
+    checkpoint: Path, classifier: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("src.app.guidance.checkpoint_hash", lambda _: "of the file that was there")
+    guidance = ("guidance=classifier", f"guidance.classifier_path={classifier}")
+    with pytest.raises(UserError, match=f"{classifier.name} changed while it was read"):
+        sample(f"ckpt_path={checkpoint}", *guidance, f"output_dir={tmp_path}/out")
+
+
 def test_classifier_guidance_raises_the_probability_of_the_class(
     checkpoint: Path, classifier: Path, tmp_path: Path
 ) -> None:
