@@ -12,9 +12,8 @@ import torch
 from lightning.fabric import Fabric
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
-from src.app.together import raise_together
 from src.errors import UserError
-from src.metrics.distributed import on_rank_zero, world_size
+from src.metrics.distributed import on_rank_zero, raise_together, world_size
 
 Value = TypeVar("Value")
 
