@@ -17,6 +17,8 @@ from src.metrics import MetricSuite
 from src.metrics.extractor import FeatureExtractor
 
 _MATMUL_PRECISIONS = ("highest", "high", "medium")
+# Weights, optimiser and averages would be rounded at every step.
+_HALF_WEIGHTS = ("16-true", "bf16-true")
 
 
 def check_run(cfg: DictConfig) -> None:
@@ -106,6 +108,12 @@ def _check_trainer(trainer: Mapping[str, Any], data: Mapping[str, Any]) -> None:
     accumulate, batch = trainer["accumulate_grad_batches"], data["global_batch_size"]
     for key, value in (("trainer.accumulate_grad_batches", accumulate), ("datamodule.global_batch_size", batch)):
         check_whole(key, value, least=1)
+    precision = str(trainer.get("precision"))
+    if precision in _HALF_WEIGHTS:
+        raise UserError(
+            f"trainer.precision={precision} rounds the weights themselves, and small steps are lost: use "
+            f"{precision.replace('true', 'mixed')}"
+        )
     max_steps = trainer["max_steps"]
     if not isinstance(max_steps, int) or max_steps == 0 or max_steps < -1:
         raise UserError(f"trainer.max_steps={max_steps!r}: give a number of optimiser steps, or -1 for no limit")

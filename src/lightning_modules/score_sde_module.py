@@ -65,15 +65,6 @@ class ScoreSDEModule(LightningModule):
         # Sums of this window: losses and their count, so that accumulation and uneven shards average correctly.
         self._sums: dict[str, Tensor] = {}
 
-    def setup(self, stage: str) -> None:
-        """UserError for a precision in which weights, optimiser and averages would be rounded at every step."""
-        precision = str(self.trainer.precision)
-        if precision in ("16-true", "bf16-true"):
-            mixed = precision.replace("true", "mixed")
-            raise UserError(
-                f"trainer.precision={precision} rounds the weights themselves, and small steps are lost: use {mixed}"
-            )
-
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         # Dropout is the one stream left: it starts anew at every micro-batch of every process, so a resumed run
         # draws what the uninterrupted one did.

@@ -165,7 +165,7 @@ def test_a_damaged_member_of_an_archive_is_named(folder, tmp_path):
 def test_too_small_a_disk_is_told_before_decoding(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(cache.shutil, "disk_usage", lambda _: SimpleNamespace(free=500))
     monkeypatch.setattr("src.datamodules.image_folder.decode", None)
-    with pytest.raises(UserError, match=r"5 decoded images need 0\.00 GB, .* larger disk"):
+    with pytest.raises(UserError, match=r"5 decoded images need 0\.5 kB, .* larger disk"):
         module(folder, tmp_path).prepare_data()
     assert not [p for p in (tmp_path / "data/decoded").iterdir() if p.suffix == ".partial"]
 
