@@ -21,6 +21,7 @@ import logging
 import math
 import sys
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -97,8 +98,8 @@ class Study:
         net, exact = self.net, self.exact
         constant = {"constant": lambda: [self._rms(self.digits.mean - self.x0)] * len(LEVELS)}
         return {
-            "error": {name: lambda m=m: self.error(m) for name, m in models.items()} | constant,
-            "answer": {name: lambda m=m: self.answer(m) for name, m in models.items()},  # type: ignore[misc]
+            "error": {name: partial(self.error, model) for name, model in models.items()} | constant,
+            "answer": {name: partial(self.answer, model) for name, model in models.items()},
             "path": {
                 "Heun, VE net": lambda: self.path(net, Heun(LogSNRGrid(40, EPS))),
                 "Heun, exact score": lambda: self.path(exact, Heun(LogSNRGrid(40, EPS))),
@@ -123,7 +124,7 @@ class Study:
                 "DPM-Solver++(2M), Karras' grid": lambda: self.quality(net, DPMSolver(KarrasGrid(35, EPS))),
                 "SDE-DPM-Solver++(2M), Karras' grid": lambda: self.quality(net, DPMSolverSDE(KarrasGrid(35, EPS))),
             },
-            "trained otherwise": {name: lambda p=p: self.whole(p) for name, p in self.others.items()},  # type: ignore[misc]
+            "trained otherwise": {name: partial(self.whole, path) for name, path in self.others.items()},
             "recommended": {"SDE-DPM-Solver++(2M)": lambda: self.quality(net, sde, 2000)},
         }
 

@@ -83,7 +83,8 @@ def _peak() -> float:
     status = Path("/proc/self/status")
     if status.exists():
         # Not getrusage: on Linux a child starts with the peak of its parent.
-        return 1024.0 * int(re.search(r"VmHWM:\s*(\d+) kB", status.read_text())[1])  # type: ignore[index]
+        (kilobytes,) = re.findall(r"VmHWM:\s*(\d+) kB", status.read_text())
+        return 1024.0 * int(kilobytes)
     # macOS counts in bytes.
     return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 

@@ -53,7 +53,7 @@ def philox(counter: tuple[Word, Word, Word, Word], key: tuple[int, int]) -> tupl
     return c0, c1, c2, c3
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator] # torch has no type for it
 def _number(purpose: str) -> int:
     return zlib.crc32(purpose.encode())
 

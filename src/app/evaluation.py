@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from src.app import evaluation_pareto as pareto
 from src.app.checkpoint_file import check_weights
-from src.app.devices import agreed, check_precision, failing_together, launch
+from src.app.devices import check_precision, launch
 from src.app.evaluation_context import Context, Job
 from src.app.evaluation_images import ImagesJob
 from src.app.evaluation_record import Entry, Record
@@ -29,7 +29,7 @@ from src.checkpoint import RunLock, checkpoint_hash
 from src.checkpoint.find import run_of
 from src.errors import UserError
 from src.loggers import finish_wandb
-from src.metrics.distributed import on_rank_zero
+from src.metrics.distributed import agreed, failing_together, on_rank_zero
 from src.quantize import check_mode
 
 _log = logging.getLogger(__name__)

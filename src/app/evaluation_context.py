@@ -11,13 +11,12 @@ from lightning.fabric import Fabric
 from omegaconf import DictConfig
 
 from src.app import checkpoint_config, scoring
-from src.app.devices import failing_together
 from src.app.evaluation_record import Entry
 from src.app.evaluation_subjects import Subject
 from src.callbacks.reference import reference_of
 from src.errors import UserError
 from src.metrics import Reference
-from src.metrics.distributed import on_rank_zero
+from src.metrics.distributed import failing_together, on_rank_zero
 from src.sde import ScoreModel
 
 

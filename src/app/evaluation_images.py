@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from src.app import scoring
-from src.app.devices import failing_together
 from src.app.evaluation_context import Context
 from src.app.evaluation_record import Entry
 from src.app.evaluation_scores import describe, of_consequence
 from src.app.image_source import manifest_of, open_images
 from src.app.kinds import listed
 from src.errors import UserError
+from src.metrics.distributed import failing_together
 from src.progress import Progress
 from src.sampling.generate import shard
 

@@ -16,7 +16,6 @@ import torch
 from omegaconf import OmegaConf
 
 from src.app import checkpoint_config, scoring
-from src.app.devices import failing_together
 from src.app.evaluation_context import Context, Yardstick
 from src.app.evaluation_record import Entry
 from src.app.evaluation_subjects import Subject
@@ -25,7 +24,7 @@ from src.app.kinds import listed
 from src.callbacks.reference import fewest_samples
 from src.errors import UserError
 from src.metrics import Scores
-from src.metrics.distributed import gather_rows, on_rank_zero
+from src.metrics.distributed import failing_together, gather_rows, on_rank_zero
 from src.noise import AddressedNoise
 from src.progress import Progress
 from src.quantize import to_uint8

@@ -7,6 +7,7 @@ import json
 import logging
 import math
 import shutil
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
@@ -16,14 +17,13 @@ import torch
 from torch import Tensor
 
 from src.app import checkpoint_config
-from src.app.devices import failing_together
 from src.app.evaluation_context import Context
 from src.app.evaluation_record import Entry
 from src.app.evaluation_scores import of_consequence, slug
 from src.app.evaluation_subjects import Subject
 from src.app.sample_files import NpzFiles
 from src.errors import UserError
-from src.metrics.distributed import on_rank_zero
+from src.metrics.distributed import failing_together, on_rank_zero
 from src.metrics.npz import write_npz
 from src.noise import Address
 from src.progress import Progress
@@ -38,7 +38,7 @@ Values = Callable[[ScoreModel, Tensor, Address, Mapping[str, Tensor]], Tensor]
 """(model, x (B, *d), address, condition) -> (B, columns) float64."""
 
 
-class SplitJob:
+class SplitJob(ABC):
     """A quantity of each sample of a split of the data. Subclasses say which.
 
     Values do not depend on the batch size, beyond rounding, and on the number of processes: random numbers are
@@ -75,13 +75,13 @@ class SplitJob:
         """Seed of the random numbers."""
         return int(context.cfg.seed)
 
+    @abstractmethod
     def values(self, context: Context, model: ScoreModel) -> Values:
         """How the quantity is computed."""
-        raise NotImplementedError
 
+    @abstractmethod
     def summary(self, table: Tensor) -> tuple[dict[str, float | None], dict[str, Any]]:
         """Values and conditions from the table (N, columns)."""
-        raise NotImplementedError
 
     def prepare(self, context: Context) -> None:
         self.datamodule = self._build(context.cfg.batch_size * context.fabric.world_size)

@@ -6,14 +6,14 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from src.app import checkpoint_config
 from src.app.image_source import open_images
-from src.datamodules.transforms import to_model
+from src.datamodules.transforms import DataRange, to_model
 from src.errors import UserError
 
 _POINTS = 10_000
@@ -29,7 +29,7 @@ class Given(ABC):
         data_range: of the model.
     """
 
-    def __init__(self, name: str, count: int, fingerprint: str, data_range: str) -> None:
+    def __init__(self, name: str, count: int, fingerprint: str, data_range: DataRange) -> None:
         self.name, self.count, self.fingerprint = name, count, fingerprint
         self.data_range = data_range
 
@@ -73,28 +73,30 @@ def open_given(spec: str, datamodule: Mapping[str, Any], shape: Sequence[int], d
     """
     spec = str(spec)
     path = Path(spec).expanduser()
+    # The model has checked it.
+    known_range = cast(DataRange, data_range)
     if path.suffix or len(path.parts) > 1 or path.is_dir():
-        return _Files(path, shape, data_range)
+        return _Files(path, shape, known_range)
     module = checkpoint_config.build("datamodule", datamodule)
     # Every process by itself: this must not wait for others, some of which may have failed.
     module.prepare_data()
     module.setup("test")
-    return _Split(module, spec, data_range) if hasattr(module, "images") else _Points(module, spec, data_range)
+    return _Split(module, spec, known_range) if hasattr(module, "images") else _Points(module, spec, known_range)
 
 
 class _Split(Given):
-    def __init__(self, module: Any, split: str, data_range: str) -> None:
+    def __init__(self, module: Any, split: str, data_range: DataRange) -> None:
         self._images = module.images(split)
         super().__init__(split, len(self._images), module.fingerprint(split), data_range)
 
     def rows(self, rows: Tensor) -> Tensor:
-        return to_model(self._images.gather(rows), self.data_range)  # type: ignore[arg-type]
+        return to_model(self._images.gather(rows), self.data_range)
 
 
 class _Points(Given):
     """Evaluation points of a distribution."""
 
-    def __init__(self, module: Any, split: str, data_range: str) -> None:
+    def __init__(self, module: Any, split: str, data_range: DataRange) -> None:
         self._points: Tensor = module.sample(_POINTS)
         super().__init__(split, _POINTS, hashlib.sha256(self._points.numpy().tobytes()).hexdigest(), data_range)
 
@@ -103,7 +105,7 @@ class _Points(Given):
 
 
 class _Files(Given):
-    def __init__(self, path: Path, shape: Sequence[int], data_range: str) -> None:
+    def __init__(self, path: Path, shape: Sequence[int], data_range: DataRange) -> None:
         self._source = open_images(path)
         self._channels = shape[0] if len(shape) == 3 else None
         found = self._source.shape(self._channels)
@@ -115,4 +117,4 @@ class _Files(Given):
         # The source is read in its own order.
         wanted, where = torch.unique(rows, return_inverse=True)
         ((_, images),) = self._source.batches(wanted.tolist(), len(wanted), self._channels)
-        return to_model(images[where], self.data_range)  # type: ignore[arg-type]
+        return to_model(images[where], self.data_range)

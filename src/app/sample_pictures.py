@@ -7,10 +7,9 @@ from pathlib import Path
 
 import torch
 
-from src.app.devices import failing_together
 from src.app.image_store import ImageStore
 from src.callbacks.pictures import grid, picture, save_film, save_picture
-from src.metrics.distributed import gather_rows, on_rank_zero
+from src.metrics.distributed import failing_together, gather_rows, on_rank_zero
 from src.quantize import to_uint8
 from src.sampling.generate import GeneratedBatch
 

@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from src.app import checkpoint_config, constraint_report, sample_pictures, scoring
 from src.app.checkpoint_file import check_weights, open_known
 from src.app.constraints import constraint_of, needs_given
-from src.app.devices import agreed, check_precision, failing_together, launch
+from src.app.devices import check_precision, launch
 from src.app.given import open_given
 from src.app.guidance import guide
 from src.app.image_store import ImageStore, check_format
@@ -28,7 +28,7 @@ from src.checkpoint import RunLock, checkpoint_hash, find_checkpoint, restore_mo
 from src.checkpoint.find import run_of
 from src.errors import UserError
 from src.metrics import Scores
-from src.metrics.distributed import on_rank_zero
+from src.metrics.distributed import agreed, failing_together, on_rank_zero
 from src.progress import Progress
 from src.quantize import check_mode, to_uint8
 from src.sampling.generate import GeneratedBatch, generate, shard

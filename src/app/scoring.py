@@ -8,13 +8,12 @@ from typing import Any
 
 import torch
 
-from src.app.devices import failing_together
 from src.app.image_store import ImageStore
 from src.app.instantiate import write_json
 from src.callbacks.reference import check_extractor, fewest_samples, reference_of
 from src.errors import UserError
 from src.metrics import MetricSuite, Scores
-from src.metrics.distributed import on_rank_zero, rank, world_size
+from src.metrics.distributed import failing_together, on_rank_zero, rank, world_size
 from src.progress import Progress
 from src.sampling.generate import shard
 

@@ -156,10 +156,17 @@ def _like(source: Tensor, parameter: Tensor, clone: bool) -> Tensor:
     return moved.clone() if clone else moved
 
 
+def ema_of(trainer: Trainer) -> EMA | None:
+    """The callback that keeps averages in this run, if there is one."""
+    # Lightning sets its callbacks from outside the class.
+    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    return next((callback for callback in callbacks if isinstance(callback, EMA)), None)
+
+
 @contextmanager
 def averaged_weights(trainer: Trainer, pl_module: LightningModule) -> Iterator[None]:
     """Evaluation mode with averaged weights, if any are kept; training mode and raw weights come back after."""
-    ema = next((callback for callback in trainer.callbacks if isinstance(callback, EMA)), None)  # type: ignore[attr-defined]
+    ema = ema_of(trainer)
     training = pl_module.training
     pl_module.eval()
     try:

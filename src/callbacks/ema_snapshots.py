@@ -8,7 +8,7 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 
 from src.callbacks.averages import PowerAverage
-from src.callbacks.ema import EMA
+from src.callbacks.ema import EMA, ema_of
 from src.callbacks.periodic import Periodic
 from src.checkpoint.posthoc_ema import write_snapshot
 from src.errors import UserError
@@ -40,7 +40,7 @@ class EMASnapshots(Periodic):
         self._ema: EMA | None = None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        self._ema = next((callback for callback in trainer.callbacks if isinstance(callback, EMA)), None)  # type: ignore[attr-defined]
+        self._ema = ema_of(trainer)
         averages = self._ema.averages if self._ema is not None else {}
         self.sigma_rel = {name: kept.sigma_rel for name, kept in averages.items() if isinstance(kept, PowerAverage)}
         if not self.sigma_rel:

@@ -13,7 +13,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.utilities.seed import isolate_rng
 
 from src.callbacks.periodic import Periodic
-from src.callbacks.reference import check_extractor, fewest_samples, reference_of
+from src.callbacks.reference import check_extractor, data_of, fewest_samples, reference_of
 from src.callbacks.sampling import Samples
 from src.errors import UserError
 from src.metrics import MetricSuite, Reference, Scores
@@ -83,13 +83,13 @@ class FID(Periodic):
                 f"callbacks.fid.num_samples={self.samples.count}, but these metrics need at least {needed}: raise it, "
                 "or leave callbacks.fid out"
             )
-        check_extractor(trainer.datamodule, self.suite)  # type: ignore[attr-defined]
+        check_extractor(data_of(trainer), self.suite)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if not trainer.fast_dev_run:  # type: ignore[attr-defined]
+        if not trainer.fast_dev_run:  # type: ignore[attr-defined] # set from outside its class
             # Before training, not at the first score: data or weights that are missing show at once.
             with isolate_rng():
-                self._reference = reference_of(trainer.datamodule, self.suite, pl_module.device)  # type: ignore[attr-defined]
+                self._reference = reference_of(data_of(trainer), self.suite, pl_module.device)
 
     def run(self, trainer: Trainer, pl_module: LightningModule) -> None:
         invalid, nfe = self._collect(trainer, pl_module)

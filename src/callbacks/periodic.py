@@ -31,7 +31,7 @@ class Periodic(AfterStep, ABC):
         """What is to be done now, after optimiser step ``trainer.global_step``."""
 
     def after_step(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if trainer.fast_dev_run:  # type: ignore[attr-defined]
+        if trainer.fast_dev_run:  # type: ignore[attr-defined] # set from outside its class
             return
         step = trainer.global_step
         if step % self.every_n_steps == 0 or step == trainer.max_steps or _ends_with_this_batch(trainer):

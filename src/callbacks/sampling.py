@@ -10,8 +10,9 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 
 from src.callbacks.ema import averaged_weights
+from src.callbacks.reference import data_of
 from src.errors import UserError
-from src.metrics.distributed import raise_together
+from src.metrics.distributed import failing_together
 from src.progress import Progress
 from src.sampling import Sampler
 from src.sampling.generate import GeneratedBatch, generate, shard
@@ -48,15 +49,11 @@ class Samples:
         Raises:
             UserError: on every process, if one of them cannot make its share.
         """
-        failure = None
-        try:
+        with failing_together():
             self._make(trainer, pl_module, consume)
-        except UserError as error:
-            failure = str(error)
-        raise_together(failure)
 
     def _make(self, trainer: Trainer, pl_module: LightningModule, consume: Callable[[GeneratedBatch], None]) -> None:
-        datamodule: Any = trainer.datamodule  # type: ignore[attr-defined]
+        datamodule = data_of(trainer)
         model: Any = pl_module.model
         # Every process calls the net equally often, as sharded parameters require; what is beyond the count is dropped.
         rounds = -(-self.count // trainer.world_size)

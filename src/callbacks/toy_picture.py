@@ -14,6 +14,7 @@ from torch import Tensor
 from src.callbacks.ema import averaged_weights
 from src.callbacks.periodic import Periodic
 from src.callbacks.pictures import save_picture
+from src.callbacks.reference import data_of
 from src.callbacks.sampling import Samples, joined
 from src.callbacks.toy_view import ToyView, exact_model, look
 from src.errors import UserError
@@ -59,7 +60,7 @@ class ToyPicture(Periodic):
         self.resolution = resolution
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        shape = tuple(trainer.datamodule.shape)  # type: ignore[attr-defined]
+        shape = tuple(data_of(trainer).shape)
         if shape != (2,):
             raise UserError(
                 f"callbacks.toy_picture shows points in the plane, the data have shape {shape}: drop it", shared=True
@@ -80,7 +81,7 @@ class ToyPicture(Periodic):
         from src.callbacks.toy_plot import plot  # here: it takes a while to import
 
         model: Any = pl_module.model
-        datamodule: Any = trainer.datamodule  # type: ignore[attr-defined]
+        datamodule = data_of(trainer)
         data = datamodule.sample(self.samples.count).to(pl_module.device)
         exact = exact_model(model, datamodule)
         try:

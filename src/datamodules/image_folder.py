@@ -131,7 +131,7 @@ class ImageFolderDataModule(ImageDataModule):
         if files.ignored:
             _log.info("%s: %d file(s) that are no images are ignored", files.path, files.ignored)
         images = cache.create_images(folder, len(files.names), self.shape)
-        images.flush()  # type: ignore[attr-defined]
+        images.flush()  # type: ignore[attr-defined] # a memory map
         report = decode(files, folder / "images.npy", self.image_size, self.channels, self.decode_workers)
         self._judge(files, report)
         np.save(folder / "labels.npy", np.array(files.labels() if files.classes else [], np.int64))

@@ -121,7 +121,7 @@ class TorchvisionDataModule(ImageDataModule):
             ) from error
         if self.labels and labels.min() < 0:
             raise UserError(f"this split of {self.dataset} has images without label: set datamodule.labels=false")
-        images.flush()  # type: ignore[attr-defined]
+        images.flush()  # type: ignore[attr-defined] # a memory map
         np.save(folder / "labels.npy", labels)
         names = getattr(pictures, "classes", None) or [str(label) for label in np.unique(labels)]
         cache.write_meta(folder, {"class_names": list(names)})

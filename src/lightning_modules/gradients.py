@@ -27,7 +27,7 @@ def let_others_unscale(optimizer: Optimizer) -> None:
     Without this mark, Lightning undoes it before, as for any other optimiser.
     """
     if getattr(optimizer, "_step_supports_amp_scaling", False):
-        optimizer._step_supports_amp_scaling = False  # type: ignore[attr-defined]
+        optimizer._step_supports_amp_scaling = False  # type: ignore[attr-defined] # set by optimisers of torch
 
 
 def _foreach(parameters: Sequence[nn.Parameter]) -> bool | None:

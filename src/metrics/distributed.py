@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar, cast
 
 import torch
 import torch.distributed as dist
@@ -63,6 +64,23 @@ def raise_together(failure: str | None) -> None:
         raise UserError(reason, shared=True)
 
 
+@contextmanager
+def failing_together() -> Iterator[None]:
+    """A mistake of the user that only some processes meet inside is met by all at the end.
+
+    All processes enter and none waits for another inside: one that has failed would never come.
+
+    Raises:
+        UserError: on every process, if one has raised it.
+    """
+    failure = None
+    try:
+        yield
+    except UserError as error:
+        failure = str(error)
+    raise_together(failure)
+
+
 def on_rank_zero(work: Callable[[], Result]) -> Result:
     """Do ``work`` on rank 0 and hand its result, or its error, to every rank, so that none waits in vain."""
     if world_size() == 1:
@@ -83,4 +101,10 @@ def on_rank_zero(work: Callable[[], Result]) -> Result:
     result = outcome[0]
     if isinstance(result, Exception):
         raise result
-    return result  # type: ignore[return-value]
+    return cast(Result, result)
+
+
+def agreed(value: Result) -> tuple[Result, bool]:
+    """What the first process has in place of ``value``, and whether all have the same; all processes call it."""
+    first = on_rank_zero(lambda: value)
+    return first, all(gather_objects(first == value))

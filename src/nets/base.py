@@ -79,5 +79,7 @@ class ScoreNet(nn.Module, ABC):
     def run(self, block: nn.Module, *args: Tensor | None) -> Tensor:
         """``block(*args)``, with its activations recomputed in the backward pass if the setting asks for it."""
         if self.checkpoint_activations and torch.is_grad_enabled():
-            return checkpoint(block, *args, use_reentrant=False)  # type: ignore[no-any-return]
-        return block(*args)  # type: ignore[no-any-return]
+            out: Tensor = checkpoint(block, *args, use_reentrant=False)
+        else:
+            out = block(*args)
+        return out

@@ -89,7 +89,7 @@ class ConvClassifier(nn.Module):
         h = self.input(x)
         for i, level in enumerate(self.levels):
             h = F.avg_pool2d(h, 2) if i > 0 else h
-            for block in level:  # type: ignore[attr-defined]
+            for block in level:  # type: ignore[attr-defined] # a list, to torch any module
                 h = block(h, emb)
         logits: Tensor = self.output(torch.mean(self.act(self.norm(h)), dim=(2, 3)))
         return logits

@@ -59,5 +59,5 @@ class DDPM(NCSNpp):
             norm_groups=32,
             num_classes=num_classes,
             augment_dim=augment_dim,
-            **settings,  # type: ignore[arg-type]
+            **settings,  # type: ignore[arg-type] # only flags, and mypy asks every keyword
         )

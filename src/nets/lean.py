@@ -7,6 +7,7 @@ same.
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from jaxtyping import Float
@@ -69,7 +70,7 @@ def norm_act_conv(
         if not dropout.draws_bytes(x):
             return norm_act_conv(x, norm, act, conv, dropout, lean=False)
         mask = dropout.mask(x)
-        finish = lambda h: dropout.apply_mask(h, mask)  # noqa: E731
+        finish = partial(dropout.apply_mask, mask=mask)
     recipe = _Recipe(x, norm, act, finish)
     normed = norm(x)
     with _instead(normed, recipe.normed):

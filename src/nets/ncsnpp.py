@@ -206,7 +206,7 @@ class NCSNpp(ScoreNet):
                     pyramid_channels = channels
                 skips.append(channels)
             down.append(Level(blocks, attentions, pyramid, resample))
-        self.down: Iterable[Level] = nn.ModuleList(down)  # type: ignore[assignment]
+        self.down: Iterable[Level] = nn.ModuleList(down)  # type: ignore[assignment] # torch knows no list of one kind
 
         self.middle = nn.ModuleList(
             [block(channels, channels), Attention(channels, **common), block(channels, channels)]
@@ -230,7 +230,7 @@ class NCSNpp(ScoreNet):
                 pyramid = OutputResidual(pyramid_channels, channels, skip_rescale, kernel)
             pyramid_channels = channels
             up.append(Level(blocks, attentions, pyramid, grow(channels) if resolution != resolutions[0] else None))
-        self.up: Iterable[Level] = nn.ModuleList(up)  # type: ignore[assignment]
+        self.up: Iterable[Level] = nn.ModuleList(up)  # type: ignore[assignment] # the same
 
         self.output = None
         if self.progressive != "output_skip":

@@ -132,7 +132,7 @@ class _RunningRows:
         return out
 
 
-class _Dopri5(torchode.Dopri5):  # type: ignore[misc]
+class _Dopri5(torchode.Dopri5):  # type: ignore[misc] # torchode has no types
     """Announces each step to the field, and ends at the state itself instead of an interpolation of it."""
 
     def __init__(self, rows: _RunningRows) -> None:

@@ -33,7 +33,7 @@ def _rule_on(device: torch.device) -> Tensor:
 
 
 # Of compiled steps it is a constant where they run: a tensor on the CPU would keep them from being CUDA graphs.
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator] # torch has no type for it
 def _rule(device: torch.device) -> Tensor:
     """Points and weights (2, 32) of Gauss and Legendre's rule on [-1, 1].
 

@@ -214,7 +214,7 @@ def log_likelihood(
     **settings: int | float | str,
 ) -> LikelihoodOutput:
     """``Likelihood(**settings)(model, x, noise, cond)``."""
-    return Likelihood(**settings)(model, x, noise, cond)  # type: ignore[arg-type]
+    return Likelihood(**settings)(model, x, noise, cond)  # type: ignore[arg-type] # mypy asks every keyword
 
 
 def dequantise(

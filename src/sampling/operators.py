@@ -31,7 +31,7 @@ class _Constant:
         self._kept: dict[tuple[torch.device, torch.dtype], Tensor] = {}
 
     # What a compiled graph makes is not to be kept: the next replay overwrites it.
-    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    @torch.compiler.disable  # type: ignore[untyped-decorator] # torch has no type for it
     def on(self, device: torch.device, dtype: torch.dtype | None = None) -> Tensor:
         """The tensor on ``device``, in ``dtype`` if that is given."""
         key = device, dtype or self._value.dtype
@@ -191,7 +191,7 @@ class Blur(LinearOperator):
         kept = (power > self.cutoff**2) | (expand(damping, y).to(y) > 0)
         return self._multiply(y, torch.where(kept, 1 / total, 0.0))
 
-    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    @torch.compiler.disable  # type: ignore[untyped-decorator] # torch has no type for it
     def _spectrum(self, x: Tensor) -> Tensor:
         size = tuple(x.shape[-2:])
         if size not in self._spectra:

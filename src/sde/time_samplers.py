@@ -82,7 +82,7 @@ class LikelihoodTime:
     def __call__(self, sde: SDE, u: Float[Tensor, " b"]) -> tuple[Float[Tensor, " b"], Float[Tensor, " b"]]:
         _check_eps(sde, self.eps)
         # On the CPU, as numbers: on a GPU a tensor of a number is a copy that has to be waited for.
-        first, last = sde.log_snr(torch.tensor([self.eps, sde.T], dtype=torch.float64)).tolist()
+        first, last = sde.log_snr(torch.linspace(self.eps, sde.T, 2, dtype=torch.float64)).tolist()
         t = sde.time_of_log_snr(first + u * (last - first)).clamp(self.eps, sde.T)
         normaliser = 2 * (first - last) / (sde.T - self.eps)
         return t, normaliser * sde.sigma(t).square() / sde.diffusion_squared(t)

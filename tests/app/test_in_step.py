@@ -13,7 +13,6 @@ from PIL import Image
 
 from src.app import scoring
 from src.app.checkpoint_file import open_known
-from src.app.devices import agreed, failing_together
 from src.app.evaluation import Evaluation
 from src.app.evaluation_context import Context
 from src.app.evaluation_splits import SplitJob
@@ -24,7 +23,7 @@ from src.app.sampling import SamplingRun
 from src.checkpoint import checkpoint_hash
 from src.errors import UserError
 from src.metrics import MetricSuite, PixelFeatures
-from src.metrics.distributed import gather_rows, rank
+from src.metrics.distributed import agreed, failing_together, gather_rows, rank
 from src.metrics.frechet_metric import Frechet
 from src.sampling.generate import GeneratedBatch
 from src.sde import ScoreModel
@@ -150,6 +149,8 @@ def test_a_split_that_one_cannot_compute_stops_all(tmp_path: Path, monkeypatch: 
             self.subject, self.settings, self.of = {}, {}, None  # type: ignore[assignment]
 
         def values(self, *_: object) -> Any: ...
+
+        def summary(self, *_: object) -> Any: ...
 
     context = Context(OmegaConf.create({"limit": None}))
     context.folder = tmp_path
