@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import InterpolationKeyError
 
 from src.app.instantiate import instantiate
 from src.checkpoint.restore import check_node
@@ -19,10 +21,10 @@ def node(config: Mapping[str, Any], name: str, changes: DictConfig | None, **bes
         config: ``checkpoint["config"]``.
         name: of the node.
         changes: None for none; with a ``_target_`` they replace the node.
-        beside: other nodes of the command line that ``changes`` may refer to.
+        beside: other nodes, as changed by the command line, that ``changes`` may refer to.
 
     Raises:
-        UserError: there is no such node, or it would reach beyond this project.
+        UserError: there is no such node, it refers to one that is not there, or it would reach beyond this project.
     """
     there = config.get(name)
     if changes is not None:
@@ -31,7 +33,13 @@ def node(config: Mapping[str, Any], name: str, changes: DictConfig | None, **bes
         around = OmegaConf.create(
             {**config, **beside, name: raw if "_target_" in raw else OmegaConf.merge(there or {}, raw)}
         )
-        there = OmegaConf.to_container(around[name], resolve=True)
+        try:
+            there = OmegaConf.to_container(around[name], resolve=True)
+        except InterpolationKeyError as error:
+            key = re.findall(r"'(.+?)'", str(error))[0]
+            raise UserError(
+                f"{name} takes {key} from elsewhere: name that too, with {key.split('.')[0]}=..."
+            ) from error
     if not isinstance(there, dict) or "_target_" not in there:
         raise UserError(f"the checkpoint has no {name}: choose one with {name}=<a file of conf/{name}>")
     check_node(there)

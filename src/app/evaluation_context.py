@@ -97,9 +97,9 @@ class Context:
             self._yardsticks[key] = Yardstick(metric, datamodule)
         return self._yardsticks[key]
 
-    def node(self, config: Mapping[str, Any], name: str) -> dict[str, Any]:
-        """A node of a checkpoint's configuration with the changes of the command line."""
-        return checkpoint_config.node(config, name, self.cfg.get(name))
+    def node(self, config: Mapping[str, Any], name: str, **beside: Any) -> dict[str, Any]:
+        """A node of a checkpoint's configuration with the changes of the command line, see ``checkpoint_config``."""
+        return checkpoint_config.node(config, name, self.cfg.get(name), **beside)
 
 
 @runtime_checkable

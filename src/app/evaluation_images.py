@@ -37,9 +37,10 @@ class ImagesJob:
                 f"nothing says how to score {cfg.images}: add metric=<a file of conf/metric> and datamodule=<a file of "
                 "conf/datamodule>"
             )
-        metric = scoring.chosen_metrics(context.node(config, "metric"), names)
         has_data = cfg.get("datamodule") is not None or "datamodule" in config
         datamodule = context.node(config, "datamodule") if has_data else None
+        beside = {} if datamodule is None else {"datamodule": datamodule}
+        metric = scoring.chosen_metrics(context.node(config, "metric", **beside), names)
         self.yardstick = context.yardstick(metric, datamodule)
         self.label = str(self.source.path)
         self.subject = {"images": self.source.fingerprint}

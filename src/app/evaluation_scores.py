@@ -70,7 +70,7 @@ class ScoresJob:
         if len(self.shape) != 3:
             raise UserError(f"{subject.path} makes no images, so there is nothing to score: set score=false")
         names = None if cfg.metrics is None else list(map(str, listed(cfg.metrics)))
-        metric = scoring.chosen_metrics(context.node(config, "metric"), names)
+        metric = scoring.chosen_metrics(context.node(config, "metric", datamodule=datamodule), names)
         self.yardstick: Yardstick = context.yardstick(metric, datamodule)
         self.yardstick.check(cfg.num_samples)
         labels: Any = OmegaConf.to_container(cfg.labels) if OmegaConf.is_config(cfg.labels) else cfg.labels

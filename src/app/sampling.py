@@ -104,7 +104,8 @@ class SamplingRun:
         self.start, self.start_settings = start_of(cfg, self.sampler, self.given)
         if self.wants_scores:
             names = None if cfg.metrics is None else list(map(str, listed(cfg.metrics)))
-            self.suite = checkpoint_config.build("metric", scoring.chosen_metrics(self._node("metric"), names))
+            metric = self._node("metric", datamodule=self.datamodule_node)
+            self.suite = checkpoint_config.build("metric", scoring.chosen_metrics(metric, names))
             self.datamodule = checkpoint_config.build("datamodule", self.datamodule_node)
             scoring.check_scoring(self.suite, self.datamodule, self.count)
 
@@ -237,8 +238,8 @@ class SamplingRun:
         digest = hashlib.sha256(chosen.encode()).hexdigest()[:8]
         return home / "samples" / f"{self.path.stem}-seed{self.cfg.seed}-{digest}"
 
-    def _node(self, name: str) -> dict[str, Any]:
-        return checkpoint_config.node(self.trained, name, self.cfg.get(name))
+    def _node(self, name: str, **beside: Any) -> dict[str, Any]:
+        return checkpoint_config.node(self.trained, name, self.cfg.get(name), **beside)
 
     def _claim(self) -> list[int]:
         self._closing.enter_context(RunLock(self.store.folder))

@@ -310,5 +310,11 @@ def test_images_of_others(run: Path, tmp_path: Path) -> None:
     (entry,) = evaluate(f"images={tmp_path}/edm.npz", *named, f"output_dir={tmp_path}/out")
     assert entry.values["frechet_digits"] == pytest.approx(distance(test_images), rel=1e-4)
     assert entry.conditions["quantisation"] == "unknown" and entry.conditions["samples"] == 297
+    # Its extractor takes the shape of the data from the other group.
+    pixel = ["metric=pixel", f"metric.cache_dir={run}/statistics"]
+    (entry,) = evaluate(f"images={tmp_path}/edm.npz", "datamodule=digits", *pixel, f"output_dir={tmp_path}/pixel")
+    assert 0 < entry.values["frechet_pixel"] < 0.1
+    with pytest.raises(UserError, match="metric takes datamodule.channels from elsewhere: name that too"):
+        evaluate(f"images={tmp_path}/edm.npz", *pixel, f"output_dir={tmp_path}/lacking")
     with pytest.raises(UserError, match="metric="):
         evaluate(f"images={tmp_path}/edm.npz", f"output_dir={tmp_path}/out")
