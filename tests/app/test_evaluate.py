@@ -20,7 +20,8 @@ from src.app.evaluation_record import Entry, Record
 from src.app.instantiate import instantiate
 from src.checkpoint import read_checkpoint, restore_model
 from src.errors import UserError
-from src.metrics import DigitFeatures, frechet_distance, statistics_of
+from src.metrics import DigitFeatures, PixelFeatures, frechet_distance, statistics_of
+from src.metrics.extractor import FeatureExtractor
 from src.noise import Address
 from src.quantize import to_uint8
 from src.sampling.generate import generate
@@ -49,8 +50,8 @@ def digits(split: str) -> Tensor:
     return images.gather(torch.arange(len(images)))
 
 
-def distance(images: Tensor) -> float:
-    features = DigitFeatures()
+def distance(images: Tensor, features: FeatureExtractor | None = None) -> float:
+    features = features or DigitFeatures()
     reference = statistics_of(features(digits("all")), features.fingerprint)
     return frechet_distance(reference, statistics_of(features(images), features.fingerprint))
 
@@ -313,8 +314,9 @@ def test_images_of_others(run: Path, tmp_path: Path) -> None:
     # Its extractor takes the shape of the data from the other group.
     pixel = ["metric=pixel", f"metric.cache_dir={run}/statistics"]
     (entry,) = evaluate(f"images={tmp_path}/edm.npz", "datamodule=digits", *pixel, f"output_dir={tmp_path}/pixel")
-    assert 0 < entry.values["frechet_pixel"] < 0.1
-    with pytest.raises(UserError, match="metric takes datamodule.channels from elsewhere: name that too"):
+    expected = distance(test_images, PixelFeatures([1, 8, 8]))
+    assert entry.values["frechet_pixel"] == pytest.approx(expected, rel=1e-4)
+    with pytest.raises(UserError, match=r"metric takes datamodule\.channels from elsewhere: name that too"):
         evaluate(f"images={tmp_path}/edm.npz", *pixel, f"output_dir={tmp_path}/lacking")
     with pytest.raises(UserError, match="metric="):
         evaluate(f"images={tmp_path}/edm.npz", f"output_dir={tmp_path}/out")
