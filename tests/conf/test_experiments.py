@@ -9,10 +9,11 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, open_dict
 
-from src.app.checks import check_model
+from src.app.checks import check_model, check_run
 from src.app.cli import CONFIG_DIR
 from src.app.instantiate import instantiate, instantiate_all, needs_data, plain
 from src.app.run_dir import register_resolvers
+from tests.configs import names
 
 FOLDER = Path(CONFIG_DIR) / "experiment"
 EXPERIMENTS = sorted(str(path.relative_to(FOLDER).with_suffix("")) for path in FOLDER.rglob("*.yaml"))
@@ -53,6 +54,12 @@ def test_builds(name: str) -> None:
     check_model(cfg)
     # Inception weights are not to be had in a test; the callback is the same with another extractor.
     instantiate_all(composed(f"experiment={name}", "metric=pixel").callbacks)
+
+
+@pytest.mark.parametrize("name", names("debug"))
+@pytest.mark.parametrize("experiment", ["ve/cifar10_ncsnpp_continuous", "digits", "digits_classifier", "toy2d"])
+def test_debugging_fits_every_kind_of_run(name: str, experiment: str) -> None:
+    check_run(composed(f"experiment={experiment}", f"debug={name}", "trainer=cpu", "metric=pixel"))
 
 
 @pytest.mark.parametrize("name", sorted(PUBLISHED))
