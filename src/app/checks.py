@@ -9,7 +9,7 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
-from src.app.instantiate import instantiate, needs_data, plain
+from src.app.instantiate import check_switches, instantiate, needs_data, plain
 from src.app.kinds import check_whole
 from src.callbacks.reference import fewest_samples
 from src.errors import UserError
@@ -30,6 +30,8 @@ def check_run(cfg: DictConfig) -> None:
             f"float32_matmul_precision={cfg.float32_matmul_precision}: choose one of {', '.join(_MATMUL_PRECISIONS)}"
         )
     _check_trainer(cfg.trainer, cfg.datamodule)
+    # It is built later, where data are.
+    check_switches(cfg.datamodule)
     _check_classes((cfg.get("net") or {}).get("num_classes"), cfg.datamodule.get("num_classes"))
     check_model(cfg)
     _check_optimizer(cfg)

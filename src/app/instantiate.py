@@ -2,18 +2,70 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import json
 import os
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import hydra
+from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
+
+from src.errors import UserError
+
+_SWITCH = (bool, bool | None, "bool", "bool | None")
 
 
 def instantiate(node: Any, **kwargs: Any) -> Any:
-    """Hydra's instantiate with plain containers instead of OmegaConf's."""
+    """Hydra's instantiate with plain containers instead of OmegaConf's.
+
+    Raises:
+        UserError: a word stands where a switch is, which Python would take for true.
+    """
+    check_switches(node)
     return hydra.utils.instantiate(node, _convert_="all", **kwargs)
+
+
+def check_switches(node: Any) -> None:
+    """Compare what the nodes in ``node`` set with the annotations of what they build, as far as those are switches.
+
+    Raises:
+        UserError: something else than true, false or null.
+    """
+    if not isinstance(node, Mapping):
+        return
+    switches = _switches(str(node["_target_"])) if "_target_" in node else None
+    for key in node:
+        if isinstance(node, DictConfig) and OmegaConf.is_missing(node, key):
+            continue
+        value = node[key]
+        if switches and switches(str(key)) and not isinstance(value, bool | None):
+            name = node._get_full_key(key) if isinstance(node, DictConfig) else key
+            raise UserError(f"{name}={value}: give true or false")
+        check_switches(value)
+
+
+@functools.cache
+def _switches(target: str) -> Callable[[str], bool] | None:
+    """Whether an argument of ``target``, by its name, is true or false; None where that is not known."""
+    try:
+        found = get_object(target)
+        known: dict[str, bool] = {}
+        # What a class does not name is for one that it is derived from.
+        for part in inspect.getmro(found) if inspect.isclass(found) else (found,):
+            parameters = inspect.signature(part).parameters
+            known = {name: p.annotation in _SWITCH for name, p in parameters.items()} | known
+            rest = [p for p in parameters.values() if p.kind is inspect.Parameter.VAR_KEYWORD]
+            if not rest or rest[0].annotation in _SWITCH:
+                break
+    except (ImportError, ValueError, TypeError):
+        # Not to be had, which is for Hydra to say, or without a signature.
+        return None
+    others = bool(rest) and rest[0].annotation in _SWITCH
+    return lambda key: not key.startswith("_") and known.get(key, others)
 
 
 def instantiate_all(nodes: DictConfig | None) -> list[Any]:
