@@ -6,15 +6,15 @@ import sys
 
 from omegaconf import DictConfig
 
-from src.app.arguments import of_checkpoint
-from src.app.cli import CONFIG_DIR, entry
+from src.cli.arguments import of_checkpoint
+from src.cli.entry import CONFIG_DIR, entry
 
 
 @entry("evaluate")
 def main(cfg: DictConfig) -> float | None:
     """A table and ``metrics.json`` in a folder; the first value of the last row."""
     # Heavy libraries only once the command line is known to be good.
-    from src.app.evaluation import Evaluation
+    from src.tasks.evaluate.task import Evaluation
 
     with Evaluation(cfg) as evaluation:
         evaluation.check()

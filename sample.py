@@ -6,15 +6,15 @@ import sys
 
 from omegaconf import DictConfig
 
-from src.app.arguments import of_checkpoint
-from src.app.cli import CONFIG_DIR, entry
+from src.cli.arguments import of_checkpoint
+from src.cli.entry import CONFIG_DIR, entry
 
 
 @entry("sample")
 def main(cfg: DictConfig) -> float | None:
     """Images, a grid and a manifest in a folder; the first score, if there is one."""
     # Heavy libraries only once the command line is known to be good.
-    from src.app.sampling import SamplingRun
+    from src.tasks.sample.task import SamplingRun
 
     with SamplingRun(cfg) as run:
         run.check()

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from omegaconf import DictConfig
 
-from src.app.cli import entry
+from src.cli.entry import entry
 
 
 @entry("train")
 def main(cfg: DictConfig) -> float | None:
     """One training run; the optimised metric, for a sweeper."""
     # Heavy libraries only once the command line is known to be good.
-    from src.app.training import Run
+    from src.tasks.train import Run
 
     with Run(cfg) as run:
         run.check()

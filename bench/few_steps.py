@@ -33,8 +33,8 @@ from bench.few_steps_picture import draw
 from src.checkpoint import read_checkpoint, restore_model
 from src.noise import AddressedNoise, normal, permutation
 from src.sampling import DPMSolver, DPMSolverSDE, Heun, KarrasGrid, LogSNRGrid, Sampler, Step
-from src.sampling.generate import generate
-from src.sampling.thresholding import Thresholding
+from src.sampling.conditioning.thresholding import Thresholding
+from src.sampling.generation import generate
 from src.sde import ScoreModel, tweedie
 from src.sde.score_model import Model
 

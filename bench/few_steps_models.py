@@ -7,10 +7,10 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from src.data_range import to_uint8
 from src.metrics.digits import DigitFeatures, digit_images, digit_split
 from src.metrics.frechet import frechet_distance
 from src.metrics.statistics import GaussianStatistics
-from src.quantize import to_uint8
 from src.sde import SDE
 from src.sde.objectives import PaperWeighting
 from src.sde.score_model import Model

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from bench.rows import Row, row
 from bench.timing import interleaved, ratio
 from bench.variants import Diffusers
-from src.app.cli import CONFIG_DIR
+from src.cli.entry import CONFIG_DIR
 from src.noise import AddressedNoise
 from src.sampling import SampleOutput
 

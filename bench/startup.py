@@ -30,7 +30,7 @@ def seconds(rounds: int) -> list[Row]:
     times = interleaved({"help": lambda: _python("train.py", "--help")}, rounds)["help"]
     of_help = imported("import sys; sys.argv = ['train.py', '--help']; import train; train.main()", HEAVY)
     of_lightning = imported("import lightning.pytorch", LATE)
-    of_training = imported("import src.app.training, src.nets, src.sde, src.sampling, src.lightning_modules", LATE)
+    of_training = imported("import src.tasks.train, src.nets, src.sde, src.sampling, src.lightning_modules", LATE)
     too_early = sorted(set(of_training) - set(of_lightning))
     return [
         row(SECTION, "train.py --help", times, "s", at_most=3.0),

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
 from bench.textbook import textbook
-from src.app.cli import CONFIG_DIR
+from src.cli.entry import CONFIG_DIR
 
 Score = Callable[[Tensor, Tensor], Tensor]
 

@@ -16,7 +16,7 @@ import torch
 
 from bench.timing import choose_clock, clock_name, now
 from bench.variants import Step, variants
-from src.app.allocator import keep_freed_memory
+from src.cli.allocator import keep_freed_memory
 
 _MARK = "measured "
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+from src.data_range import to_uint8
 from src.errors import UserError
-from src.quantize import to_uint8
 
 
 @pytest.mark.parametrize("data_range", ["unit", "centered"])

@@ -10,8 +10,8 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from src.errors import UserError
-from src.noise import Address
+from ..errors import UserError
+from ..noise import Address
 
 
 class NoisyAccuracy(Callback):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol, runtime_checkable
 
-from src.checkpoint.power_profile import gamma_of
-from src.errors import UserError
+from ..checkpoint.power_profile import gamma_of
+from ..errors import UserError
 
 
 @runtime_checkable

@@ -13,8 +13,8 @@ from typing import Any
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
-from src.callbacks.after_step import AfterStep
-from src.errors import Interrupted, UserError
+from ..errors import Interrupted, UserError
+from .after_step import AfterStep
 
 _log = logging.getLogger(__name__)
 

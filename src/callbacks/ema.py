@@ -15,8 +15,8 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 
-from src.callbacks.averages import Average
-from src.errors import UserError
+from ..errors import UserError
+from .averages import Average
 
 Named = dict[str, Tensor]
 

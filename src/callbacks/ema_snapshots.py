@@ -7,11 +7,11 @@ from pathlib import Path
 import torch
 from lightning.pytorch import LightningModule, Trainer
 
-from src.callbacks.averages import PowerAverage
-from src.callbacks.ema import EMA, ema_of
-from src.callbacks.periodic import Periodic
-from src.checkpoint.posthoc_ema import write_snapshot
-from src.errors import UserError
+from ..checkpoint.posthoc_ema import write_snapshot
+from ..errors import UserError
+from .averages import PowerAverage
+from .ema import EMA, ema_of
+from .periodic import Periodic
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16}
 

@@ -12,15 +12,15 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.utilities.seed import isolate_rng
 
-from src.callbacks.periodic import Periodic
-from src.callbacks.reference import check_extractor, data_of, fewest_samples, reference_of
-from src.callbacks.sampling import Samples
-from src.errors import UserError
-from src.metrics import MetricSuite, Reference, Scores
-from src.metrics.distributed import gather_rows, on_rank_zero
-from src.quantize import check_mode, to_uint8
-from src.sampling import Sampler
-from src.sampling.generate import GeneratedBatch
+from ..data_range import check_mode, to_uint8
+from ..distributed import gather_rows, on_rank_zero
+from ..errors import UserError
+from ..metrics import MetricSuite, Reference, Scores
+from ..sampling import Sampler
+from ..sampling.generation import GeneratedBatch
+from .periodic import Periodic
+from .reference import check_extractor, data_of, fewest_samples, reference_of
+from .sampling import Samples
 
 _log = logging.getLogger(__name__)
 

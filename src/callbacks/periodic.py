@@ -7,8 +7,8 @@ from abc import ABC, abstractmethod
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.utilities.seed import isolate_rng
 
-from src.callbacks.after_step import AfterStep
-from src.errors import UserError
+from ..errors import UserError
+from .after_step import AfterStep
 
 
 class Periodic(AfterStep, ABC):

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from src.errors import UserError
+from ..errors import UserError
 
 _SMALLEST_SIDE = 64
 _FRAME_MS = 100

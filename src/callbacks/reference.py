@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from lightning.pytorch import Trainer
 
-from src.errors import UserError
-from src.metrics import MetricSuite, Reference
+from ..errors import UserError
+from ..metrics import MetricSuite, Reference
 
 _BATCH = 256
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from src.errors import UserError
-from src.metrics.distributed import gather_objects
+from ..distributed import gather_objects
+from ..errors import UserError
 
 
 class SameStart(Callback):

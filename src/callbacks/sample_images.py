@@ -12,13 +12,13 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
-from src.callbacks.periodic import Periodic
-from src.callbacks.pictures import picture, save_film, save_picture
-from src.callbacks.sampling import Samples, joined
-from src.metrics.distributed import gather_rows, on_rank_zero
-from src.quantize import check_mode, to_uint8
-from src.sampling import Sampler
-from src.sampling.generate import GeneratedBatch
+from ..data_range import check_mode, to_uint8
+from ..distributed import gather_rows, on_rank_zero
+from ..sampling import Sampler
+from ..sampling.generation import GeneratedBatch
+from .periodic import Periodic
+from .pictures import picture, save_film, save_picture
+from .sampling import Samples, joined
 
 _log = logging.getLogger(__name__)
 

@@ -9,14 +9,14 @@ from typing import Any
 import torch
 from lightning.pytorch import LightningModule, Trainer
 
-from src.callbacks.ema import averaged_weights
-from src.callbacks.reference import data_of
-from src.errors import UserError
-from src.metrics.distributed import failing_together
-from src.progress import Progress
-from src.sampling import Sampler
-from src.sampling.generate import GeneratedBatch, generate, shard
-from src.sampling.labels import class_condition
+from ..distributed import failing_together
+from ..errors import UserError
+from ..progress import Progress
+from ..sampling import Sampler
+from ..sampling.conditioning.labels import class_condition
+from ..sampling.generation import GeneratedBatch, generate, shard
+from .ema import averaged_weights
+from .reference import data_of
 
 
 @dataclass(frozen=True)

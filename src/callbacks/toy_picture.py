@@ -11,16 +11,16 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
-from src.callbacks.ema import averaged_weights
-from src.callbacks.periodic import Periodic
-from src.callbacks.pictures import save_picture
-from src.callbacks.reference import data_of
-from src.callbacks.sampling import Samples, joined
-from src.callbacks.toy_view import ToyView, exact_model, look
-from src.errors import UserError
-from src.metrics.distributed import gather_rows, on_rank_zero
-from src.sampling import Sampler
-from src.sampling.generate import GeneratedBatch
+from ..distributed import gather_rows, on_rank_zero
+from ..errors import UserError
+from ..sampling import Sampler
+from ..sampling.generation import GeneratedBatch
+from ..toy.view import ToyView, exact_model, look
+from .ema import averaged_weights
+from .periodic import Periodic
+from .pictures import save_picture
+from .reference import data_of
+from .sampling import Samples, joined
 
 _log = logging.getLogger(__name__)
 
@@ -78,7 +78,7 @@ class ToyPicture(Periodic):
             on_rank_zero(lambda: self._publish(trainer, pl_module, samples[valid]))
 
     def _publish(self, trainer: Trainer, pl_module: LightningModule, samples: Tensor) -> None:
-        from src.callbacks.toy_plot import plot  # here: it takes a while to import
+        from ..toy.plot import plot  # here: it takes a while to import
 
         model: Any = pl_module.model
         datamodule = data_of(trainer)

@@ -14,8 +14,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from src.checkpoint.read import check_intact, global_step
-from src.errors import UserError
+from ..errors import UserError
+from .read import check_intact, global_step
 
 _log = logging.getLogger(__name__)
 

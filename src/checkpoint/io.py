@@ -13,8 +13,8 @@ import torch
 from lightning.fabric.plugins.io.checkpoint_io import CheckpointIO
 from torch import Tensor
 
-from src.checkpoint.read import load_archive
-from src.errors import UserError, bytes_in_words
+from ..errors import UserError, bytes_in_words
+from .read import load_archive
 
 PARTIAL_SUFFIX = ".part"
 """Ends the name of a checkpoint that is being written."""

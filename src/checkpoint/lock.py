@@ -12,7 +12,7 @@ from types import TracebackType
 from filelock import FileLock, Timeout
 from lightning.pytorch.utilities import rank_zero_only
 
-from src.errors import UserError
+from ..errors import UserError
 
 _log = logging.getLogger(__name__)
 

@@ -15,10 +15,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from src.checkpoint.find import FOLDER as CHECKPOINTS
-from src.checkpoint.power_profile import fit, gamma_of
-from src.checkpoint.read import glance
-from src.errors import UserError
+from ..errors import UserError
+from .find import FOLDER as CHECKPOINTS
+from .power_profile import fit, gamma_of
+from .read import glance
 
 FOLDER = "ema_snapshots"
 """Folder of the snapshots inside a run folder."""

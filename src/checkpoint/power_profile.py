@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from src.errors import UserError
+from ..errors import UserError
 
 LONGEST = 1 / math.sqrt(12)
 """sigma_rel of gamma = 0, the plain mean of all updates."""

@@ -18,7 +18,8 @@ from typing import Any, TypeGuard
 import torch
 from torch import Tensor
 
-from src.errors import UserError
+from ..errors import UserError
+from .older import up_to_date
 
 NET_PREFIX = "model.net."
 """What the names of the raw net weights begin with in ``state_dict``."""
@@ -61,7 +62,7 @@ def checked(checkpoint: dict[str, Any], path: str | os.PathLike[str]) -> dict[st
             f"{path} lacks {', '.join(missing)}: it comes from another program or an older version of this one; "
             f"use the version that wrote it, or {_WHERE}"
         )
-    return checkpoint
+    return checkpoint | {"config": up_to_date(config)}
 
 
 def load_archive(path: str | os.PathLike[str], map_location: Any = "cpu") -> dict[str, Any]:
@@ -121,7 +122,7 @@ def glance(path: str | os.PathLike[str]) -> dict[str, Any]:
         raise UserError(f"{path} cannot be read ({_first_line(error)}): {_WHERE}") from error
     if not isinstance(content, dict):
         raise UserError(f"{path} holds a {type(content).__name__}, not a checkpoint: {_WHERE}")
-    return content
+    return content | {"config": up_to_date(content["config"])} if "config" in content else content
 
 
 def checkpoint_hash(path: str | os.PathLike[str]) -> str:

@@ -12,10 +12,10 @@ from hydra.utils import instantiate
 from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor, nn
 
-from src.checkpoint.read import NET_PREFIX
-from src.errors import UserError
-from src.sde import ScoreModel
-from src.sde.noisy_classifier import NoisyClassifier
+from ..errors import UserError
+from ..sde import ScoreModel
+from ..sde.noisy_classifier import NoisyClassifier
+from .read import NET_PREFIX
 
 PACKAGE = "src"
 _LISTED = 4

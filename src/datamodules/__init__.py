@@ -9,15 +9,15 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from src.datamodules.addressing import AddressedBatchSampler, BatchAddress, ShardSampler
-    from src.datamodules.base import ImageDataModule
-    from src.datamodules.cifar10 import CIFAR10DataModule
-    from src.datamodules.digits import DigitsDataModule
-    from src.datamodules.image_folder import ImageFolderDataModule
-    from src.datamodules.photos import PhotosDataModule
-    from src.datamodules.torchvision_images import TorchvisionDataModule
-    from src.datamodules.toy import ToyDataModule
-    from src.datamodules.transforms import to_model
+    from .addressing import AddressedBatchSampler, BatchAddress, ShardSampler
+    from .base import ImageDataModule
+    from .cifar10 import CIFAR10DataModule
+    from .digits import DigitsDataModule
+    from .image_folder import ImageFolderDataModule
+    from .photos import PhotosDataModule
+    from .torchvision_images import TorchvisionDataModule
+    from .toy import ToyDataModule
+    from .transforms import to_model
 
 _HOMES = {
     "AddressedBatchSampler": "addressing",

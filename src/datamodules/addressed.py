@@ -8,7 +8,7 @@ from typing import Any
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import Dataset
 
-from src.datamodules.addressing import AddressedBatchSampler, AddressedLoader, ShardSampler
+from .addressing import AddressedBatchSampler, AddressedLoader, ShardSampler
 
 _log = logging.getLogger(__name__)
 

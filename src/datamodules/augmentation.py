@@ -24,8 +24,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-from src.errors import UserError
-from src.noise import Address
+from ..errors import UserError
+from ..noise import Address
 
 LABELS = 9
 """Length of the label, in the order of the table."""

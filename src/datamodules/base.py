@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from src.datamodules.addressed import AddressedDataModule
-from src.datamodules.addressing import AddressedLoader, address_only
-from src.datamodules.augmentation import GeometricAugmentation
-from src.datamodules.image_set import ImageSet
-from src.datamodules.transforms import DataRange, dequantize, flip, flip_decisions, to_model
-from src.errors import UserError
-from src.noise import Address, uniform
+from ..errors import UserError
+from ..noise import Address, uniform
+from .addressed import AddressedDataModule
+from .addressing import AddressedLoader, address_only
+from .augmentation import GeometricAugmentation
+from .image_set import ImageSet
+from .transforms import DataRange, dequantize, flip, flip_decisions, to_model
 
 
 class ImageBatches(Dataset[dict[str, Any]]):

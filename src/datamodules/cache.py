@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from filelock import FileLock, Timeout
 
-from src.errors import UserError, bytes_in_words
+from ..errors import UserError, bytes_in_words
 
 _log = logging.getLogger(__name__)
 

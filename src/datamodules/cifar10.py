@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from src.datamodules.torchvision_images import TorchvisionDataModule
+from .torchvision_images import TorchvisionDataModule
 
 
 class CIFAR10DataModule(TorchvisionDataModule):

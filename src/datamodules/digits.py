@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from src.datamodules.base import ImageDataModule
-from src.datamodules.image_set import ImageSet
-from src.noise import permutation
+from ..noise import permutation
+from .base import ImageDataModule
+from .image_set import ImageSet
 
 _TRAINING_IMAGES = 1500
 _SPLIT_SEED = 0

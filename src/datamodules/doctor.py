@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from src.datamodules.transforms import to_model
-from src.errors import UserError
-from src.noise import permutation
+from ..errors import UserError
+from ..noise import permutation
+from .transforms import to_model
 
 if TYPE_CHECKING:
-    from src.datamodules.base import ImageDataModule
-    from src.datamodules.toy import ToyDataModule
+    from .base import ImageDataModule
+    from .toy import ToyDataModule
 
 _SUBSET = 4000
 _SUBSET_VALUES = 1 << 28

@@ -12,13 +12,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from src.datamodules import cache
-from src.datamodules.base import ImageDataModule
-from src.datamodules.image_files import ImageFiles, find_images
-from src.datamodules.image_set import ImageSet
-from src.datamodules.parallel_decoding import DecodeReport, decode
-from src.errors import UserError
-from src.noise import permutation
+from ..errors import UserError
+from ..noise import permutation
+from . import cache
+from .base import ImageDataModule
+from .image_files import ImageFiles, find_images
+from .image_set import ImageSet
+from .parallel_decoding import DecodeReport, decode
 
 _log = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from src.errors import UserError
+from ..errors import UserError
 
 _CHUNK_BYTES = 1 << 26
 

@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from src.datamodules.decoding import to_bytes
-from src.datamodules.image_files import ImageFiles
-from src.errors import UserError
-from src.progress import Progress
+from ..errors import UserError
+from ..progress import Progress
+from .decoding import to_bytes
+from .image_files import ImageFiles
 
 _MAX_CHUNK = 256
 

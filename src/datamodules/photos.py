@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from src.datamodules.base import ImageDataModule
-from src.datamodules.image_set import ImageSet
-from src.errors import UserError
-from src.noise import permutation
+from ..errors import UserError
+from ..noise import permutation
+from .base import ImageDataModule
+from .image_set import ImageSet
 
 _SHRINK = 4
 _TEST_ROWS = slice(52, 76)

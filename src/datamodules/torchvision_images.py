@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from src.datamodules import cache
-from src.datamodules.base import ImageDataModule
-from src.datamodules.decoding import to_bytes
-from src.datamodules.image_set import ImageSet
-from src.errors import UserError
-from src.progress import Progress
+from ..errors import UserError
+from ..progress import Progress
+from . import cache
+from .base import ImageDataModule
+from .decoding import to_bytes
+from .image_set import ImageSet
 
 _DAMAGED = (
     OSError,

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from src.datamodules.addressed import AddressedDataModule
-from src.datamodules.addressing import AddressedLoader, address_only
-from src.datamodules.transforms import DataRange
-from src.errors import UserError
-from src.noise import normal, uniform
+from ..errors import UserError
+from ..noise import normal, uniform
+from .addressed import AddressedDataModule
+from .addressing import AddressedLoader, address_only
+from .transforms import DataRange
 
 _MODES = 8
 _MODE_STD = 0.1

@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from src.noise import uniform
+from ..noise import uniform
 
 DataRange = Literal["unit", "centered"]
 """``unit``: floats in [0, 1]; ``centered``: floats in [-1, 1]."""

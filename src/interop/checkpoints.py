@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from src.checkpoint.read import checked, load_archive
-from src.errors import UserError
-from src.interop.experiments import fitting_experiments, training_config
-from src.interop.safetensors_export import SUFFIX, read_safetensors
-from src.interop.song_checkpoint import convert_song_checkpoint, is_song_checkpoint
+from ..checkpoint.read import checked, load_archive
+from ..errors import UserError
+from .safetensors import SUFFIX, read_safetensors
+from .song.checkpoint import convert_song_checkpoint, is_song_checkpoint
+from .song.experiments import fitting_experiments, training_config
 
 
 def open_checkpoint(

@@ -25,13 +25,13 @@ from typing import Any
 
 import torch
 
-from src.checkpoint.find import find_checkpoint
-from src.errors import UserError
-from src.interop.checkpoints import open_checkpoint
-from src.interop.diffusers_export import write_diffusers
-from src.interop.files import replacing
-from src.interop.safetensors_export import write_safetensors
-from src.interop.song_checkpoint import write_song_checkpoint
+from ..checkpoint.find import find_checkpoint
+from ..errors import UserError
+from .checkpoints import open_checkpoint
+from .diffusers import write_diffusers
+from .files import replacing
+from .safetensors import write_safetensors
+from .song.checkpoint import write_song_checkpoint
 
 _REQUIRED = ("ckpt_path", "format", "output")
 _DEFAULTS = {"experiment": None, "weights": "ema", "log_dir": "logs"}

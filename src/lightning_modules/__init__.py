@@ -1,5 +1,5 @@
 """Lightning modules: what happens to a batch in training, validation and test."""
 
-from src.lightning_modules.score_sde_module import ScoreSDEModule
+from .score_sde_module import ScoreSDEModule
 
 __all__ = ["ScoreSDEModule"]

@@ -8,7 +8,7 @@ from functools import partial
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from src.errors import UserError
+from ..errors import UserError
 
 
 def warm_up(optimizer: Optimizer, steps: int = 5000) -> LambdaLR:

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from src.errors import UserError
-from src.lightning_modules.gradients import clip_to_norm, let_others_unscale, total_norm
-from src.noise import Address, integer
+from ..errors import UserError
+from ..noise import Address, integer
+from .gradients import clip_to_norm, let_others_unscale, total_norm
 
 Objective = Callable[..., Tensor]
 Batch = Mapping[str, Any]

@@ -10,7 +10,7 @@ from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 from typing_extensions import override
 
-from src.errors import UserError
+from ..errors import UserError
 
 
 class AppendingCSVLogger(CSVLogger):

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 
-from src.errors import UserError
+from ..errors import UserError
 
 _log = logging.getLogger(__name__)
 

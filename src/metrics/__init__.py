@@ -5,26 +5,26 @@
 
 from typing import TYPE_CHECKING, Any
 
-from src.metrics.baseline import gaussian_baseline
-from src.metrics.classifier_report import ClassifierReport
-from src.metrics.digits import DigitFeatures
-from src.metrics.extractor import FeatureExtractor
-from src.metrics.feature_metric import FeatureMetric, Measured, Reference
-from src.metrics.frechet import frechet_distance
-from src.metrics.frechet_metric import Frechet
-from src.metrics.inception import InceptionFeatures
-from src.metrics.inception_score import InceptionScore
-from src.metrics.joined import JoinedFeatures, OfPart
-from src.metrics.kid import KernelDistance
-from src.metrics.pixel import PixelFeatures
-from src.metrics.precision_recall import PrecisionRecall
-from src.metrics.reference import reference_statistics
-from src.metrics.scores import Scores
-from src.metrics.statistics import GaussianStatistics, StatisticsAccumulator, load_statistics, statistics_of
-from src.metrics.suite import MetricSuite
+from .baseline import gaussian_baseline
+from .classifier_report import ClassifierReport
+from .digits import DigitFeatures
+from .extractor import FeatureExtractor
+from .feature_metric import FeatureMetric, Measured, Reference
+from .frechet import frechet_distance
+from .frechet_metric import Frechet
+from .inception import InceptionFeatures
+from .inception_score import InceptionScore
+from .joined import JoinedFeatures, OfPart
+from .kid import KernelDistance
+from .pixel import PixelFeatures
+from .precision_recall import PrecisionRecall
+from .reference import reference_statistics
+from .scores import Scores
+from .statistics import GaussianStatistics, StatisticsAccumulator, load_statistics, statistics_of
+from .suite import MetricSuite
 
 if TYPE_CHECKING:
-    from src.metrics.fid import FrechetDistance
+    from .fid import FrechetDistance
 
 __all__ = [
     "ClassifierReport",
@@ -56,7 +56,7 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name == "FrechetDistance":
-        from src.metrics.fid import FrechetDistance
+        from .fid import FrechetDistance
 
         return FrechetDistance
     raise AttributeError(f"module {__name__} has no attribute {name}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from src.noise import normal
+from ..noise import normal
 
 
 def gaussian_baseline(images: Tensor, count: int, seed: int = 0) -> Tensor:

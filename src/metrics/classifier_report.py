@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from src.metrics.feature_metric import Measured, Reference
+from .feature_metric import Measured, Reference
 
 
 @dataclass(frozen=True)

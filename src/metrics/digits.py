@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from src.errors import UserError
-from src.metrics.extractor import FeatureExtractor
-from src.noise import permutation
+from ..errors import UserError
+from ..noise import permutation
+from .extractor import FeatureExtractor
 
 if TYPE_CHECKING:
     import numpy as np

@@ -9,9 +9,9 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from src.errors import UserError
-from src.metrics.extractor import FeatureExtractor
-from src.metrics.statistics import GaussianStatistics
+from ..errors import UserError
+from .extractor import FeatureExtractor
+from .statistics import GaussianStatistics
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 from torchmetrics.image.fid import FrechetInceptionDistance
 
-from src.metrics.extractor import FeatureExtractor
-from src.metrics.frechet import frechet_distance
-from src.metrics.frechet_metric import sample_notes
-from src.metrics.scores import Scores
-from src.metrics.statistics import GaussianStatistics, statistics_from_sums
+from .extractor import FeatureExtractor
+from .frechet import frechet_distance
+from .frechet_metric import sample_notes
+from .scores import Scores
+from .statistics import GaussianStatistics, statistics_from_sums
 
 
 class FrechetDistance(FrechetInceptionDistance):

@@ -12,7 +12,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from src.metrics.statistics import GaussianStatistics
+from .statistics import GaussianStatistics
 
 
 def frechet_distance(a: GaussianStatistics, b: GaussianStatistics) -> float:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from src.metrics.feature_metric import Measured, Reference
-from src.metrics.frechet import frechet_distance
-from src.metrics.statistics import GaussianStatistics, statistics_of
+from .feature_metric import Measured, Reference
+from .frechet import frechet_distance
+from .statistics import GaussianStatistics, statistics_of
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from src.errors import UserError
-from src.metrics.extractor import FeatureExtractor
-from src.metrics.inception_weights import inception_weights
+from ..errors import UserError
+from .extractor import FeatureExtractor
+from .inception_weights import inception_weights
 
 
 class InceptionFeatures(FeatureExtractor):

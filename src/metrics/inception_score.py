@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from src.metrics.feature_metric import Measured, Reference
-from src.noise import permutation
+from ..noise import permutation
+from .feature_metric import Measured, Reference
 
 
 @dataclass(frozen=True)

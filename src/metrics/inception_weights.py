@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from src.errors import UserError
+from ..errors import UserError
 
 _log = logging.getLogger(__name__)
 

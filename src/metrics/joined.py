@@ -11,9 +11,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from src.errors import UserError
-from src.metrics.extractor import FeatureExtractor
-from src.metrics.feature_metric import FeatureMetric, Measured, Reference
+from ..errors import UserError
+from .extractor import FeatureExtractor
+from .feature_metric import FeatureMetric, Measured, Reference
 
 
 class JoinedFeatures(FeatureExtractor):

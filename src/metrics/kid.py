@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from src.errors import UserError
-from src.metrics.feature_metric import Measured, Reference
-from src.noise import permutation
+from ..errors import UserError
+from ..noise import permutation
+from .feature_metric import Measured, Reference
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from src.metrics.extractor import FeatureExtractor
+from .extractor import FeatureExtractor
 
 
 class PixelFeatures(FeatureExtractor):

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from src.errors import UserError
-from src.metrics.feature_metric import Measured, Reference
+from ..errors import UserError
+from .feature_metric import Measured, Reference
 
 
 @dataclass(frozen=True)

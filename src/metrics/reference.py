@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from src.errors import UserError
-from src.metrics.extractor import FeatureExtractor
-from src.metrics.feature_metric import Reference
-from src.metrics.npz import read_npz, write_npz
-from src.metrics.statistics import StatisticsAccumulator, parse_statistics
+from ..errors import UserError
+from ..io.npz import read_npz, write_npz
+from .extractor import FeatureExtractor
+from .feature_metric import Reference
+from .statistics import StatisticsAccumulator, parse_statistics
 
 _log = logging.getLogger(__name__)
 _REPORT_EVERY = 10_000

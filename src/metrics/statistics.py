@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from src.errors import UserError
-from src.metrics.npz import read_npz, write_npz
+from ..errors import UserError
+from ..io.npz import read_npz, write_npz
 
 _log = logging.getLogger(__name__)
 

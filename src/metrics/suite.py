@@ -9,13 +9,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from src.errors import UserError
-from src.metrics.distributed import gather_rows, on_rank_zero
-from src.metrics.extractor import FeatureExtractor
-from src.metrics.feature_metric import FeatureMetric, Measured, Reference
-from src.metrics.reference import reference_statistics
-from src.metrics.scores import Condition, Scores
-from src.metrics.statistics import load_statistics
+from ..distributed import gather_rows, on_rank_zero
+from ..errors import UserError
+from .extractor import FeatureExtractor
+from .feature_metric import FeatureMetric, Measured, Reference
+from .reference import reference_statistics
+from .scores import Condition, Scores
+from .statistics import load_statistics
 
 _log = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from src.metrics.digits import WEIGHTS, DigitNet, digit_images, digit_split
+from .digits import WEIGHTS, DigitNet, digit_images, digit_split
 
 _log = logging.getLogger(__name__)
 _SEED, _EPOCHS, _BATCH, _PEAK_LR = 0, 100, 100, 3e-3

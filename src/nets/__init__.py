@@ -1,8 +1,8 @@
 """Score networks: raw backbones that know neither an SDE nor a data range."""
 
-from src.nets.base import ScoreNet
-from src.nets.ddpm import DDPM
-from src.nets.mlp import MLP
-from src.nets.ncsnpp import NCSNpp
+from .base import ScoreNet
+from .ddpm import DDPM
+from .mlp import MLP
+from .ncsnpp import NCSNpp
 
 __all__ = ["DDPM", "MLP", "NCSNpp", "ScoreNet"]

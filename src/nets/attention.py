@@ -4,7 +4,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from src.nets.layers import Conv2d, add_residual, group_norm
+from .layers import Conv2d, add_residual, group_norm
 
 
 class Attention(nn.Module):

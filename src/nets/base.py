@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from src.nets.layers import Conv2d
+from .layers import Conv2d
 
 
 class ScoreNet(nn.Module, ABC):

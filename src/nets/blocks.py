@@ -3,9 +3,9 @@
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from src.nets.dropout import Dropout
-from src.nets.layers import Conv2d, Linear, add_residual, group_norm
-from src.nets.lean import norm_act_conv
+from .dropout import Dropout
+from .layers import Conv2d, Linear, add_residual, group_norm
+from .lean import norm_act_conv
 
 RESBLOCKS = ("ddpm", "biggan")
 

@@ -7,9 +7,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from src.errors import UserError
-from src.nets.embedding import NoiseEmbedding
-from src.nets.layers import Conv2d, Linear, activation, group_norm
+from ..errors import UserError
+from .embedding import NoiseEmbedding
+from .layers import Conv2d, Linear, activation, group_norm
 
 
 class ClassifierBlock(nn.Module):

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from src.nets.ncsnpp import NCSNpp
+from .ncsnpp import NCSNpp
 
 
 class DDPM(NCSNpp):

@@ -12,8 +12,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from src.errors import UserError
-from src.nets.layers import Linear, choose
+from ..errors import UserError
+from .layers import Linear, choose
 
 EMBEDDINGS = ("fourier", "positional")
 

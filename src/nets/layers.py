@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 
 from torch import Tensor, nn
 
-from src.errors import UserError
-from src.nets.winograd import suits, winograd_conv2d
+from ..errors import UserError
+from .winograd import suits, winograd_conv2d
 
 RSQRT2 = math.sqrt(0.5)
 GROUP_NORM_EPS = 1e-6

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.nn import functional as F
 
-from src.nets.dropout import Dropout
+from .dropout import Dropout
 
 
 class _Recipe:

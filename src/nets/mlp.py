@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from src.errors import UserError
-from src.nets.base import ScoreNet
-from src.nets.embedding import NoiseEmbedding
-from src.nets.layers import Linear, activation
+from ..errors import UserError
+from .base import ScoreNet
+from .embedding import NoiseEmbedding
+from .layers import Linear, activation
 
 
 class MLPBlock(nn.Module):

@@ -12,13 +12,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from src.errors import UserError
-from src.nets.attention import Attention
-from src.nets.base import ScoreNet
-from src.nets.blocks import RESBLOCKS, Head, ResBlock
-from src.nets.embedding import EMBEDDINGS, NoiseEmbedding
-from src.nets.layers import Conv2d, activation, choose
-from src.nets.pyramid import (
+from ..errors import UserError
+from .attention import Attention
+from .base import ScoreNet
+from .blocks import RESBLOCKS, Head, ResBlock
+from .embedding import EMBEDDINGS, NoiseEmbedding
+from .layers import Conv2d, activation, choose
+from .pyramid import (
     COMBINE,
     PROGRESSIVE,
     PROGRESSIVE_INPUT,
@@ -28,7 +28,7 @@ from src.nets.pyramid import (
     OutputResidualStart,
     OutputSkip,
 )
-from src.nets.resample import conv_down, conv_up, plain_down, plain_up
+from .resample import conv_down, conv_up, plain_down, plain_up
 
 
 class Level(nn.Module):

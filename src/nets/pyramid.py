@@ -9,9 +9,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from src.nets.blocks import Head
-from src.nets.layers import Conv2d, add_residual
-from src.nets.resample import conv_down, conv_up, plain_down
+from .blocks import Head
+from .layers import Conv2d, add_residual
+from .resample import conv_down, conv_up, plain_down
 
 PROGRESSIVE_INPUT = ("none", "input_skip", "residual")
 PROGRESSIVE = ("none", "output_skip", "residual")

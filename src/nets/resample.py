@@ -16,8 +16,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from src.errors import UserError
-from src.nets.layers import Conv2d
+from ..errors import UserError
+from .layers import Conv2d
 
 
 class FIRFilter(nn.Module):

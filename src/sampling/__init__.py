@@ -1,17 +1,17 @@
 """Numerical methods that turn a score into samples, latents and likelihoods."""
 
-from src.sampling.correctors import AnnealedLangevin, Langevin, NoCorrector
-from src.sampling.dpm_solver import DPMSolver
-from src.sampling.dpm_solver_sde import DPMSolverSDE
-from src.sampling.heun import Heun
-from src.sampling.interpolation import slerp, temper
-from src.sampling.likelihood import Likelihood, LikelihoodOutput, dequantise, log_likelihood
-from src.sampling.ode import ProbabilityFlowODE
-from src.sampling.output import SampleOutput, Sampler, Step
-from src.sampling.pc import PredictorCorrector
-from src.sampling.predictors import AncestralSampling, EulerMaruyama, NoPredictor, ReverseDiffusion
-from src.sampling.schedule import KarrasGrid, LinearGrid, LogSNRGrid, TimeGrid
-from src.sampling.unipc import UniPC
+from .interpolation import slerp, temper
+from .ode.flow import ProbabilityFlowODE
+from .ode.likelihood import Likelihood, LikelihoodOutput, dequantise, log_likelihood
+from .output import SampleOutput, Sampler, Step
+from .solvers.correctors import AnnealedLangevin, Langevin, NoCorrector
+from .solvers.dpm_solver import DPMSolver
+from .solvers.dpm_solver_sde import DPMSolverSDE
+from .solvers.heun import Heun
+from .solvers.pc import PredictorCorrector
+from .solvers.predictors import AncestralSampling, EulerMaruyama, NoPredictor, ReverseDiffusion
+from .solvers.schedule import KarrasGrid, LinearGrid, LogSNRGrid, TimeGrid
+from .solvers.unipc import UniPC
 
 __all__ = [
     "AncestralSampling",

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from src.sde import SDE
+from ..sde import SDE
 
 
 def slerp(

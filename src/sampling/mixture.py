@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from jaxtyping import Float
 from torch import Tensor
 
-from src.sde import SDE
+from ..sde import SDE
 
 
 class GaussianMixture:

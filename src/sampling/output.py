@@ -11,9 +11,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from src.noise import NoiseSource
-from src.sde import SDE
-from src.sde.score_model import Model
+from ..noise import NoiseSource
+from ..sde import SDE
+from ..sde.score_model import Model
 
 
 @runtime_checkable

@@ -12,10 +12,10 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from src.errors import UserError
-from src.noise import AddressedNoise
-from src.sampling.interpolation import slerp, temper
-from src.sde.score_model import Model
+from ..errors import UserError
+from ..noise import AddressedNoise
+from ..sde.score_model import Model
+from .interpolation import slerp, temper
 
 Cond = Mapping[str, Tensor] | None
 Encode = Callable[..., tuple[Tensor, Tensor]]

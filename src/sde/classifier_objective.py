@@ -8,11 +8,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from src.errors import UserError
-from src.noise import Address
-from src.sde.base import SDE, expand
-from src.sde.objectives import Condition
-from src.sde.time_samplers import TimeSampler
+from ..errors import UserError
+from ..noise import Address
+from .base import SDE, expand
+from .objectives import Condition
+from .time_samplers import TimeSampler
 
 
 @runtime_checkable

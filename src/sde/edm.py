@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from src.sde.base import SDE
+from .base import SDE
 
 
 @dataclass(frozen=True)

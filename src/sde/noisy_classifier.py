@@ -8,9 +8,9 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from src.errors import UserError
-from src.sde.base import SDE, expand
-from src.sde.score_model import DATA_RANGES
+from ..errors import UserError
+from .base import SDE, expand
+from .score_model import DATA_RANGES
 
 
 class NoisyClassifier(nn.Module):

@@ -16,11 +16,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from src.errors import UserError
-from src.noise import Address
-from src.sde.base import SDE, expand
-from src.sde.score_model import Model
-from src.sde.time_samplers import TimeSampler
+from ..errors import UserError
+from ..noise import Address
+from .base import SDE, expand
+from .score_model import Model
+from .time_samplers import TimeSampler
 
 Condition = Mapping[str, Tensor] | None
 

@@ -13,8 +13,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from src.errors import UserError
-from src.sde.base import SDE
+from ..errors import UserError
+from .base import SDE
 
 
 class Coefficients(NamedTuple):

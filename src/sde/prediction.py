@@ -16,8 +16,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from src.sde.base import SDE
-from src.sde.parametrization import Coefficients, Unconditional
+from .base import SDE
+from .parametrization import Coefficients, Unconditional
 
 
 class _Prediction(Unconditional, ABC):

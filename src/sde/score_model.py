@@ -9,9 +9,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from src.errors import UserError
-from src.sde.base import SDE, expand
-from src.sde.parametrization import Parametrization
+from ..errors import UserError
+from .base import SDE, expand
+from .parametrization import Parametrization
 
 DATA_RANGES = ("unit", "centered")
 

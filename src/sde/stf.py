@@ -16,8 +16,8 @@ from collections.abc import Callable
 from jaxtyping import Float
 from torch import Tensor
 
-from src.sde.base import SDE, expand
-from src.sde.objectives import ScoreMatching
+from .base import SDE, expand
+from .objectives import ScoreMatching
 
 Reference = Callable[[Tensor], Tensor]
 """reference(x0 (B, *d)) -> samples (R, *d) of the data, of which the batch x0 should be part."""

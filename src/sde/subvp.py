@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from src.sde.vp import LinearBetaSDE
+from .vp import LinearBetaSDE
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from src.errors import UserError
-from src.sde.base import SDE, expand
+from ..errors import UserError
+from .base import SDE, expand
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,11 @@ from hydra import compose, initialize_config_dir
 from lightning.pytorch.loggers import CSVLogger
 from torch import Tensor
 
-from src.app.instantiate import fill_in_from_data, instantiate, instantiate_all, plain
-from src.app.run_dir import register_resolvers
 from src.callbacks.accuracy import NoisyAccuracy
 from src.callbacks.run_record import RunRecord
 from src.checkpoint import read_checkpoint, restore_classifier
+from src.cli.instantiate import fill_in_from_data, instantiate, instantiate_all, plain
+from src.cli.run_dir import register_resolvers
 from src.errors import UserError
 from src.noise import Address
 from tests.configs import CONF

@@ -21,16 +21,16 @@ from src.callbacks.ema import EMA
 from src.callbacks.fid import FID
 from src.callbacks.reference import check_extractor
 from src.callbacks.sample_images import SampleImages
+from src.data_range import to_uint8
 from src.datamodules import DigitsDataModule, ToyDataModule
 from src.errors import UserError
 from src.lightning_modules import ScoreSDEModule
 from src.loggers import AppendingCSVLogger
 from src.metrics import DigitFeatures, Frechet, KernelDistance, MetricSuite, PixelFeatures, PrecisionRecall
 from src.noise import AddressedNoise
-from src.quantize import to_uint8
 from src.sampling import EulerMaruyama, LinearGrid, NoCorrector, PredictorCorrector
-from tests.app.example import IMAGES, POINTS, config
 from tests.configs import build
+from tests.tasks.example import IMAGES, POINTS, config
 
 SEED = 3
 

@@ -13,9 +13,9 @@ import pytest
 from hydra import compose, initialize_config_dir
 from PIL import Image
 
-from src.app.training import Run
-from tests.app.example import IMAGES
+from src.tasks.train import Run
 from tests.configs import CONF
+from tests.tasks.example import IMAGES
 
 SETTINGS = (
     *IMAGES,

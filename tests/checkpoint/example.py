@@ -18,7 +18,7 @@ def config(width: int = 8) -> dict[str, Any]:
             "parametrization": {"_target_": "src.sde.parametrization.SongVE"},
             "data_range": "unit",
         },
-        "sampler": {"_target_": "src.sampling.schedule.LinearGrid", "steps": 7},
+        "sampler": {"_target_": "src.sampling.solvers.schedule.LinearGrid", "steps": 7},
     }
 
 

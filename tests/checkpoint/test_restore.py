@@ -8,7 +8,7 @@ import torch
 from src.checkpoint import instantiate_node, read_checkpoint, restore_model
 from src.checkpoint.restore import check_node
 from src.errors import UserError
-from src.sampling.schedule import LinearGrid
+from src.sampling.solvers.schedule import LinearGrid
 from tests.checkpoint.example import checkpoint, config, model
 
 

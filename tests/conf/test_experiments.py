@@ -9,10 +9,10 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, open_dict
 
-from src.app.checks import check_model, check_run
-from src.app.cli import CONFIG_DIR
-from src.app.instantiate import instantiate, instantiate_all, needs_data, plain
-from src.app.run_dir import register_resolvers
+from src.cli.checks import check_model, check_run
+from src.cli.entry import CONFIG_DIR
+from src.cli.instantiate import instantiate, instantiate_all, needs_data, plain
+from src.cli.run_dir import register_resolvers
 from tests.configs import names
 
 FOLDER = Path(CONFIG_DIR) / "experiment"

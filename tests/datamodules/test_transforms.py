@@ -1,8 +1,8 @@
 import pytest
 import torch
 
+from src.data_range import to_uint8
 from src.datamodules.transforms import dequantize, flip, flip_decisions, to_model
-from src.quantize import to_uint8
 
 BYTES = torch.arange(256, dtype=torch.uint8)
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from src.interop.song_config import net_kwargs_from_song
+from src.interop.song.config import net_kwargs_from_song
 from tests.golden import DATA
 from tests.nets import goldens
 
@@ -57,7 +57,7 @@ def config(**options: Any) -> dict[str, Any]:
             "parametrization": {"_target_": "src.sde.parametrization.SongVE"},
             "data_range": "unit",
         },
-        "sampler": {"_target_": "src.sampling.pc.PredictorCorrector", "grid": {"steps": 1000, "eps": 1e-5}},
+        "sampler": {"_target_": "src.sampling.solvers.pc.PredictorCorrector", "grid": {"steps": 1000, "eps": 1e-5}},
     }
 
 

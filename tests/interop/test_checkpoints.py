@@ -9,11 +9,11 @@ from hydra.core.global_hydra import GlobalHydra
 
 from src.checkpoint import instantiate_node, restore_model
 from src.errors import UserError
-from src.interop import experiments
 from src.interop.checkpoints import open_checkpoint
-from src.interop.safetensors_export import write_safetensors
-from src.interop.song_checkpoint import architecture
-from src.interop.song_names import to_song
+from src.interop.safetensors import write_safetensors
+from src.interop.song import experiments
+from src.interop.song.checkpoint import architecture
+from src.interop.song.names import to_song
 from tests.checkpoint import example
 from tests.golden import relative
 from tests.interop import originals

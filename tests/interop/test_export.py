@@ -10,12 +10,12 @@ from torch import nn
 
 from src.checkpoint import restore_model
 from src.errors import UserError
-from src.interop import diffusers_export
-from src.interop.diffusers_export import unet_from, write_diffusers
+from src.interop import diffusers as diffusers_export
+from src.interop.diffusers import unet_from, write_diffusers
 from src.interop.export import main
-from src.interop.safetensors_export import read_safetensors, write_safetensors
-from src.interop.song_config import build_net, net_kwargs_from_song
-from src.interop.song_names import from_song
+from src.interop.safetensors import read_safetensors, write_safetensors
+from src.interop.song.config import build_net, net_kwargs_from_song
+from src.interop.song.names import from_song
 from src.nets import NCSNpp
 from src.sde import VESDE, VPSDE, ScoreModel
 from src.sde.parametrization import SongVE, SongVP

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from src.checkpoint import restore_model
 from src.errors import UserError
-from src.interop.song_checkpoint import read_song_checkpoint, write_song_checkpoint
+from src.interop.song.checkpoint import read_song_checkpoint, write_song_checkpoint
 from tests.golden import relative
 from tests.interop import originals
 

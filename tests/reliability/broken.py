@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from src.sampling.pc import PredictorCorrector
+from src.sampling.solvers.pc import PredictorCorrector
 from src.sde.objectives import ScoreMatching
 
 

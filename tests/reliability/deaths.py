@@ -19,7 +19,7 @@ MOMENTS = {
     "training": "src.lightning_modules.score_sde_module:ScoreSDEModule.training_step",
     "optimiser step": "torch.optim:Adam.step",
     "validation": "src.lightning_modules.score_sde_module:ScoreSDEModule.validation_step",
-    "sampling": "src.sampling.pc:PredictorCorrector.step",
+    "sampling": "src.sampling.solvers.pc:PredictorCorrector.step",
     "scoring": "src.metrics.suite:MetricSuite.compute",
     "checkpoint": "torch:save",
     "renaming": "pathlib:Path.replace",

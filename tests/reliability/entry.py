@@ -23,15 +23,15 @@ ROOT = Path(__file__).parents[2]
 # In each process: threads that spin against each other are slower than one.
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 _IMPORTED_ONCE = (
-    "src.app.training",
-    "src.app.sampling",
+    "src.tasks.train",
+    "src.tasks.sample.task",
     "src.callbacks.fid",
     "src.callbacks.sample_images",
     "src.callbacks.ema",
     "src.datamodules.digits",
     "src.loggers",
     "src.metrics.pixel",
-    "src.sampling.pc",
+    "src.sampling.solvers.pc",
     "sklearn.datasets",
 )
 

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.app.example import IMAGES, write_checkpoint
 from tests.reliability import test_damaged_input as damaged
 from tests.reliability.entry import ROOT, Ended, Started
 from tests.reliability.runs import TINY
+from tests.tasks.example import IMAGES, write_checkpoint
 
 CONFIGURATIONS = [
     "train.py net.nff=8",

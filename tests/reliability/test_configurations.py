@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from src.app.evaluation import Evaluation
-from src.app.sampling import SamplingRun
-from src.app.training import Run
-from tests.app.example import IMAGES, write_checkpoint
+from src.tasks.evaluate.task import Evaluation
+from src.tasks.sample.task import SamplingRun
+from src.tasks.train import Run
 from tests.reliability.entry import train
 from tests.reliability.in_process import call, refusal
 from tests.reliability.runs import TINY, in_folder
+from tests.tasks.example import IMAGES, write_checkpoint
 
 # What is wrong, and words of the line that says so.
 WRONG = {

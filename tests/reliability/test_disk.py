@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.app.example import IMAGES, write_checkpoint
 from tests.reliability.entry import Started, train
 from tests.reliability.in_process import refusal
 from tests.reliability.runs import TINY
+from tests.tasks.example import IMAGES, write_checkpoint
 
 WRITES = (
     *TINY,

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.app.example import IMAGES, write_checkpoint
-from tests.app.test_sampling import assert_same_images, load, pixels
 from tests.reliability.entry import Started
+from tests.tasks.example import IMAGES, write_checkpoint
+from tests.tasks.test_sampling import assert_same_images, load, pixels
 
 COUNT = 24
 

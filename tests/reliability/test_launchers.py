@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from hydra import compose, initialize_config_dir
 
-from src.app.cli import CONFIG_DIR
-from src.app.run_dir import register_resolvers
+from src.cli.entry import CONFIG_DIR
+from src.cli.run_dir import register_resolvers
 from tests.loggers.wandb_reader import read_offline
 from tests.reliability.entry import ONE_THREAD, ROOT, train
 from tests.reliability.runs import TINY, curve, in_folder, only_run

@@ -11,12 +11,12 @@ import pytest
 from hydra._internal.hydra import Hydra
 from hydra.types import RunMode
 
-from tests.app.example import IMAGES, write_checkpoint
 from tests.reliability.entry import Ended, train
 from tests.reliability.figures import Figures
 from tests.reliability.in_process import call, refusal
 from tests.reliability.mutations import EVALUATE, SAMPLE, TRAIN, mutation
 from tests.reliability.runs import TINY, in_folder
+from tests.tasks.example import IMAGES, write_checkpoint
 
 CHUNK = 10
 """Configurations of one test, so that workers share them."""

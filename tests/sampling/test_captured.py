@@ -13,9 +13,9 @@ from torch import Tensor
 
 from src.noise import AddressedNoise
 from src.sampling import LogSNRGrid, SampleOutput
-from src.sampling.exponential import integrate
-from src.sampling.run import Run
-from src.sampling.times import TimeTable
+from src.sampling.solvers.exponential import integrate
+from src.sampling.solvers.run import Run
+from src.sampling.solvers.times import TimeTable
 from src.sde import VPSDE
 from tests.configs import build, names, read
 from tests.gaussian import GaussianScore

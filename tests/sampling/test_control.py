@@ -13,9 +13,9 @@ from torch import Tensor
 from src.errors import UserError
 from src.noise import AddressedNoise, RecordedNoise
 from src.sampling import AnnealedLangevin, Langevin, LinearGrid, NoCorrector, PredictorCorrector, ReverseDiffusion
-from src.sampling.control import Colorization, Inpainting
-from src.sampling.correctors import Corrector
-from src.sampling.masks import BoxMask, FileMask, HalfMask, Mask, RandomMask, mask_for
+from src.sampling.conditioning.control import Colorization, Inpainting
+from src.sampling.conditioning.masks import BoxMask, FileMask, HalfMask, Mask, RandomMask, mask_for
+from src.sampling.solvers.correctors import Corrector
 from src.sde import SDE, VESDE, VPSDE, SubVPSDE
 from tests.gaussian import GaussianScore
 from tests.golden import load

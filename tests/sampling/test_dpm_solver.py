@@ -11,14 +11,14 @@ from torch import Tensor
 
 from src.errors import UserError
 from src.noise import AddressedNoise, normal
-from src.sampling.correctors import NoCorrector
-from src.sampling.dpm_solver import DPMSolver
-from src.sampling.dpm_solver_sde import DPMSolverSDE
-from src.sampling.exponential import weights
-from src.sampling.pc import PredictorCorrector
-from src.sampling.predictors import AncestralSampling
-from src.sampling.schedule import LinearGrid, LogSNRGrid, TimeGrid
-from src.sampling.unipc import UniPC
+from src.sampling.solvers.correctors import NoCorrector
+from src.sampling.solvers.dpm_solver import DPMSolver
+from src.sampling.solvers.dpm_solver_sde import DPMSolverSDE
+from src.sampling.solvers.exponential import weights
+from src.sampling.solvers.pc import PredictorCorrector
+from src.sampling.solvers.predictors import AncestralSampling
+from src.sampling.solvers.schedule import LinearGrid, LogSNRGrid, TimeGrid
+from src.sampling.solvers.unipc import UniPC
 from src.sde import VESDE, VPSDE, SubVPSDE, tweedie
 from tests.gaussian import GaussianScore
 

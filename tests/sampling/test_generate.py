@@ -9,8 +9,8 @@ from torch import Tensor
 from src.errors import UserError
 from src.noise import AddressedNoise
 from src.sampling import EulerMaruyama, LinearGrid, NoCorrector, PredictorCorrector
-from src.sampling.generate import DIVERGED, GeneratedBatch, generate, shard
-from src.sampling.labels import class_condition
+from src.sampling.conditioning.labels import class_condition
+from src.sampling.generation import DIVERGED, GeneratedBatch, generate, shard
 from src.sde import VPSDE
 from tests.gaussian import GaussianScore
 

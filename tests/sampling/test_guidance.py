@@ -20,7 +20,7 @@ from src.sampling import (
     ProbabilityFlowODE,
     log_likelihood,
 )
-from src.sampling.guidance import ClassifierFreeGuidance, ClassifierGuidance
+from src.sampling.conditioning.guidance import ClassifierFreeGuidance, ClassifierGuidance
 from src.sde import SDE, VESDE, VPSDE, SubVPSDE, expand
 from tests.gaussian import GaussianScore
 from tests.sampling.closed_forms import Mixture

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from src.errors import UserError
 from src.noise import AddressedNoise, normal
-from src.sampling.heun import Heun
-from src.sampling.schedule import KarrasGrid
+from src.sampling.solvers.heun import Heun
+from src.sampling.solvers.schedule import KarrasGrid
 from src.sde import EDMSDE, VESDE, VPSDE, tweedie
 from tests.gaussian import GaussianScore
 

@@ -14,9 +14,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from src.errors import UserError
 from src.noise import AddressedNoise
 from src.sampling import LinearGrid, NoCorrector, PredictorCorrector, ProbabilityFlowODE, ReverseDiffusion
-from src.sampling.inverse import DPS, PseudoInverseGuidance
-from src.sampling.masks import BoxMask
-from src.sampling.operators import (
+from src.sampling.conditioning.inverse import DPS, PseudoInverseGuidance
+from src.sampling.conditioning.masks import BoxMask
+from src.sampling.conditioning.operators import (
     Blur,
     Downsampling,
     LinearOperator,

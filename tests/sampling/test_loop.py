@@ -10,15 +10,15 @@ from torch import Tensor
 
 from src.noise import AddressedNoise, normal
 from src.sampling import Step
-from src.sampling.correctors import Langevin, NoCorrector
-from src.sampling.dpm_solver import DPMSolver
-from src.sampling.dpm_solver_sde import DPMSolverSDE
-from src.sampling.heun import Heun
-from src.sampling.loop import GridSampler
-from src.sampling.pc import PredictorCorrector
-from src.sampling.predictors import NoPredictor, ReverseDiffusion
-from src.sampling.schedule import LogSNRGrid
-from src.sampling.unipc import UniPC
+from src.sampling.solvers.correctors import Langevin, NoCorrector
+from src.sampling.solvers.dpm_solver import DPMSolver
+from src.sampling.solvers.dpm_solver_sde import DPMSolverSDE
+from src.sampling.solvers.heun import Heun
+from src.sampling.solvers.loop import GridSampler
+from src.sampling.solvers.pc import PredictorCorrector
+from src.sampling.solvers.predictors import NoPredictor, ReverseDiffusion
+from src.sampling.solvers.schedule import LogSNRGrid
+from src.sampling.solvers.unipc import UniPC
 from src.sde import VESDE
 from tests.gaussian import GaussianScore
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from src.errors import UserError
 from src.sampling import ProbabilityFlowODE, slerp, temper
-from src.sampling.adaptive import Tolerance
+from src.sampling.ode.adaptive import Tolerance
 from src.sde import EDMSDE, SDE, VESDE, VPSDE, SubVPSDE
 from tests.gaussian import GaussianScore
 from tests.golden import load

@@ -11,10 +11,10 @@ from torch import Tensor
 
 from src.errors import UserError
 from src.noise import AddressedNoise, normal
-from src.sampling.correctors import AnnealedLangevin, Langevin, NoCorrector
-from src.sampling.pc import PredictorCorrector
-from src.sampling.predictors import EulerMaruyama, ReverseDiffusion
-from src.sampling.schedule import LogSNRGrid
+from src.sampling.solvers.correctors import AnnealedLangevin, Langevin, NoCorrector
+from src.sampling.solvers.pc import PredictorCorrector
+from src.sampling.solvers.predictors import EulerMaruyama, ReverseDiffusion
+from src.sampling.solvers.schedule import LogSNRGrid
 from src.sde import SDE, VESDE, VPSDE, SubVPSDE
 from tests.gaussian import GaussianScore
 

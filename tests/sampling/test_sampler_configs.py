@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from src.noise import AddressedNoise, normal
-from src.sampling.loop import GridSampler
+from src.sampling.solvers.loop import GridSampler
 from src.sde import EDMSDE, SDE, VESDE, VPSDE
 from tests.configs import build, names, read
 from tests.gaussian import GaussianScore

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from src.errors import UserError
-from src.sampling.schedule import KarrasGrid, LinearGrid, LogSNRGrid, TimeGrid
+from src.sampling.solvers.schedule import KarrasGrid, LinearGrid, LogSNRGrid, TimeGrid
 from src.sde import EDMSDE, SDE
 from tests.configs import build, names
 

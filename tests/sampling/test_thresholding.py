@@ -11,7 +11,7 @@ from torch import Tensor
 from src.errors import UserError
 from src.noise import AddressedNoise, normal
 from src.sampling import DPMSolver, Heun, KarrasGrid
-from src.sampling.thresholding import Thresholding
+from src.sampling.conditioning.thresholding import Thresholding
 from src.sde import SDE, VESDE, VPSDE, expand, tweedie
 from tests.gaussian import GaussianScore
 

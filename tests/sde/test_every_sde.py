@@ -11,11 +11,11 @@ from torch import Tensor
 
 from src.errors import UserError
 from src.noise import AddressedNoise, normal
-from src.sampling.correctors import Langevin
-from src.sampling.heun import Heun
-from src.sampling.pc import PredictorCorrector
-from src.sampling.predictors import ReverseDiffusion
-from src.sampling.schedule import KarrasGrid, LogSNRGrid
+from src.sampling.solvers.correctors import Langevin
+from src.sampling.solvers.heun import Heun
+from src.sampling.solvers.pc import PredictorCorrector
+from src.sampling.solvers.predictors import ReverseDiffusion
+from src.sampling.solvers.schedule import KarrasGrid, LogSNRGrid
 from src.sde import SDE, VESDE
 from src.sde.flow import FlowSDE
 from tests.configs import build, names

@@ -11,14 +11,14 @@ import torch
 from hydra import compose, initialize_config_dir
 from torch import Tensor
 
-from src.app.instantiate import instantiate
-from src.app.run_dir import register_resolvers
+from src.cli.instantiate import instantiate
+from src.cli.run_dir import register_resolvers
 from src.noise import AddressedNoise, normal
 from src.sampling import Likelihood, ProbabilityFlowODE
-from src.sampling.correctors import Langevin
-from src.sampling.pc import PredictorCorrector
-from src.sampling.predictors import ReverseDiffusion
-from src.sampling.schedule import LogSNRGrid
+from src.sampling.solvers.correctors import Langevin
+from src.sampling.solvers.pc import PredictorCorrector
+from src.sampling.solvers.predictors import ReverseDiffusion
+from src.sampling.solvers.schedule import LogSNRGrid
 from src.sde import SDE
 from tests.configs import CONF
 from tests.gaussian import GaussianScore

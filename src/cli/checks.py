@@ -1,0 +1,145 @@
+"""What can be known of a configuration before data, devices or network are touched."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from omegaconf import DictConfig
+from torch import Tensor, nn
+
+from ..callbacks.reference import fewest_samples
+from ..errors import UserError
+from ..metrics import MetricSuite
+from ..metrics.extractor import FeatureExtractor
+from .instantiate import check_switches, instantiate, needs_data, plain
+from .kinds import check_whole
+
+_MATMUL_PRECISIONS = ("highest", "high", "medium")
+# Weights, optimiser and averages would be rounded at every step.
+_HALF_WEIGHTS = ("16-true", "bf16-true")
+
+
+def check_run(cfg: DictConfig) -> None:
+    """UserError, or an error that ``messages`` turns into a line, for a training run that cannot succeed."""
+    if not 0 <= cfg.seed < 2**32:
+        raise UserError(f"seed={cfg.seed}: choose one from 0 to {2**32 - 1}, others do not fit the initial weights")
+    if cfg.float32_matmul_precision not in _MATMUL_PRECISIONS:
+        raise UserError(
+            f"float32_matmul_precision={cfg.float32_matmul_precision}: choose one of {', '.join(_MATMUL_PRECISIONS)}"
+        )
+    _check_trainer(cfg.trainer, cfg.datamodule)
+    # It is built later, where data are.
+    check_switches(cfg.datamodule)
+    _check_classes((cfg.get("net") or {}).get("num_classes"), cfg.datamodule.get("num_classes"))
+    check_model(cfg)
+    _check_optimizer(cfg)
+    for average in (cfg.get("ema") or {}).values():
+        instantiate(average)
+    _check_callbacks(cfg)
+
+
+def check_model(cfg: DictConfig) -> None:
+    """Build model, objective and sampler without memory, and let each look at the SDE."""
+    probe = cfg.copy()
+    if needs_data(probe):
+        probe.sde.prior_mean = 0.0
+    with torch.device("meta"):
+        model = instantiate(probe.model)
+    # A classifier learns no score, has no sampler, and an objective need not care.
+    if (check := getattr(model, "check", None)) is not None:
+        check()
+    sde, objective, sampler = (instantiate(probe.get(name)) for name in ("sde", "objective", "sampler"))
+    for part in (objective, sampler):
+        check = getattr(part, "check", None)
+        if check is not None and sde is not None:
+            check(sde)
+
+
+def _check_classes(of_net: int | None, of_data: int | None) -> None:
+    if isinstance(of_net, int) and of_data is not None and 0 <= of_net < of_data:
+        raise UserError(
+            f"net.num_classes={of_net}, but the data have {of_data} classes: give at least as many, or null for a net "
+            "that is not told the class"
+        )
+
+
+def _check_optimizer(cfg: DictConfig) -> None:
+    try:
+        optimizer = instantiate(cfg.optimizer)([nn.Parameter(torch.zeros(1))])
+    except (TypeError, ValueError) as error:
+        raise UserError(f"optimizer: {error}") from error
+    if cfg.get("scheduler") is not None:
+        try:
+            instantiate(cfg.scheduler)(optimizer)
+        except (TypeError, ValueError) as error:
+            raise UserError(f"scheduler: {error}") from error
+
+
+def _check_callbacks(cfg: DictConfig) -> None:
+    for name, node in (cfg.get("callbacks") or {}).items():
+        if node is None or "_target_" not in node:
+            continue
+        if "suite" not in node:
+            instantiate(node)
+            continue
+        # An extractor may have to be downloaded; the metrics themselves are cheap.
+        suite = MetricSuite(_NoExtractor(), instantiate(node.suite.metrics))
+        others = {key: value for key, value in plain(node).items() if key != "suite"}
+        # Given to the partial and not to Hydra, which would make a configuration node of it.
+        instantiate(others, _partial_=True)(suite=suite)
+        needed = fewest_samples(suite)
+        if node.num_samples < needed:
+            raise UserError(
+                f"callbacks.{name}.num_samples={node.num_samples}, but these metrics need at least {needed}: raise it, "
+                f"or leave callbacks.{name} out"
+            )
+
+
+class _NoExtractor(FeatureExtractor):
+    num_features = 1
+    fingerprint = "none"
+
+    def features(self, images: Tensor) -> Tensor:
+        # Stands in for an extractor that may have to be downloaded; nothing is scored while settings are checked.
+        raise AssertionError("settings are checked without scoring anything")
+
+
+def _check_trainer(trainer: Mapping[str, Any], data: Mapping[str, Any]) -> None:
+    accumulate, batch = trainer["accumulate_grad_batches"], data["global_batch_size"]
+    for key, value in (("trainer.accumulate_grad_batches", accumulate), ("datamodule.global_batch_size", batch)):
+        check_whole(key, value, least=1)
+    precision = str(trainer.get("precision"))
+    if precision in _HALF_WEIGHTS:
+        raise UserError(
+            f"trainer.precision={precision} rounds the weights themselves, and small steps are lost: use "
+            f"{precision.replace('true', 'mixed')}"
+        )
+    max_steps = trainer["max_steps"]
+    if not isinstance(max_steps, int) or max_steps == 0 or max_steps < -1:
+        raise UserError(f"trainer.max_steps={max_steps!r}: give a number of optimiser steps, or -1 for no limit")
+    processes = _check_devices(trainer) * int(trainer["num_nodes"])
+    if batch % (processes * accumulate):
+        raise UserError(
+            f"datamodule.global_batch_size={batch} cannot be divided over {processes} process(es) times {accumulate} "
+            f"accumulated micro-batch(es): choose a multiple of {processes * accumulate}"
+        )
+
+
+def _check_devices(trainer: Mapping[str, Any]) -> int:
+    """How many processes there will be on a node; 1 where only the machine can say."""
+    accelerator, devices = trainer["accelerator"], trainer["devices"]
+    if accelerator in ("gpu", "cuda"):
+        there = torch.cuda.device_count()
+        wanted = devices if isinstance(devices, int) else 1
+        if there < max(wanted, 1):
+            raise UserError(
+                f"trainer.accelerator={accelerator} with trainer.devices={devices}, but there are {there} GPUs here: "
+                "choose fewer devices, or trainer=cpu"
+            )
+    if isinstance(devices, int) and not isinstance(devices, bool):
+        if devices < -1 or devices == 0:
+            raise UserError(f"trainer.devices={devices}: give at least 1, or -1 for all")
+        return max(devices, 1)
+    return 1

@@ -1,0 +1,125 @@
+"""From the command line to a job: Hydra around a function, and every foreseeable mistake as one line.
+
+Only Hydra is imported here, so that ``--help`` and a mistyped key answer at once.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import logging
+import os
+import select
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NoReturn
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from ..errors import UserError
+from . import sweeps
+from .allocator import keep_freed_memory
+from .kinds import check_kinds, name_as_text
+from .messages import known_to_all, lost_peer, one_line
+from .run_dir import register_resolvers
+
+Job = Callable[[DictConfig], float | None]
+
+CONFIG_DIR = str(Path(__file__).resolve().parents[2] / "conf")
+
+
+def entry(config_name: str) -> Callable[[Job], Callable[[], None]]:
+    """Make ``job`` a command configured by ``conf/<config_name>.yaml``.
+
+    Mistakes of the user end the process with one line on the standard error and a non-zero exit code; anything else
+    is a programming error and shows its traceback. In a sweep every job is a process of its own.
+    """
+
+    def decorate(job: Job) -> Callable[[], None]:
+        script = Path(inspect.getfile(job)).resolve()
+
+        def task(cfg: DictConfig) -> float | None:
+            try:
+                if HydraConfig.get().mode == RunMode.MULTIRUN:
+                    return sweeps.run_in_fresh_process(script)
+                _quiet_all_but_rank_zero()
+                keep_freed_memory()
+                name_as_text(cfg)
+                check_kinds(cfg, Path(CONFIG_DIR) / f"{config_name}.yaml")
+                return job(cfg)
+            except (KeyboardInterrupt, Exception) as error:
+                # Here and not further out: Hydra would print a line of its own, and begin the next job of a sweep.
+                _leave(error, config_name)
+                raise
+
+        @functools.wraps(job)
+        def command() -> None:
+            register_resolvers()
+            # Without it Hydra prints errors itself, over several lines.
+            os.environ.setdefault("HYDRA_FULL_ERROR", "1")
+            try:
+                hydra.main(version_base="1.3", config_path=CONFIG_DIR, config_name=config_name)(task)()
+                sweeps.report_failures()
+            except (KeyboardInterrupt, Exception) as error:
+                _leave(error, config_name)
+                raise
+
+        return command
+
+    return decorate
+
+
+def _leave(error: BaseException, config_name: str) -> None:
+    """End the process with one line if ``error`` is a mistake of the user; return if it is a programming error."""
+    if isinstance(error, KeyboardInterrupt):
+        _fail("interrupted", 130, speak=_rank() == 0)
+    if isinstance(error, BrokenPipeError) and _nobody_reads():
+        # Whoever read the output, `head` say, has seen enough; there is nobody to tell.
+        os._exit(1)
+    message = one_line(error, config_name)
+    if message is not None:
+        _fail(message, error.exit_code if isinstance(error, UserError) else 1, speak=_is_mine(error))
+
+
+def _is_mine(error: BaseException) -> bool:
+    """Whether it is for this process to show ``error``: what all of them raise is shown by the first."""
+    # Where a peer is lost, it may be the first.
+    if _rank() == 0 or lost_peer(error):
+        return True
+    # Launchers that start all processes at once have them make the same mistakes until they meet. A process that the
+    # first one starts has not: the first one came through all checks before.
+    alike = not _have_met() and ("TORCHELASTIC_RUN_ID" in os.environ or "SLURM_PROCID" in os.environ)
+    return not alike and not known_to_all(error)
+
+
+def _have_met() -> bool:
+    distributed = sys.modules.get("torch.distributed")
+    return distributed is not None and distributed.is_available() and distributed.is_initialized()
+
+
+def _nobody_reads() -> bool:
+    """Whether the other end of the standard output or of the standard error is closed."""
+    poll = select.poll()
+    for descriptor in (1, 2):
+        poll.register(descriptor, 0)
+    return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
+
+
+def _fail(message: str, code: int, speak: bool) -> NoReturn:
+    if speak:
+        sys.stdout.flush()
+        sys.stderr.write(f"error: {message}\n")
+    sys.exit(code)
+
+
+def _rank() -> int:
+    return int(os.environ.get("RANK") or os.environ.get("SLURM_PROCID") or os.environ.get("LOCAL_RANK") or 0)
+
+
+def _quiet_all_but_rank_zero() -> None:
+    if _rank() > 0:
+        logging.getLogger().setLevel(logging.ERROR)

@@ -1,0 +1,166 @@
+"""One clear line for a mistake of the user, with the nearest valid name where a name is wrong."""
+
+from __future__ import annotations
+
+import difflib
+import errno
+import inspect
+import re
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException, InstantiationException, MissingConfigException, OverrideParseException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from ..errors import UserError
+
+_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR)
+
+
+def one_line(error: BaseException, config_name: str | None = None) -> str | None:
+    """The line to show for ``error``, or None if it is a programming error."""
+    if lost_peer(error):
+        return "another process of this run has ended: see why, then give the same command again, nothing made is lost"
+    for cause in _chain(error):
+        # Lightning's own word for a wrong configuration; its class is not imported, that would take seconds.
+        if isinstance(cause, UserError) or type(cause).__name__ == "MisconfigurationException":
+            return _flat(str(cause))
+    if isinstance(error, MissingConfigException) and error.options:
+        group, _, choice = (error.missing_cfg_file or "").rpartition("/")
+        options = ", ".join(sorted(error.options))
+        return f"there is no {group}={choice}{nearest(choice, error.options)}; choose one of {options}"
+    if isinstance(error, InstantiationException):
+        return _instantiation(error)
+    if isinstance(error, OverrideParseException):
+        return f"cannot read the argument {error.override!r}: {_flat(str(error)).split('See https')[0].strip()}"
+    if isinstance(error, ValueError) and str(error).startswith("Config group override must be"):
+        return _no_choice()
+    if isinstance(error, HydraException | OmegaConfBaseException):
+        return _unknown_key(error, config_name) or _flat(str(error))
+    if isinstance(error, OSError) and error.errno in _OF_THE_DISK:
+        where = error.filename or "a file of this run"
+        return f"{where} cannot be written ({error.strerror}): make room, check permissions, or set paths.log_dir"
+    return None
+
+
+def lost_peer(error: BaseException) -> bool:
+    """Whether ``error`` says that another process of the group is gone: of NCCL by its class, of gloo in words."""
+    return any(
+        type(cause).__name__ in ("DistBackendError", "DistNetworkError")
+        or (isinstance(cause, RuntimeError) and re.search(r"Connection (closed|reset) by peer|Broken pipe", str(cause)))
+        for cause in _chain(error)
+    )
+
+
+def known_to_all(error: BaseException) -> bool:
+    """Whether every process of the run raises ``error``."""
+    return any(isinstance(cause, UserError) and cause.shared for cause in _chain(error))
+
+
+def nearest(name: str, valid: Iterable[str]) -> str:
+    """``, did you mean ...?`` if a valid name is close to ``name``, else nothing."""
+    close = difflib.get_close_matches(name, list(valid), n=1, cutoff=0.5)
+    return f", did you mean {close[0]}?" if close else ""
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _flat(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _instantiation(error: InstantiationException) -> str | None:
+    """A wrong parameter of a ``_target_`` is the user's; an exception from inside the target is not."""
+    text = str(error)
+    where = re.search(r"full_key: (\S+)", text)
+    key = where.group(1) if where else "the configuration"
+    if missing := re.search(r"Error locating target '([^']+)'", text):
+        return f"{key}: there is no {missing.group(1)}"
+    unexpected = re.search(r"got an unexpected keyword argument '(\w+)'", text)
+    target = re.search(r"Error in call to target '([^']+)'", text)
+    if unexpected and target:
+        return f"{key} has no setting {unexpected.group(1)}{nearest(unexpected.group(1), _parameters(target.group(1)))}"
+    if target and re.search(r"missing \d+ required", text):
+        return f"{key}: {_flat(text.splitlines()[1] if len(text.splitlines()) > 1 else text)}"
+    if target and isinstance(error.__cause__, TypeError | ValueError | ArithmeticError | RuntimeError | ImportError):
+        # Most often a value of the wrong kind, such as a word for a number.
+        return f"{key}: {target.group(1)} does not take these settings ({_flat(str(error.__cause__))})"
+    return None
+
+
+def _parameters(target: str) -> list[str]:
+    from hydra.utils import get_object
+
+    try:
+        return list(inspect.signature(get_object(target)).parameters)
+    except (ImportError, ValueError, TypeError):
+        return []
+
+
+def _unknown_key(error: BaseException, config_name: str | None) -> str | None:
+    text = " ".join(str(cause) for cause in _chain(error))
+    found = re.search(r"Could not override '([^']+)'", text) or re.search(r"Key '([^']+)' is not in struct", text)
+    if not found or config_name is None:
+        return None
+    key = found.group(1)
+    return f"there is no setting {key}{nearest(key, _known_keys(config_name))}"
+
+
+def _no_choice() -> str | None:
+    """The line for a group that was given something else than a name, null most often."""
+    for override in _overrides():
+        folder = _folder(override)
+        if folder.is_dir() and not isinstance(override.value(), str | list):
+            choices = ", ".join(sorted(path.stem for path in folder.glob("*.yaml")))
+            return f"{override.input_line}: choose one of {choices}, or leave it out with ~{override.key_or_group}"
+    return None
+
+
+def _known_keys(config_name: str) -> list[str]:
+    """All keys of the configuration under the group choices of this command line."""
+    from hydra import compose, initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+
+    from .entry import CONFIG_DIR
+
+    try:
+        choices = [o.input_line for o in _overrides() if not o.is_sweep_override() and _folder(o).is_dir()]
+        GlobalHydra.instance().clear()
+        with initialize_config_dir(CONFIG_DIR, version_base="1.3"):
+            cfg = compose(config_name, overrides=[c for c in choices if c])
+    except HydraException:
+        return []
+    return list(_paths(cfg))
+
+
+def _overrides() -> list[Override]:
+    """What this command line sets."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    arguments = [a for a in sys.argv[1:] if "=" in a and not a.startswith("-")]
+    return list(OverridesParser.create().parse_overrides(arguments))
+
+
+def _folder(override: Override) -> Path:
+    from .entry import CONFIG_DIR
+
+    return Path(CONFIG_DIR) / override.key_or_group
+
+
+def _paths(cfg: DictConfig, prefix: str = "") -> Iterator[str]:
+    raw: Any = OmegaConf.to_container(cfg, resolve=False)
+    stack = [(prefix, raw)]
+    while stack:
+        path, node = stack.pop()
+        if path:
+            yield path
+        if isinstance(node, dict):
+            stack += [(f"{path}.{key}" if path else str(key), value) for key, value in node.items()]

@@ -1,0 +1,110 @@
+"""The little that is needed of torch.distributed; with one process all of it does nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar, cast
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from .errors import UserError
+
+Result = TypeVar("Result")
+
+
+def world_size() -> int:
+    """How many processes take part."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def rank() -> int:
+    """The number of this process."""
+    return dist.get_rank() if world_size() > 1 else 0
+
+
+def gather_rows(rows: Tensor) -> Tensor:
+    """Concatenate (n_r, *d) of every rank, in order of the ranks; n_r may differ and be zero.
+
+    Returns:
+        (sum of n_r, *d) on the CPU, the same on every rank.
+    """
+    if world_size() == 1:
+        return rows.cpu()
+    device = torch.device("cuda", torch.cuda.current_device()) if "nccl" in dist.get_backend() else torch.device("cpu")
+    counts = [torch.zeros(1, dtype=torch.int64, device=device) for _ in range(world_size())]
+    dist.all_gather(counts, torch.tensor([len(rows)], device=device))
+    sizes = [int(count) for count in counts]
+    padded = torch.zeros(max(sizes), *rows.shape[1:], dtype=rows.dtype, device=device)
+    padded[: len(rows)] = rows
+    parts = [torch.empty_like(padded) for _ in sizes]
+    dist.all_gather(parts, padded)
+    return torch.cat([part[:size].cpu() for part, size in zip(parts, sizes, strict=True)])
+
+
+def gather_objects(value: Result) -> list[Result]:
+    """What each process has, in order of the ranks."""
+    if world_size() == 1:
+        return [value]
+    values: list[Any] = [None] * world_size()
+    dist.all_gather_object(values, value)
+    return values
+
+
+def raise_together(failure: str | None) -> None:
+    """UserError on every process if one has failed, so that none waits for one that has given up.
+
+    Args:
+        failure: why this process failed; None if it did not.
+    """
+    reason = next((text for text in gather_objects(failure) if text), None)
+    if reason is not None:
+        raise UserError(reason, shared=True)
+
+
+@contextmanager
+def failing_together() -> Iterator[None]:
+    """A mistake of the user that only some processes meet inside is met by all at the end.
+
+    All processes enter and none waits for another inside: one that has failed would never come.
+
+    Raises:
+        UserError: on every process, if one has raised it.
+    """
+    failure = None
+    try:
+        yield
+    except UserError as error:
+        failure = str(error)
+    raise_together(failure)
+
+
+def on_rank_zero(work: Callable[[], Result]) -> Result:
+    """Do ``work`` on rank 0 and hand its result, or its error, to every rank, so that none waits in vain."""
+    if world_size() == 1:
+        return work()
+    outcome: list[object] = [None]
+    failure: Exception | None = None
+    if rank() == 0:
+        try:
+            outcome = [work()]
+        except Exception as error:
+            failure = error
+            if isinstance(error, UserError):
+                error.shared = True
+            outcome = [error if isinstance(error, UserError) else RuntimeError(f"on rank 0: {error!r}")]
+    dist.broadcast_object_list(outcome, src=0)
+    if failure is not None:
+        raise failure
+    result = outcome[0]
+    if isinstance(result, Exception):
+        raise result
+    return cast(Result, result)
+
+
+def agreed(value: Result) -> tuple[Result, bool]:
+    """What the first process has in place of ``value``, and whether all have the same; all processes call it."""
+    first = on_rank_zero(lambda: value)
+    return first, all(gather_objects(first == value))

@@ -1,0 +1,259 @@
+"""NCSN++ of the VE SDE as a ``ScoreSdeVePipeline`` of the diffusers library: a UNet2DModel and a ScoreSdeVeScheduler.
+
+UNet2DModel has one form of NCSN++, that of the published models for 256 and 1024 pixels: BigGAN blocks, FIR resampling,
+output_skip and input_skip. It divides by sigma itself, so it gives the score.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from ..checkpoint.restore import restore_model
+from ..errors import UserError
+from ..nets import NCSNpp
+from ..nets.attention import Attention
+from ..nets.blocks import ResBlock
+from ..nets.embedding import FourierFeatures
+from ..nets.pyramid import InputSkip, OutputSkip
+from ..sde import VESDE, ScoreModel
+from ..sde.parametrization import SongVE
+
+_log = logging.getLogger(__name__)
+
+# Fixed inside the attention blocks and the image paths of UNet2DModel.
+_ATTENTION_GROUPS = 32
+_IMAGE_CHANNELS = 3
+_NORM_EPS = 1e-6
+# What a net of this form has here, and the only values that UNet2DModel can express.
+_REQUIRED: dict[str, Any] = {
+    "resblock_type": "biggan",
+    "progressive": "output_skip",
+    "progressive_input": "input_skip",
+    "progressive_combine": "sum",
+    "embedding_type": "fourier",
+    "fourier_log": True,
+    "fir": True,
+    "fir_kernel": [1.0, 3.0, 3.0, 1.0],
+    "skip_rescale": True,
+    "conditional": True,
+    "nonlinearity": "swish",
+    "norm_groups": None,
+    "num_classes": None,
+    "augment_dim": None,
+}
+# The published NCSN++, where a configuration leaves an option out.
+_DEFAULTS: dict[str, Any] = {**_REQUIRED, "progressive": "none", "progressive_input": "residual"}
+
+
+def write_diffusers(checkpoint: Mapping[str, Any], folder: str | os.PathLike[str], weights: str = "ema") -> None:
+    """Write a pipeline that ``ScoreSdeVePipeline.from_pretrained(folder)`` loads.
+
+    The prior of the pipeline has mean zero, whatever the SDE's; steps and snr are those of the checkpoint's sampler.
+
+    Args:
+        checkpoint: from ``open_checkpoint``.
+        folder: a new folder; complete or not there.
+        weights: which ones, as ``restore_model`` names them.
+
+    Raises:
+        UserError: an option that UNet2DModel cannot express, by name; diffusers is not installed; the folder exists.
+    """
+    target = Path(folder)
+    if target.exists():
+        raise UserError(f"{target} exists: choose a new folder")
+    model = restore_model(checkpoint, weights)
+    unet = unet_from(model, checkpoint["config"]["model"]["net"])
+    scheduler = _scheduler(model.sde, checkpoint["config"].get("sampler") or {})
+    pipeline = _diffusers().ScoreSdeVePipeline(unet=unet, scheduler=scheduler)
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        pipeline.save_pretrained(temporary)
+        temporary.replace(target)
+    except OSError as error:
+        raise UserError(f"{target} cannot be written ({error.strerror}): choose another place") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def unet_from(model: ScoreModel, net: Mapping[str, Any]) -> nn.Module:
+    """The UNet2DModel that computes the same score.
+
+    Args:
+        model: VE, with data in [0, 1].
+        net: the node of its net in the configuration, ``_target_`` and arguments.
+
+    Returns:
+        In evaluation mode; ``unet(x, sigma).sample`` is the score, x (B, 3, H, W) and sigma (B,).
+
+    Raises:
+        UserError: an option that UNet2DModel cannot express, by name; diffusers is not installed.
+    """
+    _refuse_inexpressible(model, net)
+    assert isinstance(model.net, NCSNpp)
+    unet: nn.Module = _diffusers().UNet2DModel(**_unet_config(model.net, net))
+    ours = model.net.state_dict()
+    names = dict(_weight_names(model.net))
+    # Their attention has dense layers where ours has 1x1 convolutions.
+    shapes = {name: value.shape for name, value in unet.state_dict().items()}
+    unet.load_state_dict({theirs: ours[name].reshape(shapes[theirs]) for theirs, name in names.items()})
+    return unet.eval()
+
+
+def _diffusers() -> Any:
+    try:
+        import diffusers
+    except ImportError as error:
+        raise UserError('format=diffusers needs the diffusers library: pip install "score-sde[bench]"') from error
+    return diffusers
+
+
+def _refuse_inexpressible(model: ScoreModel, node: Mapping[str, Any]) -> None:
+    net = model.net
+    if type(net) is not NCSNpp or not isinstance(model.sde, VESDE) or not isinstance(model.parametrization, SongVE):
+        raise UserError(
+            "diffusers can hold NCSNpp with the VE SDE and parametrization=song_ve only, not "
+            f"{type(net).__name__} with {type(model.sde).__name__} and {type(model.parametrization).__name__}"
+        )
+    if model.data_range != "unit":
+        raise UserError("data_range=centered cannot be expressed in diffusers, whose pipeline makes images in [0, 1]")
+    for option, value in _REQUIRED.items():
+        here = node.get(option, _DEFAULTS[option])
+        if (list(here) if isinstance(here, list | tuple) else here) != value:
+            raise UserError(
+                f"{option}={here} cannot be expressed by diffusers' UNet2DModel, which has {option}={value}"
+            )
+    if net.image_shape[0] != _IMAGE_CHANNELS:
+        raise UserError(f"in_channels={net.image_shape[0]} cannot be expressed by diffusers' UNet2DModel, which has 3")
+    in_levels = [a for level in (*net.down, *net.up) for _, a in level.steps() if isinstance(a, Attention)]
+    if any(attention.norm.num_groups != _ATTENTION_GROUPS for attention in in_levels):
+        raise UserError(
+            f"attn_resolutions={list(net.attn_resolutions)} with fewer than 128 channels cannot be expressed by "
+            f"diffusers' UNet2DModel, whose attention has {_ATTENTION_GROUPS} groups"
+        )
+    # Where a level has attention, the groups of the blocks on the way up are counted from other channels there.
+    for level in net.up:
+        if any(isinstance(attention, Attention) for _, attention in level.steps()):
+            for block, _ in level.steps():
+                assert isinstance(block, ResBlock)
+                if block.norm1.num_groups != _ATTENTION_GROUPS:
+                    raise UserError(
+                        f"nf={net.nf} is too small for diffusers' UNet2DModel, whose blocks beside attention have "
+                        f"{_ATTENTION_GROUPS} groups"
+                    )
+
+
+def _unet_config(net: NCSNpp, node: Mapping[str, Any]) -> dict[str, Any]:
+    attends = [any(isinstance(attention, Attention) for _, attention in level.steps()) for level in net.down]
+    widths = [_conv_width(level.blocks[-1]) for level in net.down]
+    return {
+        "sample_size": net.image_shape[1],
+        "in_channels": _IMAGE_CHANNELS,
+        "out_channels": _IMAGE_CHANNELS,
+        "center_input_sample": True,
+        "time_embedding_type": "fourier",
+        "block_out_channels": widths,
+        "layers_per_block": len(next(iter(net.down)).blocks),
+        "down_block_types": ["AttnSkipDownBlock2D" if attention else "SkipDownBlock2D" for attention in attends],
+        "up_block_types": ["AttnSkipUpBlock2D" if attention else "SkipUpBlock2D" for attention in reversed(attends)],
+        "mid_block_scale_factor": math.sqrt(2.0),
+        "dropout": float(node.get("dropout", 0.0)),
+        "act_fn": "silu",
+        "attention_head_dim": None,
+        "norm_num_groups": None,
+        "norm_eps": _NORM_EPS,
+    }
+
+
+def _conv_width(block: nn.Module) -> int:
+    assert isinstance(block, ResBlock)
+    return block.conv1.out_channels
+
+
+def _scheduler(sde: Any, sampler: Mapping[str, Any]) -> Any:
+    mean = sde.prior_mean if isinstance(sde.prior_mean, list | tuple) else [sde.prior_mean]
+    if any(mean):
+        _log.warning("the prior of diffusers' pipeline has mean zero, not %s", sde.prior_mean)
+    grid, corrector = sampler.get("grid") or {}, sampler.get("corrector") or {}
+    return _diffusers().ScoreSdeVeScheduler(
+        num_train_timesteps=int(grid.get("steps", 1000)),
+        snr=float(corrector.get("snr", 0.16)),
+        sigma_min=float(sde.sigma_min),
+        sigma_max=float(sde.sigma_max),
+        sampling_eps=float(grid.get("eps", 1e-5)),
+        correct_steps=int(corrector.get("steps", 1)),
+    )
+
+
+def _weight_names(net: NCSNpp) -> Iterator[tuple[str, str]]:
+    """Pairs of a tensor's name in UNet2DModel and in our net."""
+    modules: list[tuple[str, nn.Module]] = []
+    embedding = net.embedding
+    assert embedding is not None and isinstance(embedding.features, FourierFeatures)
+    modules += [("time_embedding.linear_1", embedding.dense1), ("time_embedding.linear_2", embedding.dense2)]
+    modules.append(("conv_in", net.input_conv))
+    for i, level in enumerate(net.down):
+        modules += _level(f"down_blocks.{i}", level)
+        if level.resample is not None:
+            modules += _res_block(f"down_blocks.{i}.resnet_down", level.resample)
+        if isinstance(level.pyramid, InputSkip):
+            modules.append((f"down_blocks.{i}.skip_conv", level.pyramid.conv))
+    block1, attention, block2 = net.middle
+    modules += _res_block("mid_block.resnets.0", block1) + _attention("mid_block.attentions.0", attention)
+    modules += _res_block("mid_block.resnets.1", block2)
+    for i, level in enumerate(net.up):
+        modules += _level(f"up_blocks.{i}", level)
+        assert isinstance(level.pyramid, OutputSkip)
+        norm, conv = f"up_blocks.{i}.skip_norm", f"up_blocks.{i}.skip_conv"
+        if level.resample is None:
+            # The finest image comes from the end of the net there.
+            norm, conv = "conv_norm_out", "conv_out"
+        else:
+            modules += _res_block(f"up_blocks.{i}.resnet_up", level.resample)
+        modules += [(norm, level.pyramid.head.norm), (conv, level.pyramid.head.conv)]
+    prefixes = {module: name for name, module in net.named_modules()}
+    yield "time_proj.weight", f"{prefixes[embedding.features]}.frequencies"
+    for theirs, module in modules:
+        for kind in ("weight", "bias"):
+            yield f"{theirs}.{kind}", f"{prefixes[module]}.{kind}"
+
+
+def _level(theirs: str, level: Any) -> list[tuple[str, nn.Module]]:
+    modules: list[tuple[str, nn.Module]] = []
+    attentions = 0
+    for i, (block, attention) in enumerate(level.steps()):
+        modules += _res_block(f"{theirs}.resnets.{i}", block)
+        if isinstance(attention, Attention):
+            modules += _attention(f"{theirs}.attentions.{attentions}", attention)
+            attentions += 1
+    return modules
+
+
+def _res_block(theirs: str, block: nn.Module) -> list[tuple[str, nn.Module]]:
+    assert isinstance(block, ResBlock) and block.emb is not None
+    modules: list[tuple[str, nn.Module]] = [
+        (f"{theirs}.norm1", block.norm1),
+        (f"{theirs}.conv1", block.conv1),
+        (f"{theirs}.time_emb_proj", block.emb),
+        (f"{theirs}.norm2", block.norm2),
+        (f"{theirs}.conv2", block.conv2),
+    ]
+    return modules if block.shortcut is None else [*modules, (f"{theirs}.conv_shortcut", block.shortcut)]
+
+
+def _attention(theirs: str, attention: nn.Module) -> list[tuple[str, nn.Module]]:
+    assert isinstance(attention, Attention)
+    return [
+        (f"{theirs}.group_norm", attention.norm),
+        (f"{theirs}.to_q", attention.query),
+        (f"{theirs}.to_k", attention.key),
+        (f"{theirs}.to_v", attention.value),
+        (f"{theirs}.to_out.0", attention.proj),
+    ]

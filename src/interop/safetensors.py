@@ -1,0 +1,82 @@
+"""Checkpoints as safetensors: weights in a file that cannot run code, the configuration in its header.
+
+Tensors are named ``raw.<name>`` for the weights that the optimiser held and ``ema.<average>.<name>`` for the averages,
+<name> as in the state dict of the net. The header carries ``format`` (``score-sde``), ``global_step`` and ``config``,
+the resolved training configuration as JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from ..checkpoint.read import NET_PREFIX
+from ..errors import UserError
+from .files import replacing
+
+SUFFIX = ".safetensors"
+_FORMAT = "score-sde"
+
+
+def write_safetensors(checkpoint: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
+    """Write weights, averages and configuration of a checkpoint; optimiser and counters of callbacks stay behind.
+
+    Raises:
+        UserError: a disk that refuses.
+    """
+    tensors = {
+        f"raw.{name.removeprefix(NET_PREFIX)}": tensor
+        for name, tensor in checkpoint["state_dict"].items()
+        if name.startswith(NET_PREFIX)
+    }
+    for average, weights in (checkpoint.get("ema") or {}).items():
+        tensors |= {f"ema.{average}.{name}": tensor for name, tensor in weights.items()}
+    # The format refuses tensors that share memory.
+    separate = {name: tensor.detach().contiguous().clone() for name, tensor in tensors.items()}
+    metadata = {
+        "format": _FORMAT,
+        "global_step": str(int(checkpoint["global_step"])),
+        "config": json.dumps(checkpoint["config"]),
+    }
+    with replacing(path) as temporary:
+        try:
+            save_file(separate, temporary, metadata)
+        except SafetensorError as error:
+            raise UserError(f"{path} cannot be written ({error}): choose another place or free space") from error
+
+
+def read_safetensors(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The checkpoint in a file of ``write_safetensors``, with ``config``, ``state_dict``, ``ema`` and ``global_step``.
+
+    Raises:
+        UserError: a file that is missing, damaged, or of another program.
+    """
+    tensors: dict[str, Tensor] = {}
+    if not Path(path).is_file():
+        raise UserError(f"{path} does not exist: give a {SUFFIX} file")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            # The format is checked first: the file may be a large one of somebody else's.
+            if metadata.get("format") == _FORMAT:
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 # no mapping
+        config, step = json.loads(metadata.get("config", "null")), int(metadata.get("global_step", 0))
+    except (SafetensorError, OSError, ValueError) as error:
+        raise UserError(f"{path} is damaged ({error}): export it again") from error
+    if not isinstance(config, dict) or not tensors:
+        raise UserError(f"{path} has no configuration of this project in its header: export it with this project")
+    ema: dict[str, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        kind, _, rest = name.partition(".")
+        if kind == "ema":
+            average, _, parameter = rest.partition(".")
+            ema.setdefault(average, {})[parameter] = tensor
+    raw = {f"{NET_PREFIX}{name[4:]}": tensor for name, tensor in tensors.items() if name.startswith("raw.")}
+    return {"config": config, "state_dict": raw, "ema": ema, "global_step": step}

@@ -1,0 +1,1 @@
+"""Checkpoints, configurations and parameter names of score_sde_pytorch."""

@@ -1,0 +1,219 @@
+"""Checkpoints of yang-song/score_sde_pytorch (``song``) and dexin-peng/score_sde_pytorch (``peng``).
+
+Both are dictionaries with ``model``, a state dict under the names of ``song_names`` with the prefix ``module.``, and
+``ema`` with ``shadow_params``, the averages as a list without names in the order of the parameters: the trainable ones
+in Song's, all of them in Peng's. Neither holds a configuration.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ...checkpoint.read import NET_PREFIX, load_archive
+from ...checkpoint.restore import instantiate_node
+from ...errors import UserError
+from ...nets import NCSNpp
+from ..files import replacing
+from .names import Weight, from_song, song_weights, to_song
+
+LAYOUTS = ("song", "peng")
+PREFIX = "module."
+# Means of the priors that the two programs sample from; Peng's are the channel means of CIFAR-10 in [0, 1].
+_PRIOR_MEAN: dict[str, Any] = {"song": 0.0, "peng": [0.4914, 0.4822, 0.4465]}
+# The noise levels that Song's default configuration tabulates, and how many.
+_SIGMA_MIN, _SIGMA_MAX, _NUM_SCALES = 0.01, 50.0, 1000
+_DECAY = 0.999
+
+
+def is_song_checkpoint(content: Mapping[str, Any]) -> bool:
+    """Whether the content of a file has the layout of one of the two programs."""
+    model = content.get("model")
+    return isinstance(model, Mapping) and any(
+        str(name).removeprefix(PREFIX).startswith("all_modules.") for name in model
+    )
+
+
+def read_song_checkpoint(path: str | os.PathLike[str], config: Mapping[str, Any]) -> dict[str, Any]:
+    """A checkpoint of Song's or Peng's program in the layout of this project.
+
+    Args:
+        path: the file.
+        config: a resolved training configuration of this project whose ``model`` is of the same architecture.
+
+    Returns:
+        ``config``, ``state_dict``, ``ema`` with the average ``default``, ``global_step``, and ``foreign`` with what
+        has no other place: ``layout``, ``sigmas``, ``decay`` and ``num_updates``.
+
+    Raises:
+        UserError: a damaged file, another layout, or tensors that do not fit the net, by name.
+    """
+    return convert_song_checkpoint(load_archive(path), config, path)
+
+
+def convert_song_checkpoint(
+    content: Mapping[str, Any], config: Mapping[str, Any], path: str | os.PathLike[str]
+) -> dict[str, Any]:
+    """What ``read_song_checkpoint`` returns, for content that was read from ``path``."""
+    if not is_song_checkpoint(content):
+        raise UserError(
+            f"{path} holds {', '.join(map(str, content))}, not the model and ema of the original's programs"
+        )
+    net = architecture(config)
+    state = {str(name).removeprefix(PREFIX): tensor for name, tensor in content["model"].items()}
+    try:
+        raw = from_song(net, state)
+        layout, averaged = _averages(net, state, content.get("ema"))
+    except UserError as error:
+        raise UserError(f"{path}: {error}, or choose another experiment") from error
+    sigmas = state.get("sigmas")
+    _check_levels(sigmas, config["model"]["sde"], path)
+    ema = content.get("ema") or {}
+    return {
+        "config": _with_prior_mean(config, _PRIOR_MEAN[layout]),
+        "state_dict": {f"{NET_PREFIX}{name}": tensor for name, tensor in raw.items()},
+        "ema": {} if averaged is None else {"default": averaged},
+        "global_step": int(content.get("step", ema.get("num_updates", 0))),
+        "foreign": {
+            "layout": layout,
+            "sigmas": sigmas,
+            "decay": ema.get("decay"),
+            "num_updates": ema.get("num_updates"),
+        },
+    }
+
+
+def write_song_checkpoint(checkpoint: Mapping[str, Any], path: str | os.PathLike[str], layout: str = "song") -> None:
+    """Write a checkpoint of this project so that the original's programs can go on from it.
+
+    The optimiser starts anew: its parameters are listed, without moments. Without an average the raw weights stand in.
+
+    Args:
+        checkpoint: from ``read_checkpoint`` or ``read_song_checkpoint``.
+        path: the file; complete or not there.
+        layout: ``song`` or ``peng``.
+
+    Raises:
+        UserError: a net that the original does not know, an unknown layout, or a disk that refuses.
+    """
+    if layout not in LAYOUTS:
+        raise UserError(f"layout={layout} is unknown: choose one of {', '.join(LAYOUTS)}")
+    channels = checkpoint["config"]["model"]["net"].get("in_channels", 3)
+    if layout == "peng" and channels != 3:
+        raise UserError(f"a net of {channels} channel(s) has no prior in Peng's program, which knows colours: use song")
+    net = architecture(checkpoint["config"])
+    raw = {
+        name.removeprefix(NET_PREFIX): tensor
+        for name, tensor in checkpoint["state_dict"].items()
+        if name.startswith(NET_PREFIX)
+    }
+    foreign = checkpoint.get("foreign") or {}
+    sigmas = foreign.get("sigmas")
+    if sigmas is None:
+        sigmas = _levels(checkpoint["config"])
+    averages = checkpoint.get("ema") or {}
+    averaged = raw | dict(next(iter(averages.values()), {}))
+    named = to_song(net, averaged)
+    shadow = [named[weight.theirs] for weight in _averaged(song_weights(net), layout)]
+    step = int(checkpoint["global_step"])
+    decay, updates = foreign.get("decay"), foreign.get("num_updates")
+    content: dict[str, Any] = {
+        "optimizer": _fresh_optimizer(net, raw),
+        "model": to_song(net, raw, sigmas=sigmas, prefix=PREFIX),
+        "ema": {
+            "decay": _decay(checkpoint["config"]) if decay is None else decay,
+            "num_updates": step if updates is None else updates,
+            "shadow_params": shadow,
+        },
+    }
+    if layout == "song":
+        content["step"] = step
+    else:
+        content["ema"]["collected_params"] = None
+    with replacing(path) as temporary:
+        torch.save(content, temporary)
+
+
+def architecture(config: Mapping[str, Any]) -> NCSNpp:
+    """The net of a training configuration, without memory for its weights; UserError if it is no U-Net."""
+    with torch.device("meta"):
+        net = instantiate_node(config["model"]["net"])
+    if not isinstance(net, NCSNpp):
+        raise UserError(f"a {type(net).__name__} has no counterpart in the original: only NCSNpp and DDPM have")
+    return net
+
+
+def _averaged(weights: Sequence[Weight], layout: str) -> list[Weight]:
+    return [weight for weight in weights if weight.trainable or layout == "peng"]
+
+
+def _averages(
+    net: NCSNpp, state: Mapping[str, Tensor], ema: Mapping[str, Any] | None
+) -> tuple[str, dict[str, Tensor] | None]:
+    """The layout and the averages under our names."""
+    if not ema:
+        return "song", None
+    shadow = ema.get("shadow_params")
+    weights = song_weights(net)
+    lists = {layout: _averaged(weights, layout) for layout in LAYOUTS}
+    # A net without frozen weights has the same list in both; Peng's program alone keeps the weights it swapped out.
+    order = reversed(LAYOUTS) if "collected_params" in ema else LAYOUTS
+    layout = next((name for name in order if shadow is not None and len(lists[name]) == len(shadow)), None)
+    if layout is None:
+        raise UserError(
+            f"ema.shadow_params is a list of {len(shadow or [])} tensors, but the net has {len(lists['song'])} "
+            f"trainable ones and {len(lists['peng'])} in all; check the options of the net"
+        )
+    named = {weight.theirs: tensor for weight, tensor in zip(lists[layout], shadow or [], strict=True)}
+    averaged = from_song(net, dict(state) | named)
+    return layout, {name: averaged[name] for name, _ in net.named_parameters()}
+
+
+def _with_prior_mean(config: Mapping[str, Any], mean: Any) -> dict[str, Any]:
+    """``prior_mean: data`` cannot be looked up in a file without data: it becomes what its program samples with."""
+    out = {**config, "model": {**config["model"]}}
+    for holder in (out, out["model"]):
+        sde = holder.get("sde")
+        if isinstance(sde, Mapping) and sde.get("prior_mean") == "data":
+            holder["sde"] = {**sde, "prior_mean": mean}
+    return out
+
+
+def _check_levels(sigmas: Tensor | None, sde: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
+    # The table of a VP model is made of defaults and means nothing.
+    if sigmas is None or "sigma_max" not in sde:
+        return
+    for name, there in (("sigma_max", float(sigmas.max())), ("sigma_min", float(sigmas.min()))):
+        if not math.isclose(there, float(sde[name]), rel_tol=1e-3):
+            raise UserError(
+                f"{path} was trained with {name}={there:.6g}, but the configuration says {sde[name]}: "
+                "choose the experiment it was trained with"
+            )
+
+
+def _levels(config: Mapping[str, Any]) -> Tensor:
+    """(N,) float64, largest first: the levels of a VE configuration, the original's defaults for any other."""
+    sde = config["model"]["sde"]
+    count = config["model"].get("parametrization", {}).get("num_scales")
+    if count is None:
+        count = ((config.get("sampler") or {}).get("grid") or {}).get("steps", _NUM_SCALES)
+    largest, smallest = float(sde.get("sigma_max", _SIGMA_MAX)), float(sde.get("sigma_min", _SIGMA_MIN))
+    return torch.linspace(math.log(largest), math.log(smallest), int(count), dtype=torch.float64).exp()
+
+
+def _decay(config: Mapping[str, Any]) -> float:
+    averages: Mapping[str, Any] = config.get("ema") or {}
+    first: Mapping[str, Any] = next(iter(averages.values()), {})
+    return float(first.get("decay", _DECAY))
+
+
+def _fresh_optimizer(net: NCSNpp, raw: Mapping[str, Tensor]) -> dict[str, Any]:
+    # The optimiser there holds the frozen weights too.
+    count = len(to_song(net, raw))
+    parameters = [torch.zeros(()) for _ in range(count)]
+    return torch.optim.Adam(parameters, lr=2e-4).state_dict()

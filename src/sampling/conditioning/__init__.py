@@ -1,0 +1,1 @@
+"""Guidance, inverse problems, replacement, masks, operators and labels."""

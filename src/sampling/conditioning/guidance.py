@@ -1,0 +1,119 @@
+"""Guided scores: wrappers of a model with its interface, so that no sampler knows of them.
+
+Bayes' rule on the score (Song et al. 2021, eq. 14):
+
+    grad log p_t(x | y) = grad log p_t(x) + grad log p_t(y | x).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from ...errors import UserError
+from ...sde import SDE, tweedie
+from ...sde.score_model import Model
+from ..output import evaluations_per_call
+from .gradients import gradients, leaf, usable
+
+Condition = Mapping[str, Tensor] | None
+
+
+class Guidance(ABC):
+    """A model made of another one.
+
+    Args:
+        model: score and SDE.
+        calls: calls of ``model`` in each call of the guided one.
+    """
+
+    def __init__(self, model: Model, calls: int = 1) -> None:
+        self.model = model
+        self.evaluations_per_call = calls * evaluations_per_call(model)
+
+    @property
+    def sde(self) -> SDE:
+        """The forward process of the wrapped model."""
+        return self.model.sde
+
+    @abstractmethod
+    def __call__(self, x: Float[Tensor, "b *d"], t: Tensor, cond: Condition = None) -> Float[Tensor, "b *d"]:
+        """The guided score (B, *d) at x (B, *d) and t, () or (B,)."""
+
+    def denoise(self, x: Float[Tensor, "b *d"], t: Tensor, cond: Condition = None) -> Float[Tensor, "b *d"]:
+        """The data prediction of the guided score, (B, *d)."""
+        return tweedie(self.sde, x, t, self(x, t, cond))
+
+
+@runtime_checkable
+class Classifier(Protocol):
+    """A classifier of noisy data."""
+
+    def log_prob(self, x: Tensor, t: Tensor, labels: Tensor) -> Tensor:
+        """log p_t(labels | x), (B,), at x (B, *d), t () or (B,), labels (B,) int64."""
+        ...
+
+
+class ClassifierGuidance(Guidance):
+    """score + scale grad_x log p_t(label | x) (Song et al. 2021, eq. 14; scale: Dhariwal and Nichol 2021).
+
+    The class is ``cond["labels"]``; the classifier's evaluations are not counted.
+
+    Args:
+        model: score, usually without classes.
+        classifier: log-probability of a class at a noise level.
+        scale: 1 is Bayes' rule, more sharpens the classes.
+        pass_labels: also tell the class to the wrapped model.
+    """
+
+    def __init__(self, model: Model, classifier: Classifier, scale: float = 1.0, pass_labels: bool = False) -> None:
+        super().__init__(model)
+        self.classifier = classifier
+        self.scale = scale
+        self.pass_labels = pass_labels
+
+    def __call__(self, x: Float[Tensor, "b *d"], t: Tensor, cond: Condition = None) -> Float[Tensor, "b *d"]:
+        labels = required(cond, "labels", "classifier guidance")
+        with gradients():
+            u = x if x.requires_grad else leaf(x)
+            log_prob = self.classifier.log_prob(u, usable(t), usable(labels)).sum()
+            (gradient,) = torch.autograd.grad(log_prob, u, create_graph=x.requires_grad)
+        return self.model(x, t, cond if self.pass_labels else without(cond, "labels")) + self.scale * gradient
+
+
+class ClassifierFreeGuidance(Guidance):
+    """s_null + scale (s_label - s_null) (Ho and Salimans 2022), with the class ``cond["labels"]``; NFE doubles.
+
+    Args:
+        model: score trained with and without labels.
+        scale: 0 samples without, 1 with the class, more sharpens it. Their w is scale - 1.
+        null_label: the label that means "no label": the net's number of classes.
+    """
+
+    def __init__(self, model: Model, scale: float, null_label: int) -> None:
+        super().__init__(model, calls=2)
+        self.scale = scale
+        self.null_label = null_label
+
+    def __call__(self, x: Float[Tensor, "b *d"], t: Tensor, cond: Condition = None) -> Float[Tensor, "b *d"]:
+        labels: Int64[Tensor, " b"] = required(cond, "labels", "classifier-free guidance")
+        null = {**(cond or {}), "labels": torch.full_like(labels, self.null_label)}
+        unconditional = self.model(x, t, null)
+        return unconditional + self.scale * (self.model(x, t, cond) - unconditional)
+
+
+def required(cond: Condition, name: str, who: str) -> Tensor:
+    """``cond[name]``; UserError where it is missing."""
+    if cond is None or name not in cond:
+        raise UserError(f"{who} needs cond[{name!r}]: give one for every sample")
+    return cond[name]
+
+
+def without(cond: Condition, name: str) -> Condition:
+    """``cond`` but for ``name``; None if nothing is left."""
+    return {key: value for key, value in (cond or {}).items() if key != name} or None

@@ -1,0 +1,162 @@
+"""Linear inverse problems: the score of p_t(x | y) for a measurement y = H x_0 + N(0, noise_std^2 I).
+
+With x0hat(x, t) = E[x_0 | x_t = x], the net's data prediction, the likelihood of y is taken as Gaussian around H x0hat:
+
+    grad log p_t(y | x) ~ (d x0hat / d x)^T H^T S^-1 (y - H x0hat).
+
+The methods differ in S, the covariance of y given x_t. Each call evaluates the net once, and back-propagates once.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ...errors import UserError
+from ...sde import expand, tweedie
+from ...sde.score_model import Model
+from .gradients import gradients, leaf, usable, usable_condition
+from .guidance import Condition, Guidance, required, without
+from .operators import LinearOperator
+
+JACOBIANS = ("net", "gaussian")
+
+
+class PosteriorGuidance(Guidance):
+    """A model conditioned on ``cond["measurement"]``, (B, *m).
+
+    Args:
+        model: score and SDE.
+        operator: H.
+        noise_std: standard deviation of the measurement's noise, in units of the data; 0 for none.
+        scale: factor of the guidance; 1 is the likelihood itself.
+    """
+
+    def __init__(self, model: Model, operator: LinearOperator, noise_std: float = 0.0, scale: float = 1.0) -> None:
+        super().__init__(model)
+        if noise_std < 0:
+            raise UserError(f"guidance noise_std is {noise_std}: it must not be negative")
+        self.operator = operator
+        self.noise_std = noise_std
+        self.scale = scale
+
+    def __call__(self, x: Float[Tensor, "b *d"], t: Tensor, cond: Condition = None) -> Float[Tensor, "b *d"]:
+        measurement = required(cond, "measurement", "an inverse problem")
+        with gradients():
+            u = x if x.requires_grad else leaf(x)
+            y, t = usable(measurement.to(x)), usable(t)
+            rest = usable_condition(without(cond, "measurement"))
+            score = self.model(u, t, rest)
+            x0 = tweedie(self.sde, u, t, score)
+            residual = y - self.operator.forward(x0)
+            pull = self.operator.transpose(self.weigh(residual, t))
+            gradient = self.pull_back(x0, u, t, pull, keep=x.requires_grad)
+        guided: Tensor = score + self.scale * gradient
+        return guided if x.requires_grad else guided.detach()
+
+    def pull_back(
+        self, x0: Float[Tensor, "b *d"], x: Float[Tensor, "b *d"], t: Tensor, pull: Float[Tensor, "b *d"], keep: bool
+    ) -> Float[Tensor, "b *d"]:
+        """(d x0hat / d x)^T pull; ``keep`` keeps its own graph."""
+        (gradient,) = torch.autograd.grad(x0, x, pull, create_graph=keep)
+        return gradient
+
+    @abstractmethod
+    def weigh(self, residual: Float[Tensor, "b *m"], t: Tensor) -> Float[Tensor, "b *m"]:
+        """S^-1 (y - H x0hat), at time t () or (B,)."""
+
+
+class DPS(PosteriorGuidance):
+    """Diffusion posterior sampling (Chung et al. 2023): S = v I, the uncertainty of x0hat left out.
+
+    With v = noise_std^2, their eq. 16, the guidance is far too strong while x0hat is still uncertain. Their algorithm
+    instead divides the gradient of |residual|^2 by |residual|, once per step. In terms of a score, which knows no
+    steps, the like is v = |residual|^2 / m, the variance that the residual itself shows, and never less than
+    noise_std^2. Of the scales 1, 2, 4 and 8, 2 met measurements of Gaussian data best, with noise 0.05 and 0.01, and
+    ``PseudoInverseGuidance`` better than any.
+
+    Args:
+        model: score and SDE.
+        operator: H.
+        noise_std: of the measurement.
+        scale: factor of the guidance.
+        normalise: v from the residual, else v = noise_std^2.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        operator: LinearOperator,
+        noise_std: float = 0.0,
+        scale: float = 2.0,
+        normalise: bool = True,
+    ) -> None:
+        super().__init__(model, operator, noise_std, scale)
+        if not normalise and noise_std == 0:
+            raise UserError("guidance=dps without normalise divides by noise_std, which is 0: give the noise")
+        self.normalise = normalise
+
+    def weigh(self, residual: Float[Tensor, "b *m"], t: Tensor) -> Float[Tensor, "b *m"]:
+        if not self.normalise:
+            return residual / self.noise_std**2
+        # The floor keeps a measurement met exactly from dividing zero by zero.
+        floor = max(self.noise_std**2, torch.finfo(residual.dtype).tiny)
+        return residual / expand(residual.flatten(1).square().mean(1).clamp(min=floor), residual)
+
+
+class PseudoInverseGuidance(PosteriorGuidance):
+    """ΠGDM (Song et al. 2023): S = r^2 H H^T + noise_std^2 I, r^2 the variance of x_0 given x_t.
+
+    With s = sigma / alpha and data of standard deviation tau, r^2 = s^2 tau^2 / (s^2 + tau^2), which is exact for data
+    N(mean, tau^2 I), and there so is the guidance. In the paper tau = 1.
+
+    At large noise the Jacobian of x0hat is a small difference of large terms, and a learned net does not have it:
+    guidance through the net then grows without bound. With ``jacobian=gaussian`` it is taken from the same data
+    N(mean, tau^2 I), alpha r^2 / sigma^2; without noise in the measurement that puts H^+ (y - H x0hat) on top of
+    x0hat, as in DDNM (Wang et al. 2022), and nothing is back-propagated.
+
+    Args:
+        model: score and SDE.
+        operator: H.
+        noise_std: of the measurement.
+        scale: factor of the guidance.
+        data_std: tau, in units of the data.
+        jacobian: ``net``, or ``gaussian``.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        operator: LinearOperator,
+        noise_std: float = 0.0,
+        scale: float = 1.0,
+        data_std: float = 0.5,
+        jacobian: str = "net",
+    ) -> None:
+        super().__init__(model, operator, noise_std, scale)
+        if data_std <= 0:
+            raise UserError(f"guidance data_std is {data_std}: it must be positive")
+        if jacobian not in JACOBIANS:
+            raise UserError(f"guidance jacobian is {jacobian!r}: choose one of {', '.join(JACOBIANS)}")
+        self.data_std = data_std
+        self.jacobian = jacobian
+
+    def pull_back(
+        self, x0: Float[Tensor, "b *d"], x: Float[Tensor, "b *d"], t: Tensor, pull: Float[Tensor, "b *d"], keep: bool
+    ) -> Float[Tensor, "b *d"]:
+        if self.jacobian == "net":
+            return super().pull_back(x0, x, t, pull, keep)
+        slope = self.sde.alpha(t) * self._variance(t) / self.sde.sigma(t).square()
+        return expand(slope, pull).to(pull) * pull
+
+    def weigh(self, residual: Float[Tensor, "b *m"], t: Tensor) -> Float[Tensor, "b *m"]:
+        variance = self._variance(t)
+        return self.operator.solve(residual, self.noise_std**2 / variance) / expand(variance, residual).to(residual)
+
+    def _variance(self, t: Tensor) -> Tensor:
+        """r^2 at time t, in the shape of t."""
+        noise = (self.sde.sigma(t) / self.sde.alpha(t)).square()
+        return noise * self.data_std**2 / (noise + self.data_std**2)

@@ -1,0 +1,78 @@
+"""Which class each sample is asked to be, as a function of (seed, index) like everything else of a sample."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from ...errors import UserError
+from ...noise import uniform
+
+RULES = ("cycle", "random", "none")
+
+
+class ClassLabels:
+    """Class labels of samples.
+
+    Args:
+        labels: one class for all; a list that is gone through again and again; ``cycle`` through all classes;
+            ``random`` with equal chances; ``none`` for samples without a class.
+        num_classes: K; the index K tells the net "no label".
+        seed: of ``random``.
+
+    Raises:
+        UserError: a class that does not exist, or an unknown rule.
+    """
+
+    def __init__(self, labels: int | Sequence[int] | str, num_classes: int, seed: int) -> None:
+        if isinstance(labels, str) and labels not in RULES:
+            raise UserError(f"labels={labels}: give a class, a list of classes, or one of {', '.join(RULES)}")
+        if isinstance(labels, str):
+            choices = [num_classes] if labels == "none" else list(range(num_classes))
+        else:
+            choices = [labels] if isinstance(labels, int | float) else list(labels)
+            wrong = [label for label in choices if not isinstance(label, int) or not 0 <= label < num_classes]
+            if wrong or not choices:
+                raise UserError(f"labels={labels}: the net knows the classes 0 to {num_classes - 1}")
+        self.random = labels == "random"
+        self.choices = torch.tensor(choices)
+        self.seed = seed
+
+    @property
+    def period(self) -> int | None:
+        """After how many samples the classes repeat; None for random ones."""
+        return None if self.random else len(self.choices)
+
+    def of(self, index: Tensor) -> Tensor:
+        """Labels (B,) int64 of the samples ``index`` (B,) int64, on its device."""
+        choices = self.choices.to(index.device)
+        if not self.random:
+            return choices[index % len(choices)]
+        # A float32 uniform can round to 1.
+        return (uniform(self.seed, "labels", 0, index, dtype=torch.float64) * len(choices)).long()
+
+    def __call__(self, index: Tensor) -> dict[str, Tensor]:
+        """The condition of the samples ``index`` (B,) int64."""
+        return {"labels": self.of(index)}
+
+
+def class_condition(
+    labels: int | Sequence[int] | str | None, num_classes: int | None, seed: int = 0
+) -> ClassLabels | None:
+    """How the samples of a net with ``num_classes`` are labelled; None for a net without classes.
+
+    Args:
+        labels: see ``ClassLabels``; None cycles through the classes, if there are any.
+        num_classes: classes of the net, None or 0 if it has none.
+        seed: of random labels.
+
+    Raises:
+        UserError: labels for a net without classes, or see ``ClassLabels``.
+    """
+    if num_classes:
+        return ClassLabels("cycle" if labels is None else labels, num_classes, seed)
+    if labels is not None:
+        raise UserError(f"labels={labels}, but the net was trained without classes: leave labels out")
+    return None

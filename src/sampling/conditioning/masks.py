@@ -1,0 +1,166 @@
+"""Which pixels of an image are known: 1 known, 0 unknown.
+
+A mask is a function of the shape (C, H, W) of an image, so that a configuration can name one before there are images;
+all images of a run share it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+
+from ...errors import UserError
+from ...noise import uniform
+
+SIDES = ("left", "right", "top", "bottom")
+
+
+@runtime_checkable
+class Mask(Protocol):
+    """Makes the mask of images of a shape."""
+
+    def __call__(self, shape: tuple[int, ...]) -> Tensor:
+        """A bool tensor (1, H, W), true where known, for images of shape (C, H, W)."""
+        ...
+
+
+AnyMask = Tensor | Mask | str | Sequence[int]
+"""A tensor, a function of the shape, a name (see ``mask_for``), or the mask of a vector as a list."""
+
+
+def mask_for(mask: AnyMask, shape: tuple[int, ...]) -> Tensor:
+    """The mask of data of a shape.
+
+    Args:
+        mask: a tensor, or the mask of vectors as a list, as it is; a function of the shape; or a name: ``box`` or
+            ``box:<fraction>`` (all but a box in the middle is known), ``left``, ``right``, ``top``, ``bottom`` (that
+            half is), ``random`` or ``random:<fraction>`` (known by chance), or the path of a picture that is white
+            where pixels are known.
+        shape: (*d).
+
+    Raises:
+        UserError: there is no such picture, or it does not fit.
+    """
+    if isinstance(mask, Tensor):
+        return mask
+    if isinstance(mask, str):
+        return _named(mask)(shape)
+    return mask(shape) if isinstance(mask, Mask) else torch.tensor(list(mask))
+
+
+def _named(name: str) -> Mask:
+    if name in SIDES:
+        return HalfMask(name)
+    kind, _, fraction = name.partition(":")
+    if kind not in ("box", "random"):
+        return FileMask(name)
+    make = BoxMask if kind == "box" else RandomMask
+    if not fraction:
+        return make()
+    try:
+        return make(fraction=float(fraction))
+    except ValueError as error:
+        raise UserError(f"mask {name}: give a number between 0 and 1 after the colon") from error
+
+
+class BoxMask:
+    """All is known but a box in the middle.
+
+    Args:
+        fraction: length of the box's sides relative to the image's, in (0, 1).
+    """
+
+    def __init__(self, fraction: float = 0.5) -> None:
+        self.fraction = _inside(fraction)
+
+    def __call__(self, shape: tuple[int, ...]) -> Tensor:
+        height, width = _size(shape)
+        box_height, box_width = round(self.fraction * height), round(self.fraction * width)
+        top, left = (height - box_height) // 2, (width - box_width) // 2
+        mask = torch.ones(1, height, width, dtype=torch.bool)
+        mask[:, top : top + box_height, left : left + box_width] = False
+        return mask
+
+
+class HalfMask:
+    """One half is known.
+
+    Args:
+        side: the half that is known: left, right, top or bottom.
+    """
+
+    def __init__(self, side: str = "left") -> None:
+        if side not in SIDES:
+            raise UserError(f"mask side is {side!r}: choose one of {', '.join(SIDES)}")
+        self.side = side
+
+    def __call__(self, shape: tuple[int, ...]) -> Tensor:
+        height, width = _size(shape)
+        mask = torch.zeros(1, height, width, dtype=torch.bool)
+        if self.side in ("left", "right"):
+            half = mask[..., : width // 2] if self.side == "left" else mask[..., width // 2 :]
+        else:
+            half = mask[:, : height // 2] if self.side == "top" else mask[:, height // 2 :]
+        half.fill_(True)
+        return mask
+
+
+class RandomMask:
+    """Pixels are known or not by chance.
+
+    Args:
+        fraction: expected fraction of known pixels, in (0, 1).
+        seed: another one gives another mask.
+    """
+
+    def __init__(self, fraction: float = 0.25, seed: int = 0) -> None:
+        self.fraction = _inside(fraction)
+        self.seed = seed
+
+    def __call__(self, shape: tuple[int, ...]) -> Tensor:
+        return uniform(self.seed, "mask", 0, torch.zeros(1, dtype=torch.int64), _size(shape)) < self.fraction
+
+
+class FileMask:
+    """A picture says what is known: white known, black unknown, the border at half brightness.
+
+    Args:
+        path: a PNG of the size of the images.
+
+    Raises:
+        UserError: when called, if there is no such picture or its size is another.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = Path(path)
+
+    def __call__(self, shape: tuple[int, ...]) -> Tensor:
+        try:
+            with Image.open(self.path) as picture:
+                values = np.array(picture.convert("L"))
+        except FileNotFoundError as error:
+            names = ", ".join(("box", *SIDES, "random"))
+            raise UserError(f"there is no mask {self.path}: give the path of a PNG, or one of {names}") from error
+        except (UnidentifiedImageError, IsADirectoryError) as error:
+            raise UserError(f"{self.path} is no picture: give the mask as a PNG") from error
+        if values.shape != _size(shape):
+            raise UserError(f"the mask {self.path} is {values.shape[::-1]} (width, height), the images {shape[:0:-1]}")
+        return torch.from_numpy(values >= 128)[None]
+
+
+def _inside(fraction: float) -> float:
+    if not 0 < fraction < 1:
+        raise UserError(f"mask fraction is {fraction}: it must lie between 0 and 1")
+    return fraction
+
+
+def _size(shape: tuple[int, ...]) -> tuple[int, int]:
+    if len(shape) != 3:
+        raise UserError(f"masks are for images (C, H, W), the data have shape {shape}: give the mask as a tensor")
+    return shape[1], shape[2]

@@ -1,0 +1,231 @@
+"""Linear measurements y = H x of images, and what inverting them needs.
+
+Besides H and its transpose an operator solves (H H^T + damping I) v = y, in closed form: each H here has an H H^T that
+is a multiple of the identity, or is diagonal in the Fourier basis.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional as F
+
+from ...errors import UserError
+from ...noise import normal
+from ...sde import expand
+from .masks import AnyMask, mask_for
+
+KERNELS = ("gaussian", "uniform")
+
+
+class _Constant:
+    """A tensor, kept on every device and in every dtype in which it has been asked for."""
+
+    def __init__(self, value: Tensor) -> None:
+        self._value = value
+        self._kept: dict[tuple[torch.device, torch.dtype], Tensor] = {}
+
+    # What a compiled graph makes is not to be kept: the next replay overwrites it.
+    @torch.compiler.disable  # type: ignore[untyped-decorator] # torch has no type for it
+    def on(self, device: torch.device, dtype: torch.dtype | None = None) -> Tensor:
+        """The tensor on ``device``, in ``dtype`` if that is given."""
+        key = device, dtype or self._value.dtype
+        if key not in self._kept:
+            # A tensor made in inference mode could not be part of a graph later.
+            with torch.inference_mode(False):
+                self._kept[key] = self._value.to(*key)
+        return self._kept[key]
+
+
+class LinearOperator(ABC):
+    """H, from data (B, *d) to measurements (B, *m)."""
+
+    @abstractmethod
+    def forward(self, x: Float[Tensor, "b *d"]) -> Float[Tensor, "b *m"]:
+        """H x."""
+
+    @abstractmethod
+    def transpose(self, y: Float[Tensor, "b *m"]) -> Float[Tensor, "b *d"]:
+        """H^T y."""
+
+    @abstractmethod
+    def solve(self, y: Float[Tensor, "b *m"], damping: Tensor) -> Float[Tensor, "b *m"]:
+        """(H H^T + damping I)^-1 y; the pseudo-inverse where that is singular.
+
+        Args:
+            y: (B, *m).
+            damping: () or (B,), >= 0.
+        """
+
+    def pseudo_inverse(self, y: Float[Tensor, "b *m"]) -> Float[Tensor, "b *d"]:
+        """The smallest x for which H x is nearest to y: H^T (H H^T)^+ y."""
+        return self.transpose(self.solve(y, torch.zeros((), dtype=torch.float64)))
+
+
+class _TightFrame(LinearOperator):
+    """H H^T = gram I."""
+
+    gram: float = 1.0
+
+    def solve(self, y: Float[Tensor, "b *m"], damping: Tensor) -> Float[Tensor, "b *m"]:
+        return y / expand(self.gram + damping, y).to(y.dtype)
+
+
+class Downsampling(_TightFrame):
+    """Super-resolution: means over blocks of factor x factor pixels.
+
+    Args:
+        factor: > 1, a divisor of the image's sides.
+    """
+
+    def __init__(self, factor: int = 2) -> None:
+        if factor < 2:
+            raise UserError(f"downsampling factor is {factor}: give at least 2")
+        self.factor = factor
+        self.gram = 1 / factor**2
+
+    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c p q"]:
+        if x.shape[2] % self.factor or x.shape[3] % self.factor:
+            raise UserError(f"downsampling by {self.factor} does not divide images of {x.shape[2]} x {x.shape[3]}")
+        return F.avg_pool2d(x, self.factor)
+
+    def transpose(self, y: Float[Tensor, "b c p q"]) -> Float[Tensor, "b c h w"]:
+        spread = y.repeat_interleave(self.factor, dim=2).repeat_interleave(self.factor, dim=3)
+        return spread / self.factor**2
+
+
+class Masking(_TightFrame):
+    """Inpainting: the known elements, in a row.
+
+    Args:
+        shape: (*d) of an image.
+        mask: 1 where known, broadcastable to an image; see ``mask_for`` for other ways to say it.
+
+    Raises:
+        UserError: nothing is known, or a mask that does not fit.
+    """
+
+    def __init__(self, shape: Sequence[int], mask: AnyMask) -> None:
+        self.shape = tuple(shape)
+        known = mask_for(mask, self.shape)
+        try:
+            index = known.bool().expand(self.shape).flatten().nonzero().flatten()
+        except RuntimeError as error:
+            raise UserError(f"a mask of shape {tuple(known.shape)} does not fit images of {self.shape}") from error
+        if len(index) == 0:
+            raise UserError("the mask leaves nothing known")
+        self._index = _Constant(index)
+
+    def forward(self, x: Float[Tensor, "b *d"]) -> Float[Tensor, "b m"]:
+        return x.flatten(1)[:, self._index.on(x.device)]
+
+    def transpose(self, y: Float[Tensor, "b m"]) -> Float[Tensor, "b *d"]:
+        x = y.new_zeros(len(y), math.prod(self.shape))
+        return x.index_copy(1, self._index.on(y.device), y).reshape(-1, *self.shape)
+
+
+class RandomProjection(_TightFrame):
+    """Compressed sensing: m orthonormal random directions.
+
+    Args:
+        shape: (*d) of an image.
+        measurements: m, at most the number of elements of an image.
+        seed: another one gives other directions.
+    """
+
+    def __init__(self, shape: Sequence[int], measurements: int, seed: int = 0) -> None:
+        dimension = math.prod(shape)
+        if not 0 < measurements <= dimension:
+            raise UserError(f"{measurements} random measurements of {dimension} elements: give 1 to {dimension}")
+        self.shape = tuple(shape)
+        gaussian = normal(seed, "projection", 0, torch.arange(measurements), (dimension,), torch.float64)
+        self._rows = _Constant(torch.linalg.qr(gaussian.T)[0].T)
+
+    def forward(self, x: Float[Tensor, "b *d"]) -> Float[Tensor, "b m"]:
+        with torch.autocast(x.device.type, enabled=False):
+            y: Tensor = x.flatten(1) @ self._rows.on(x.device, x.dtype).T
+        return y
+
+    def transpose(self, y: Float[Tensor, "b m"]) -> Float[Tensor, "b *d"]:
+        with torch.autocast(y.device.type, enabled=False):
+            x: Tensor = y @ self._rows.on(y.device, y.dtype)
+        return x.reshape(-1, *self.shape)
+
+
+class Blur(LinearOperator):
+    """Convolution of every channel with a normalised kernel, images taken to repeat beyond their borders.
+
+    Args:
+        kernel: ``gaussian`` or ``uniform``.
+        size: width of the kernel in pixels, odd.
+        std: of the Gaussian, in pixels.
+        cutoff: Fourier coefficients smaller than this are beyond the pseudo-inverse.
+    """
+
+    def __init__(self, kernel: str = "gaussian", size: int = 9, std: float = 1.5, cutoff: float = 1e-4) -> None:
+        if kernel not in KERNELS:
+            raise UserError(f"blur kernel is {kernel!r}: choose one of {', '.join(KERNELS)}")
+        if size < 1 or size % 2 == 0 or std <= 0:
+            raise UserError(f"a blur needs an odd size and a positive std, got size={size}, std={std}")
+        distance = torch.arange(size, dtype=torch.float64) - size // 2
+        weights = torch.exp(-0.5 * (distance / std).square()) if kernel == "gaussian" else torch.ones_like(distance)
+        self.weights = weights / weights.sum()
+        self.cutoff = cutoff
+        self._spectra: dict[tuple[int, ...], _Constant] = {}
+
+    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+        return self._multiply(x, self._spectrum(x))
+
+    def transpose(self, y: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+        # The kernel is symmetric: its spectrum is real, and H^T = H.
+        return self.forward(y)
+
+    def solve(self, y: Float[Tensor, "b c h w"], damping: Tensor) -> Float[Tensor, "b c h w"]:
+        power = self._spectrum(y).square()
+        total = power + expand(damping, y).to(y)
+        kept = (power > self.cutoff**2) | (expand(damping, y).to(y) > 0)
+        return self._multiply(y, torch.where(kept, 1 / total, 0.0))
+
+    @torch.compiler.disable  # type: ignore[untyped-decorator] # torch has no type for it
+    def _spectrum(self, x: Tensor) -> Tensor:
+        size = tuple(x.shape[-2:])
+        if size not in self._spectra:
+            height, width = (self._transform(length) for length in size)
+            self._spectra[size] = _Constant(height[:, None] * width[: size[-1] // 2 + 1])
+        spectrum: Tensor = self._spectra[size].on(x.device, x.dtype)
+        return spectrum
+
+    def _transform(self, length: int) -> Tensor:
+        """Fourier coefficients (length,) of the kernel, real, since it is symmetric about 0."""
+        offsets = torch.arange(len(self.weights), dtype=torch.float64) - len(self.weights) // 2
+        frequencies = torch.arange(length, dtype=torch.float64) * (2 * math.pi / length)
+        coefficients: Tensor = torch.cos(frequencies[:, None] * offsets) @ self.weights
+        return coefficients
+
+    def _multiply(self, x: Tensor, spectrum: Tensor) -> Tensor:
+        product: Tensor = torch.fft.irfft2(torch.fft.rfft2(x) * spectrum, s=x.shape[-2:])
+        return product
+
+
+def measurement_error(
+    operator: LinearOperator, x: Float[Tensor, "b *d"], y: Float[Tensor, "b *m"]
+) -> Float[Tensor, " b"]:
+    """Root mean square of y - H x over the elements of a measurement, (B,); the noise's std where x is right."""
+    return (y - operator.forward(x)).flatten(1).square().mean(1).sqrt()
+
+
+def psnr(x: Float[Tensor, "b *d"], reference: Float[Tensor, "b *d"], data_range: str = "unit") -> Float[Tensor, " b"]:
+    """Peak signal-to-noise ratio in decibels, (B,), the peak being the width of the data's range.
+
+    Raises:
+        UserError: a range other than ``unit`` or ``centered``.
+    """
+    if data_range not in ("unit", "centered"):
+        raise UserError(f"data_range is {data_range!r}: choose unit or centered")
+    peak = 1.0 if data_range == "unit" else 2.0
+    return 10 * torch.log10(peak**2 / (x - reference).flatten(1).square().mean(1))

@@ -1,0 +1,50 @@
+"""Data predictions held to the range of the data (static thresholding, Saharia et al. 2022, sec. 2.3).
+
+A score whose data prediction leaves the range of the data is wrong there. Where a net predicts noise, an error e of it
+is an error sigma e of the data prediction, so at large sigma it often does; a deterministic solver keeps such errors,
+see ``docs/few_steps.md``. The prediction D is clamped, and the score is that of the clamped one:
+
+    score + alpha (clamp(D) - D) / sigma^2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from jaxtyping import Float
+from torch import Tensor
+
+from ...errors import UserError
+from ...sde import expand, tweedie
+from ...sde.score_model import Model
+from .guidance import Guidance
+
+RANGES = {"unit": (0.0, 1.0), "centered": (-1.0, 1.0)}
+
+
+class Thresholding(Guidance):
+    """A model that predicts no data outside their range.
+
+    Args:
+        model: score and SDE.
+        data_range: ``unit`` [0, 1] or ``centered`` [-1, 1].
+
+    Raises:
+        UserError: an unknown range.
+    """
+
+    def __init__(self, model: Model, data_range: str = "unit") -> None:
+        super().__init__(model)
+        if data_range not in RANGES:
+            raise UserError(f"guidance.data_range is {data_range!r}: choose one of {', '.join(RANGES)}")
+        self.low, self.high = RANGES[data_range]
+
+    def __call__(
+        self, x: Float[Tensor, "b *d"], t: Tensor, cond: Mapping[str, Tensor] | None = None
+    ) -> Float[Tensor, "b *d"]:
+        score = self.model(x, t, cond)
+        data = tweedie(self.sde, x, t, score)
+        # Added to the score, so that nothing cancels at small sigma.
+        t = t if t.ndim == 0 else t.to(x.device)
+        weight = expand(self.sde.alpha(t) / self.sde.sigma(t).square(), x).to(x.dtype)
+        return score + weight * (data.clamp(self.low, self.high) - data)

@@ -1,0 +1,1 @@
+"""The probability-flow ODE with adaptive steps: samples, latents and likelihoods."""

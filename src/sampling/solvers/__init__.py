@@ -1,0 +1,1 @@
+"""Solvers of the reverse process on a time grid."""

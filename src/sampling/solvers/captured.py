@@ -1,0 +1,63 @@
+"""A whole step of a sampler as one compiled graph: evaluations of the net, arithmetic and noise.
+
+A step sees its times by place. So that one graph serves all steps, it is given only the times around its own, as many
+as its sampler looks at, as tensors; what differs from step to step is then data, and only the first and last steps,
+where multistep methods have less to look back on, are graphs of their own. On a GPU a graph becomes a CUDA graph, so
+that launching its kernels costs nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .run import Run
+
+Step = Callable[[Run, Tensor, int], tuple[Tensor, Tensor]]
+
+# Graphs of one sampler: first, middle and last steps, and as many again for a last batch that is smaller.
+_GRAPHS = 64
+
+
+class CapturedStep:
+    """``step`` of a sampler, compiled at its first call.
+
+    Args:
+        step: state and mean after the step from state x at the i-th time of a run.
+        reach: how many times before and after the i-th it looks at.
+    """
+
+    def __init__(self, step: Step, reach: int) -> None:
+        self._step = step
+        self._reach = reach
+        self._graphs: dict[str, Callable[..., Any]] = {}
+
+    def __call__(self, run: Run, x: Tensor, i: int) -> tuple[Tensor, Tensor]:
+        """State and mean after the step; ``run`` remembers what it would have remembered."""
+        begin = max(i - self._reach, 0)
+        part = run.part(begin, min(i + 1 + max(self._reach, 1), run.total), x.device)
+        with torch._dynamo.config.patch(recompile_limit=_GRAPHS):
+            x, x_mean, data, states, nfe = self._graph(x.device.type)(part, x, i - begin)
+        if x.is_cuda:
+            # The next replay of a CUDA graph writes to the same memory.
+            x, x_mean = x.clone(), x_mean.clone()
+            data, states = ({j: value.clone() for j, value in kept.items()} for kept in (data, states))
+        run.nfe += nfe
+        run.data, run.states = ({begin + j: value for j, value in kept.items()} for kept in (data, states))
+        return x, x_mean
+
+    def _graph(self, device: str) -> Callable[..., Any]:
+        if device not in self._graphs:
+            mode = "reduce-overhead" if device == "cuda" else "default"
+            self._graphs[device] = torch.compile(self._traced, mode=mode, dynamic=False)
+        return self._graphs[device]
+
+    def _traced(
+        self, part: Mapping[str, Any], x: Tensor, i: int
+    ) -> tuple[Tensor, Tensor, dict[int, Tensor], dict[int, Tensor], int]:
+        run = Run(**part)
+        x, x_mean = self._step(run, x, i)
+        return x, x_mean, run.data, run.states, run.nfe

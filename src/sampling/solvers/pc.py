@@ -1,0 +1,79 @@
+"""Predictor-corrector sampling (Song et al. 2021, algorithm 1).
+
+    for each time t of the grid, s the next:
+        x <- corrector(x, t), a number of times        (Langevin dynamics at the noise level of t)
+        x <- predictor(x, t -> s)                      (one step of the reverse SDE)
+    x <- corrector(x, eps);  x <- E[x_0 | x_eps = x]   (the noise that is left is removed)
+
+With N times and one correction, 2 N evaluations of the net. The paper's box shows the predictor first, which is the
+same but for the missing correction at T; both original codes run the corrector first, and so does the default here.
+"""
+
+from __future__ import annotations
+
+from jaxtyping import Float
+from torch import Tensor
+
+from ...errors import UserError
+from .correctors import Corrector
+from .loop import GridSampler
+from .predictors import Predictor
+from .run import Run
+from .schedule import TimeGrid
+
+ORDERS = ("corrector_first", "predictor_first")
+
+
+class PredictorCorrector(GridSampler):
+    """Predictor and corrector in turn over a time grid.
+
+    Args:
+        grid: times from T to eps.
+        predictor: step from one time to the next.
+        corrector: steps at one time.
+        order: ``corrector_first`` or ``predictor_first``; the latter leaves out the correction at T.
+        denoise: finish with the posterior mean at eps.
+        trajectory_frames: how many states to keep.
+        compile: compile whole steps.
+    """
+
+    # Whether there was a step before.
+    reach = 1
+
+    def __init__(
+        self,
+        grid: TimeGrid,
+        predictor: Predictor,
+        corrector: Corrector,
+        order: str = "corrector_first",
+        denoise: bool = True,
+        trajectory_frames: int = 0,
+        compile: bool = False,
+    ) -> None:
+        super().__init__(grid, denoise, trajectory_frames, compile)
+        if order not in ORDERS:
+            raise UserError(f"sampler.order is {order!r}: choose one of {', '.join(ORDERS)}")
+        self.predictor = predictor
+        self.corrector = corrector
+        self.order = order
+
+    def step(self, run: Run, x: Float[Tensor, "b *d"], i: int) -> tuple[Float[Tensor, "b *d"], Float[Tensor, "b *d"]]:
+        if i > 0 or self.order == "corrector_first":
+            x, _ = self._correct(run, x, x, i)
+        return self.predictor(run.sde, run.score, x, run.times[i], run.ends[i], run.draw("predictor", i, x))
+
+    def finish(
+        self, run: Run, x: Float[Tensor, "b *d"], x_mean: Float[Tensor, "b *d"]
+    ) -> tuple[Float[Tensor, "b *d"], Float[Tensor, "b *d"]]:
+        last = len(run.times) - 1
+        if last > 0 or self.order == "corrector_first":
+            x, x_mean = self._correct(run, x, x_mean, last)
+        return super().finish(run, x, x_mean)
+
+    def _correct(self, run: Run, x: Tensor, x_mean: Tensor, i: int) -> tuple[Tensor, Tensor]:
+        steps = self.corrector.steps
+        for part in range(steps):
+            draw = run.draw("corrector", i, x, part, steps)
+            x, x_mean = self.corrector(run.sde, run.score, x, run.times[i], run.ends[i], draw)
+            x, x_mean = run.constrain(x, x_mean, run.times[i], "corrector", i, part, steps)
+        return x, x_mean

@@ -1,0 +1,100 @@
+"""Predictors: one step of a numerical solver of the reverse process over the interval from t down to s.
+
+Each returns the new state and its mean, the state before the step's noise is added. Noise is a callable, so that a
+deterministic step draws none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol, runtime_checkable
+
+from jaxtyping import Float
+from torch import Tensor
+
+from ...sde import SDE, ReverseSDE, expand
+from ...sde.base import Score
+
+Draw = Callable[[], Tensor]
+
+
+@runtime_checkable
+class Predictor(Protocol):
+    """One step from t to s < t."""
+
+    def __call__(
+        self, sde: SDE, score: Score, x: Float[Tensor, "b *d"], t: Tensor, s: Tensor, z: Draw
+    ) -> tuple[Float[Tensor, "b *d"], Float[Tensor, "b *d"]]:
+        """State and mean at s, both (B, *d).
+
+        Args:
+            sde: forward process.
+            score: score(x, t).
+            x: (B, *d), state at t.
+            t: () or (B,), where the step begins.
+            s: same shape, where it ends.
+            z: draws standard normal noise (B, *d).
+        """
+        ...
+
+
+class ReverseDiffusion:
+    """The reverse of the forward chain, discretised like it (Song et al. 2021, appendix E).
+
+    Args:
+        probability_flow: discretise the ODE instead.
+    """
+
+    def __init__(self, probability_flow: bool = False) -> None:
+        self.probability_flow = probability_flow
+
+    def __call__(
+        self, sde: SDE, score: Score, x: Float[Tensor, "b *d"], t: Tensor, s: Tensor, z: Draw
+    ) -> tuple[Float[Tensor, "b *d"], Float[Tensor, "b *d"]]:
+        f, big_g = ReverseSDE(sde, score, self.probability_flow).discretize(x, t, s)
+        x_mean = x - f
+        return (x_mean if self.probability_flow else x_mean + expand(big_g, x) * z()), x_mean
+
+
+class EulerMaruyama:
+    """Euler and Maruyama's step of the reverse SDE.
+
+    Args:
+        probability_flow: Euler's step of the ODE instead.
+    """
+
+    def __init__(self, probability_flow: bool = False) -> None:
+        self.probability_flow = probability_flow
+
+    def __call__(
+        self, sde: SDE, score: Score, x: Float[Tensor, "b *d"], t: Tensor, s: Tensor, z: Draw
+    ) -> tuple[Float[Tensor, "b *d"], Float[Tensor, "b *d"]]:
+        reverse = ReverseSDE(sde, score, self.probability_flow)
+        dt = t - s
+        x_mean = x - reverse.drift(x, t) * expand(dt, x)
+        if self.probability_flow:
+            return x_mean, x_mean
+        return x_mean + expand(reverse.diffusion(t) * dt.sqrt(), x) * z(), x_mean
+
+
+class AncestralSampling:
+    """Ancestral sampling of the Markov chain (appendix F, eq. 47; Ho et al. 2020, algorithm 2), for any SDE.
+
+    With the exact transition x_t = a x_s + N(0, v): mean (x + v score) / a, variance ``sde.ancestral_variance``.
+    """
+
+    def __call__(
+        self, sde: SDE, score: Score, x: Float[Tensor, "b *d"], t: Tensor, s: Tensor, z: Draw
+    ) -> tuple[Float[Tensor, "b *d"], Float[Tensor, "b *d"]]:
+        scale, variance = sde.transition(t, s)
+        x_mean = (x + expand(variance, x) * score(x, t)) / expand(scale, x)
+        return x_mean + expand(sde.ancestral_variance(t, s).sqrt(), x) * z(), x_mean
+
+
+class NoPredictor:
+    """Leaves the state alone: corrector-only sampling."""
+
+    def __call__(
+        self, sde: SDE, score: Score, x: Float[Tensor, "b *d"], t: Tensor, s: Tensor, z: Draw
+    ) -> tuple[Float[Tensor, "b *d"], Float[Tensor, "b *d"]]:
+        return x, x

@@ -1,0 +1,116 @@
+"""One run of a sampler: what its steps read and remember."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ...noise import NoiseSource
+from ...sde import tweedie
+from ...sde.score_model import Model
+from ..output import Control
+from .predictors import Draw
+from .times import TimeTable
+
+
+class Run:
+    """One run of a sampler, or the part of it around one step: its model, its times, and what it remembers.
+
+    Args:
+        model: score and SDE.
+        table: the times and what depends on them alone.
+        noise: where random numbers come from.
+        cond: named tensors for the net.
+        control: a constraint on the samples.
+        data, states: what has been remembered so far.
+        first: the place of the table's first time in the whole run; an int or an int64 tensor ().
+        total: how many times the whole run has; None if it is the table's.
+
+    Attributes:
+        times, ends, alpha, sigma, log_snr: (N,) each, as in the table.
+        data: data predictions (B, *d) by the index of their time, as far as a sampler keeps them.
+        states: states (B, *d), likewise.
+        nfe: evaluations of the score so far.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        table: TimeTable,
+        noise: NoiseSource,
+        cond: Mapping[str, Tensor] | None = None,
+        control: Control | None = None,
+        data: Mapping[int, Tensor] | None = None,
+        states: Mapping[int, Tensor] | None = None,
+        first: int | Tensor = 0,
+        total: int | None = None,
+    ) -> None:
+        self.sde = model.sde
+        self.times, self.ends, self.alpha, self.sigma, self.log_snr = table
+        self.total = len(table.times) if total is None else total
+        self.data = dict(data or {})
+        self.states = dict(states or {})
+        self.nfe = 0
+        self._model = model
+        self._noise = noise
+        self._cond = cond
+        self._control = control
+        self._first = first
+        self._table = table
+        self._on_device: tuple[TimeTable, Tensor] | None = None
+
+    def score(self, x: Float[Tensor, "b *d"], t: Float[Tensor, ""]) -> Float[Tensor, "b *d"]:
+        """The score at x (B, *d) and t (), counted."""
+        self.nfe += 1
+        return self._model(x, t, self._cond)
+
+    def denoise(self, x: Float[Tensor, "b *d"], t: Float[Tensor, ""]) -> Float[Tensor, "b *d"]:
+        """The data prediction E[x_0 | x_t = x], (B, *d)."""
+        return tweedie(self.sde, x, t, self.score(x, t))
+
+    def predict_data(self, x: Float[Tensor, "b *d"], i: int, keep: int) -> Float[Tensor, "b *d"]:
+        """The data prediction at the i-th time, remembered together with the ``keep - 1`` before it."""
+        self.data[i] = prediction = self.denoise(x, self.times[i])
+        self.data.pop(i - keep, None)
+        return prediction
+
+    def draw(self, purpose: str, i: int, x: Float[Tensor, "b *d"], part: int = 0, parts: int = 1) -> Draw:
+        """A function that draws standard normal noise in the shape of x, for a part of the step at the i-th time."""
+        return partial(self._noise, purpose, (self._first + i) * parts + part, x)
+
+    def constrain(
+        self,
+        x: Float[Tensor, "b *d"],
+        x_mean: Float[Tensor, "b *d"],
+        t: Float[Tensor, ""],
+        purpose: str,
+        i: int,
+        part: int = 0,
+        parts: int = 1,
+    ) -> tuple[Tensor, Tensor]:
+        """State and mean under the control, at time t."""
+        if self._control is None:
+            return x, x_mean
+        return self._control(x, x_mean, t, self.draw(f"control/{purpose}", i, x, part, parts))
+
+    def part(self, begin: int, end: int, device: torch.device) -> dict[str, Any]:
+        """The arguments of the run between two times, everything that differs from step to step on ``device``."""
+        if self._on_device is None:
+            self._on_device = self._table.to(device), torch.arange(self.total, device=device)
+        table, places = self._on_device
+        return {
+            "model": self._model,
+            "table": table.part(begin, end),
+            "noise": self._noise,
+            "cond": self._cond,
+            "control": self._control,
+            "data": {j - begin: value for j, value in self.data.items()},
+            "states": {j - begin: value for j, value in self.states.items()},
+            "first": places[begin],
+            "total": self.total,
+        }

@@ -1,0 +1,60 @@
+"""The configuration inside a checkpoint, and how a command line changes parts of it (see ``arguments``)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import InterpolationKeyError
+
+from ..checkpoint.restore import check_node
+from ..cli.instantiate import instantiate
+from ..errors import UserError
+
+
+def node(config: Mapping[str, Any], name: str, changes: DictConfig | None, **beside: Any) -> dict[str, Any]:
+    """A node of a checkpoint's configuration with the changes of the command line, as plain containers.
+
+    Args:
+        config: ``checkpoint["config"]``.
+        name: of the node.
+        changes: None for none; with a ``_target_`` they replace the node.
+        beside: other nodes, as changed by the command line, that ``changes`` may refer to.
+
+    Raises:
+        UserError: there is no such node, it refers to one that is not there, or it would reach beyond this project.
+    """
+    there = config.get(name)
+    if changes is not None:
+        raw: Any = OmegaConf.to_container(changes, resolve=False)
+        # What a file of conf/ takes from the rest of a training configuration is in the checkpoint.
+        around = OmegaConf.create(
+            {**config, **beside, name: raw if "_target_" in raw else OmegaConf.merge(there or {}, raw)}
+        )
+        try:
+            there = OmegaConf.to_container(around[name], resolve=True)
+        except InterpolationKeyError as error:
+            key = re.findall(r"'(.+?)'", str(error))[0]
+            raise UserError(
+                f"{name} takes {key} from elsewhere: name that too, with {key.split('.')[0]}=..."
+            ) from error
+    if not isinstance(there, dict) or "_target_" not in there:
+        raise UserError(f"the checkpoint has no {name}: choose one with {name}=<a file of conf/{name}>")
+    check_node(there)
+    return {str(key): value for key, value in there.items()}
+
+
+def build(name: str, described: Mapping[str, Any]) -> Any:
+    """The object of a node; errors of its settings carry its name."""
+    return instantiate({name: dict(described)})[name]
+
+
+def sample_shape(datamodule: Mapping[str, Any]) -> tuple[int, ...]:
+    """(C, H, W) of the images or (d,) of the vectors that a datamodule's node describes."""
+    if "channels" in datamodule:
+        return datamodule["channels"], datamodule["image_size"], datamodule["image_size"]
+    if "dim" in datamodule:
+        return (datamodule["dim"],)
+    raise UserError("the checkpoint's datamodule has neither channels and image_size nor dim: train it anew")

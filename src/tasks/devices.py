@@ -1,0 +1,49 @@
+"""Processes and devices outside of training."""
+
+from __future__ import annotations
+
+import logging
+import os
+
+from lightning.fabric import Fabric
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+
+from ..errors import UserError
+
+PRECISIONS = ("32-true", "16-mixed", "bf16-mixed")
+
+
+def check_precision(precision: str | int) -> None:
+    """UserError for a precision that is none."""
+    if precision not in PRECISIONS:
+        raise UserError(f"precision={precision}: choose one of {', '.join(PRECISIONS)}")
+
+
+def launch(accelerator: str, devices: int | str, precision: str | int) -> Fabric:
+    """One process for each device, talking to each other; this one is among them.
+
+    Under ``torchrun`` the processes are there already, and their number is torchrun's.
+
+    Args:
+        accelerator: ``auto``, ``cpu``, ``gpu``, ...
+        devices: how many, or ``auto`` for all (one on a CPU).
+        precision: of the net: ``32-true``, or another with autocast around it.
+
+    Raises:
+        UserError: an unknown precision, or devices that are not there.
+    """
+    check_precision(precision)
+    # What it has to say about itself, it says twice.
+    for name in ("lightning.fabric", "lightning.pytorch"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    nodes = 1
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        devices = int(os.environ["LOCAL_WORLD_SIZE"])
+        nodes = int(os.environ["WORLD_SIZE"]) // devices
+    try:
+        # Lightning's type lists the precisions one by one; `check_precision` did.
+        fabric = Fabric(accelerator=accelerator, devices=devices, num_nodes=nodes, precision=precision)  # type: ignore[arg-type]
+    except (MisconfigurationException, ImportError, RuntimeError, TypeError, ValueError) as error:
+        raise UserError(f"accelerator={accelerator} devices={devices}: {error}") from error
+    fabric.launch()
+    return fabric

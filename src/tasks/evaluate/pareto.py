@@ -1,0 +1,145 @@
+"""Samplers and step counts to compare, and which of them are worth their cost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from ...cli.entry import CONFIG_DIR
+from ...cli.messages import nearest
+from ...errors import UserError
+from .. import checkpoint_config
+from .record import Entry
+
+OWN = "own"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A sampler with a number of steps.
+
+    Attributes:
+        label: the sampler in a word, with its changes.
+        steps: of its grid; None for a sampler without one, whose steps are its own affair.
+        node: its configuration.
+    """
+
+    label: str
+    steps: int | None
+    node: dict[str, Any]
+
+    @property
+    def point(self) -> dict[str, Any]:
+        """What tells this choice from others."""
+        return {"sampler": self.label, "steps": self.steps}
+
+
+def choices(samplers: Any, steps: Any, config: Mapping[str, Any]) -> list[Choice]:
+    """Every sampler at every number of steps.
+
+    Args:
+        samplers: names of ``conf/sampler``, ``own`` for the checkpoint's, or {name, overrides} with nested overrides.
+        steps: numbers of steps.
+        config: the configuration inside the checkpoint.
+
+    Raises:
+        UserError: a sampler that does not exist, a setting it does not have, or no steps.
+    """
+    asked = OmegaConf.to_container(samplers) if OmegaConf.is_config(samplers) else samplers
+    counts = list(dict.fromkeys(steps if OmegaConf.is_list(steps) or isinstance(steps, list) else [steps]))
+    if not asked or not counts or any(not isinstance(count, int) or count < 1 for count in counts):
+        raise UserError(f"samplers={samplers} steps={steps}: give at least one sampler and one number of steps")
+    found = []
+    for one in asked if isinstance(asked, list) else [asked]:
+        name, overrides = _parsed(one)
+        node = _node(name, overrides, config)
+        label = name + (f"({', '.join(_flat(overrides))})" if overrides else "")
+        grid = node.get("grid")
+        if isinstance(grid, Mapping) and "steps" in grid:
+            found += [Choice(label, count, {**node, "grid": {**grid, "steps": count}}) for count in counts]
+        else:
+            found.append(Choice(label, None, node))
+    labels = [(choice.label, choice.steps) for choice in found]
+    if len(set(labels)) < len(labels):
+        raise UserError(f"samplers={samplers} names a sampler twice with the same settings: name it once")
+    return found
+
+
+def front(entries: Sequence[Entry], value: str, cost: str) -> list[Entry]:
+    """The entries that no cheaper one equals, by increasing cost: the best for every budget.
+
+    Entries without a value, and those that lost samples, which flatters a score, do not count.
+    """
+    usable = [e for e in entries if e.values.get(value) is not None and not e.conditions.get("invalid_samples")]
+    best: list[Entry] = []
+    for entry in sorted(usable, key=lambda e: (e.conditions[cost], _number(e, value))):
+        if not best or _number(entry, value) < _number(best[-1], value):
+            best.append(entry)
+    return best
+
+
+def best_lines(entries: Sequence[Entry], value: str) -> list[str]:
+    """The best point for every budget of evaluations, in words."""
+    return [
+        f"with {e.conditions['nfe']:g} evaluations or more: {e.label}, {value} {_number(e, value):.4g}, "
+        f"{e.conditions['seconds_per_image']:.3g} s an image"
+        for e in front(entries, value, "nfe")
+    ]
+
+
+def _number(entry: Entry, value: str) -> float:
+    number = entry.values[value]
+    assert number is not None
+    return number
+
+
+def _parsed(one: Any) -> tuple[str, dict[str, Any]]:
+    if isinstance(one, str):
+        return one, {}
+    if isinstance(one, dict) and isinstance(one.get("name"), str) and set(one) <= {"name", "overrides"}:
+        return one["name"], dict(one.get("overrides") or {})
+    raise UserError(f"samplers: {one} is not understood: give a name, or {{name: pc, overrides: {{...}}}}")
+
+
+def _node(name: str, overrides: dict[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
+    if name == OWN:
+        node = checkpoint_config.node(config, "sampler", None)
+    else:
+        path = Path(CONFIG_DIR) / "sampler" / f"{name}.yaml"
+        if not path.is_file():
+            names = sorted(file.stem for file in path.parent.glob("*.yaml"))
+            raise UserError(f"there is no sampler {name}{nearest(name, names)}; choose from {', '.join([OWN, *names])}")
+        changes = OmegaConf.load(path)
+        assert isinstance(changes, DictConfig)
+        node = checkpoint_config.node(config, "sampler", changes)
+    unknown = _unknown(overrides, node)
+    if unknown:
+        raise UserError(f"samplers: {name} has no setting {unknown}{nearest(unknown, _flat(node, names_only=True))}")
+    merged: Any = OmegaConf.to_container(OmegaConf.merge(node, overrides))
+    return dict(merged)
+
+
+def _unknown(overrides: Mapping[str, Any], node: Any, prefix: str = "") -> str | None:
+    for key, value in overrides.items():
+        if not isinstance(node, Mapping) or key not in node:
+            return f"{prefix}{key}"
+        # A part with another target has settings of its own.
+        if isinstance(value, Mapping) and "_target_" not in value:
+            deeper = _unknown(value, node[key], f"{prefix}{key}.")
+            if deeper:
+                return deeper
+    return None
+
+
+def _flat(node: Mapping[str, Any], prefix: str = "", names_only: bool = False) -> list[str]:
+    lines = []
+    for key, value in node.items():
+        if isinstance(value, Mapping):
+            lines += _flat(value, f"{prefix}{key}.", names_only)
+        else:
+            lines.append(f"{prefix}{key}" if names_only else f"{prefix}{key}={value}")
+    return lines

@@ -1,0 +1,158 @@
+"""Which checkpoints, with which weights, are evaluated."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from ...checkpoint import find_checkpoint, restore_model
+from ...checkpoint.find import find_every, run_of
+from ...checkpoint.posthoc_ema import check_reconstructible, reconstruct
+from ...checkpoint.read import glance
+from ...cli.kinds import listed
+from ...errors import UserError
+from ...interop.checkpoints import open_checkpoint
+from ...sde import ScoreModel
+from ..checkpoint_file import open_known
+
+_log = logging.getLogger(__name__)
+_BUILT = "posthoc"
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A checkpoint with one choice of weights.
+
+    Attributes:
+        path: the file.
+        digest: SHA-256 of the file.
+        step: optimiser steps it has seen.
+        weights: ``ema``, ``ema:<name>`` or ``raw``; with ``ema_length`` only a word for it.
+        config: the configuration inside it.
+        label: in words, different for each subject.
+        ema_length: sigma_rel of an average to be built; None for one that is there.
+        trained_as: the experiment that stands for the configuration of a checkpoint without one.
+    """
+
+    path: Path
+    digest: str
+    step: int
+    weights: str
+    config: Mapping[str, Any]
+    label: str
+    ema_length: float | None = None
+    trained_as: str | None = None
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What makes it this subject, wherever the file lies."""
+        supplied = {} if self.trained_as is None else {"trained_as": self.trained_as}
+        return {"checkpoint": self.digest, "weights": self.weights, **supplied}
+
+    def model(self) -> tuple[ScoreModel, list[str]]:
+        """The model on the CPU, and notes on its weights.
+
+        Raises:
+            UserError: there are no such weights, or the file is not the one of ``digest``.
+        """
+        checkpoint = open_known(self.path, self.digest, self.trained_as)
+        if self.ema_length is None:
+            return restore_model(checkpoint, self.weights), []
+        built = reconstruct(self.path, checkpoint, self.ema_length)
+        checkpoint["ema"] = {_BUILT: built.weights}
+        note = (
+            f"{self.label}: average of length {self.ema_length:g} built from {built.snapshots} snapshots, "
+            f"its profile is off by {built.error:.2%}"
+        )
+        _log.info("%s", note)
+        return restore_model(checkpoint, f"ema:{_BUILT}"), [note]
+
+
+def find_checkpoints(cfg: DictConfig) -> list[Path]:
+    """The files that ``ckpt_path`` and ``every`` name; UserError in one line if there are none."""
+    specs = listed(cfg.ckpt_path)
+    if cfg.every is not None:
+        paths = [path for spec in specs for path in find_every(spec, cfg.every, cfg.paths.log_dir, cfg.name)]
+    else:
+        paths = [find_checkpoint(spec, cfg.paths.log_dir, cfg.name) for spec in specs]
+    return list(dict.fromkeys(paths))
+
+
+def subjects(
+    paths: Sequence[Path], digests: Sequence[str], weights: Any, ema_length: Any, trained_as: str | None = None
+) -> list[Subject]:
+    """Every checkpoint with every choice of weights.
+
+    Args:
+        paths: the files.
+        digests: SHA-256 of each.
+        weights: a choice or several.
+        ema_length: None, a length or several, in place of ``weights``.
+        trained_as: the experiment of checkpoints of other programs.
+
+    Raises:
+        UserError: a file that cannot be understood, or has no such weights.
+    """
+    choices: list[tuple[str, float | None]] = (
+        [(str(choice), None) for choice in listed(weights)]
+        if ema_length is None
+        else [(f"ema_length={length:g}", length) for length in map(_length, listed(ema_length))]
+    )
+    contents = [_content(path, trained_as) for path in paths]
+    names = _names(paths, contents)
+    found = []
+    for path, digest, content, name in zip(paths, digests, contents, names, strict=True):
+        for choice, length in choices:
+            _check_weights(path, content, choice, length)
+            label = name if len(choices) == 1 else f"{name} {choice}"
+            supplied = trained_as if "foreign" in content else None
+            step = int(content["global_step"])
+            found.append(Subject(path, digest, step, choice, content["config"], label, length, supplied))
+    return found
+
+
+def _content(path: Path, trained_as: str | None) -> Mapping[str, Any]:
+    """A checkpoint, with its tensors mapped if it is an ordinary one of this project."""
+    if path.suffix == ".ckpt":
+        content = glance(path)
+        if isinstance(content.get("config"), Mapping) and isinstance(content.get("global_step"), int):
+            return content
+    return open_checkpoint(path, trained_as)
+
+
+def _check_weights(path: Path, content: Mapping[str, Any], choice: str, length: float | None) -> None:
+    if length is not None:
+        check_reconstructible(path, content, length)
+        return
+    if choice == "raw":
+        return
+    name = choice.partition(":")[2]
+    averages = list(content.get("ema") or {})
+    if not averages:
+        raise UserError(f"{path} holds no averaged weights: choose weights=raw")
+    if name and name not in averages:
+        raise UserError(f"{path} holds no average {name!r}: choose one of {', '.join(averages)}")
+
+
+def _length(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
+        raise UserError(f"ema_length={value}: give a positive number, as 0.08")
+    return float(value)
+
+
+def _names(paths: Sequence[Path], contents: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Experiment and step, with the run's folder, or the file, where that is not enough."""
+    names = [
+        f"{c.get('config', {}).get('name', p.stem)} step {c.get('global_step')}"
+        for p, c in zip(paths, contents, strict=True)
+    ]
+    if len(set(names)) < len(names):
+        names = [f"{name} ({(run_of(path) or path).name})" for name, path in zip(names, paths, strict=True)]
+    if len(set(names)) < len(names):
+        names = [f"{name} {path.name}" for name, path in zip(names, paths, strict=True)]
+    return names

@@ -1,0 +1,69 @@
+"""Results as a table that reads well on a screen and in a log, with everything that they depend on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from .record import Entry
+
+
+def table(entries: Sequence[Entry]) -> list[str]:
+    """Lines: a row for each entry of one task; conditions that differ are columns, the others one line below."""
+    values = list(dict.fromkeys(name for entry in entries for name in entry.values))
+    names = list(dict.fromkeys(name for entry in entries for name in entry.conditions))
+    varying = [
+        name for name in names if any(e.conditions.get(name) != entries[0].conditions.get(name) for e in entries)
+    ]
+    header = ["", *values, *varying]
+    rows = [
+        [
+            entry.label,
+            *(_value(entry.values.get(name)) for name in values),
+            *(_shown(entry.conditions.get(name, "")) for name in varying),
+        ]
+        for entry in entries
+    ]
+    widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
+    # Words to the left, numbers to the right.
+    numeric = [i > 0 and all(_is_number(row[i]) for row in rows) for i in range(len(header))]
+
+    def line(row: list[str]) -> str:
+        cells = zip(row, widths, numeric, strict=True)
+        return "  ".join(cell.rjust(width) if right else cell.ljust(width) for cell, width, right in cells)
+
+    lines = [line(row) for row in [header, *rows]]
+    notes = list(dict.fromkeys(note for entry in entries for note in entry.notes))
+    return [text.rstrip() for text in [*lines, common(entries), *(f"note: {note}" for note in notes)] if text]
+
+
+def common(entries: Sequence[Entry]) -> str:
+    """The conditions that all entries share, in one line."""
+    first = entries[0].conditions
+    same = [name for name in first if all(name in e.conditions and e.conditions[name] == first[name] for e in entries)]
+    return ", ".join(f"{name} {_shown(first[name])}" for name in same)
+
+
+def sentence(entry: Entry) -> str:
+    """An entry in one line."""
+    values = ", ".join(f"{name} {_value(value)}" for name, value in entry.values.items())
+    conditions = ", ".join(f"{name} {_shown(value)}" for name, value in entry.conditions.items())
+    return f"{entry.label}: {values} ({conditions})"
+
+
+def _value(value: float | None) -> str:
+    return "none" if value is None else f"{value:.4g}"
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "unknown"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return text in ("", "none", "unknown")
+    return True

@@ -1,0 +1,114 @@
+"""How well samples meet what was given: numbers, and a picture of what is known, what was given and what came out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from ...callbacks.pictures import grid, save_picture
+from ...data_range import to_uint8
+from ...sampling.conditioning.operators import psnr
+from .constraints import Constraint
+from .given import Given
+from .store import ImageStore
+
+PICTURE = "given.png"
+_COLUMNS = 12
+_RESULTS = 4
+_MARGIN = 84
+_UNKNOWN = (104, 132, 180)
+
+
+def agreement(store: ImageStore, given: Given, constraint: Constraint | None, batch_size: int) -> dict[str, Any]:
+    """Measures over all valid samples of a complete folder, of images as the bytes that they became.
+
+    ``measurement_error``: root mean square over what is known of a sample, in units of the data, its mean;
+    ``psnr``: in decibels against the given image, its mean over samples that differ from it, with its standard error;
+    ``identical_samples``: how many do not.
+
+    Args:
+        store: the samples.
+        given: the data they were made from.
+        constraint: what is known, None for all of it.
+        batch_size: samples at a time.
+    """
+    errors, ratios = [], []
+    valid = store.valid_indices()
+    for first in range(0, len(valid), batch_size):
+        index = torch.tensor(valid[first : first + batch_size])
+        x, reference = _data(store.read(index.tolist()), given.data_range), given(index)
+        if constraint is not None:
+            errors.append(constraint.error(index, x))
+        if store.is_image:
+            ratios.append(psnr(x, reference, given.data_range))
+    values: dict[str, Any] = {}
+    if errors:
+        values["measurement_error"] = float(torch.cat(errors).mean())
+    if ratios:
+        every = torch.cat(ratios)
+        finite = every[every.isfinite()]
+        if len(finite) < len(every):
+            values["identical_samples"] = len(every) - len(finite)
+        if len(finite):
+            values["psnr"] = float(finite.mean())
+        if len(finite) > 1:
+            values["psnr_standard_error"] = float(finite.std() / len(finite) ** 0.5)
+    return values
+
+
+def draw(store: ImageStore, given: Given, constraint: Constraint | None) -> None:
+    """``given.png``: a column for each of the first images, with up to four samples of it.
+
+    Args:
+        store: the samples, images.
+        given: the data they were made from.
+        constraint: what is known, None for all of it.
+    """
+    valid = set(store.valid_indices())
+    index = torch.arange(min(given.count, _COLUMNS, store.manifest.num_samples))
+    rows = {"known": _bytes(given(index), given.data_range)}
+    if constraint is not None:
+        rows["given"] = _told(constraint, index)
+    for repeat in range(_RESULTS):
+        made = [i + repeat * given.count for i in index.tolist()]
+        if not all(i in valid for i in made):
+            break
+        rows["result" if repeat == 0 else " " * repeat] = _rgb(store.read(made))
+    save_picture(store.folder / PICTURE, _labelled(list(rows), torch.cat(list(rows.values())), len(index)))
+
+
+def _told(constraint: Constraint, index: Tensor) -> Tensor:
+    """What was given as colour images, with what is unknown in a colour of its own."""
+    data_range = constraint.given.data_range
+    low, high = (_bytes(constraint.shown(index, unknown), data_range) for unknown in (0.0, 1.0))
+    unknown = (low != high).any(dim=1, keepdim=True)
+    return torch.where(unknown, torch.tensor(_UNKNOWN, dtype=torch.uint8).reshape(3, 1, 1), low)
+
+
+def _labelled(labels: list[str], images: Tensor, columns: int) -> Tensor:
+    made = grid(images, columns).permute(1, 2, 0).contiguous().numpy()
+    sheet = Image.new("RGB", (made.shape[1] + _MARGIN, made.shape[0]), "white")
+    sheet.paste(Image.fromarray(made), (_MARGIN, 0))
+    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(20)
+    height = made.shape[0] / len(labels)
+    for row, label in enumerate(labels):
+        pen.text((_MARGIN - 10, (row + 0.5) * height), label.strip(), fill="black", font=font, anchor="rm")
+    return torch.from_numpy(np.array(sheet)).movedim(-1, 0)
+
+
+def _data(samples: Tensor, data_range: str) -> Tensor:
+    if samples.dtype != torch.uint8:
+        return samples
+    return samples.float() / 255 if data_range == "unit" else samples.float() / 127.5 - 1
+
+
+def _bytes(x: Tensor, data_range: str) -> Tensor:
+    return _rgb(to_uint8(x, data_range))
+
+
+def _rgb(images: Tensor) -> Tensor:
+    return images.expand(-1, 3, -1, -1)

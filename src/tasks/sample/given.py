@@ -1,0 +1,120 @@
+"""Data that samples are made from: what is known of them, measured on them, or encoded."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from ...datamodules.transforms import DataRange, to_model
+from ...errors import UserError
+from .. import checkpoint_config
+from ..image_source import open_images
+
+_POINTS = 10_000
+
+
+class Given(ABC):
+    """Data in a fixed order, gone through again and again: sample i belongs to the i-th modulo their number.
+
+    Args:
+        name: where they come from.
+        count: how many there are.
+        fingerprint: changes when they do.
+        data_range: of the model.
+    """
+
+    def __init__(self, name: str, count: int, fingerprint: str, data_range: DataRange) -> None:
+        self.name, self.count, self.fingerprint = name, count, fingerprint
+        self.data_range = data_range
+
+    def first(self, count: int | None) -> Given:
+        """Only the first ``count``, all for None; itself.
+
+        Raises:
+            UserError: there are not so many.
+        """
+        if count is not None:
+            if not 1 <= count <= self.count:
+                raise UserError(f"given_count={count}: {self.name} holds {self.count}, choose from 1 to that")
+            self.count = count
+        return self
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What identifies them."""
+        return {"given": self.name, "given_count": self.count, "given_fingerprint": self.fingerprint}
+
+    def __call__(self, index: Tensor) -> Tensor:
+        """The data (B, *d) float of samples ``index`` (B,) int64, in the range of the model, on its device."""
+        return self.rows((index % self.count).cpu()).to(index.device)
+
+    @abstractmethod
+    def rows(self, rows: Tensor) -> Tensor:
+        """The data (B, *d) float at ``rows`` (B,) int64, on the CPU."""
+
+
+def open_given(spec: str, datamodule: Mapping[str, Any], shape: Sequence[int], data_range: str) -> Given:
+    """The data that ``spec`` names.
+
+    Args:
+        spec: a split of the datamodule, or a folder, zip archive or npz file of images.
+        datamodule: node of the checkpoint's data.
+        shape: (*d) of a sample.
+        data_range: of the model.
+
+    Raises:
+        UserError: there is nothing of that name, or it is of another shape.
+    """
+    spec = str(spec)
+    path = Path(spec).expanduser()
+    # The model has checked it.
+    known_range = cast(DataRange, data_range)
+    if path.suffix or len(path.parts) > 1 or path.is_dir():
+        return _Files(path, shape, known_range)
+    module = checkpoint_config.build("datamodule", datamodule)
+    # Every process by itself: this must not wait for others, some of which may have failed.
+    module.prepare_data()
+    module.setup("test")
+    return _Split(module, spec, known_range) if hasattr(module, "images") else _Points(module, spec, known_range)
+
+
+class _Split(Given):
+    def __init__(self, module: Any, split: str, data_range: DataRange) -> None:
+        self._images = module.images(split)
+        super().__init__(split, len(self._images), module.fingerprint(split), data_range)
+
+    def rows(self, rows: Tensor) -> Tensor:
+        return to_model(self._images.gather(rows), self.data_range)
+
+
+class _Points(Given):
+    """Evaluation points of a distribution."""
+
+    def __init__(self, module: Any, split: str, data_range: DataRange) -> None:
+        self._points: Tensor = module.sample(_POINTS)
+        super().__init__(split, _POINTS, hashlib.sha256(self._points.numpy().tobytes()).hexdigest(), data_range)
+
+    def rows(self, rows: Tensor) -> Tensor:
+        return self._points[rows]
+
+
+class _Files(Given):
+    def __init__(self, path: Path, shape: Sequence[int], data_range: DataRange) -> None:
+        self._source = open_images(path)
+        self._channels = shape[0] if len(shape) == 3 else None
+        found = self._source.shape(self._channels)
+        if found != tuple(shape):
+            raise UserError(f"given={path} holds images of shape {found}, the samples have {tuple(shape)}")
+        super().__init__(str(path), len(self._source), self._source.fingerprint, data_range)
+
+    def rows(self, rows: Tensor) -> Tensor:
+        # The source is read in its own order.
+        wanted, where = torch.unique(rows, return_inverse=True)
+        ((_, images),) = self._source.batches(wanted.tolist(), len(wanted), self._channels)
+        return to_model(images[where], self.data_range)

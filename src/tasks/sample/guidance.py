@@ -1,0 +1,122 @@
+"""The model that is sampled: the score of a checkpoint, guided if that is asked for."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig
+from torch import nn
+
+from ...checkpoint import checkpoint_hash, find_checkpoint, restore_classifier
+from ...errors import UserError
+from ...sampling.conditioning.guidance import Guidance
+from ...sde import ScoreModel
+from ...sde.noisy_classifier import NoisyClassifier
+from .. import checkpoint_config
+from ..checkpoint_file import open_known
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class GuidedModel:
+    """What is sampled.
+
+    Attributes:
+        model: the score.
+        classes: how many classes it can be asked for, None or 0 for none.
+        settings: plain containers, all that the guidance depends on; empty without.
+        operator: the linear operator of an inverse problem, or None.
+        noise_std: of its measurement.
+        modules: what has weights.
+        classifier: the file of the classifier and its SHA-256, None without one.
+    """
+
+    model: ScoreModel | Guidance
+    classes: int | None
+    settings: dict[str, Any] = field(default_factory=dict)
+    operator: Any = None
+    noise_std: float = 0.0
+    modules: tuple[nn.Module, ...] = ()
+    classifier: tuple[Path, str] | None = None
+
+    def to(self, device: torch.device) -> None:
+        """Move all weights to ``device``."""
+        for module in self.modules:
+            module.to(device)
+
+
+def guide(
+    model: ScoreModel, config: Mapping[str, Any], cfg: DictConfig, classifier: tuple[Path, str] | None = None
+) -> GuidedModel:
+    """The model under ``guidance`` and ``operator`` of the command line.
+
+    Args:
+        model: of the checkpoint.
+        config: the configuration in the checkpoint.
+        cfg: that of the command line.
+        classifier: file and SHA-256 of the classifier; None to find it.
+
+    Raises:
+        UserError: guidance that does not fit the model.
+    """
+    classes = getattr(model.net, "num_classes", None)
+    chosen, operator = cfg.get("guidance"), cfg.get("operator")
+    if chosen is None:
+        if operator is not None:
+            raise UserError("operator=... says what is measured: add guidance=pseudo_inverse or guidance=dps")
+        return GuidedModel(model, classes, modules=(model,))
+    if "operator" in chosen and operator is None:
+        raise UserError("this guidance inverts a measurement: say which, for example operator=super_resolution")
+    node = checkpoint_config.node(config, "guidance", chosen, operator=operator)
+    settings, extra = dict(node), {}
+    if "classifier_path" in node:
+        if cfg.labels == "none":
+            raise UserError("labels=none leaves a classifier nothing to guide to: give classes, or leave guidance out")
+        asked = node.pop("classifier_path")
+        classifier = classifier or _classifier_file(asked, cfg)
+        settings["classifier_path"] = classifier[1]
+        extra["classifier"] = built = _classifier(*classifier, model)
+        classes = getattr(built.net, "num_classes", None)
+    if "null_label" in node:
+        _check_label_dropout(classes, config)
+    guided: Guidance = checkpoint_config.build("guidance", node)(model, **extra)
+    operator = getattr(guided, "operator", None)
+    noise_std, modules = getattr(guided, "noise_std", 0.0), (model, *extra.values())
+    return GuidedModel(guided, classes, {"guidance": settings}, operator, noise_std, modules, classifier)
+
+
+def _classifier_file(path: str | None, cfg: DictConfig) -> tuple[Path, str]:
+    if path is None:
+        raise UserError(
+            "guidance.classifier_path is missing: give the checkpoint or the run folder of a classifier, from "
+            "train.py experiment=digits_classifier for example"
+        )
+    found = find_checkpoint(path, cfg.paths.log_dir)
+    return found, checkpoint_hash(found)
+
+
+def _classifier(path: Path, digest: str, model: ScoreModel) -> NoisyClassifier:
+    classifier = restore_classifier(open_known(path, digest))
+    # At the same time it must see the same noise.
+    times = torch.linspace(0, 1, 9, dtype=torch.float64)[1:]
+    pairs = [(getattr(sde, name)(times * sde.T)) for name in ("alpha", "sigma") for sde in (classifier.sde, model.sde)]
+    same = classifier.sde.T == model.sde.T and all(map(torch.allclose, pairs[::2], pairs[1::2]))
+    if not same or classifier.data_range != model.data_range:
+        raise UserError(
+            f"the classifier of {path} was trained on {classifier.sde} and {classifier.data_range} data, the score on "
+            f"{model.sde} and {model.data_range} data: they must be the same"
+        )
+    return classifier
+
+
+def _check_label_dropout(classes: int | None, config: Mapping[str, Any]) -> None:
+    if not classes:
+        raise UserError("guidance by labels, but the net was trained without classes: leave guidance out")
+    if config.get("objective", {}).get("label_dropout", 1.0) == 0:
+        _log.warning("the net was trained without label dropout: what it gives without a label is arbitrary")

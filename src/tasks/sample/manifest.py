@@ -1,0 +1,93 @@
+"""What a folder of samples is made of: written first, so that nothing else is ever mixed in, and completed last."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ...errors import UserError
+from .files import replacing
+
+FILE = "manifest.json"
+
+
+@dataclass
+class Manifest:
+    """The record of a folder.
+
+    Attributes:
+        settings: plain containers; everything a sample depends on. Samples of other settings do not belong here.
+        num_samples: how many there are to be.
+        status: ``running`` or ``complete``.
+        invalid: indices of samples that diverged or are not finite, and so have no file.
+        nfe: mean, least and most evaluations of the net for a sample, once known.
+        seconds: time spent.
+        about: where it came from, for the reader.
+        versions: of what made it.
+    """
+
+    settings: dict[str, Any]
+    num_samples: int
+    status: str = "running"
+    invalid: list[int] = field(default_factory=list)
+    nfe: dict[str, float] = field(default_factory=dict)
+    seconds: float = 0.0
+    about: dict[str, Any] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+
+    def save(self, folder: Path) -> None:
+        """Write ``manifest.json``, whole or not at all; UserError when the disk refuses."""
+        with replacing(folder / FILE) as temporary:
+            temporary.write_text(json.dumps(asdict(self), indent=2) + "\n")
+
+
+def load_manifest(folder: Path) -> Manifest | None:
+    """The manifest of ``folder``, None if it has none; UserError if it is damaged."""
+    path = folder / FILE
+    if not path.exists():
+        return None
+    try:
+        return Manifest(**json.loads(path.read_text()))
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{path} is damaged ({error}): choose another output_dir, or delete the folder") from error
+
+
+def first_difference(there: Any, here: Any, name: str = "") -> str | None:
+    """The first setting that differs, in words, or None."""
+    if isinstance(there, Mapping) and isinstance(here, Mapping):
+        for key in dict.fromkeys([*here, *there]):
+            path = f"{name}.{key}" if name else str(key)
+            found = first_difference(there.get(key, "absent"), here.get(key, "absent"), path)
+            if found:
+                return found
+        return None
+    return None if there == here else f"{name} is {_short(there)} there and {_short(here)} now"
+
+
+def plain(value: Any) -> Any:
+    """``value`` as it comes back from JSON."""
+    return json.loads(json.dumps(value))
+
+
+def versions() -> dict[str, str]:
+    """What the numbers of a sample may depend on in its last digits."""
+    import lightning
+
+    return {
+        "python": platform.python_version(),
+        "torch": str(torch.__version__),
+        "lightning": str(lightning.__version__),
+        "numpy": np.__version__,
+    }
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

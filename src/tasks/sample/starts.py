@@ -1,0 +1,50 @@
+"""Where the samples of a command line start."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from omegaconf import DictConfig
+
+from ...cli.kinds import listed
+from ...errors import UserError
+from ...sampling import Sampler
+from ...sampling.starts import EncodedStart, Interpolation, PriorStart, Start
+from .given import Given
+
+
+def start_of(cfg: DictConfig, sampler: Sampler, given: Given | None) -> tuple[Start, dict[str, Any]]:
+    """The start under ``temperature``, ``encode`` and ``interpolate``, and what it depends on, empty by default.
+
+    Args:
+        cfg: of the command line.
+        sampler: of the samples; to encode data it must be able to go backwards.
+        given: the data that are encoded.
+
+    Raises:
+        UserError: a setting out of range, or a sampler that cannot encode.
+    """
+    settings: dict[str, Any] = {}
+    start: Start = PriorStart(cfg.seed, cfg.temperature)
+    if cfg.temperature != 1:
+        settings["temperature"] = cfg.temperature
+    if cfg.encode:
+        encode = getattr(sampler, "encode", None)
+        if encode is None or given is None:
+            raise UserError("encode=true needs a sampler that goes both ways: add sampler=ode")
+        settings |= {"encode": True, **given.settings}
+        start = EncodedStart(encode, given, cfg.temperature)
+    if cfg.interpolate is not None:
+        settings["interpolate"] = list(cfg.interpolate)
+        start = Interpolation(start, *cfg.interpolate)
+    return start, settings
+
+
+def num_samples(cfg: DictConfig) -> int:
+    """How many samples there are to be; UserError for an interpolation that is not three whole numbers."""
+    if cfg.interpolate is None:
+        return int(cfg.num_samples)
+    asked = listed(cfg.interpolate)
+    if len(asked) != 3 or not all(isinstance(number, int) for number in asked):
+        raise UserError(f"interpolate={cfg.interpolate}: give [first, last, how many samples]")
+    return int(asked[-1])

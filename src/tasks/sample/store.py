@@ -1,0 +1,161 @@
+"""A folder of samples that can be interrupted and continued, and never mixes samples of different settings."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ...errors import UserError, bytes_in_words
+from .files import NpzFiles, PngFiles, SampleFiles
+from .manifest import FILE, Manifest, first_difference, load_manifest, plain, versions
+
+FORMATS = ("png", "npz")
+
+
+def check_format(file_format: str) -> None:
+    """UserError for a format that is none."""
+    if file_format not in FORMATS:
+        raise UserError(f"format={file_format}: choose one of {', '.join(FORMATS)}")
+
+
+class ImageStore:
+    """Samples 0 to N - 1 on the disk.
+
+    Images are bytes, in ``images/000000.png`` onward or joined in ``samples.npz``; samples that are no images are
+    floats in ``samples.npz``. ``manifest.json`` says what they are.
+
+    ``prepare`` and ``complete`` are for one process; ``add`` and ``read`` for all, each with indices of its own.
+
+    Args:
+        folder: where the samples are.
+        settings: all that a sample depends on.
+        num_samples: N.
+        shape: (*d) of a sample.
+        file_format: ``png`` or ``npz``.
+        raw: keep the floats of images too, in ``raw.npz``.
+        about: for the reader of the manifest.
+
+    Raises:
+        UserError: an unknown format, or images for which there is none.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        settings: Mapping[str, Any],
+        num_samples: int,
+        shape: Sequence[int],
+        file_format: str = "png",
+        raw: bool = False,
+        about: Mapping[str, Any] | None = None,
+    ) -> None:
+        if num_samples < 1:
+            raise UserError(f"num_samples={num_samples}: ask for at least 1")
+        check_format(file_format)
+        self.folder = Path(folder)
+        self.is_image = len(shape) == 3
+        made_with = plain({**settings, "shape": list(shape), "format": file_format, "raw": raw})
+        self.manifest = Manifest(made_with, num_samples, about=plain(about or {}), versions=versions())
+        dtype = torch.uint8 if self.is_image else torch.float32
+        self._files: SampleFiles = (
+            PngFiles(self.folder / "images", shape)
+            if self.is_image and file_format == "png"
+            else NpzFiles(self.folder, "samples", shape, dtype)
+        )
+        self._raw = NpzFiles(self.folder, "raw", shape, torch.float32) if raw and self.is_image else None
+
+    def prepare(self) -> list[int]:
+        """The indices still to be made; the folder is checked, cleaned of what a killed run left, and claimed.
+
+        Raises:
+            UserError: the folder holds something else, or the disk has not enough room.
+        """
+        found = self._take_over()
+        for leftover in self.folder.rglob(".*.tmp"):
+            leftover.unlink(missing_ok=True)
+        there = self._present() | set(self.manifest.invalid)
+        missing = [i for i in range(self.manifest.num_samples) if i not in there]
+        self._check_room(len(missing))
+        if missing:
+            self.manifest.status = "running"
+        elif found is not None:
+            # They stay the samples of the call that made them.
+            self.manifest.about, self.manifest.versions = found.about, found.versions
+        self.manifest.save(self.folder)
+        return missing
+
+    def add(self, index: Tensor, samples: Tensor, floats: Tensor | None = None) -> None:
+        """Keep samples.
+
+        Args:
+            index: (B,) int64.
+            samples: (B, *d), uint8 if they are images, floats otherwise.
+            floats: (B, *d), of images whose raw values are kept.
+        """
+        # A sample counts as there when its main file is, so that comes last.
+        if self._raw is not None and floats is not None:
+            self._raw.write(index, floats.float())
+        self._files.write(index, samples)
+
+    def read(self, indices: Sequence[int]) -> Tensor:
+        """Samples (len(indices), *d), uint8 if they are images."""
+        return self._files.read(indices)
+
+    def valid_indices(self) -> list[int]:
+        """The indices of all samples that there are, once the folder is complete."""
+        invalid = set(self.manifest.invalid)
+        return [i for i in range(self.manifest.num_samples) if i not in invalid]
+
+    def complete(self, invalid: Sequence[int], nfe: Mapping[str, float] | None, seconds: float) -> None:
+        """Join files that are to be joined and close the manifest; nothing where that is done.
+
+        Args:
+            invalid: indices that were tried and are no samples.
+            nfe: evaluations of the net for a sample: mean, least, most; None if no sample was made.
+            seconds: time spent since ``prepare``.
+        """
+        if self.manifest.status == "complete":
+            return
+        for files in filter(None, (self._raw, self._files)):
+            files.finish()
+        self.manifest.invalid = sorted({*self.manifest.invalid, *invalid})
+        self.manifest.nfe = dict(nfe) if nfe else self.manifest.nfe
+        self.manifest.seconds += seconds
+        self.manifest.status = "complete"
+        self.manifest.save(self.folder)
+
+    def _present(self) -> set[int]:
+        there = self._files.present()
+        return there if self._raw is None else there & self._raw.present()
+
+    def _take_over(self) -> Manifest | None:
+        found = load_manifest(self.folder)
+        if found is None:
+            if self.folder.exists() and any(not path.name.startswith(".") for path in self.folder.iterdir()):
+                raise UserError(f"{self.folder} holds files but no {FILE}: choose another output_dir")
+            return None
+        difference = first_difference(found.settings, self.manifest.settings)
+        if difference is None and found.num_samples > self.manifest.num_samples:
+            difference = f"num_samples is {found.num_samples} there and {self.manifest.num_samples} now"
+        if difference is not None:
+            raise UserError(
+                f"{self.folder} holds samples made with other settings: {difference}; choose another output_dir"
+            )
+        for name in ("invalid", "nfe", "seconds", "status"):
+            setattr(self.manifest, name, getattr(found, name))
+        return found
+
+    def _check_room(self, count: int) -> None:
+        existing = next(path for path in (self.folder, *self.folder.absolute().parents) if path.exists())
+        needed = sum(files.bytes_for(count) for files in filter(None, (self._raw, self._files)))
+        free = shutil.disk_usage(existing).free
+        if needed > free:
+            raise UserError(
+                f"{count:,} samples may take {bytes_in_words(needed)}, but {existing} has {bytes_in_words(free)} free: "
+                "make room, or choose another output_dir"
+            )

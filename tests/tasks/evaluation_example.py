@@ -1,0 +1,79 @@
+"""A run folder with checkpoints of a tiny net on the digits, and evaluations of it inside this process."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
+
+from evaluate import main as script
+from src.cli.entry import CONFIG_DIR
+from src.cli.instantiate import instantiate, plain
+from src.cli.run_dir import register_resolvers
+from src.sde import ScoreModel
+from src.tasks.evaluate.record import Entry
+from src.tasks.evaluate.task import Evaluation
+
+TINY = [
+    "experiment=digits",
+    "net.nf=8",
+    "net.ch_mult=[1]",
+    "net.num_res_blocks=1",
+    "net.attn_resolutions=[]",
+    "net.init_scale=1",
+    "sampler=heun",
+    "sampler.grid.steps=2",
+    "sde.prior_mean=0.3",
+    "hydra.run.dir=.",
+    "paths.run_dir=.",
+]
+
+
+def composed(name: str, overrides: list[str]) -> DictConfig:
+    register_resolvers()
+    with initialize_config_dir(CONFIG_DIR, version_base="1.3"):
+        return compose(name, overrides=overrides, return_hydra_config=False)
+
+
+def make_run(run: Path, steps: tuple[int, ...] = (10,), cache: Path | None = None) -> list[Path]:
+    """Checkpoints with random weights, different at every step, raw and averaged."""
+    cfg = composed("train", TINY)
+    cfg.metric.cache_dir = str(cache or run / "statistics")
+    cfg.metric.metrics = {"frechet": cfg.metric.metrics.frechet}
+    config = plain(cfg)
+    paths = []
+    for step in steps:
+        model = _model(cfg, step)
+        averaged = {name: value.detach() for name, value in _model(cfg, step + 1).net.named_parameters()}
+        path = run / "checkpoints" / f"step={step:08d}.ckpt"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        state = {f"model.{name}": value for name, value in model.state_dict().items()}
+        torch.save({"state_dict": state, "ema": {"default": averaged}, "config": config, "global_step": step}, path)
+        paths.append(path)
+    return paths
+
+
+def _model(cfg: DictConfig, seed: int) -> ScoreModel:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model: ScoreModel = instantiate(cfg.model)
+    return model
+
+
+def evaluate(*overrides: str) -> list[Entry]:
+    """What evaluate.py does with these arguments; its entries."""
+    cfg: Any = composed("evaluate", ["accelerator=cpu", "devices=1", "num_samples=12", "batch_size=5", *overrides])
+    entries: list[Entry] = []
+
+    class Watched(Evaluation):
+        def finish(self) -> float | None:
+            entries.extend(self._entries[i] for i in range(len(self.jobs)))
+            return super().finish()
+
+    with patch("src.tasks.evaluate.task.Evaluation", Watched):
+        script.__wrapped__(cfg)
+    return entries

@@ -1,0 +1,77 @@
+"""Checkpoints of tiny, untrained nets, as training would write them, and scripts run in-process or apart."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+
+from tests.configs import CONF
+
+ROOT = CONF.parent
+
+IMAGES = (
+    "experiment=digits",
+    "net.nf=8",
+    "net.ch_mult=[1]",
+    "net.attn_resolutions=[]",
+    "net.init_scale=1",
+    "sampler.grid.steps=4",
+)
+POINTS = (
+    "datamodule=toy2d",
+    "net=mlp",
+    "net.width=8",
+    "net.init_scale=1",
+    "sde.prior_mean=0",
+    "sde.sigma_max=2",
+    "sampler=heun",
+)
+_NODES = ("net", "sde", "parametrization", "model", "datamodule", "sampler", "metric")
+
+
+def config(*overrides: str) -> dict[str, Any]:
+    """The parts of a resolved training configuration that sampling needs."""
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        cfg = compose("train", list(overrides))
+    nodes = [name for name in _NODES if name in cfg]
+    if cfg.sde.get("prior_mean") == "data":
+        cfg.sde.prior_mean = 0.25
+    return {name: OmegaConf.to_container(cfg[name], resolve=True) for name in nodes}
+
+
+def write_checkpoint(path: Path, *overrides: str, scale: float = 1.0) -> Path:
+    """A checkpoint whose averaged weights are ``scale`` times the raw ones."""
+    made = config(*overrides)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = instantiate(made["model"], _convert_="all")
+    raw = {f"model.{name}": value for name, value in model.state_dict().items()}
+    average = {name: value.detach() * scale for name, value in model.net.named_parameters()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    torch.save({"state_dict": raw, "ema": {"default": average}, "config": made, "global_step": 7}, path)
+    return path
+
+
+def run_script(*arguments: str, launcher: tuple[str, ...] = (), cwd: Path | None = None) -> subprocess.CompletedProcess:
+    """``sample.py`` in a process of its own."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, *launcher, str(ROOT / "sample.py"), *arguments]
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=240, check=False)
+
+
+def sample(*arguments: str) -> float | None:
+    """``sample.py`` in this process."""
+    from sample import main as script
+    from src.cli.arguments import of_checkpoint
+
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        cfg = compose("sample", of_checkpoint(arguments, CONF))
+    return script.__wrapped__(cfg)

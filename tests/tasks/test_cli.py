@@ -1,0 +1,93 @@
+"""Which process shows an error, and which broken pipe is worth no word."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from src import distributed
+from src.cli import entry as cli
+from src.errors import Interrupted, UserError
+
+ROOT = Path(cli.CONFIG_DIR).parent
+OF_LAUNCHERS = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "TORCHELASTIC_RUN_ID")
+
+
+@pytest.fixture(autouse=True)
+def no_launcher(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in OF_LAUNCHERS:
+        monkeypatch.delenv(name, raising=False)
+
+
+def shown(error: BaseException, capsys: pytest.CaptureFixture[str]) -> bool:
+    with pytest.raises(SystemExit):
+        cli._leave(error, "train")
+    return bool(capsys.readouterr().err)
+
+
+@pytest.mark.parametrize(
+    ("environment", "met", "error", "expected"),
+    [
+        ({}, False, UserError("no"), True),
+        ({}, False, UserError("no", shared=True), True),
+        # Started by rank 0, which came through the same checks.
+        ({"LOCAL_RANK": "1"}, False, UserError("no"), True),
+        ({"LOCAL_RANK": "1"}, True, UserError("no"), True),
+        ({"LOCAL_RANK": "1"}, True, UserError("no", shared=True), False),
+        ({"LOCAL_RANK": "1"}, True, Interrupted("stopped", signal.SIGTERM), False),
+        ({"LOCAL_RANK": "1"}, True, KeyboardInterrupt(), False),
+        # Started together, all make the same mistake.
+        ({"RANK": "1", "TORCHELASTIC_RUN_ID": "a"}, False, UserError("no"), False),
+        ({"RANK": "1", "TORCHELASTIC_RUN_ID": "a"}, True, UserError("no"), True),
+        ({"SLURM_PROCID": "1"}, False, UserError("no"), False),
+        ({"SLURM_PROCID": "1"}, True, RuntimeError("Connection closed by peer"), True),
+    ],
+)
+def test_an_error_is_shown_where_nobody_else_shows_it(
+    environment: dict[str, str],
+    met: bool,
+    error: BaseException,
+    expected: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(cli, "_have_met", lambda: met)
+    assert shown(error, capsys) is expected
+
+
+def test_what_processes_agree_on_is_shared() -> None:
+    with pytest.raises(UserError) as caught:
+        distributed.raise_together("no")
+    assert caught.value.shared
+    # As it comes from rank 0.
+    for error in (pickle.loads(pickle.dumps(caught.value)), copy.copy(caught.value)):
+        assert error.shared and str(error) == "no"
+
+
+def test_a_pipe_within_the_run_is_no_closed_output() -> None:
+    program = (
+        "import sys\n"
+        "from src.cli import entry as cli\n"
+        "cli._leave(BrokenPipeError(32, 'Broken pipe'), 'train')\n"
+        "print('came back', file=sys.stderr)\n"
+    )
+    for closed in (False, True):
+        process = subprocess.Popen(
+            [sys.executable, "-c", program], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        assert process.stdout is not None and process.stderr is not None
+        if closed:
+            process.stdout.close()
+        errors = process.stderr.read()
+        assert process.wait() == (1 if closed else 0)
+        assert errors == ("" if closed else "came back\n")
+        process.stdout.close()
+        process.stderr.close()

@@ -1,0 +1,323 @@
+"""Evaluations against the same quantities computed by hand, and what happens to interrupted and repeated ones."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from src.checkpoint import read_checkpoint, restore_model
+from src.cli.instantiate import instantiate
+from src.data_range import to_uint8
+from src.errors import UserError
+from src.metrics import DigitFeatures, PixelFeatures, frechet_distance, statistics_of
+from src.metrics.extractor import FeatureExtractor
+from src.noise import Address
+from src.sampling.generation import generate
+from src.tasks.evaluate import picture as evaluation_picture
+from src.tasks.evaluate import scores as evaluation_scores
+from src.tasks.evaluate.record import Entry, Record
+from src.tasks.evaluate.task import Evaluation
+from tests.tasks.evaluation_example import evaluate, make_run
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("evaluation") / "run"
+    make_run(folder, (10, 20, 25))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def first(run: Path) -> Path:
+    return run / "checkpoints" / "step=00000010.ckpt"
+
+
+def ckpt(path: Path) -> str:
+    return f"ckpt_path='{path}'"
+
+
+def digits(split: str) -> Tensor:
+    data = instantiate({"_target_": "src.datamodules.digits.DigitsDataModule"})
+    images = data.images(split)
+    return images.gather(torch.arange(len(images)))
+
+
+def distance(images: Tensor, features: FeatureExtractor | None = None) -> float:
+    features = features or DigitFeatures()
+    reference = statistics_of(features(digits("all")), features.fingerprint)
+    return frechet_distance(reference, statistics_of(features(images), features.fingerprint))
+
+
+def samples(path: Path, count: int) -> Tensor:
+    checkpoint = read_checkpoint(path)
+    model = restore_model(checkpoint)
+    sampler = instantiate(checkpoint["config"]["sampler"])
+    (batch,) = generate(model, sampler, (1, 8, 8), range(count), seed=0, batch_size=count)
+    return to_uint8(batch.samples, "unit")
+
+
+def test_the_distance_is_that_of_the_samples_and_says_what_it_depends_on(
+    first: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    (entry,) = evaluate(ckpt(first), f"output_dir={tmp_path}/out")
+    assert entry.values["frechet_digits"] == pytest.approx(distance(samples(first, 12)), rel=1e-3)
+    known = {"samples": 12, "reference": "digits all", "reference_samples": 1797, "quantisation": "round", "nfe": 3.0}
+    assert known.items() <= entry.conditions.items()
+    assert {"resize", "extractor", "sampler", "seed", "weights", "precision"} <= entry.conditions.keys()
+    stored = json.loads((tmp_path / "out" / "metrics.json").read_text())["results"][0]
+    assert stored["values"] == entry.values and stored["conditions"] == entry.conditions
+    shown = caplog.text
+    for word in ("samples 12", "digits all", "Heun 2 steps", "seed 0", "weights ema", "round", "nfe 3"):
+        assert word in shown
+    assert not (tmp_path / "out" / "samples").exists(), "samples are gone once they are scored"
+
+
+def test_what_is_done_is_not_done_again_and_other_settings_are_refused(
+    first: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = [ckpt(first), f"output_dir={tmp_path}/out"]
+    before = evaluate(*arguments)
+    with monkeypatch.context() as patch:
+        patch.setattr(evaluation_scores, "generate", lambda *_, **__: pytest.fail("sampled again"))
+        assert evaluate(*arguments) == before
+        with pytest.raises(UserError, match="num_samples is 12 there and 13 now"):
+            evaluate(*arguments, "num_samples=13")
+        with pytest.raises(UserError, match=r"sampler.grid.steps is 2 there and 4 now"):
+            evaluate(*arguments, "++sampler.grid.steps=4")
+    both = evaluate(*arguments, "weights=[ema,raw]")
+    assert both[0] == before[0] and both[1].values != before[0].values
+
+
+def test_an_interrupted_call_goes_on(first: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[int] = []
+
+    def recorded(*arguments: object, stop: bool = False, **settings: object):  # type: ignore[no-untyped-def]
+        for batch in generate(*arguments, **settings):  # type: ignore[arg-type]
+            made.extend(batch.index.tolist())
+            yield batch
+            if stop:
+                raise KeyboardInterrupt
+
+    arguments = [ckpt(first), f"output_dir={tmp_path}/out"]
+    with monkeypatch.context() as patch:
+        patch.setattr(evaluation_scores, "generate", lambda *a, **k: recorded(*a, stop=True, **k))
+        with pytest.raises(KeyboardInterrupt):
+            evaluate(*arguments)
+    assert made == [0, 1, 2, 3, 4]
+    made.clear()
+    monkeypatch.setattr(evaluation_scores, "generate", recorded)
+    (entry,) = evaluate(*arguments)
+    assert made == [5, 6, 7, 8, 9, 10, 11]
+    assert entry.values["frechet_digits"] == pytest.approx(distance(samples(first, 12)), rel=1e-3)
+
+
+def test_work_is_kept_until_its_result_is_on_the_disk(
+    first: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = [ckpt(first), f"output_dir={tmp_path}/2024", "num_samples=4", "limit=3"]
+    for job in (["score=true"], ["score=false", "loss=true"]):
+        with monkeypatch.context() as patch:
+            patch.setattr(Record, "add", lambda *_: (_ for _ in ()).throw(UserError("no room")))
+            with pytest.raises(UserError, match="no room"):
+                evaluate(*arguments, *job)
+        kept = [path for path in (tmp_path / "2024").rglob("*.npz") if re.match("samples|values", path.name)]
+        assert kept, "what was computed is still there"
+        evaluate(*arguments, *job)
+        assert not any(path.exists() for path in kept)
+
+
+def test_weights_of_another_file_are_not_taken(first: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "best_fid.ckpt"
+    shutil.copy(first, path)
+    plan = Evaluation.plan
+
+    def replaced(evaluation: Evaluation) -> None:
+        plan(evaluation)
+        torch.save({**read_checkpoint(first), "global_step": 11}, path)
+
+    monkeypatch.setattr(Evaluation, "plan", replaced)
+    with pytest.raises(UserError, match=r"best_fid\.ckpt changed while it was read"):
+        evaluate(f"ckpt_path={path}", f"output_dir={tmp_path}/out")
+
+
+def test_loss_is_the_validation_loss_of_the_run(first: Path, tmp_path: Path) -> None:
+    (entry,) = evaluate(ckpt(first), f"output_dir={tmp_path}/out", "loss=true", "score=false", "batch_size=100")
+    checkpoint = read_checkpoint(first)
+    model, config = restore_model(checkpoint), checkpoint["config"]
+    x = digits("test").float() / 255
+    address = Address(config["seed"] + 1, 0, torch.arange(len(x)))
+    labels = {"labels": torch.zeros(len(x), dtype=torch.int64)}
+    with torch.no_grad():
+        losses = instantiate(config["objective"])(model, x, address, labels, train=False)
+    assert entry.values["loss"] == pytest.approx(float(losses.double().mean()), rel=1e-5)
+    assert entry.values["standard_error"] == pytest.approx(float(losses.double().std()) / math.sqrt(297), rel=1e-5)
+    assert entry.conditions["split"] == "test" and entry.conditions["samples"] == 297
+
+
+def test_bits_per_dimension_of_each_image_whatever_the_batch(first: Path, tmp_path: Path) -> None:
+    common = [ckpt(first), "score=false", "bits_per_dim=true", "limit=5", "split=train"]
+    common += ["likelihood.likelihood.rtol=1e-2", "likelihood.likelihood.atol=1e-2"]
+    (entry,) = evaluate(*common, f"output_dir={tmp_path}/a", "batch_size=2")
+    (other,) = evaluate(*common, f"output_dir={tmp_path}/b", "batch_size=5")
+    with np.load(tmp_path / "a" / entry.about["values"]) as a, np.load(tmp_path / "b" / other.about["values"]) as b:
+        assert a["index"].tolist() == list(range(5))
+        np.testing.assert_allclose(a["bits_per_dim"], b["bits_per_dim"], atol=1e-3)
+        bits, errors = a["bits_per_dim"], a["standard_error"]
+    assert entry.values["bits_per_dim"] == pytest.approx(bits.mean())
+    assert entry.values["standard_error"] == pytest.approx(bits.std(ddof=1) / math.sqrt(5))
+    assert entry.values["trace_standard_error"] == pytest.approx(math.sqrt((errors**2).sum()) / 5)
+    assert entry.conditions["divergence"] == "hutchinson, 1 rademacher"
+    # Dequantised by index: the first image alone has the same value.
+    checkpoint = read_checkpoint(first)
+    measure = instantiate(
+        {
+            "_target_": "src.sampling.ode.bits_per_dim.BitsPerDim",
+            "likelihood": {"_target_": "src.sampling.Likelihood", "rtol": 1e-2, "atol": 1e-2},
+        }
+    )
+    x = digits("train")[:1].float() / 255
+    alone = measure(restore_model(checkpoint), x, Address(0, 0, torch.arange(1)))
+    assert float(alone) == pytest.approx(bits[0], abs=1e-3)
+
+
+def test_every_so_many_steps_of_a_run(run: Path, tmp_path: Path) -> None:
+    entries = evaluate(f"ckpt_path={run}", "every=10", f"output_dir={tmp_path}/out", "num_samples=4")
+    assert [entry.about["step"] for entry in entries] == [10, 20]
+    assert [entry.label for entry in entries] == ["digits step 10", "digits step 20"]
+    assert entries[0].values != entries[1].values
+    with pytest.raises(UserError, match=r"multiple of 7 steps .* there are 10, 20, 25"):
+        evaluate(f"ckpt_path={run}", "every=7")
+
+
+def test_pareto_makes_every_point_once_and_draws_them(
+    first: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    changed = "{name: pc, overrides: {corrector: {snr: 0.1}}}"
+    arguments = ["mode=pareto", ckpt(first), f"output_dir={tmp_path}/out", f"samplers=[heun,{changed}]"]
+    entries = evaluate(*arguments, "steps=[2,3]")
+    assert [entry.conditions["nfe"] for entry in entries] == [3, 5, 4, 6]
+    assert [entry.subject["sampler"] for entry in entries] == ["heun", "heun", *["pc(corrector.snr=0.1)"] * 2]
+    assert entries[3].settings["sampler"]["corrector"]["snr"] == 0.1
+    assert entries[0].values["frechet_digits"] == pytest.approx(distance(samples(first, 12)), rel=1e-3)
+    assert (tmp_path / "out" / "pareto.png").read_bytes().startswith(b"\x89PNG")
+    assert "with 3 evaluations or more: digits step 10 heun 2" in caplog.text
+    made: list[str] = []
+    real = evaluation_scores.ScoresJob.run
+    monkeypatch.setattr(
+        evaluation_scores.ScoresJob, "run", lambda job, context: made.append(job.label) or real(job, context)
+    )
+    evaluate(*arguments, "steps=[2,4]")
+    assert made == ["digits step 10 heun 4", "digits step 10 pc(corrector.snr=0.1) 4"]
+
+
+def test_pareto_shows_several_checkpoints_of_one_folder(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[list[str]] = []
+    monkeypatch.setattr(
+        evaluation_picture, "draw", lambda path, entries, value, caption: drawn.append([value, *names(entries)])
+    )
+
+    def names(entries: list[Entry]) -> list[str]:
+        return sorted(f"{e.about['name']} {e.subject['sampler']}" for e in entries)
+
+    common = ["mode=pareto", f"output_dir={tmp_path}/out", "steps=[2]", "distance=frechet_digits"]
+    evaluate(*common, f"ckpt_path='{run}/checkpoints/step=00000010.ckpt'", "samplers=[heun]")
+    evaluate(*common, f"ckpt_path='{run}/checkpoints/step=00000020.ckpt'", "samplers=[unipc]")
+    assert drawn == [
+        ["frechet_digits", "digits step 10 heun"],
+        ["frechet_digits", "digits step 10 heun", "digits step 20 unipc"],
+    ]
+    with pytest.raises(UserError, match="holds digits step 10 heun 2 with 12 samples"):
+        evaluate(*common, f"ckpt_path='{run}/checkpoints/step=00000025.ckpt'", "samplers=[heun]", "num_samples=13")
+    with pytest.raises(UserError, match="distance=kid is none of these scores: choose one of frechet_digits"):
+        evaluate(*common[:-1], f"ckpt_path='{run}/checkpoints/step=00000010.ckpt'", "samplers=[heun]", "distance=kid")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "ckpt_path"),
+        (["ckpt_path=last", "mode=paretto"], "mode=paretto: choose one of evaluate, pareto"),
+        (["ckpt_path=CKPT", "metrics=[fid]"], "there is no metric fid; choose from frechet"),
+        (["ckpt_path=CKPT", "weights=ema:slow"], "no average 'slow'"),
+        (["ckpt_path=CKPT", "ema_length=0.1"], "train with ema=posthoc"),
+        (["ckpt_path=CKPT", "num_samples=1"], "need at least 2"),
+        (["ckpt_path=CKPT", "mode=pareto", "samplers=[hoin]"], "there is no sampler hoin, did you mean heun?"),
+        (["ckpt_path=CKPT", "score=false"], "nothing to do"),
+        (["images=nowhere"], "images=nowhere does not exist"),
+        (["images=2024"], "images=2024 does not exist"),
+        (["ckpt_path=nowhere", "precision=16"], "precision=16: choose one of 32-true"),
+        (["ckpt_path=nowhere", "weights=[ema,1]"], "weights=1 is unknown: choose ema"),
+    ],
+)
+def test_mistakes_are_one_line_before_devices_start(
+    arguments: list[str], message: str, first: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("src.tasks.devices.Fabric", lambda **_: pytest.fail("too late"))
+    filled = [argument.replace("ckpt_path=CKPT", ckpt(first)) for argument in arguments]
+    with pytest.raises(UserError) as error:
+        evaluate(*filled, f"output_dir={tmp_path}/out")
+    assert message in str(error.value) and "\n" not in str(error.value)
+
+
+def test_the_data_say_which_splits_there_are(first: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="there is no split 'val': choose from train, test, all"):
+        evaluate(ckpt(first), "loss=true", "split=val", "score=false", f"output_dir={tmp_path}/out")
+
+
+def test_kept_samples_score_by_themselves(first: Path, tmp_path: Path) -> None:
+    (entry,) = evaluate(ckpt(first), f"output_dir={tmp_path}/out", "keep_samples=true")
+    (folder,) = (tmp_path / "out" / "samples").iterdir()
+    (again,) = evaluate(f"images='{folder}'", f"output_dir={tmp_path}/again")
+    assert again.values == pytest.approx(entry.values, rel=1e-6)
+    for name in ("samples", "reference", "quantisation", "sampler", "nfe", "seed", "weights"):
+        assert again.conditions[name] == entry.conditions[name]
+
+
+def test_averages_of_any_length(first: Path, tmp_path: Path) -> None:
+    checkpoint = read_checkpoint(first)
+    raw = {name.removeprefix("model.net."): value for name, value in checkpoint["state_dict"].items()}
+    averages = {name: {key: raw[key] for key in checkpoint["ema"]["default"]} for name in ("default", "long")}
+    averages["long"] = checkpoint["ema"]["default"]
+    lengths = {name: {"sigma_rel": sigma} for name, sigma in (("default", 0.05), ("long", 0.1))}
+    path = tmp_path / "run" / "checkpoints" / "power.ckpt"
+    path.parent.mkdir(parents=True)
+    torch.save({**checkpoint, "ema": averages, "config": {**checkpoint["config"], "ema": lengths}}, path)
+    common = [ckpt(path), f"output_dir={tmp_path}/out"]
+    kept = evaluate(*common, "weights=[ema,ema:long]")
+    built = evaluate(*common, "ema_length=[0.05,0.1,0.08]")
+    assert [entry.conditions["weights"] for entry in built] == [f"ema_length={s}" for s in ("0.05", "0.1", "0.08")]
+    for one, other in zip(kept, built, strict=False):
+        assert other.values["frechet_digits"] == pytest.approx(one.values["frechet_digits"], rel=1e-3)
+    assert built[2].values["frechet_digits"] not in [entry.values["frechet_digits"] for entry in built[:2]]
+    assert "built from 2 snapshots" in built[2].notes[0]
+
+
+def test_images_of_others(run: Path, tmp_path: Path) -> None:
+    test_images = digits("test")
+    np.savez(tmp_path / "edm.npz", arr_0=test_images.movedim(1, -1).numpy())
+    named = ["datamodule=digits", "metric=digits", f"metric.cache_dir={run}/statistics", "metrics=[frechet]"]
+    (entry,) = evaluate(f"images={tmp_path}/edm.npz", *named, f"output_dir={tmp_path}/out")
+    assert entry.values["frechet_digits"] == pytest.approx(distance(test_images), rel=1e-4)
+    assert entry.conditions["quantisation"] == "unknown" and entry.conditions["samples"] == 297
+    # Its extractor takes the shape of the data from the other group.
+    pixel = ["metric=pixel", f"metric.cache_dir={run}/statistics"]
+    (entry,) = evaluate(f"images={tmp_path}/edm.npz", "datamodule=digits", *pixel, f"output_dir={tmp_path}/pixel")
+    expected = distance(test_images, PixelFeatures([1, 8, 8]))
+    assert entry.values["frechet_pixel"] == pytest.approx(expected, rel=1e-4)
+    with pytest.raises(UserError, match=r"metric takes datamodule\.channels from elsewhere: name that too"):
+        evaluate(f"images={tmp_path}/edm.npz", *pixel, f"output_dir={tmp_path}/lacking")
+    with pytest.raises(UserError, match="metric="):
+        evaluate(f"images={tmp_path}/edm.npz", f"output_dir={tmp_path}/out")

@@ -1,0 +1,257 @@
+"""The record, the table, the choice of samplers, the picture, and images from files."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from src.cli.arguments import of_checkpoint
+from src.cli.entry import CONFIG_DIR
+from src.errors import UserError
+from src.tasks.evaluate.loggers import log
+from src.tasks.evaluate.pareto import choices, front
+from src.tasks.evaluate.picture import figure
+from src.tasks.evaluate.record import Entry, Record
+from src.tasks.evaluate.table import table
+from src.tasks.image_source import open_images
+from src.tasks.sample.manifest import Manifest
+
+SAMPLER = {
+    "_target_": "src.sampling.solvers.heun.Heun",
+    "grid": {"_target_": "src.sampling.solvers.schedule.KarrasGrid", "steps": 18, "eps": 0.002},
+}
+
+
+def point(sampler: str, nfe: float, value: float | None, seconds: float = 1.0, **conditions: object) -> Entry:
+    return Entry(
+        "scores",
+        f"run {sampler}",
+        {"sampler": sampler},
+        {},
+        values={"fid": value},
+        conditions={
+            "samples": 1000,
+            "reference": "cifar10 train",
+            "nfe": nfe,
+            "seconds_per_image": seconds,
+            **conditions,
+        },
+        about={"name": "run", "step": 5},
+    )
+
+
+def test_a_record_finds_its_entries_and_refuses_other_settings(tmp_path: Path) -> None:
+    record = Record(tmp_path)
+    entry = Entry("scores", "a", {"checkpoint": "1"}, {"num_samples": 10}, values={"fid": 2.0, "kid": float("nan")})
+    record.add(entry)
+    again = Record(tmp_path)
+    found = again.find("scores", {"checkpoint": "1"}, {"num_samples": 10})
+    assert found is not None and found.values == {"fid": 2.0, "kid": None}
+    assert again.find("loss", {"checkpoint": "1"}, {}) is None
+    assert again.find("scores", {"checkpoint": "2"}, {}) is None
+    with pytest.raises(UserError, match="num_samples is 10 there and 20 now"):
+        again.find("scores", {"checkpoint": "1"}, {"num_samples": 20})
+    (tmp_path / "metrics.json").write_text("{")
+    with pytest.raises(UserError, match="damaged"):
+        Record(tmp_path)
+
+
+def test_a_table_shows_every_condition_once() -> None:
+    lines = table([point("heun", 5, 3.25), point("pc", 2000, None)])
+    assert lines[0].split() == ["fid", "nfe"]
+    assert lines[1].split() == ["run", "heun", "3.25", "5"]
+    assert lines[2].split() == ["run", "pc", "none", "2000"]
+    assert lines[3] == "samples 1000, reference cifar10 train, seconds_per_image 1"
+    assert len({len(line) for line in lines[:3]}) == 1, "columns are aligned"
+
+
+def test_the_front_is_the_best_for_every_budget() -> None:
+    points = [
+        point("a", 10, 5.0),
+        point("a", 20, 6.0),
+        point("a", 40, 2.0),
+        point("b", 10, 4.0),
+        point("b", 30, 1.0, invalid_samples=3),
+        point("b", 35, None),
+        point("b", 80, 2.0),
+    ]
+    assert [(e.subject["sampler"], e.conditions["nfe"]) for e in front(points, "fid", "nfe")] == [("b", 10), ("a", 40)]
+
+
+def test_samplers_at_every_number_of_steps() -> None:
+    changed = {"name": "pc", "overrides": {"corrector": {"snr": 0.1}}}
+    found = choices(["own", "ode", changed], [9, 18], {"sampler": SAMPLER})
+    assert [(c.label, c.steps) for c in found] == [
+        ("own", 9),
+        ("own", 18),
+        ("ode", None),
+        ("pc(corrector.snr=0.1)", 9),
+        ("pc(corrector.snr=0.1)", 18),
+    ]
+    assert found[0].node == {**SAMPLER, "grid": {**SAMPLER["grid"], "steps": 9}}  # type: ignore[dict-item]
+    assert found[4].node["corrector"]["snr"] == 0.1 and found[4].node["grid"]["steps"] == 18
+
+
+@pytest.mark.parametrize(
+    ("samplers", "message"),
+    [
+        (["dpm_solver"], "did you mean dpm_solver_"),
+        (
+            [{"name": "pc", "overrides": {"corrector": {"snrr": 0.1}}}],
+            r"no setting corrector.snrr, did you mean corrector.snr",
+        ),
+        ([{"nam": "pc"}], "not understood"),
+        (["heun", "heun"], "twice"),
+        ([], "at least one"),
+    ],
+)
+def test_wrong_samplers(samplers: list[object], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        choices(samplers, [5], {"sampler": SAMPLER})
+
+
+def test_the_picture_has_a_curve_for_each_sampler_and_values_at_the_front() -> None:
+    points = [point("heun", 5, 30.0, 0.1), point("heun", 9, 8.0, 0.2), point("pc", 9, 90.0, 0.3), point("pc", 99, None)]
+    left, right = figure(points, "fid", "samples 1000").axes
+    assert (left.get_xscale(), left.get_yscale(), right.get_xscale()) == ("log", "log", "log")
+    assert [text.get_text() for text in right.get_legend().get_texts()] == ["heun", "pc"]
+    assert [text.get_text() for text in left.texts] == ["8", "30"]
+    assert [line.get_xydata().tolist() for line in left.lines] == [[[5, 30], [9, 8]], [[9, 90]]]
+    assert [line.get_xydata().tolist() for line in right.lines] == [[[0.1, 30], [0.2, 8]], [[0.3, 90]]]
+
+
+def test_loggers_get_steps_that_go_forward() -> None:
+    class Logger:
+        def __init__(self) -> None:
+            self.rows: list[tuple[int, dict[str, float]]] = []
+
+        def log_metrics(self, values: dict[str, float], step: int) -> None:
+            self.rows.append((step, values))
+
+        def save(self) -> None: ...
+
+        def finalize(self, status: str) -> None: ...
+
+    entries = [
+        point("a", 1, 3.0),
+        point("a", 1, 2.0),
+        Entry("loss", "a", {}, {}, values={"loss": 7.0}, about={"step": 9}),
+    ]
+    entries[0].about["step"] = 9
+    logger = Logger()
+    log([logger], entries, None)
+    assert logger.rows == [(5, {"evaluation/fid": 2.0}), (9, {"evaluation/fid": 3.0, "evaluation/loss/loss": 7.0})]
+
+
+def test_a_comparison_of_samplers_is_a_table_and_a_picture_and_no_curve(tmp_path: Path) -> None:
+    class Wandb:
+        def __init__(self) -> None:
+            self.told: list[Any] = []
+
+        def log_metrics(self, values: dict[str, float], step: int) -> None:
+            pytest.fail("points of several samplers are no curve over training steps")
+
+        def log_table(self, key: str, columns: list[str], data: list[list[Any]]) -> None:
+            self.told.append((key, [dict(zip(columns, row, strict=True)) for row in data]))
+
+        def log_image(self, key: str, images: list[str]) -> None:
+            self.told.append((key, images))
+
+        def save(self) -> None: ...
+
+        def finalize(self, status: str) -> None: ...
+
+    logger = Wandb()
+    log([logger], [point("heun", 9, 3.0), point("pc", 18, None)], tmp_path / "pareto.png")
+    (table, rows), (picture, files) = logger.told
+    assert (table, picture, files) == ("evaluation/scores", "evaluation/pareto", [str(tmp_path / "pareto.png")])
+    assert [(row["label"], row["fid"], row["nfe"]) for row in rows] == [("run heun", 3.0, 9), ("run pc", None, 18)]
+
+
+def images(count: int, size: int = 4, channels: int = 3, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (count, size, size, channels), dtype=np.uint8)
+
+
+def read(path: Path, channels: int | None = None) -> torch.Tensor:
+    source = open_images(path)
+    batches = list(source.batches(range(len(source)), 3, channels))
+    assert torch.cat([index for index, _ in batches]).tolist() == list(range(len(source)))
+    return torch.cat([image for _, image in batches])
+
+
+def test_npz_files_of_all_kinds(tmp_path: Path) -> None:
+    made = images(25)
+    expected = torch.from_numpy(made).movedim(-1, 1)
+    np.savez(tmp_path / "adm.npz", arr_0=made)
+    assert torch.equal(read(tmp_path / "adm.npz"), expected)
+    song = tmp_path / "song"
+    song.mkdir()
+    for i in range(12):
+        # Two images a file: samples_10 comes after samples_9.
+        np.savez_compressed(song / f"samples_{i}.npz", samples=made[2 * i : 2 * i + 2])
+        np.savez_compressed(song / f"statistics_{i}.npz", pool_3=np.zeros((2, 5)))
+    assert torch.equal(read(song), expected[:24])
+    np.savez(tmp_path / "nchw.npz", samples=expected.numpy())
+    assert torch.equal(read(tmp_path / "nchw.npz"), expected)
+    np.savez(tmp_path / "grey.npz", images=made[..., 0])
+    assert torch.equal(read(tmp_path / "grey.npz"), expected[:, :1])
+    assert torch.equal(read(tmp_path / "grey.npz", 3), expected[:, :1].expand(-1, 3, -1, -1))
+
+
+def test_folders_and_archives(tmp_path: Path) -> None:
+    made = images(5)
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    with zipfile.ZipFile(tmp_path / "some.zip", "w") as archive:
+        for i, image in enumerate(made):
+            Image.fromarray(image).save(folder / f"{i}.png")
+            archive.write(folder / f"{i}.png", f"inside/{i}.png")
+    expected = torch.from_numpy(made).movedim(-1, 1)
+    assert torch.equal(read(folder), expected)
+    assert torch.equal(read(tmp_path / "some.zip"), expected)
+    Image.fromarray(images(1, size=5)[0]).save(folder / "9.png")
+    with pytest.raises(UserError, match=r"9\.png .* 5x5, others are 4x4"):
+        read(folder)
+    (folder / "9.png").write_bytes(b"no picture")
+    with pytest.raises(UserError, match=r"9\.png cannot be read"):
+        read(folder)
+
+
+def test_what_is_no_set_of_images_is_refused(tmp_path: Path) -> None:
+    np.savez(tmp_path / "floats.npz", samples=np.zeros((2, 4, 4, 3), np.float32))
+    with pytest.raises(UserError, match="float32"):
+        open_images(tmp_path / "floats.npz")
+    np.savez(tmp_path / "statistics.npz", mu=np.zeros(3), sigma=np.zeros((3, 3)))
+    with pytest.raises(UserError, match="mu, sigma"):
+        open_images(tmp_path / "statistics.npz")
+    np.savez(tmp_path / "colour.npz", samples=images(2))
+    with pytest.raises(UserError, match="grey"):
+        read(tmp_path / "colour.npz", 1)
+    running = tmp_path / "running"
+    running.mkdir()
+    Manifest({}, 4).save(running)
+    with pytest.raises(UserError, match="not complete"):
+        open_images(running)
+
+
+def test_a_fingerprint_follows_the_files(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", samples=images(2))
+    before = open_images(tmp_path / "a.npz").fingerprint
+    assert open_images(tmp_path / "a.npz").fingerprint == before
+    np.savez(tmp_path / "a.npz", samples=images(3))
+    assert open_images(tmp_path / "a.npz").fingerprint != before
+
+
+def test_lists_of_paths_need_no_quotes() -> None:
+    given = ["ckpt_path=[logs/a/step=1.ckpt, b]", "ckpt_path=[a,b]", "steps=[1,2]"]
+    assert of_checkpoint(given, CONFIG_DIR) == [
+        "ckpt_path=['logs/a/step=1.ckpt','b']",
+        "ckpt_path=[a,b]",
+        "steps=[1,2]",
+    ]

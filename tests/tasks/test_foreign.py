@@ -1,0 +1,63 @@
+"""Checkpoints of other programs in the commands: samples are those of the weights inside, training starts from them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+from src.checkpoint import restore_model
+from src.errors import UserError
+from src.interop.checkpoints import open_checkpoint
+from src.interop.safetensors import write_safetensors
+from src.tasks.train import Run
+from tests.interop import originals
+from tests.nets import goldens
+from tests.tasks.example import sample
+
+SONG = {
+    "model": goldens.CONFIGS["ncsnpp_ve_continuous"]["model"],
+    "data": {"image_size": 16, "num_channels": 3, "centered": False},
+    "training": {"sde": "vesde", "continuous": True},
+}
+FEW = ("num_samples=2", "sampler.grid.steps=2", "accelerator=cpu", "devices=1", "raw=true")
+
+
+def raw(folder: Path) -> dict[str, bytes]:
+    """The arrays; the archive around them holds the time it was written."""
+    with np.load(folder / "raw.npz") as arrays:
+        return {name: arrays[name].tobytes() for name in arrays.files}
+
+
+def test_samples_of_a_pth_are_those_of_its_weights(tmp_path: Path) -> None:
+    path = originals.write(tmp_path, "song")
+    (tmp_path / "song.json").write_text(json.dumps(SONG))
+    experiment = f"experiment={tmp_path}/song.json"
+    sample(f"ckpt_path={path}", experiment, *FEW, f"output_dir={tmp_path}/pth")
+    write_safetensors(open_checkpoint(path, f"{tmp_path}/song.json"), tmp_path / "a.safetensors")
+    sample(f"ckpt_path={tmp_path}/a.safetensors", *FEW, f"output_dir={tmp_path}/safetensors")
+    sample(f"ckpt_path={path}", experiment, *FEW, "weights=raw", f"output_dir={tmp_path}/unaveraged")
+    assert raw(tmp_path / "pth") == raw(tmp_path / "safetensors") != raw(tmp_path / "unaveraged")
+    # A .pth does not say of what model it is: another configuration makes other samples, which must not be mixed.
+    other = SONG | {"model": SONG["model"] | {"nonlinearity": "elu"}}
+    (tmp_path / "other.json").write_text(json.dumps(other))
+    with pytest.raises(UserError, match=r"model\.net\.nonlinearity is \"swish\" there and \"elu\" now"):
+        sample(f"ckpt_path={path}", f"experiment={tmp_path}/other.json", *FEW, f"output_dir={tmp_path}/pth")
+
+
+@pytest.mark.parametrize("layout", originals.LAYOUTS)
+def test_training_starts_from_the_averages_of_a_pth(tmp_path: Path, layout: str) -> None:
+    path = originals.write(tmp_path, layout)
+    config = originals.config()
+    paths = {"log_dir": str(tmp_path), "run_dir": str(tmp_path / "run")}
+    run = Run(OmegaConf.create({**config, "init_from": str(path), "paths": paths, "name": "a"}))
+    net = restore_model(open_checkpoint(path, config=config), "raw").net
+    run.module = SimpleNamespace(get_submodule={"model.net": net}.get)
+    run._start_from()
+    expected = restore_model(open_checkpoint(path, config=config), "ema").net.state_dict()
+    assert all(torch.equal(net.state_dict()[name], tensor) for name, tensor in expected.items())

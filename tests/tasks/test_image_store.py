@@ -1,0 +1,136 @@
+"""A folder of samples continues what it holds, and refuses to become a mixture."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections import namedtuple
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from src.errors import UserError
+from src.tasks.sample.store import ImageStore
+
+SETTINGS = {"checkpoint": "abc", "sampler": {"grid": {"steps": 10}, "order": "first"}, "seed": 0}
+
+
+def store(folder: Path, count: int = 6, settings: dict[str, Any] = SETTINGS, **options: Any) -> ImageStore:
+    return ImageStore(folder, settings, count, (1, 4, 4), **options)
+
+
+def fill(opened: ImageStore, indices: list[int]) -> None:
+    index = torch.tensor(indices)
+    opened.add(index, index[:, None, None, None].expand(-1, 1, 4, 4).to(torch.uint8))
+
+
+def manifest(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "manifest.json").read_text())
+
+
+def test_continues_with_what_is_missing_and_recognises_the_end(tmp_path: Path) -> None:
+    first = store(tmp_path)
+    assert first.prepare() == [0, 1, 2, 3, 4, 5]
+    assert manifest(tmp_path)["status"] == "running"
+    fill(first, [0, 3, 4])
+    (tmp_path / "images" / ".000005.png.123.tmp").write_bytes(b"half")
+
+    second = store(tmp_path)
+    assert second.prepare() == [1, 2, 5]
+    assert not list(tmp_path.rglob("*.tmp"))
+    fill(second, [1, 2])
+    second.complete([5], {"mean": 20.0, "least": 20, "most": 20}, seconds=1.5)
+    assert manifest(tmp_path)["status"] == "complete"
+
+    third = store(tmp_path)
+    assert third.prepare() == [], "what diverged once diverges again"
+    assert third.valid_indices() == [0, 1, 2, 3, 4]
+    assert manifest(tmp_path)["nfe"]["mean"] == 20.0
+    assert torch.equal(third.read([4, 2])[:, 0, 0, 0], torch.tensor([4, 2], dtype=torch.uint8))
+
+
+def test_samples_stay_those_of_the_program_that_made_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = store(tmp_path, 2, about={"ckpt_path": "a.ckpt"})
+    first.prepare()
+    fill(first, [0, 1])
+    first.complete([], None, 0)
+    made = manifest(tmp_path)
+    monkeypatch.setattr("src.tasks.sample.store.versions", lambda: {"torch": "9.9"})
+    again = store(tmp_path, 2, about={"ckpt_path": "copy.ckpt"})
+    assert again.prepare() == [] and manifest(tmp_path) == made
+    more = store(tmp_path, 3, about={"ckpt_path": "copy.ckpt"})
+    assert more.prepare() == [2]
+    assert manifest(tmp_path)["versions"] == {"torch": "9.9"}
+    assert manifest(tmp_path)["about"] == {"ckpt_path": "copy.ckpt"}
+
+
+def test_grows_and_does_not_shrink(tmp_path: Path) -> None:
+    first = store(tmp_path, 2)
+    first.prepare()
+    fill(first, [0, 1])
+    first.complete([], None, 0)
+    assert store(tmp_path, 4).prepare() == [2, 3]
+    with pytest.raises(UserError, match="num_samples is 4 there and 3 now"):
+        store(tmp_path, 3).prepare()
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"seed": 1}, "seed is 0 there and 1 now"),
+        ({"sampler": {"grid": {"steps": 20}, "order": "last"}}, "sampler.grid.steps is 10 there and 20 now"),
+        ({"checkpoint": "abd", "seed": 1}, 'checkpoint is "abc" there and "abd" now'),
+        ({"labels": [1]}, r'labels is "absent" there and \[1\] now'),
+    ],
+)
+def test_other_settings_are_refused_by_the_first_difference(change: dict[str, Any], said: str, tmp_path: Path) -> None:
+    store(tmp_path).prepare()
+    before = (tmp_path / "manifest.json").read_bytes()
+    with pytest.raises(UserError, match=said):
+        store(tmp_path, settings={**SETTINGS, **change}).prepare()
+    assert (tmp_path / "manifest.json").read_bytes() == before
+
+
+def test_format_is_a_setting(tmp_path: Path) -> None:
+    store(tmp_path).prepare()
+    with pytest.raises(UserError, match='format is "png" there and "npz" now'):
+        store(tmp_path, file_format="npz").prepare()
+
+
+def test_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("words")
+    with pytest.raises(UserError, match=r"holds files but no manifest\.json"):
+        store(tmp_path).prepare()
+
+
+def test_damaged_manifest_is_one_line(tmp_path: Path) -> None:
+    store(tmp_path).prepare()
+    (tmp_path / "manifest.json").write_text("{")
+    with pytest.raises(UserError, match="is damaged"):
+        store(tmp_path).prepare()
+
+
+def test_full_disk_is_noticed_before_anything_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**12, 10**12, 20_000))
+    with pytest.raises(UserError, match=r"20\.0 kB free"):
+        store(tmp_path / "new").prepare()
+    assert not (tmp_path / "new").exists()
+    assert store(tmp_path / "new", 2).prepare() == [0, 1]
+
+
+def test_image_without_its_raw_values_is_made_again(tmp_path: Path) -> None:
+    opened = store(tmp_path, 2, raw=True)
+    opened.prepare()
+    image = torch.zeros(1, 1, 4, 4, dtype=torch.uint8)
+    opened.add(torch.tensor([0]), image, torch.full((1, 1, 4, 4), -0.25))
+    opened.add(torch.tensor([1]), image)
+    assert store(tmp_path, 2, raw=True).prepare() == [1]
+
+
+@pytest.mark.parametrize(("options", "said"), [({"count": 0}, "num_samples=0"), ({"file_format": "jpg"}, "format=jpg")])
+def test_impossible_folders_are_refused(options: dict[str, Any], said: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=said):
+        store(tmp_path, **options)

@@ -1,0 +1,206 @@
+"""Processes of sample.py and evaluate.py use the same files and fail together: none waits for one that is gone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+from PIL import Image
+
+from src.checkpoint import checkpoint_hash
+from src.distributed import agreed, failing_together, gather_rows, rank
+from src.errors import UserError
+from src.metrics import MetricSuite, PixelFeatures
+from src.metrics.frechet_metric import Frechet
+from src.sampling.generation import GeneratedBatch
+from src.sde import ScoreModel
+from src.tasks import scoring
+from src.tasks.checkpoint_file import open_known
+from src.tasks.evaluate.context import Context
+from src.tasks.evaluate.splits import SplitJob
+from src.tasks.evaluate.subjects import Subject
+from src.tasks.evaluate.task import Evaluation
+from src.tasks.sample.pictures import draw_film
+from src.tasks.sample.store import ImageStore
+from src.tasks.sample.task import SamplingRun
+from tests.tasks.example import IMAGES, write_checkpoint
+from tests.tasks.ranks import on_ranks
+
+SCRIPT = OmegaConf.create({"accelerator": "cpu", "devices": 2, "precision": "32-true"})
+
+
+def messages(outcomes: list[Any]) -> list[str]:
+    assert all(isinstance(outcome, UserError) for outcome in outcomes), outcomes
+    return [str(outcome) for outcome in outcomes]
+
+
+def test_all_know_whether_all_agree(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert on_ranks(lambda rank: agreed("a"), monkeypatch) == [("a", True)] * 2
+    assert on_ranks(lambda rank: agreed(rank), monkeypatch, 3) == [(0, False)] * 3
+    assert agreed("alone") == ("alone", True)
+
+
+def test_a_mistake_of_one_is_met_by_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    def work(rank: int) -> None:
+        with failing_together():
+            if rank == 1:
+                raise UserError("no room")
+
+    assert messages(on_ranks(work, monkeypatch)) == ["no room"] * 2
+
+
+def test_a_file_that_was_replaced_is_not_taken_for_the_other(tmp_path: Path) -> None:
+    path = write_checkpoint(tmp_path / "best.ckpt", *IMAGES)
+    digest = checkpoint_hash(path)
+    assert open_known(path, digest)["global_step"] == 7
+    write_checkpoint(path, *IMAGES, scale=0.5)
+    with pytest.raises(UserError, match=r"best\.ckpt changed while it was read: try again"):
+        open_known(path, digest)
+
+
+class _Run(SamplingRun):
+    """Rank ``rank`` has found a classifier of its own; restoring fails on ``broken``."""
+
+    def __init__(self, rank: int, own: bool, broken: int | None = None) -> None:
+        super().__init__(SCRIPT)
+        self.rank, self.broken, self.restored = rank, broken, 0
+        self.path, self.hash = Path("score.ckpt"), "s"
+        self.guided: Any = SimpleNamespace(
+            classifier=(Path("classifier.ckpt"), str(rank if own else 0)), to=lambda device: None
+        )
+
+    def restore(self) -> None:
+        self.restored += 1
+        self.used = self.path, self.hash, self._classifier
+        if self.rank == self.broken:
+            raise UserError("damaged")
+
+
+def test_all_restore_again_where_one_has_another_classifier(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("src.tasks.sample.task.launch", lambda *_: SimpleNamespace(device="cpu"))
+
+    def launched(rank: int, own: bool, broken: int | None = None) -> _Run:
+        run = _Run(rank, own, broken)
+        run.launch()
+        return run
+
+    same = on_ranks(lambda rank: launched(rank, own=False), monkeypatch)
+    assert [run.restored for run in same] == [0, 0]
+    runs = on_ranks(lambda rank: launched(rank, own=True), monkeypatch)
+    assert [run.restored for run in runs] == [1, 1]
+    assert [run.used for run in runs] == [(Path("score.ckpt"), "s", (Path("classifier.ckpt"), "0"))] * 2
+    assert messages(on_ranks(lambda rank: launched(rank, True, broken=1), monkeypatch)) == ["damaged"] * 2
+
+
+def test_all_plan_again_where_one_has_another_checkpoint(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("src.tasks.evaluate.task.launch", lambda *_: SimpleNamespace())
+
+    class Planned(Evaluation):
+        plans = 0
+
+        def plan(self) -> None:
+            self.plans += 1
+            self.context = Context(self.cfg)
+            if self.rank == 0:
+                raise UserError("gone")
+
+    def launched(rank: int) -> None:
+        evaluation = Planned(SCRIPT)
+        evaluation.rank, evaluation._paths, evaluation._digests = rank, [Path("a.ckpt")], [str(rank)]
+        evaluation.launch()
+
+    assert messages(on_ranks(launched, monkeypatch)) == ["gone"] * 2
+
+
+def test_weights_that_one_cannot_have_stop_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    def load(subject: Subject) -> Any:
+        if rank() == 1:
+            raise UserError("a.ckpt changed while it was read: try again")
+        return torch.nn.Identity(), []
+
+    def model(_: int) -> None:
+        context = Context(SCRIPT)
+        context.fabric = SimpleNamespace(device="cpu")  # type: ignore[assignment]
+        context.model(Subject(Path("a.ckpt"), "a", 1, "ema", {}, "a"))
+        # The next that all do together.
+        gather_rows(torch.zeros(1))
+
+    monkeypatch.setattr(Subject, "model", load)
+    assert "changed" in messages(on_ranks(model, monkeypatch))[0]
+
+
+def test_a_split_that_one_cannot_compute_stops_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Loader:
+        sampler = ()
+
+        def __iter__(self) -> Any:
+            if rank() == 1:
+                raise UserError("a batch of 4 does not fit into memory: lower batch_size")
+            return iter(())
+
+    class Job(SplitJob):
+        task, columns, label, what, loader = "loss", ("loss",), "a", "loss", Loader()
+
+        def __init__(self) -> None:
+            self.subject, self.settings, self.of = {}, {}, None  # type: ignore[assignment]
+
+        def values(self, *_: object) -> Any: ...
+
+        def summary(self, *_: object) -> Any: ...
+
+    context = Context(OmegaConf.create({"limit": None}))
+    context.folder = tmp_path
+    context.fabric = SimpleNamespace(  # type: ignore[assignment]
+        is_global_zero=False, world_size=2, barrier=lambda: gather_rows(torch.zeros(1))
+    )
+    monkeypatch.setattr(context, "model", lambda _: (ScoreModel.__new__(ScoreModel), []))
+    assert "lower batch_size" in messages(on_ranks(lambda _: Job().run(context), monkeypatch))[0]
+
+
+def samples(folder: Path, count: int) -> ImageStore:
+    store = ImageStore(folder, {}, count, (1, 4, 4))
+    store.prepare()
+    store.add(torch.arange(count), torch.zeros(count, 1, 4, 4, dtype=torch.uint8))
+    return store
+
+
+def test_a_damaged_image_in_one_share_is_named_by_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = samples(tmp_path, 4)
+    (tmp_path / "images" / "000003.png").write_bytes(b"no picture")
+    monkeypatch.setattr(scoring, "reference_of", lambda *_: None)
+
+    def score(_: int) -> None:
+        suite = MetricSuite(PixelFeatures((1, 4, 4)), {"frechet": Frechet()})
+        data = SimpleNamespace(prepare_data=lambda: None, setup=lambda: None)
+        scoring.score(store, suite, data, batch_size=1, device=torch.device("cpu"), quantize="round")
+
+    for said in messages(on_ranks(score, monkeypatch)):
+        assert "000003.png is damaged" in said
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_film_of_fewer_samples_than_processes(fails: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = samples(tmp_path, 1)
+
+    def draw(rank: int) -> None:
+        def batches() -> Any:
+            if rank == 0:
+                index = torch.zeros(1, dtype=torch.int64)
+                states = torch.arange(3.0)[:, None, None, None, None].expand(3, 1, 1, 4, 4) / 2
+                yield GeneratedBatch(index, states[-1], index, index.float(), index == 0, states)
+                if fails:
+                    raise UserError("no memory")
+
+        draw_film(tmp_path / "film.gif", store, (1, 4, 4), batches(), "unit", "round")
+
+    outcomes = on_ranks(draw, monkeypatch)
+    if fails:
+        assert messages(outcomes) == ["no memory"] * 2
+    else:
+        assert outcomes == [None, None]
+        with Image.open(tmp_path / "film.gif") as film:
+            assert film.n_frames == 3

@@ -1,0 +1,62 @@
+"""A sweep that is told to stop waits for its job to write what it has."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from src.cli.entry import CONFIG_DIR
+
+JOB = """
+import pathlib, signal, sys, time
+def stop(number, frame):
+    time.sleep(1)
+    pathlib.Path(sys.argv[1], "written").touch()
+    sys.exit(128 + number)
+signal.signal(signal.SIGINT, stop)
+signal.signal(signal.SIGTERM, stop)
+pathlib.Path(sys.argv[1], "begun").touch()
+time.sleep(60)
+"""
+SWEEP = """
+import os, signal, sys
+from src.cli import sweeps
+signal.signal(signal.SIGINT, signal.default_int_handler)
+try:
+    print(sweeps._run([sys.executable, "-c", sys.argv[1], sys.argv[2]], os.environ))
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+
+
+@pytest.mark.parametrize(
+    ("number", "send", "outcome"),
+    [(signal.SIGINT, os.killpg, "interrupted"), (signal.SIGTERM, os.kill, "(143, 15)")],
+    ids=["ctrl-c", "sigterm"],
+)
+def test_the_job_is_waited_for(number: int, send: Callable[[int, int], None], outcome: str, tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", SWEEP, JOB, str(tmp_path)],
+        cwd=Path(CONFIG_DIR).parent,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        deadline = time.monotonic() + 60
+        while not (tmp_path / "begun").exists():
+            assert process.poll() is None and time.monotonic() < deadline
+            time.sleep(0.02)
+        send(process.pid, number)
+        out, _ = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert out.strip() == outcome
+    assert (tmp_path / "written").exists()

@@ -1,0 +1,65 @@
+"""``test=true``: loss and bits per dimension of the test split, with averaged weights, beside what training logged."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from omegaconf import open_dict
+
+from src.checkpoint import read_checkpoint, restore_model
+from src.noise import Address
+from src.sampling import Likelihood
+from src.sampling.ode.bits_per_dim import BitsPerDim
+from src.tasks.train import Run
+from tests.tasks.evaluation_example import composed
+
+SETTINGS = [
+    "experiment=digits",
+    "net.nf=8",
+    "net.ch_mult=[1]",
+    "net.attn_resolutions=[]",
+    "callbacks=minimal",
+    "likelihood=hutchinson",
+    "likelihood.likelihood.rtol=1e-2",
+    "likelihood.likelihood.atol=1e-2",
+    "datamodule.limit=12",
+    "datamodule.global_batch_size=4",
+    "datamodule.eval_batch_size=5",
+    "scheduler.steps=1",
+    "optimizer.lr=0.05",
+    "trainer.max_steps=4",
+    "trainer.val_check_interval=4",
+    "trainer.log_every_n_steps=1",
+    "optimized_metric=val/loss",
+    "test=true",
+]
+
+
+def test_bits_per_dimension_of_the_averages(tmp_path: Path) -> None:
+    cfg = composed("train", [*SETTINGS, f"paths.run_dir={tmp_path}/run", f"paths.log_dir={tmp_path}"])
+    with open_dict(cfg):
+        cfg.pop("hydra", None)
+    run = Run(cfg)
+    run.check()
+    run.prepare_data()
+    run.build()
+    run.fit()
+    run.test()
+    value = run.finish()
+    metrics = json.loads((tmp_path / "run" / "result.json").read_text())["metrics"]
+    assert value == metrics["val/loss"], "what a sweep optimises is there after the test"
+
+    (path,) = (tmp_path / "run" / "checkpoints").glob("step=00000004.ckpt")
+    checkpoint = read_checkpoint(path)
+    images = run.datamodule.images("test")  # type: ignore[operator]
+    x = images.gather(torch.arange(12)).float() / 255
+    measure = BitsPerDim(Likelihood(rtol=1e-2, atol=1e-2))
+    expected = {
+        weights: float(measure(restore_model(checkpoint, weights), x, Address(cfg.seed, 0, torch.arange(12))).mean())
+        for weights in ("ema", "raw")
+    }
+    assert metrics["test/bits_per_dim"] == pytest.approx(expected["ema"], abs=5e-4)
+    assert abs(expected["raw"] - expected["ema"]) > 0.01
