@@ -1,4 +1,5 @@
-# `make` prints the targets. Every target that runs Python first brings VENV into the state of requirements.lock.
+# `make` prints the targets. Every target that runs Python, test-gpu apart, first brings VENV into the state of
+# requirements.lock.
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3 python; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 VENV ?= .venv
@@ -27,8 +28,9 @@ test: venv ## run the test suite
 test-slow: venv ## run the tests that take longer
 	$(PYTEST) -m "slow and not gpu"
 
-test-gpu: venv ## run the tests that need a CUDA device
-	$(PYTEST) -m gpu
+# Without `venv`: machines with a card often have PyTorch already and no network. PYTHON=... names another interpreter.
+test-gpu: ## run the tests for a CUDA device in the active environment
+	$(if $(filter file,$(origin PYTHON)),python3,$(PYTHON)) -m pytest tests/gpu
 
 lint: lint-style lint-types lint-imports lint-docker ## what CI and pre-commit check
 

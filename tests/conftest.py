@@ -5,6 +5,6 @@ from jaxtyping import install_import_hook
 from tests import typechecker
 from tests.reliability.figures import figures, pytest_terminal_summary
 
-__all__ = ["figures", "pytest_terminal_summary"]
+__all__ = ["checks", "figures", "pytest_terminal_summary"]
 
-install_import_hook("src", f"{typechecker.__name__}.check")
+checks = install_import_hook("src", f"{typechecker.__name__}.check")

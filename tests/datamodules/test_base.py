@@ -126,15 +126,3 @@ def test_a_checkpoint_of_another_order_is_reported(caplog):
     assert not caplog.text
     module.load_state_dict(MemoryDataModule(seed=2).state_dict())
     assert "seed=2 and goes on with 1" in caplog.text
-
-
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-@pytest.mark.parametrize("dequantize", [False, True])
-def test_a_gpu_prepares_the_same_batch(dequantize):
-    module = MemoryDataModule(random_flip=True, dequantize=dequantize)
-    batch = next(iter(module.train_dataloader()))
-    moved = {key: value.cuda() if isinstance(value, torch.Tensor) else value for key, value in batch.items()}
-    on_gpu = module.on_after_batch_transfer(moved, 0)["x"]
-    assert on_gpu.is_cuda
-    assert torch.allclose(on_gpu.cpu(), module.on_after_batch_transfer(batch, 0)["x"], atol=1e-7)

@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from tests.golden import DATA
+from tests.golden import DATA, relative
 
 CONFIGS: dict[str, Any] = json.loads((DATA / "nets" / "index.json").read_text())
 
@@ -21,3 +21,18 @@ def load(name: str) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
                 target = state if key.startswith("state.") else rest
                 target[key.removeprefix("state.")] = torch.from_numpy(file[key])
     return state, rest
+
+
+def forward(net: nn.Module, name: str, state: dict[str, Tensor], case: dict[str, Tensor]) -> Tensor:
+    """What the original model computes from ``case``, with ``net`` in its place, on the device of ``case``."""
+    config, x, cond = CONFIGS[name], case["x"], case["cond"]
+    y: Tensor = net(x if config["centered"] else 2 * x - 1, cond)
+    if config["model"]["scale_by_sigma"]:
+        sigma = cond if config["continuous"] else state["sigmas"].to(device=x.device, dtype=x.dtype)[cond]
+        y = y / sigma[:, None, None, None]
+    return y
+
+
+def error(y: Tensor, expected: Tensor) -> float:
+    """The largest relative error of an image; the division by sigma makes each image need a scale of its own."""
+    return max(relative(actual, target) for actual, target in zip(y, expected, strict=True))

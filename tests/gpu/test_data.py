@@ -1,0 +1,53 @@
+"""What the device does to a batch before the net sees it is what the CPU does."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from src.datamodules.augmentation import GeometricAugmentation, transformed
+from src.noise import Address
+from tests.datamodules.memory import MemoryDataModule
+from tests.gpu.conftest import Record, set_tf32
+
+
+def to(device: torch.device, batch: dict[str, Any]) -> dict[str, Any]:
+    return {key: value.to(device) if isinstance(value, Tensor) else value for key, value in batch.items()}
+
+
+@pytest.mark.parametrize("dequantize", [False, True])
+@pytest.mark.parametrize("data_range", ["unit", "centered"])
+def test_batches(device: torch.device, dequantize: bool, data_range: str) -> None:
+    module = MemoryDataModule(random_flip=True, dequantize=dequantize, data_range=data_range)
+    batch = next(iter(module.train_dataloader()))
+    prepared = module.on_after_batch_transfer(to(device, batch), 0)["x"]
+    assert prepared.device.type == device.type
+    # A module of its own: the flips of an epoch are kept.
+    fresh = MemoryDataModule(random_flip=True, dequantize=dequantize, data_range=data_range)
+    one_by_one = [fresh.on_after_batch_transfer(row(batch, i), 0)["x"] for i in range(len(batch["x"]))]
+    torch.testing.assert_close(prepared.cpu(), torch.cat(one_by_one), rtol=0, atol=2e-7)
+
+
+def row(batch: dict[str, Any], i: int) -> dict[str, Any]:
+    return {key: value[i : i + 1] if isinstance(value, Tensor) else value for key, value in batch.items()}
+
+
+@pytest.mark.parametrize("tf32", [False, True], ids=["full", "tf32"])
+def test_augmentation(device: torch.device, record: Record, tf32: bool) -> None:
+    # Training may allow TF32, which must not move a pixel.
+    set_tf32(tf32)
+    index = torch.arange(64)
+    x = torch.rand(64, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    augmentation = GeometricAugmentation(0.3)
+    moved, labels = augmentation(x.to(device), Address(1, 2, index.to(device)))
+    assert moved.device.type == device.type
+    expected = augmentation.draw(Address(1, 2, index)).double()
+    torch.testing.assert_close(labels.cpu().double(), expected, rtol=0, atol=2e-6)
+    in_double = transformed(x.double(), expected).float()
+    error = float((moved.cpu() - in_double).abs().max())
+    record(augmentation=error)
+    assert error < 1e-4
+    assert float((in_double - x).abs().mean()) > 0.05
