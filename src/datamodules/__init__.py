@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from .cifar10 import CIFAR10DataModule
     from .digits import DigitsDataModule
     from .image_folder import ImageFolderDataModule
+    from .npz import NpzDataModule
     from .photos import PhotosDataModule
     from .torchvision_images import TorchvisionDataModule
     from .toy import ToyDataModule
@@ -26,6 +27,7 @@ _HOMES = {
     "DigitsDataModule": "digits",
     "ImageDataModule": "base",
     "ImageFolderDataModule": "image_folder",
+    "NpzDataModule": "npz",
     "PhotosDataModule": "photos",
     "ShardSampler": "addressing",
     "TorchvisionDataModule": "torchvision_images",
@@ -40,6 +42,7 @@ __all__ = [
     "DigitsDataModule",
     "ImageDataModule",
     "ImageFolderDataModule",
+    "NpzDataModule",
     "PhotosDataModule",
     "ShardSampler",
     "TorchvisionDataModule",

@@ -12,6 +12,7 @@ from .extractor import FeatureExtractor
 from .feature_metric import FeatureMetric, Measured, Reference
 from .frechet import frechet_distance
 from .frechet_metric import Frechet
+from .image_classifier import ClassifierFeatures
 from .inception import InceptionFeatures
 from .inception_score import InceptionScore
 from .joined import JoinedFeatures, OfPart
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from .fid import FrechetDistance
 
 __all__ = [
+    "ClassifierFeatures",
     "ClassifierReport",
     "DigitFeatures",
     "FeatureExtractor",

@@ -1,8 +1,10 @@
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from src.metrics.digits import DigitFeatures, digit_images, digit_split
+from src.metrics.train_classifier import train
 
 
 @pytest.fixture(scope="session")
@@ -41,4 +43,26 @@ def inception_file(tmp_path_factory):
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight)  # without it, random features vanish with depth
     torch.save(net.state_dict(), path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def digits_npz(digits, tmp_path_factory):
+    """The digits as a file of arrays."""
+    images, labels = (values.numpy() for values in digits)
+    path = tmp_path_factory.mktemp("npz") / "digits.npz"
+    split = {"train": slice(1500), "test": slice(1500, None)}
+    np.savez(
+        path,
+        **{f"{name}_images": images[rows] for name, rows in split.items()},
+        **{f"{name}_labels": labels[rows] for name, rows in split.items()},
+    )
+    return path
+
+
+@pytest.fixture(scope="session")
+def classifier_file(digits_npz):
+    """A classifier of the digits that was trained for seconds."""
+    path = digits_npz.with_name("classifier.safetensors")
+    train(digits_npz, path, epochs=4, width=8, batch=50, flip=False)
     return path

@@ -12,7 +12,7 @@ FILES = sorted((ROOT / "conf" / "metric").glob("*.yaml"))
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_every_config_scores_images(path, inception_file, digits, tmp_path):
+def test_every_config_scores_images(path, inception_file, digits, classifier_file, tmp_path):
     data = {"channels": 1, "image_size": 8}
     config = OmegaConf.create({"datamodule": data, "metric": OmegaConf.load(path)}).metric
     config.cache_dir = str(tmp_path)
@@ -20,6 +20,8 @@ def test_every_config_scores_images(path, inception_file, digits, tmp_path):
     if network:
         config.extractor.weights_path = str(inception_file)
         config.metrics.pop("frechet")  # two decompositions of 2048 x 2048 are left to the small extractors
+    if config.extractor._target_.endswith("ClassifierFeatures"):
+        config.extractor.weights_path = str(classifier_file)
     suite = instantiate(config, _convert_="all")
     real = digits[0][: 4 if network else 600]
     suite.update(gaussian_baseline(digits[0], len(real)))

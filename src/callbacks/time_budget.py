@@ -1,0 +1,89 @@
+"""Training that ends, with the learning rate annealed, when its time is up."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from ..errors import UserError
+
+
+class TimeBudget(Callback):
+    """Warm-up in steps, then half a cosine in seconds down to ``final`` of the rate; the step that ends it is the last.
+
+    It sets the learning rate before every step, whatever schedule there is (``scheduler: null`` says so). Elapsed
+    time is kept in checkpoints, so a run that goes on spends what is left; how far it gets depends on the machine, so
+    such a run is not repeated bit for bit. Compilation in the first steps counts.
+
+    Args:
+        seconds: from the first step to the last.
+        warm_up_steps: steps of linear increase from 1 / ``warm_up_steps`` of the rate.
+        final: share of the rate at the end, in [0, 1].
+        agree_every_n_steps: optimizer steps between two readings of the clock; several processes take that of the
+            first.
+
+    Raises:
+        UserError: for values outside these ranges.
+    """
+
+    def __init__(
+        self, seconds: float, warm_up_steps: int = 200, final: float = 0.0, agree_every_n_steps: int = 10
+    ) -> None:
+        if seconds <= 0:
+            raise UserError(f"callbacks.time_budget.seconds={seconds}: give a positive number")
+        if warm_up_steps < 0 or agree_every_n_steps < 1:
+            raise UserError(
+                f"callbacks.time_budget.warm_up_steps={warm_up_steps} and agree_every_n_steps={agree_every_n_steps}: "
+                "give at least 0 and 1"
+            )
+        if not 0 <= final <= 1:
+            raise UserError(f"callbacks.time_budget.final={final}: give a share from 0 to 1")
+        self.seconds = seconds
+        self.warm_up_steps = warm_up_steps
+        self.final = final
+        self.agree_every_n_steps = agree_every_n_steps
+        self._spent = 0.0
+        self._start = 0.0
+        self._elapsed = 0.0
+        self._rates: list[float] = []
+
+    def factor(self, step: int, elapsed: float) -> float:
+        """Share of the learning rate at a step, counted from 0, ``elapsed`` seconds after the first."""
+        warm = min(1.0, (step + 1) / max(self.warm_up_steps, 1))
+        progress = min(1.0, elapsed / self.seconds)
+        return warm * (self.final + (1 - self.final) * 0.5 * (1 + math.cos(math.pi * progress)))
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._start = time.monotonic()
+        self._elapsed = self._spent
+        if not self._rates:
+            groups = (group for optimizer in trainer.optimizers for group in optimizer.param_groups)
+            self._rates = [float(group.get("initial_lr", group["lr"])) for group in groups]
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        factor = self.factor(trainer.global_step, self._elapsed)
+        groups = (group for optimizer in trainer.optimizers for group in optimizer.param_groups)
+        for group, rate in zip(groups, self._rates, strict=True):
+            group["lr"] = rate * factor
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        step = trainer.global_step
+        if step % self.agree_every_n_steps:
+            return
+        mine = self._spent + time.monotonic() - self._start
+        self._elapsed = mine if trainer.world_size == 1 else trainer.strategy.broadcast(mine)
+        if self._elapsed >= self.seconds and (trainer.max_steps < 0 or step < trainer.max_steps):
+            # Everything that happens after the last step, as the last checkpoint, goes by this number.
+            trainer.fit_loop.epoch_loop.max_steps = step
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"elapsed": self._elapsed, "rates": list(self._rates)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._spent = state_dict["elapsed"]
+        self._rates = list(state_dict["rates"])
