@@ -7,7 +7,8 @@ import sys
 from omegaconf import DictConfig
 
 from src.cli.arguments import of_checkpoint
-from src.cli.entry import CONFIG_DIR, entry
+from src.cli.entry import entry
+from src.config_dir import CONFIG_DIR
 
 
 @entry("sample")

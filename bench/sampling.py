@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from bench.rows import Row, row
 from bench.timing import interleaved, ratio
 from bench.variants import Diffusers
-from src.cli.entry import CONFIG_DIR
+from src.config_dir import CONFIG_DIR
 from src.noise import AddressedNoise
 from src.sampling import SampleOutput
 
@@ -32,7 +32,7 @@ class Instead(nn.Module):
 
 def configured(*overrides: str) -> Any:
     """Model, sampler and shape of images of ``conf/train.yaml``."""
-    with initialize_config_dir(CONFIG_DIR, version_base="1.3"):
+    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
         cfg = compose("train", overrides=["sde.prior_mean=0.0", *overrides])
     shape = (cfg.datamodule.channels, cfg.datamodule.image_size, cfg.datamodule.image_size)
     model = instantiate(cfg.model, _convert_="all").eval()

@@ -17,7 +17,7 @@ from torch import nn
 
 from bench.rows import Row, row
 from bench.timing import Timing, difference, now
-from src.cli.entry import CONFIG_DIR
+from src.config_dir import CONFIG_DIR
 from src.noise import Address
 
 SECTION = "Trainer, digits net of 8 channels, batch 16"
@@ -78,7 +78,7 @@ def _median_step(moments: list[float]) -> float:
 
 @contextmanager
 def _composed(steps: int) -> Any:
-    with tempfile.TemporaryDirectory() as folder, initialize_config_dir(CONFIG_DIR, version_base="1.3"):
+    with tempfile.TemporaryDirectory() as folder, initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
         cfg = compose(
             "train",
             overrides=[*OVERRIDES, f"paths.run_dir={Path(folder)}", f"trainer.max_steps={steps}", "sde.prior_mean=0.0"],

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
 from bench.textbook import textbook
-from src.cli.entry import CONFIG_DIR
+from src.config_dir import CONFIG_DIR
 
 Score = Callable[[Tensor, Tensor], Tensor]
 
@@ -78,7 +78,7 @@ class Diffusers(nn.Module):
 
 def cifar_net(**settings: bool) -> nn.Module:
     """NCSN++ of CIFAR-10 as ``conf/net/ncsnpp.yaml`` describes it, with ``settings`` of how it runs."""
-    with initialize_config_dir(CONFIG_DIR, version_base="1.3"):
+    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
         cfg = compose("train", overrides=[f"net.{name}={value}" for name, value in settings.items()])
     net: nn.Module = instantiate(cfg.net, _convert_="all")
     return net
@@ -86,7 +86,7 @@ def cifar_net(**settings: bool) -> nn.Module:
 
 def configured_adam(parameters: Iterable[nn.Parameter]) -> Optimizer:
     """Adam as ``conf/optimizer/adam.yaml`` describes it."""
-    with initialize_config_dir(CONFIG_DIR, version_base="1.3"):
+    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
         cfg = compose("train")
     optimizer: Optimizer = instantiate(cfg.optimizer, _convert_="all")(parameters)
     return optimizer

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
-from hydra.errors import InstantiationException
-from hydra.utils import instantiate
-from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor, nn
 
+from ..build import CANONICAL, SettingsError, build, located
 from ..errors import UserError
 from ..sde import ScoreModel
 from ..sde.noisy_classifier import NoisyClassifier
 from .read import NET_PREFIX
 
-PACKAGE = "src"
 _LISTED = 4
 
 
@@ -60,15 +56,12 @@ def instantiate_node(node: Mapping[str, Any]) -> Any:
         raise UserError("the checkpoint's configuration has no _target_ where an object is described: train it anew")
     check_node(node)
     try:
-        return instantiate(node, _convert_="all")
-    except (InstantiationException, OmegaConfBaseException) as error:
-        if isinstance(error.__cause__, UserError):
-            raise error.__cause__ from error
-        reason = " ".join(str(error.__cause__ or error).split())
+        return build(node)
+    except SettingsError as error:
         raise UserError(
-            f"{node['_target_']} cannot be built from the checkpoint's configuration ({reason}): "
+            f"{node['_target_']} cannot be built from the checkpoint's configuration ({error}): "
             "use the version of the project that wrote the checkpoint"
-        ) from error
+        ) from None
 
 
 def check_node(node: Any) -> None:
@@ -99,18 +92,17 @@ def _check_target(target: Any) -> None:
     )
     if not isinstance(target, str):
         raise refusal
-    module_name, _, name = target.rpartition(".")
     parts = target.split(".")
-    if parts[0] != PACKAGE or len(parts) < 3 or not all(part.isidentifier() and part[0] != "_" for part in parts):
+    if parts[0] != CANONICAL or len(parts) < 3 or not all(part.isidentifier() and part[0] != "_" for part in parts):
         raise refusal
     try:
-        found = getattr(importlib.import_module(module_name), name)
-    except (ImportError, AttributeError) as error:
+        found = located(target)
+    except UserError as error:
         raise UserError(
             f"the checkpoint needs {target}, which this version of the project does not have: "
             "use the version that wrote it"
         ) from error
-    if not isinstance(found, type) or not found.__module__.startswith(f"{PACKAGE}."):
+    if not isinstance(found, type) or not found.__module__.startswith(f"{__package__.partition('.')[0]}."):
         raise refusal
 
 

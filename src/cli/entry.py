@@ -20,6 +20,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from ..config_dir import CONFIG_DIR
 from ..errors import UserError
 from . import sweeps
 from .allocator import keep_freed_memory
@@ -28,8 +29,6 @@ from .messages import known_to_all, lost_peer, one_line
 from .run_dir import register_resolvers
 
 Job = Callable[[DictConfig], float | None]
-
-CONFIG_DIR = str(Path(__file__).resolve().parents[2] / "conf")
 
 
 def entry(config_name: str) -> Callable[[Job], Callable[[], None]]:
@@ -49,7 +48,7 @@ def entry(config_name: str) -> Callable[[Job], Callable[[], None]]:
                 _quiet_all_but_rank_zero()
                 keep_freed_memory()
                 name_as_text(cfg)
-                check_kinds(cfg, Path(CONFIG_DIR) / f"{config_name}.yaml")
+                check_kinds(cfg, CONFIG_DIR / f"{config_name}.yaml")
                 return job(cfg)
             except (KeyboardInterrupt, Exception) as error:
                 # Here and not further out: Hydra would print a line of its own, and begin the next job of a sweep.
@@ -62,7 +61,7 @@ def entry(config_name: str) -> Callable[[Job], Callable[[], None]]:
             # Without it Hydra prints errors itself, over several lines.
             os.environ.setdefault("HYDRA_FULL_ERROR", "1")
             try:
-                hydra.main(version_base="1.3", config_path=CONFIG_DIR, config_name=config_name)(task)()
+                hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name=config_name)(task)()
                 sweeps.report_failures()
             except (KeyboardInterrupt, Exception) as error:
                 _leave(error, config_name)

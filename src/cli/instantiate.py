@@ -3,30 +3,32 @@
 from __future__ import annotations
 
 import functools
-import inspect
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import hydra
-from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
+from ..build import build, located, parameters_of
 from ..errors import UserError
 
 _SWITCH = (bool, bool | None, "bool", "bool | None")
 
 
 def instantiate(node: Any, **kwargs: Any) -> Any:
-    """Hydra's instantiate with plain containers instead of OmegaConf's.
+    """The objects of a configuration node, interpolations resolved, or None for None.
 
     Raises:
-        UserError: a word stands where a switch is, which Python would take for true.
+        UserError: a setting is unknown, missing or of the wrong type; a switch is neither true nor false.
     """
-    check_switches(node)
-    return hydra.utils.instantiate(node, _convert_="all", **kwargs)
+    name = ""
+    if OmegaConf.is_config(node):
+        name = node._get_full_key(None) or ""
+        check_switches(node)
+        node = OmegaConf.to_container(node, resolve=True, throw_on_missing=True)
+    return build(node, name, **kwargs)
 
 
 def check_switches(node: Any) -> None:
@@ -37,35 +39,26 @@ def check_switches(node: Any) -> None:
     """
     if not isinstance(node, Mapping):
         return
-    switches = _switches(str(node["_target_"])) if "_target_" in node else None
+    switches = _switches(str(node["_target_"])) if "_target_" in node else frozenset()
     for key in node:
         if isinstance(node, DictConfig) and OmegaConf.is_missing(node, key):
             continue
         value = node[key]
-        if switches and switches(str(key)) and not isinstance(value, bool | None):
+        if str(key) in switches and not isinstance(value, bool | None):
             name = node._get_full_key(key) if isinstance(node, DictConfig) else key
             raise UserError(f"{name}={value}: give true or false")
         check_switches(value)
 
 
 @functools.cache
-def _switches(target: str) -> Callable[[str], bool] | None:
-    """Whether an argument of ``target``, by its name, is true or false; None where that is not known."""
+def _switches(target: str) -> frozenset[str]:
+    """The parameters of ``target`` that are true or false."""
     try:
-        found = get_object(target)
-        known: dict[str, bool] = {}
-        # What a class does not name is for one that it is derived from.
-        for part in inspect.getmro(found) if inspect.isclass(found) else (found,):
-            parameters = inspect.signature(part).parameters
-            known = {name: p.annotation in _SWITCH for name, p in parameters.items()} | known
-            rest = [p for p in parameters.values() if p.kind is inspect.Parameter.VAR_KEYWORD]
-            if not rest or rest[0].annotation in _SWITCH:
-                break
-    except (ImportError, ValueError, TypeError):
-        # Not to be had, which is for Hydra to say, or without a signature.
-        return None
-    others = bool(rest) and rest[0].annotation in _SWITCH
-    return lambda key: not key.startswith("_") and known.get(key, others)
+        parameters, _ = parameters_of(located(target))
+    except (UserError, ValueError, TypeError):
+        # Whether the target exists is checked where it is built.
+        return frozenset()
+    return frozenset(name for name, p in parameters.items() if p.annotation in _SWITCH)
 
 
 def instantiate_all(nodes: DictConfig | None) -> list[Any]:

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import difflib
 import errno
-import inspect
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from hydra.core.override_parser.types import Override
-from hydra.errors import HydraException, InstantiationException, MissingConfigException, OverrideParseException
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from ..build import nearest
 from ..errors import UserError
 
 _OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR)
@@ -33,8 +32,6 @@ def one_line(error: BaseException, config_name: str | None = None) -> str | None
         group, _, choice = (error.missing_cfg_file or "").rpartition("/")
         options = ", ".join(sorted(error.options))
         return f"there is no {group}={choice}{nearest(choice, error.options)}; choose one of {options}"
-    if isinstance(error, InstantiationException):
-        return _instantiation(error)
     if isinstance(error, OverrideParseException):
         return f"cannot read the argument {error.override!r}: {_flat(str(error)).split('See https')[0].strip()}"
     if isinstance(error, ValueError) and str(error).startswith("Config group override must be"):
@@ -61,12 +58,6 @@ def known_to_all(error: BaseException) -> bool:
     return any(isinstance(cause, UserError) and cause.shared for cause in _chain(error))
 
 
-def nearest(name: str, valid: Iterable[str]) -> str:
-    """``, did you mean ...?`` if a valid name is close to ``name``, else nothing."""
-    close = difflib.get_close_matches(name, list(valid), n=1, cutoff=0.5)
-    return f", did you mean {close[0]}?" if close else ""
-
-
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error
@@ -75,34 +66,6 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 def _flat(text: str) -> str:
     return " ".join(text.split())
-
-
-def _instantiation(error: InstantiationException) -> str | None:
-    """A wrong parameter of a ``_target_`` is the user's; an exception from inside the target is not."""
-    text = str(error)
-    where = re.search(r"full_key: (\S+)", text)
-    key = where.group(1) if where else "the configuration"
-    if missing := re.search(r"Error locating target '([^']+)'", text):
-        return f"{key}: there is no {missing.group(1)}"
-    unexpected = re.search(r"got an unexpected keyword argument '(\w+)'", text)
-    target = re.search(r"Error in call to target '([^']+)'", text)
-    if unexpected and target:
-        return f"{key} has no setting {unexpected.group(1)}{nearest(unexpected.group(1), _parameters(target.group(1)))}"
-    if target and re.search(r"missing \d+ required", text):
-        return f"{key}: {_flat(text.splitlines()[1] if len(text.splitlines()) > 1 else text)}"
-    if target and isinstance(error.__cause__, TypeError | ValueError | ArithmeticError | RuntimeError | ImportError):
-        # Most often a value of the wrong kind, such as a word for a number.
-        return f"{key}: {target.group(1)} does not take these settings ({_flat(str(error.__cause__))})"
-    return None
-
-
-def _parameters(target: str) -> list[str]:
-    from hydra.utils import get_object
-
-    try:
-        return list(inspect.signature(get_object(target)).parameters)
-    except (ImportError, ValueError, TypeError):
-        return []
 
 
 def _unknown_key(error: BaseException, config_name: str | None) -> str | None:
@@ -129,12 +92,12 @@ def _known_keys(config_name: str) -> list[str]:
     from hydra import compose, initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
 
-    from .entry import CONFIG_DIR
+    from ..config_dir import CONFIG_DIR
 
     try:
         choices = [o.input_line for o in _overrides() if not o.is_sweep_override() and _folder(o).is_dir()]
         GlobalHydra.instance().clear()
-        with initialize_config_dir(CONFIG_DIR, version_base="1.3"):
+        with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
             cfg = compose(config_name, overrides=[c for c in choices if c])
     except HydraException:
         return []
@@ -150,9 +113,9 @@ def _overrides() -> list[Override]:
 
 
 def _folder(override: Override) -> Path:
-    from .entry import CONFIG_DIR
+    from ..config_dir import CONFIG_DIR
 
-    return Path(CONFIG_DIR) / override.key_or_group
+    return CONFIG_DIR / override.key_or_group
 
 
 def _paths(cfg: DictConfig, prefix: str = "") -> Iterator[str]:

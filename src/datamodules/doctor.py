@@ -7,12 +7,13 @@ import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+from ..build import build
+from ..config_dir import CONFIG_DIR
 from ..errors import UserError
 from ..noise import permutation
 from .transforms import to_model
@@ -148,18 +149,17 @@ def compose_datamodule(overrides: Sequence[str]) -> Any:
     """
     from hydra import compose, initialize_config_dir
     from hydra.errors import HydraException
-    from hydra.utils import instantiate
+    from omegaconf import OmegaConf
 
     if not any(override.startswith("datamodule=") for override in overrides):
         raise UserError("name a datamodule, for example: python -m src.datamodules.doctor datamodule=digits")
-    conf = Path(__file__).parents[2] / "conf"
     marked = [f"+{o}" if o.startswith("datamodule=") else o for o in overrides]
     try:
-        with initialize_config_dir(str(conf), version_base="1.3"):
+        with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
             config = compose(overrides=marked)
     except HydraException as error:
         raise UserError(" ".join(str(error).split())) from error
-    return instantiate(config.datamodule, _convert_="all")
+    return build(OmegaConf.to_container(config.datamodule, resolve=True), "datamodule")
 
 
 def examine(datamodule: Any) -> Diagnosis:

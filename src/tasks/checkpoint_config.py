@@ -9,8 +9,9 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationKeyError
 
+from ..build import build as build_node
 from ..checkpoint.restore import check_node
-from ..cli.instantiate import instantiate
+from ..cli.instantiate import check_switches
 from ..errors import UserError
 
 
@@ -48,7 +49,8 @@ def node(config: Mapping[str, Any], name: str, changes: DictConfig | None, **bes
 
 def build(name: str, described: Mapping[str, Any]) -> Any:
     """The object of a node; errors of its settings carry its name."""
-    return instantiate({name: dict(described)})[name]
+    check_switches({name: described})
+    return build_node(dict(described), name)
 
 
 def sample_shape(datamodule: Mapping[str, Any]) -> tuple[int, ...]:

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, open_dict
 
 from src.cli.checks import check_model, check_run
-from src.cli.entry import CONFIG_DIR
 from src.cli.instantiate import instantiate, instantiate_all, needs_data, plain
 from src.cli.run_dir import register_resolvers
+from src.config_dir import CONFIG_DIR
 from tests.configs import names
 
-FOLDER = Path(CONFIG_DIR) / "experiment"
+FOLDER = CONFIG_DIR / "experiment"
 EXPERIMENTS = sorted(str(path.relative_to(FOLDER).with_suffix("")) for path in FOLDER.rglob("*.yaml"))
 
 # Trainable parameters, counted by running the original nets.
@@ -38,7 +36,7 @@ PUBLISHED = {
 
 def composed(*overrides: str) -> DictConfig:
     register_resolvers()
-    with initialize_config_dir(CONFIG_DIR, version_base="1.3"):
+    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
         # Hydra's own node is not there outside a job; a path that the user must give gets one.
         cfg = compose("train", overrides=["paths.run_dir=run", *overrides])
     with open_dict(cfg):

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from hydra import compose, initialize_config_dir
 
-from src.cli.entry import CONFIG_DIR
 from src.cli.run_dir import register_resolvers
+from src.config_dir import CONFIG_DIR
 from tests.loggers.wandb_reader import read_offline
 from tests.reliability.entry import ONE_THREAD, ROOT, train
 from tests.reliability.runs import TINY, curve, in_folder, only_run
@@ -87,7 +87,7 @@ def test_the_launcher_for_clusters_composes() -> None:
     pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
     register_resolvers()
     launcher = ["hydra/launcher=submitit_slurm", "hydra.launcher.nodes=2", "hydra.launcher.gpus_per_node=4"]
-    with initialize_config_dir(CONFIG_DIR, version_base="1.3"):
+    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
         cfg = compose("train", overrides=["experiment=digits", *launcher], return_hydra_config=True)
     assert cfg.hydra.launcher._target_.endswith("SlurmLauncher")
     assert (cfg.hydra.launcher.nodes, cfg.hydra.launcher.gpus_per_node) == (2, 4)

@@ -11,9 +11,9 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
 from evaluate import main as script
-from src.cli.entry import CONFIG_DIR
 from src.cli.instantiate import instantiate, plain
 from src.cli.run_dir import register_resolvers
+from src.config_dir import CONFIG_DIR
 from src.sde import ScoreModel
 from src.tasks.evaluate.record import Entry
 from src.tasks.evaluate.task import Evaluation
@@ -35,7 +35,7 @@ TINY = [
 
 def composed(name: str, overrides: list[str]) -> DictConfig:
     register_resolvers()
-    with initialize_config_dir(CONFIG_DIR, version_base="1.3"):
+    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
         return compose(name, overrides=overrides, return_hydra_config=False)
 
 

@@ -7,15 +7,15 @@ import pickle
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from src import distributed
 from src.cli import entry as cli
+from src.config_dir import CONFIG_DIR
 from src.errors import Interrupted, UserError
 
-ROOT = Path(cli.CONFIG_DIR).parent
+ROOT = CONFIG_DIR.parent
 OF_LAUNCHERS = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "TORCHELASTIC_RUN_ID")
 
 

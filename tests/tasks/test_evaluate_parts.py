@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from src.cli.arguments import of_checkpoint
-from src.cli.entry import CONFIG_DIR
+from src.config_dir import CONFIG_DIR
 from src.errors import UserError
 from src.tasks.evaluate.loggers import log
 from src.tasks.evaluate.pareto import choices, front

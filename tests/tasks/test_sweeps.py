@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from src.cli.entry import CONFIG_DIR
+from src.config_dir import CONFIG_DIR
 
 JOB = """
 import pathlib, signal, sys, time
@@ -44,7 +44,7 @@ except KeyboardInterrupt:
 def test_the_job_is_waited_for(number: int, send: Callable[[int, int], None], outcome: str, tmp_path: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, "-c", SWEEP, JOB, str(tmp_path)],
-        cwd=Path(CONFIG_DIR).parent,
+        cwd=CONFIG_DIR.parent,
         stdout=subprocess.PIPE,
         text=True,
         start_new_session=True,

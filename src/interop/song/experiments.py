@@ -13,12 +13,12 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 from torch import Tensor
 
+from ...config_dir import CONFIG_DIR
 from ...errors import UserError
 from .checkpoint import PREFIX, architecture
 from .config import config_from_song
 from .names import song_weights
 
-CONFIG_DIR = Path(__file__).resolve().parents[2] / "conf"
 _FILES = (".yaml", ".yml", ".json")
 
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from ...cli.entry import CONFIG_DIR
-from ...cli.messages import nearest
+from ...build import nearest
+from ...config_dir import CONFIG_DIR
 from ...errors import UserError
 from .. import checkpoint_config
 from .record import Entry
@@ -109,7 +108,7 @@ def _node(name: str, overrides: dict[str, Any], config: Mapping[str, Any]) -> di
     if name == OWN:
         node = checkpoint_config.node(config, "sampler", None)
     else:
-        path = Path(CONFIG_DIR) / "sampler" / f"{name}.yaml"
+        path = CONFIG_DIR / "sampler" / f"{name}.yaml"
         if not path.is_file():
             names = sorted(file.stem for file in path.parent.glob("*.yaml"))
             raise UserError(f"there is no sampler {name}{nearest(name, names)}; choose from {', '.join([OWN, *names])}")
