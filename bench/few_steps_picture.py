@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from src.tasks.sample.files import replacing
+from src.io.atomic import replacing
 
 _COLOURS = {"VE net": "C3", "EDM net": "C0", "exact": "0.3", "constant": "0.6"}
 _MORE_COLOURS = ("C1", "C4", "C5", "C8", "C9")

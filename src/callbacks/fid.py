@@ -15,6 +15,7 @@ from lightning.pytorch.utilities.seed import isolate_rng
 from ..data_range import check_mode, to_uint8
 from ..distributed import gather_rows, on_rank_zero
 from ..errors import UserError
+from ..io.atomic import refusals
 from ..metrics import MetricSuite, Reference, Scores
 from ..sampling import Sampler
 from ..sampling.generation import GeneratedBatch
@@ -146,12 +147,10 @@ class FID(Periodic):
 
 
 def _append(path: Path, entry: dict[str, object]) -> None:
-    try:
+    with refusals(path, "free space, then resume with ckpt_path=last"):
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("a+b") as file:
             file.seek(0)
             # A full disk or a kill may have cut the last line short.
             file.truncate(file.read().rfind(b"\n") + 1)
             file.write(json.dumps(entry).encode() + b"\n")
-    except OSError as error:
-        raise UserError(f"{path} cannot be written ({error.strerror}): make room, then continue") from error

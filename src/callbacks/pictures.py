@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..errors import UserError
+from ..io.atomic import replacing
 
 _SMALLEST_SIDE = 64
 _FRAME_MS = 100
@@ -82,16 +82,5 @@ def _pil(image: Tensor) -> Image.Image:
 
 
 def _save(path: Path, image: Image.Image, **options: object) -> None:
-    # One name for all processes: what a killed one leaves is overwritten when the run comes here again.
-    temporary = path.with_name(f".{path.name}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            image.save(temporary, format=path.suffix[1:].upper(), **options)
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
-    except OSError as error:
-        raise UserError(
-            f"{path} cannot be written ({error.strerror or error}): free space or choose another"
-        ) from error
+    with replacing(path) as temporary:
+        image.save(temporary, format=path.suffix[1:].upper(), **options)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
 from collections.abc import Mapping
@@ -13,20 +12,9 @@ import torch
 from lightning.fabric.plugins.io.checkpoint_io import CheckpointIO
 from torch import Tensor
 
-from ..errors import UserError, bytes_in_words
+from ..errors import bytes_in_words
+from ..io.atomic import refusal, refusals, remove_leftovers, replacing
 from .read import load_archive
-
-PARTIAL_SUFFIX = ".part"
-"""Ends the name of a checkpoint that is being written."""
-
-_REFUSALS = {
-    errno.ENOSPC: "the disk is full",
-    errno.EDQUOT: "the disk quota is used up",
-    errno.EFBIG: "the file is larger than this system allows",
-    errno.EROFS: "the file system is read-only",
-    errno.EACCES: "writing is not permitted",
-    errno.EPERM: "writing is not permitted",
-}
 
 
 class AtomicCheckpointIO(CheckpointIO):
@@ -48,24 +36,14 @@ class AtomicCheckpointIO(CheckpointIO):
             UserError: when there is no room or no permission; every earlier checkpoint is still there.
         """
         target = Path(path)
-        partial = target.with_name(f".{target.name}{PARTIAL_SUFFIX}")
-        try:
+        with refusals(target):
             target.parent.mkdir(parents=True, exist_ok=True)
-            _remove_partial_files(target.parent)
-            self._check_room(checkpoint, target)
-            with partial.open("wb") as file:
-                torch.save(checkpoint, file)
-                file.flush()
-                os.fsync(file.fileno())
-            partial.replace(target)
-            _sync_folder(target.parent)
-        except BaseException as error:
-            _unlink(partial)
-            # torch reports a failed write as a RuntimeError of its own, raised while handling the system's error.
-            refused = _system_error(error)
-            if refused is not None and refused.errno in _REFUSALS:
-                raise self._refusal(target, _REFUSALS[refused.errno]) from error
-            raise
+        # One process writes to a run folder, so what a killed one left belongs to nobody.
+        remove_leftovers(target.parent)
+        advice = self._advice(target.parent)
+        self._check_room(checkpoint, target, advice)
+        with replacing(target, advice) as temporary, temporary.open("wb") as file:
+            torch.save(checkpoint, file)
         self.last_good = target
 
     def load_checkpoint(
@@ -82,21 +60,18 @@ class AtomicCheckpointIO(CheckpointIO):
         """Delete the checkpoint at ``path`` if it is there."""
         Path(path).unlink(missing_ok=True)
 
-    def _check_room(self, checkpoint: Mapping[str, Any], target: Path) -> None:
+    def _check_room(self, checkpoint: Mapping[str, Any], target: Path, advice: str) -> None:
         needed, free = tensor_bytes(checkpoint), shutil.disk_usage(target.parent).free
         if needed > free:
             needs, has = map(bytes_in_words, (needed, free))
-            raise self._refusal(target, f"it needs {needs}, and the disk has {has} free")
+            raise refusal(target, f"it needs {needs}, and the disk has {has} free", advice)
 
-    def _refusal(self, target: Path, reason: str) -> UserError:
+    def _advice(self, folder: Path) -> str:
         last = self.last_good
         if last is None or not last.exists():
-            last = max(target.parent.glob("*.ckpt"), key=lambda path: path.stat().st_mtime, default=None)
+            last = max(folder.glob("*.ckpt"), key=lambda path: path.stat().st_mtime, default=None)
         kept = "there is no earlier checkpoint" if last is None else f"nothing lost, the last good checkpoint is {last}"
-        return UserError(
-            f"{target} cannot be written because {reason}: {kept}; "
-            "make room or choose another folder, then continue with ckpt_path"
-        )
+        return f"{kept}; free space or choose another folder, then resume with ckpt_path"
 
 
 def tensor_bytes(checkpoint: Any) -> int:
@@ -113,35 +88,3 @@ def tensor_bytes(checkpoint: Any) -> int:
         elif isinstance(value, list | tuple):
             pending.extend(value)
     return sum(sizes.values())
-
-
-def _remove_partial_files(folder: Path) -> None:
-    # A killed process leaves its unfinished file; one process writes to a run folder, so it is nobody's now.
-    for partial in folder.glob(f".*{PARTIAL_SUFFIX}"):
-        _unlink(partial)
-
-
-def _unlink(path: Path) -> None:
-    try:
-        path.unlink(missing_ok=True)
-    except OSError:
-        # A file system that has turned read-only keeps the leftover; the error that led here is the one to report.
-        return
-
-
-def _system_error(error: BaseException | None) -> OSError | None:
-    while error is not None and not isinstance(error, OSError):
-        error = error.__cause__ or error.__context__
-    return error
-
-
-def _sync_folder(folder: Path) -> None:
-    # Renaming is durable only once the folder is; some network file systems cannot do this for folders.
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
-            raise
-    finally:
-        os.close(descriptor)

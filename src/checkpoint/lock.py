@@ -13,6 +13,7 @@ from filelock import FileLock, Timeout
 from lightning.pytorch.utilities import rank_zero_only
 
 from ..errors import UserError
+from ..io.atomic import write_json
 
 _log = logging.getLogger(__name__)
 
@@ -61,9 +62,7 @@ class RunLock:
             ) from error
         if self._owner.exists():
             _log.warning("%s was left by %s, which ended without a goodbye: taken over", self.run_dir, self._holder())
-        partial = self._owner.with_name(f"{self._owner.name}.part")
-        partial.write_text(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}))
-        partial.replace(self._owner)
+        write_json(self._owner, {"pid": os.getpid(), "host": socket.gethostname()})
 
     def _holder(self) -> str:
         try:

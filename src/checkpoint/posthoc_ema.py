@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -12,10 +11,10 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from ..errors import UserError
+from ..io.safetensors import write_safetensors
 from .find import FOLDER as CHECKPOINTS
 from .power_profile import fit, gamma_of
 from .read import glance
@@ -63,19 +62,9 @@ def write_snapshot(path: Path, averages: Mapping[str, Named], sigma_rel: Mapping
     Raises:
         UserError: when the disk refuses.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     tensors = {f"{name}/{key}": value.contiguous() for name, named in averages.items() for key, value in named.items()}
     about = {"updates": str(updates), "sigma_rel": json.dumps(dict(sigma_rel))}
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(tensors, temporary, about)
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except (OSError, SafetensorError) as error:
-        raise UserError(f"{path} cannot be written ({error}): make room, then continue with ckpt_path=last") from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_safetensors(path, tensors, about, advice="free space, then resume with ckpt_path=last")
 
 
 def reconstruct(path: Path, checkpoint: Mapping[str, Any], sigma_rel: float) -> Reconstruction:

@@ -6,7 +6,6 @@ The pickle inside is read by torch's restricted unpickler, which builds tensors 
 
 from __future__ import annotations
 
-import hashlib
 import os
 import pickle
 import zipfile
@@ -19,6 +18,7 @@ import torch
 from torch import Tensor
 
 from ..errors import UserError
+from ..io.hashing import file_hash
 from .older import up_to_date
 
 NET_PREFIX = "model.net."
@@ -127,8 +127,8 @@ def glance(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 def checkpoint_hash(path: str | os.PathLike[str]) -> str:
     """SHA-256 of the file, in hexadecimal."""
-    with _open(path) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    _open(path).close()
+    return file_hash(Path(path))
 
 
 def _open(path: str | os.PathLike[str]) -> BufferedReader:

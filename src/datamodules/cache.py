@@ -15,6 +15,9 @@ import numpy.typing as npt
 from filelock import FileLock, Timeout
 
 from ..errors import UserError, bytes_in_words
+from ..io.atomic import refusal, remove_leftovers, replacing
+
+ADVICE = "free space or set datamodule.data_dir to another folder"
 
 _log = logging.getLogger(__name__)
 
@@ -41,16 +44,14 @@ def ensure(folder: Path, build: Callable[[Path], None]) -> Path:
     except Timeout:
         _log.info("waiting for another process to prepare %s", folder)
         lock.acquire()
-    partial = folder.parent / f"{folder.name}.partial"
     try:
         if not folder.is_dir():
-            # What an interrupted run has left behind: the lock says that nobody writes to it.
-            shutil.rmtree(partial, ignore_errors=True)
-            partial.mkdir()
-            build(partial)
-            partial.replace(folder)
+            # The lock says that nobody writes to what an interrupted run has left.
+            remove_leftovers(folder.parent, folder.name)
+            with replacing(folder, ADVICE) as temporary:
+                temporary.mkdir()
+                build(temporary)
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
         lock.release()
     return folder
 
@@ -66,7 +67,7 @@ def make_folder(folder: Path) -> None:
         if not os.access(folder, os.W_OK):
             raise PermissionError("no permission")
     except OSError as error:
-        raise UserError(f"{folder} cannot be written ({error}): set datamodule.data_dir to another folder") from error
+        raise refusal(folder, error.strerror or str(error), ADVICE) from error
 
 
 def create_images(folder: Path, count: int, shape: tuple[int, int, int]) -> npt.NDArray[np.uint8]:

@@ -12,7 +12,8 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 from ..errors import UserError
-from .cache import make_folder
+from ..io.atomic import write_text
+from .cache import ADVICE, make_folder
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".tif", ".tiff"})
 
@@ -84,9 +85,7 @@ class ImageFiles:
             contents = pool.map(lambda name: hashlib.sha256((self.path / name).read_bytes()).digest(), self.names)
             key = _digest(list(zip(self.names, contents, strict=True)))
         make_folder(notes)
-        partial = note.with_suffix(f".{os.getpid()}")
-        partial.write_text(key)
-        partial.replace(note)
+        write_text(note, key, ADVICE)
         return key
 
 

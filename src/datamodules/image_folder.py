@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ..errors import UserError
+from ..io.hashing import text_hash
 from ..noise import permutation
 from . import cache
 from .base import ImageDataModule
@@ -114,7 +114,7 @@ class ImageFolderDataModule(ImageDataModule):
         files = find_images(self.path)
         decoded = self.data_dir / "decoded"
         settings = (files.content_key(decoded / "keys"), self.image_size, self.channels, self.on_broken, _FORMAT)
-        key = hashlib.sha256(repr(settings).encode()).hexdigest()[:16]
+        key = text_hash(repr(settings))[:16]
         return cache.ensure(decoded / f"{self.path.stem}-{self.image_size}-{key}", lambda f: self._decode(files, f))
 
     @cached_property

@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import math
 import os
-import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from torch import nn
 
 from ..checkpoint.restore import restore_model
 from ..errors import UserError
+from ..io.atomic import replacing
 from ..nets import NCSNpp
 from ..nets.attention import Attention
 from ..nets.blocks import ResBlock
@@ -73,14 +73,8 @@ def write_diffusers(checkpoint: Mapping[str, Any], folder: str | os.PathLike[str
     unet = unet_from(model, checkpoint["config"]["model"]["net"])
     scheduler = _scheduler(model.sde, checkpoint["config"].get("sampler") or {})
     pipeline = _diffusers().ScoreSdeVePipeline(unet=unet, scheduler=scheduler)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    try:
+    with replacing(target) as temporary:
         pipeline.save_pretrained(temporary)
-        temporary.replace(target)
-    except OSError as error:
-        raise UserError(f"{target} cannot be written ({error.strerror}): choose another place") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def unet_from(model: ScoreModel, net: Mapping[str, Any]) -> nn.Module:

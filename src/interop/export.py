@@ -27,9 +27,9 @@ import torch
 
 from ..checkpoint.find import find_checkpoint
 from ..errors import UserError
+from ..io.atomic import replacing
 from .checkpoints import open_checkpoint
 from .diffusers import write_diffusers
-from .files import replacing
 from .safetensors import write_safetensors
 from .song.checkpoint import write_song_checkpoint
 

@@ -14,18 +14,17 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from ..checkpoint.read import NET_PREFIX
 from ..errors import UserError
-from .files import replacing
+from ..io.safetensors import write_safetensors as write
 
 SUFFIX = ".safetensors"
 _FORMAT = "score-sde"
 
 
-def write_safetensors(checkpoint: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
+def write_safetensors(checkpoint: Mapping[str, Any], path: str | Path) -> None:
     """Write weights, averages and configuration of a checkpoint; optimiser and counters of callbacks stay behind.
 
     Raises:
@@ -45,11 +44,7 @@ def write_safetensors(checkpoint: Mapping[str, Any], path: str | os.PathLike[str
         "global_step": str(int(checkpoint["global_step"])),
         "config": json.dumps(checkpoint["config"]),
     }
-    with replacing(path) as temporary:
-        try:
-            save_file(separate, temporary, metadata)
-        except SafetensorError as error:
-            raise UserError(f"{path} cannot be written ({error}): choose another place or free space") from error
+    write(path, separate, metadata)
 
 
 def read_safetensors(path: str | os.PathLike[str]) -> dict[str, Any]:

@@ -1,30 +1,21 @@
-"""Npz files that are whole or not there, and one line for those that cannot be read."""
+"""Npz files: written whole or not at all, read with one clear line when that fails."""
 
 from __future__ import annotations
 
-import os
+import math
+import zipfile
 from pathlib import Path
 
 import numpy as np
 
 from ..errors import UserError
+from .atomic import ADVICE, replacing
 
 
-def write_npz(path: str | Path, arrays: dict[str, np.ndarray]) -> None:
-    """Write arrays under a temporary name beside ``path``, then rename; UserError when that fails."""
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
-            np.savez(file, allow_pickle=False, **arrays)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        raise UserError(f"{path} cannot be written ({error.strerror}): choose another folder or free space") from error
-    finally:
-        temporary.unlink(missing_ok=True)
+def write_npz(path: str | Path, arrays: dict[str, np.ndarray], advice: str = ADVICE, *, durable: bool = True) -> None:
+    """Write arrays, uncompressed; UserError when the system refuses. See ``replacing`` for the arguments."""
+    with replacing(path, advice, durable=durable) as temporary, temporary.open("wb") as file:
+        np.savez(file, allow_pickle=False, **arrays)
 
 
 def read_npz(path: str | Path) -> dict[str, np.ndarray]:
@@ -36,3 +27,30 @@ def read_npz(path: str | Path) -> dict[str, np.ndarray]:
         raise UserError(f"{path} does not exist: give the path of an npz file") from error
     except Exception as error:  # numpy raises whatever zipfile, zlib and its own reader raise
         raise UserError(f"{path} is damaged or no npz file: delete it or choose another") from error
+
+
+def mapped(path: Path, name: str) -> np.ndarray:
+    """Map an array of an uncompressed npz file into memory instead of reading it.
+
+    Raises:
+        UserError: the file is damaged or compressed, or holds no such array.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive, path.open("rb") as file:
+            info = archive.getinfo(f"{name}.npy")
+            # The local header repeats the name, and its extra field has a length of its own.
+            file.seek(info.header_offset + 26)
+            name_length, extra_length = np.frombuffer(file.read(4), dtype="<u2").tolist()
+            file.seek(info.header_offset + 30 + name_length + extra_length)
+            version = np.lib.format.read_magic(file)
+            read_header = (
+                np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+            )
+            shape, fortran, dtype = read_header(file)
+            if info.compress_type != zipfile.ZIP_STORED or fortran:
+                raise ValueError("compressed or not in C order")
+            if math.prod(shape) == 0:
+                return np.empty(shape, dtype)
+            return np.memmap(path, dtype=dtype, mode="r", offset=file.tell(), shape=shape)
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise UserError(f"{path} is damaged ({error}): delete it and run the same command again") from error

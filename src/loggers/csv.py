@@ -10,7 +10,9 @@ from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 from typing_extensions import override
 
-from ..errors import UserError
+from ..io.atomic import refusals, replacing, write_bytes
+
+_ADVICE = "free space or fix permissions, then resume with ckpt_path=last"
 
 
 class AppendingCSVLogger(CSVLogger):
@@ -53,12 +55,8 @@ class AppendingCSVLogger(CSVLogger):
 class _AppendingWriter(ExperimentWriter):
     @override
     def save(self) -> None:
-        try:
+        with refusals(Path(self.metrics_file_path), _ADVICE):
             super().save()
-        except OSError as error:
-            raise UserError(
-                f"{self.metrics_file_path} cannot be written ({error.strerror}): mend it, continue with ckpt_path"
-            ) from error
 
     @override
     def _check_log_dir_exists(self) -> None:
@@ -70,7 +68,7 @@ class _AppendingWriter(ExperimentWriter):
         if not content.endswith(b"\n"):
             # The process was killed while it wrote the last row.
             complete = content[: content.rfind(b"\n") + 1]
-            _replace(path, complete)
+            write_bytes(path, complete)
             content = complete
         if not content:
             path.unlink()
@@ -81,15 +79,11 @@ class _AppendingWriter(ExperimentWriter):
     @override
     def _rewrite_with_new_header(self, fieldnames: list[str]) -> None:
         path = Path(self.metrics_file_path)
-        partial = path.with_name(f".{path.name}.part")
-        with path.open(newline="") as old, partial.open("w", newline="") as new:
+        with (
+            replacing(path, _ADVICE) as temporary,
+            path.open(newline="") as old,
+            temporary.open("w", newline="") as new,
+        ):
             writer = csv.DictWriter(new, fieldnames)
             writer.writeheader()
             writer.writerows(csv.DictReader(old))
-        partial.replace(path)
-
-
-def _replace(path: Path, content: bytes) -> None:
-    partial = path.with_name(f".{path.name}.part")
-    partial.write_bytes(content)
-    partial.replace(path)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import UserError
+from ..io.hashing import bytes_hash
 from ..noise import permutation
 from .extractor import FeatureExtractor
 
@@ -49,7 +49,7 @@ class DigitFeatures(FeatureExtractor):
                 f"the digit classifier in {path} is missing or damaged: run python -m src.metrics.train_digits"
             ) from error
         self.requires_grad_(False).eval()
-        self.fingerprint = f"digits-{hashlib.sha256(raw).hexdigest()[:12]}"
+        self.fingerprint = f"digits-{bytes_hash(raw)[:12]}"
 
     def features(self, images: Tensor) -> Tensor:
         if images.shape[1:] != (1, 8, 8):

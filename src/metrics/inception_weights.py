@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import logging
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import torch
 
 from ..errors import UserError
+from ..io.hashing import bytes_hash
 
 _log = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ def inception_weights(path: str | Path | None) -> tuple[bytes, str]:
         raw = file.read_bytes()
     except OSError as error:
         raise UserError(f"no readable Inception weights at {file} ({error.strerror}): {_HELP}") from error
-    digest = hashlib.sha256(raw).hexdigest()
+    digest = bytes_hash(raw)
     if not digest.startswith(SHA256_PREFIX):
         if path is None:
             raise UserError(f"the Inception weights in {file} are damaged: delete that file and try again, or {_HELP}")

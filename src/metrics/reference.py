@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ..errors import UserError
+from ..io.hashing import text_hash
 from ..io.npz import read_npz, write_npz
 from .extractor import FeatureExtractor
 from .feature_metric import Reference
@@ -74,7 +74,7 @@ def cache_path(
     cache_dir: str | Path, extractor: FeatureExtractor, data_fingerprint: str, keep_features: bool = False
 ) -> Path:
     """The cache file of a data set under an extractor."""
-    digest = hashlib.sha256(f"{data_fingerprint}\n{extractor.fingerprint}".encode()).hexdigest()[:16]
+    digest = text_hash(f"{data_fingerprint}\n{extractor.fingerprint}")[:16]
     kind = "features" if keep_features else "statistics"
     return Path(cache_dir) / f"{extractor.fingerprint.split('-')[0]}-{digest}-{kind}.npz"
 

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..io.safetensors import write_safetensors
 from .digits import WEIGHTS, DigitNet, digit_images, digit_split
 
 _log = logging.getLogger(__name__)
@@ -22,8 +23,6 @@ _SEED, _EPOCHS, _BATCH, _PEAK_LR = 0, 100, 100, 3e-3
 
 def train(path: Path = WEIGHTS, epochs: int = _EPOCHS) -> float:
     """Train, write the weights to ``path`` and return the accuracy in [0, 1] on the held-out images."""
-    from safetensors.torch import save_file
-
     pixels, labels = digit_images()
     x, y = pixels.float() / 127.5 - 1, F.one_hot(labels, 10).float()
     learn, test = digit_split(len(x))
@@ -34,10 +33,7 @@ def train(path: Path = WEIGHTS, epochs: int = _EPOCHS) -> float:
     with torch.no_grad():
         accuracy = float((net.eval()(x[test]).argmax(dim=1) == labels[test]).double().mean())
     metadata = {"test_accuracy": f"{accuracy:.6f}", "test_images": str(len(test)), "seed": str(_SEED)}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    save_file(net.state_dict(), temporary, metadata)
-    temporary.replace(path)
+    write_safetensors(path, net.state_dict(), metadata)
     return accuracy
 
 

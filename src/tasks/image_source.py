@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
@@ -15,8 +14,8 @@ from torch import Tensor
 
 from ..datamodules.image_files import ImageFiles, find_images
 from ..errors import UserError
-from ..io.npz import read_npz
-from .sample.files import mapped
+from ..io.hashing import listing_hash
+from ..io.npz import mapped, read_npz
 from .sample.manifest import Manifest, load_manifest
 
 _ARRAYS = ("samples", "arr_0", "images")
@@ -102,8 +101,8 @@ class _FileSource(ImageSource):
     @property
     def fingerprint(self) -> str:
         if self.path.is_file():
-            return _digest([self.path])
-        return _digest([self.path / name for name in self._files.names])
+            return listing_hash([self.path])
+        return listing_hash([self.path / name for name in self._files.names])
 
     def batches(self, indices: Sequence[int], size: int, channels: int | None) -> Iterator[tuple[Tensor, Tensor]]:
         read = self._files.reader()
@@ -137,7 +136,7 @@ class _NpzSource(ImageSource):
 
     @property
     def fingerprint(self) -> str:
-        return _digest(self._paths)
+        return listing_hash(self._paths)
 
     def batches(self, indices: Sequence[int], size: int, channels: int | None) -> Iterator[tuple[Tensor, Tensor]]:
         for first in range(0, len(indices), size):
@@ -202,8 +201,3 @@ def _decode(content: bytes, name: str, channels: int | None) -> np.ndarray:
 
 def _size(shape: tuple[int, ...]) -> str:
     return f"{shape[1]}x{shape[2]}"
-
-
-def _digest(files: Sequence[Path]) -> str:
-    stats = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
-    return hashlib.sha256(repr(stats).encode()).hexdigest()

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 
 from ..callbacks.reference import check_extractor, fewest_samples, reference_of
-from ..cli.instantiate import write_json
 from ..distributed import failing_together, on_rank_zero, rank, world_size
 from ..errors import UserError
+from ..io.atomic import write_json
 from ..metrics import MetricSuite, Scores
 from ..progress import Progress
 from ..sampling.generation import shard

@@ -22,11 +22,11 @@ from ..checkpoint.lock import RunLock
 from ..checkpoint.read import read_checkpoint
 from ..checkpoint.restore import restore_model
 from ..cli.checks import check_run
-from ..cli.instantiate import fill_in_from_data, instantiate, instantiate_all, plain, write_json
+from ..cli.instantiate import fill_in_from_data, instantiate, instantiate_all, plain
 from ..cli.sweeps import RESULT_FILE
 from ..errors import UserError
 from ..interop.checkpoints import open_checkpoint
-from ..interop.files import replacing
+from ..io.atomic import replacing, write_json
 from ..loggers import finish_wandb
 
 _log = logging.getLogger(__name__)

@@ -14,6 +14,7 @@ from src.datamodules import cache, parallel_decoding
 from src.datamodules.image_files import find_images
 from src.datamodules.image_folder import ImageFolderDataModule
 from src.errors import UserError
+from src.io import atomic
 
 
 def picture(value, size=(6, 6), mode="RGB"):
@@ -249,12 +250,13 @@ def test_what_an_interrupted_run_left_is_cleared(folder, tmp_path, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr("src.datamodules.image_folder.decode", interrupted)
-        patch.setattr(cache.shutil, "rmtree", lambda *_, **__: None)
+        patch.setattr(atomic, "_delete", lambda _: None)
+        patch.setattr(atomic.os, "getpid", lambda: 123)
         with pytest.raises(KeyboardInterrupt):
             module(folder, tmp_path).prepare_data()
-    assert list((tmp_path / "data/decoded").glob("*.partial"))
+    assert list((tmp_path / "data/decoded").glob(".*.tmp"))
     assert torch.equal(module(folder, tmp_path).images("all")[0], torch.full((3, 6, 6), 2, dtype=torch.uint8))
-    assert not list((tmp_path / "data/decoded").glob("*.partial"))
+    assert not list((tmp_path / "data/decoded").glob(".*.tmp"))
 
 
 def test_wrong_settings_are_refused(folder, tmp_path):

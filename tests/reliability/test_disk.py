@@ -43,7 +43,7 @@ def test_a_full_disk_leaves_the_last_good_checkpoint(small_disk: Path, tmp_path:
     written = sorted(small_disk.rglob("step=*.ckpt"))
     assert len(written) > 1
     assert str(written[-1]) in line, "the last good checkpoint is named"
-    assert not list(small_disk.rglob("*.part"))
+    assert not list(small_disk.rglob("*.tmp"))
     # With room, the run goes on from there.
     for old in written[:-1]:
         old.unlink()

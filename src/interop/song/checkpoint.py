@@ -18,8 +18,8 @@ from torch import Tensor
 from ...checkpoint.read import NET_PREFIX, load_archive
 from ...checkpoint.restore import instantiate_node
 from ...errors import UserError
+from ...io.atomic import replacing
 from ...nets import NCSNpp
-from ..files import replacing
 from .names import Weight, from_song, song_weights, to_song
 
 LAYOUTS = ("song", "peng")

@@ -7,7 +7,7 @@ from itertools import cycle
 from pathlib import Path
 from typing import Any
 
-from ..sample.files import replacing
+from ...io.atomic import replacing
 from .pareto import front
 from .record import Entry
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import UserError
-from ..sample.files import replacing
+from ...io.atomic import write_json
 from ..sample.manifest import first_difference, plain, versions
 
 FILE = "metrics.json"
@@ -84,8 +84,7 @@ class Record:
         entry.values = {name: value if _is_number(value) else None for name, value in entry.values.items()}
         self.entries.append(Entry(**plain(asdict(entry))))
         content = {"results": [asdict(entry) for entry in self.entries], "versions": versions()}
-        with replacing(self.path) as temporary:
-            temporary.write_text(json.dumps(content, indent=2) + "\n")
+        write_json(self.path, content)
 
 
 def _is_number(value: float | None) -> bool:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import re
 import shutil
@@ -20,6 +18,7 @@ from ...cli.kinds import listed
 from ...data_range import to_uint8
 from ...distributed import failing_together, gather_rows, on_rank_zero
 from ...errors import UserError
+from ...io.hashing import settings_hash
 from ...metrics import Scores
 from ...noise import AddressedNoise
 from ...progress import Progress
@@ -150,8 +149,7 @@ class _Making:
         self.condition: Condition | None = class_condition(job.labels, classes, cfg.seed)
         self.labels = ("cycle" if job.labels is None else job.labels) if classes else None
         settings = {**job.subject, **job.settings}
-        digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
-        folder = context.folder / "samples" / f"{slug(job.label)}-{digest}"
+        folder = context.folder / "samples" / f"{slug(job.label)}-{settings_hash(settings)}"
         about = {"ckpt_path": str(job.of.path), "trained_with": dict(job.of.config)}
         self.store = ImageStore(folder, settings, self.count, job.shape, "npz", about=about)
         self._made: list[tuple[int, int, bool]] = []

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import math
 import shutil
@@ -18,6 +16,7 @@ from torch import Tensor
 
 from ...distributed import failing_together, on_rank_zero
 from ...errors import UserError
+from ...io.hashing import settings_hash
 from ...io.npz import write_npz
 from ...noise import Address
 from ...progress import Progress
@@ -96,8 +95,7 @@ class SplitJob(ABC):
 
     def run(self, context: Context) -> Entry:
         model, notes = context.model(self.of)
-        digest = hashlib.sha256(json.dumps([self.subject, self.settings], sort_keys=True).encode()).hexdigest()[:8]
-        name = f"{self.task}-{slug(self.label)}-{digest}"
+        name = f"{self.task}-{slug(self.label)}-{settings_hash([self.subject, self.settings])}"
         self._parts = parts = NpzFiles(context.folder / f".{name}", "values", (len(self.columns),), torch.float64)
         # What is there is looked up before anyone adds to it.
         there = torch.tensor(sorted(on_rank_zero(parts.present)), dtype=torch.int64)

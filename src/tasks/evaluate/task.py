@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 from contextlib import ExitStack
 from functools import partial
@@ -19,6 +17,7 @@ from ...cli.kinds import check_whole, listed
 from ...data_range import check_mode
 from ...distributed import agreed, failing_together, on_rank_zero
 from ...errors import UserError
+from ...io.hashing import settings_hash
 from ...loggers import finish_wandb
 from ..checkpoint_file import check_weights
 from ..devices import check_precision, launch
@@ -193,8 +192,7 @@ class Evaluation:
         settings = {name: raw.get(name) for name in _IN_THE_NAME}
         if cfg.mode == "pareto":
             settings["batch_size"] = cfg.batch_size
-        digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
-        return (run or Path(cfg.paths.log_dir)) / "evaluation" / f"{cfg.mode}-{digest}"
+        return (run or Path(cfg.paths.log_dir)) / "evaluation" / f"{cfg.mode}-{settings_hash(settings)}"
 
     def _claim(self) -> Record:
         self._closing.enter_context(RunLock(self.context.folder))

@@ -7,8 +7,7 @@ import os
 import re
 import zipfile
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +16,10 @@ from PIL import Image
 from torch import Tensor
 
 from ...errors import UserError
+from ...io.atomic import refusals, replacing, temporary_beside
+from ...io.npz import mapped, write_npz
+
+ADVICE = "free space, then run the same command again"
 
 _CHUNK = 256
 
@@ -69,7 +72,8 @@ class PngFiles(SampleFiles):
     def write(self, index: Tensor, samples: Tensor) -> None:
         pixels = samples.movedim(1, -1).contiguous().numpy()
         for i, image in zip(index.tolist(), pixels, strict=True):
-            with replacing(self._path(i)) as temporary:
+            # A file cut short by a power cut has no bytes and is made again.
+            with replacing(self._path(i), ADVICE, durable=False) as temporary:
                 Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(temporary, format="png")
 
     def read(self, indices: Sequence[int]) -> Tensor:
@@ -117,8 +121,7 @@ class NpzFiles(SampleFiles):
         if len(index) == 0:
             return
         name = f"{self.stem}_{int(index.min()):06d}-{int(index.max()):06d}.npz"
-        with replacing(self.folder / name) as temporary, temporary.open("wb") as file:
-            np.savez(file, allow_pickle=False, samples=self._stored(samples).numpy(), index=index.numpy())
+        write_npz(self.folder / name, {"samples": self._stored(samples).numpy(), "index": index.numpy()}, ADVICE)
 
     def read(self, indices: Sequence[int]) -> Tensor:
         where = self._where()
@@ -140,17 +143,16 @@ class NpzFiles(SampleFiles):
             return
         position = {i: row for row, i in enumerate(sorted(where))}
         shape = (len(position), *self._stored_shape)
-        with replacing(self.folder / f"{self.stem}.npy") as flat:
+        with refusals(target, ADVICE), temporary_beside(self.folder / f"{self.stem}.npy") as flat:
             joined = np.lib.format.open_memmap(flat, "w+", torch.empty(0, dtype=self.dtype).numpy().dtype, shape)
             for path in parts:
                 self._copy(path, joined, where, position)
             joined.flush()
             del joined
-            with replacing(target) as temporary, zipfile.ZipFile(temporary, "w", allowZip64=True) as archive:
+            with replacing(target, ADVICE) as temporary, zipfile.ZipFile(temporary, "w", allowZip64=True) as archive:
                 archive.write(flat, "samples.npy")
                 with archive.open("index.npy", "w") as file:
                     np.lib.format.write_array(file, np.array(sorted(where), dtype=np.int64))
-            flat.unlink()
         for path in parts:
             if path != target:
                 path.unlink()
@@ -177,52 +179,3 @@ class NpzFiles(SampleFiles):
 
     def _stored(self, samples: Tensor) -> Tensor:
         return samples.movedim(1, -1).contiguous() if len(self.shape) == 3 else samples
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A temporary name beside ``path`` that becomes ``path`` if what was written there is complete.
-
-    Raises:
-        UserError: when the disk refuses.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            yield temporary
-            if temporary.exists():
-                temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
-    except OSError as error:
-        raise UserError(
-            f"{path} cannot be written ({error.strerror or error}): make room, then run the same command again"
-        ) from error
-
-
-def mapped(path: Path, name: str) -> np.ndarray:
-    """An array of an uncompressed npz file, mapped instead of read.
-
-    Raises:
-        UserError: the file is damaged.
-    """
-    try:
-        with zipfile.ZipFile(path) as archive, path.open("rb") as file:
-            info = archive.getinfo(f"{name}.npy")
-            # The local header repeats the name, and its extra field has a length of its own.
-            file.seek(info.header_offset + 26)
-            name_length, extra_length = np.frombuffer(file.read(4), dtype="<u2").tolist()
-            file.seek(info.header_offset + 30 + name_length + extra_length)
-            version = np.lib.format.read_magic(file)
-            read_header = (
-                np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-            )
-            shape, fortran, dtype = read_header(file)
-            if info.compress_type != zipfile.ZIP_STORED or fortran:
-                raise ValueError("compressed or not in C order")
-            if math.prod(shape) == 0:
-                return np.empty(shape, dtype)
-            return np.memmap(path, dtype=dtype, mode="r", offset=file.tell(), shape=shape)
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path} is damaged ({error}): delete it and run the same command again") from error

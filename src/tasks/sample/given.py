@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ from torch import Tensor
 
 from ...datamodules.transforms import DataRange, to_model
 from ...errors import UserError
+from ...io.hashing import bytes_hash
 from .. import checkpoint_config
 from ..image_source import open_images
 
@@ -98,7 +98,7 @@ class _Points(Given):
 
     def __init__(self, module: Any, split: str, data_range: DataRange) -> None:
         self._points: Tensor = module.sample(_POINTS)
-        super().__init__(split, _POINTS, hashlib.sha256(self._points.numpy().tobytes()).hexdigest(), data_range)
+        super().__init__(split, _POINTS, bytes_hash(self._points.numpy().tobytes()), data_range)
 
     def rows(self, rows: Tensor) -> Tensor:
         return self._points[rows]

@@ -13,7 +13,8 @@ import numpy as np
 import torch
 
 from ...errors import UserError
-from .files import replacing
+from ...io.atomic import write_json
+from .files import ADVICE
 
 FILE = "manifest.json"
 
@@ -44,8 +45,7 @@ class Manifest:
 
     def save(self, folder: Path) -> None:
         """Write ``manifest.json``, whole or not at all; UserError when the disk refuses."""
-        with replacing(folder / FILE) as temporary:
-            temporary.write_text(json.dumps(asdict(self), indent=2) + "\n")
+        write_json(folder / FILE, asdict(self), ADVICE)
 
 
 def load_manifest(folder: Path) -> Manifest | None:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ...errors import UserError, bytes_in_words
+from ...io.atomic import remove_leftovers
 from .files import NpzFiles, PngFiles, SampleFiles
 from .manifest import FILE, Manifest, first_difference, load_manifest, plain, versions
 
@@ -76,8 +77,7 @@ class ImageStore:
             UserError: the folder holds something else, or the disk has not enough room.
         """
         found = self._take_over()
-        for leftover in self.folder.rglob(".*.tmp"):
-            leftover.unlink(missing_ok=True)
+        remove_leftovers(self.folder, recursive=True)
         there = self._present() | set(self.manifest.invalid)
         missing = [i for i in range(self.manifest.num_samples) if i not in there]
         self._check_room(len(missing))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import time
 from collections.abc import Iterator, Sequence
@@ -20,6 +18,7 @@ from ...cli.kinds import check_whole, listed
 from ...data_range import check_mode, to_uint8
 from ...distributed import agreed, failing_together, on_rank_zero
 from ...errors import UserError
+from ...io.hashing import settings_hash
 from ...metrics import Scores
 from ...progress import Progress
 from ...sampling.conditioning.labels import class_condition
@@ -236,8 +235,7 @@ class SamplingRun:
         if self.cfg.output_dir is not None:
             return Path(str(self.cfg.output_dir))
         home = run_of(self.path) or Path(self.cfg.paths.log_dir)
-        chosen = json.dumps([settings, self.cfg.format, self.cfg.raw], sort_keys=True)
-        digest = hashlib.sha256(chosen.encode()).hexdigest()[:8]
+        digest = settings_hash([settings, self.cfg.format, self.cfg.raw])
         return home / "samples" / f"{self.path.stem}-seed{self.cfg.seed}-{digest}"
 
     def _node(self, name: str, **beside: Any) -> dict[str, Any]:

@@ -1,0 +1,144 @@
+"""The one way to write a file or folder: under a temporary name beside the target, flushed to the disk, renamed.
+
+A reader sees the old content or the whole new one, whenever the writer is killed and however full the disk is.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ..errors import UserError
+
+ADVICE = "free space, fix permissions or choose another folder"
+
+_SUFFIX = ".tmp"
+
+REFUSALS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR)
+"""Errors of the system that a user can remove."""
+
+
+@contextmanager
+def replacing(path: str | os.PathLike[str], advice: str = ADVICE, *, durable: bool = True) -> Iterator[Path]:
+    """Yield a temporary name beside ``path``; what is written there gets the name ``path`` if the block succeeds.
+
+    Args:
+        path: a file, or a folder that does not exist yet; missing parent folders are made.
+        advice: end of the error message: what the user can do.
+        durable: flush to the disk before renaming. False only for many small files that are easily made again.
+
+    Raises:
+        UserError: the system refuses to write.
+    """
+    target = Path(path)
+    with refusals(target, advice), temporary_beside(target) as temporary:
+        yield temporary
+        if durable:
+            for written in [*temporary.rglob("*"), temporary] if temporary.is_dir() else [temporary]:
+                _flush(written)
+        temporary.replace(target)
+        if durable:
+            _flush(target.parent)
+
+
+def write_bytes(path: str | os.PathLike[str], content: bytes, advice: str = ADVICE) -> None:
+    """Write ``content``; UserError when the system refuses."""
+    with replacing(path, advice) as temporary:
+        temporary.write_bytes(content)
+
+
+def write_text(path: str | os.PathLike[str], text: str, advice: str = ADVICE) -> None:
+    """Write ``text`` as UTF-8; UserError when the system refuses."""
+    write_bytes(path, text.encode(), advice)
+
+
+def write_json(path: str | os.PathLike[str], content: Any, advice: str = ADVICE) -> None:
+    """Write plain containers as indented JSON; UserError when the system refuses."""
+    write_text(path, json.dumps(content, indent=2) + "\n", advice)
+
+
+@contextmanager
+def temporary_beside(target: Path) -> Iterator[Path]:
+    """Yield an unused name in the folder of ``target``, made if missing; what lies there at the end is deleted."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.name}.{os.getpid()}{_SUFFIX}")
+    try:
+        yield temporary
+    finally:
+        _delete(temporary)
+
+
+def remove_leftovers(folder: Path, name: str = "", *, recursive: bool = False) -> None:
+    """Delete what killed processes left half-written; call it only while no other process writes there.
+
+    Args:
+        folder: where to look.
+        name: of the target file or folder; empty for any.
+        recursive: look in folders inside ``folder`` too.
+    """
+    pattern = f".{name}.*{_SUFFIX}" if name else f".*{_SUFFIX}"
+    for leftover in [*(folder.rglob(pattern) if recursive else folder.glob(pattern))]:
+        _delete(leftover)
+
+
+@contextmanager
+def refusals(target: Path, advice: str = ADVICE) -> Iterator[None]:
+    """Turn a refusal of the system inside the block into the one line about writing ``target``.
+
+    Raises:
+        UserError: what cannot be written, why, and ``advice``.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        reason = _reason(error)
+        if reason is None:
+            raise
+        raise refusal(target, reason, advice) from error
+
+
+def refusal(target: Path, reason: str, advice: str = ADVICE) -> UserError:
+    """The error about a file that cannot be written."""
+    return UserError(f"{target} cannot be written ({reason}): {advice}")
+
+
+def _reason(error: BaseException) -> str | None:
+    """Why the system refused, None if ``error`` is something else."""
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    # torch reports a failed write as a RuntimeError of its own, raised while handling the system's error.
+    cause = error.__cause__ or error.__context__
+    while cause is not None and not isinstance(cause, OSError):
+        cause = cause.__cause__ or cause.__context__
+    return cause.strerror if cause is not None and cause.errno in REFUSALS else None
+
+
+def _delete(path: Path) -> None:
+    try:
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+    except OSError:
+        # A file system that has turned read-only keeps the leftover; the error that led here is the one to report.
+        return
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        # A renaming is durable only once the folder is; some network file systems cannot flush folders.
+        if not path.is_dir() or error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+    finally:
+        os.close(descriptor)
