@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from src.data_range import to_uint8
+from src.data_range import to_bytes
 from src.metrics.digits import DigitFeatures, digit_images, digit_split
 from src.metrics.frechet import frechet_distance
 from src.metrics.statistics import GaussianStatistics
@@ -44,12 +44,12 @@ class Digits:
 
     def distance(self, samples: Tensor) -> float:
         """Pixel Fréchet distance of samples (B, 1, 8, 8), as bytes, to all digits."""
-        return frechet_distance(_moments(to_uint8(samples, "unit", "round") / 255), self._statistics)
+        return frechet_distance(_moments(to_bytes(samples, "unit", "round") / 255), self._statistics)
 
     def confidence(self, samples: Tensor) -> Tensor:
         """The shipped classifier's largest probability (B,) for samples (B, 1, 8, 8)."""
         with torch.no_grad():
-            features = self._classifier(to_uint8(samples, "unit", "round"))
+            features = self._classifier(to_bytes(samples, "unit", "round"))
             return self._classifier.probabilities(features).max(1).values
 
 

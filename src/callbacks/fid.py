@@ -12,7 +12,7 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.utilities.seed import isolate_rng
 
-from ..data_range import check_mode, to_uint8
+from ..data_range import check_quantize, to_bytes
 from ..distributed import gather_rows, on_rank_zero
 from ..errors import UserError
 from ..io.atomic import refusals
@@ -64,7 +64,7 @@ class FID(Periodic):
         self.suite = suite
         self.monitor = suite.extractor.distance_name if monitor is None else monitor
         self.save_best = None if save_best is None else Path(save_best)
-        self.quantize = check_mode(quantize)
+        self.quantize = check_quantize(quantize)
         self.record = None if record is None else Path(record)
         self.best = math.inf
         self.best_step: int | None = None
@@ -124,7 +124,7 @@ class FID(Periodic):
 
         def consume(batch: GeneratedBatch) -> None:
             totals.add_(torch.tensor([[float((~batch.valid).sum()), float(batch.nfe.sum())]], dtype=torch.float64))
-            images = to_uint8(batch.samples[batch.valid], model.data_range, self.quantize)
+            images = to_bytes(batch.samples[batch.valid], model.data_range, self.quantize)
             self.suite.update(images.to(pl_module.device), batch.index[batch.valid])
 
         self.suite.reset()

@@ -12,7 +12,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
-from ..data_range import check_mode, to_uint8
+from ..data_range import check_quantize, to_bytes
 from ..distributed import gather_rows, on_rank_zero
 from ..sampling import Sampler
 from ..sampling.generation import GeneratedBatch
@@ -55,7 +55,7 @@ class SampleImages(Periodic):
         super().__init__(every_n_steps)
         self.samples = Samples(sampler, num_images, batch_size, seed, _FRAMES if trajectory else 0)
         self.output_dir = Path(output_dir)
-        self.quantize = check_mode(quantize)
+        self.quantize = check_quantize(quantize)
 
     def run(self, trainer: Trainer, pl_module: LightningModule) -> None:
         batches: list[GeneratedBatch] = []
@@ -66,7 +66,7 @@ class SampleImages(Periodic):
         is_image = made.samples.ndim == 4
 
         def gathered(states: Tensor) -> Tensor:
-            return gather_rows(to_uint8(states, model.data_range, self.quantize) if is_image else states)[order]
+            return gather_rows(to_bytes(states, model.data_range, self.quantize) if is_image else states)[order]
 
         valid = gather_rows(made.valid)
         frames = None

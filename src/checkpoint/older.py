@@ -1,7 +1,8 @@
-"""Configurations of checkpoints that older versions wrote: classes that moved keep their old names there."""
+"""Configurations that older versions wrote: names of classes that moved and of settings that are called otherwise."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 _MOVED = {
@@ -15,14 +16,26 @@ _MOVED = {
 } | {"src.sampling.ode.ProbabilityFlowODE": "src.sampling.ode.flow.ProbabilityFlowODE"}
 
 
+_RENAMED: dict[str, dict[str, Callable[[Any], tuple[str, Any]]]] = {
+    "src.sampling.solvers.pc.PredictorCorrector": {
+        "order": lambda value: ("corrector_first", value == "corrector_first"),
+    },
+    "src.sampling.ode.bits_per_dim.BitsPerDim": {"dequantise": lambda value: ("dequantize", value)},
+}
+"""For each class, what an old setting with its value has become."""
+
+
 def up_to_date(node: Any) -> Any:
-    """A copy of a configuration, at any depth, in which every ``_target_`` is the class's present name.
+    """Copy a configuration, at any depth, with the present names of classes and their settings.
 
     Args:
-        node: plain containers; everything but the names of moved classes stays as it is.
+        node: plain containers; what has no new name stays as it is.
     """
     if isinstance(node, dict):
-        return {key: _present(value) if key == "_target_" else up_to_date(value) for key, value in node.items()}
+        target = _present(node.get("_target_"))
+        renamed = _RENAMED.get(target, {}) if isinstance(target, str) else {}
+        pairs = (renamed[key](value) if key in renamed else (key, value) for key, value in node.items())
+        return {key: target if key == "_target_" else up_to_date(value) for key, value in pairs}
     return [up_to_date(value) for value in node] if isinstance(node, list) else node
 
 

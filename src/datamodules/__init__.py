@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from .photos import PhotosDataModule
     from .torchvision_images import TorchvisionDataModule
     from .toy import ToyDataModule
-    from .transforms import to_model
 
 _HOMES = {
     "AddressedBatchSampler": "addressing",
@@ -32,7 +31,6 @@ _HOMES = {
     "ShardSampler": "addressing",
     "TorchvisionDataModule": "torchvision_images",
     "ToyDataModule": "toy",
-    "to_model": "transforms",
 }
 
 __all__ = [
@@ -47,7 +45,6 @@ __all__ = [
     "ShardSampler",
     "TorchvisionDataModule",
     "ToyDataModule",
-    "to_model",
 ]
 
 

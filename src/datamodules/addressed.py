@@ -21,7 +21,7 @@ class AddressedDataModule(LightningDataModule):
     Args:
         global_batch_size: samples of one optimizer step, over all processes and accumulated micro-batches.
         eval_batch_size: samples of one evaluation batch on one device.
-        seed: seed of data order, flips and dequantisation.
+        seed: seed of data order, flips and dequantization.
         num_workers: loader processes for each device; 0 (gather in the main process) is the fastest for small images.
         pin_memory: page-locked batches, if there is a CUDA device.
     """

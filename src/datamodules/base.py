@@ -11,13 +11,14 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from ..data_range import check_range, dequantize, from_bytes
 from ..errors import UserError
 from ..noise import Address, uniform
 from .addressed import AddressedDataModule
 from .addressing import AddressedLoader, address_only
 from .augmentation import GeometricAugmentation
+from .flips import flip, flip_decisions
 from .image_set import ImageSet
-from .transforms import DataRange, dequantize, flip, flip_decisions, to_model
 
 
 class ImageBatches(Dataset[dict[str, Any]]):
@@ -49,7 +50,7 @@ class ImageDataModule(AddressedDataModule, ABC):
     (``train+test``), and ``all`` is short for the join of ``parts``.
 
     A batch of a loader holds ``x`` (B, C, H, W) uint8, which ``on_after_batch_transfer`` turns into floats on the
-    device: bytes, mirrored or not, then scaled or dequantised.  Further: ``labels`` (B,) int64 if the set has them,
+    device: bytes, mirrored or not, then scaled or dequantized.  Further: ``labels`` (B,) int64 if the set has them,
     ``index`` (B,) int64 into ``images(split)``, ``position`` (B,) int64 in the global batch and, in training, the
     integers ``step`` and ``epoch``.
 
@@ -69,7 +70,7 @@ class ImageDataModule(AddressedDataModule, ABC):
             (seed, step, position).
         num_workers: loader processes for each device.
         pin_memory: page-locked batches, if there is a CUDA device.
-        seed: seed of data order, flips and dequantisation.
+        seed: seed of data order, flips and dequantization.
         train_split: split to train on.
         val_split: split of the validation loss.
         test_split: split of the test loss.
@@ -89,7 +90,7 @@ class ImageDataModule(AddressedDataModule, ABC):
         data_dir: str | Path = "data",
         global_batch_size: int = 128,
         eval_batch_size: int = 128,
-        data_range: DataRange = "unit",
+        data_range: str = "unit",
         random_flip: bool = False,
         dequantize: bool = False,
         dequantize_eval: bool = False,
@@ -110,14 +111,12 @@ class ImageDataModule(AddressedDataModule, ABC):
             num_workers=num_workers,
             pin_memory=pin_memory,
         )
-        if data_range not in ("unit", "centered"):
-            raise UserError(f"datamodule.data_range must be unit or centered, got {data_range}")
         if limit is not None and limit < 1:
             raise UserError(f"datamodule.limit={limit} must be at least 1, or null for all images")
         self.image_size = image_size
         self.channels = channels
         self.data_dir = Path(data_dir)
-        self.data_range: DataRange = data_range
+        self.data_range = check_range(data_range, "datamodule.data_range")
         self.random_flip = random_flip
         self.dequantize = dequantize
         self.dequantize_eval = dequantize_eval
@@ -154,11 +153,11 @@ class ImageDataModule(AddressedDataModule, ABC):
 
     @property
     def channel_mean(self) -> list[float]:
-        """Mean of each channel over the training images, in ``data_range``, without flips and dequantisation."""
+        """Mean of each channel over the training images, in ``data_range``, without flips and dequantization."""
         if self._channel_mean is None:
             counts = self.images(self.train_split).byte_counts().double()
             mean = counts @ torch.arange(256, dtype=torch.float64) / counts.sum(1)
-            self._channel_mean = (mean / 255 if self.data_range == "unit" else mean / 127.5 - 1).tolist()
+            self._channel_mean = from_bytes(mean, self.data_range).tolist()
         return self._channel_mean
 
     def images(self, split: str) -> ImageSet:
@@ -238,7 +237,7 @@ class ImageDataModule(AddressedDataModule, ABC):
             purpose = "dequantize" if training else "dequantize evaluation"
             x = dequantize(x, self.data_range, uniform(self.seed, purpose, epoch, index, x.shape[1:]))
         else:
-            x = to_model(x, self.data_range)
+            x = from_bytes(x, self.data_range)
         told = {}
         if training and self.augmentation is not None:
             x, told["augment"] = self.augmentation(x, Address(self.seed, batch["step"], batch["position"]))

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from ..build import build
 from ..config_dir import CONFIG_DIR
+from ..data_range import from_bytes
 from ..errors import UserError
 from ..noise import permutation
-from .transforms import to_model
 
 if TYPE_CHECKING:
     from .base import ImageDataModule
@@ -56,14 +56,14 @@ def examine_images(datamodule: ImageDataModule) -> Diagnosis:
     count = len(images)
     counts = images.byte_counts()
     low, high = (int(counts.sum(0).nonzero()[i]) for i in (0, -1))
-    values = to_model(torch.arange(256, dtype=torch.uint8), datamodule.data_range).double()
+    values = from_bytes(torch.arange(256, dtype=torch.uint8), datamodule.data_range).double()
     weights = counts.sum(0).double() / counts.sum()
     mean = float(weights @ values)
     std = math.sqrt(float(weights @ (values - mean) ** 2))
     c, h, w = images.shape[1:]
     size = max(2, min(_SUBSET, _SUBSET_VALUES // (c * h * w)))
     subset = images.gather(permutation(0, "doctor", 0, count)[:size].sort().values)
-    distance = largest_distance(to_model(subset, datamodule.data_range).flatten(1))
+    distance = largest_distance(from_bytes(subset, datamodule.data_range).flatten(1))
     labels = images.labels
     classes = "none" if labels is None else f"{datamodule.num_classes}, {_smallest_and_largest(labels)}"
     result = Diagnosis(

@@ -14,7 +14,6 @@ from ..errors import UserError
 from ..noise import normal, uniform
 from .addressed import AddressedDataModule
 from .addressing import AddressedLoader, address_only
-from .transforms import DataRange
 
 _MODES = 8
 _MODE_STD = 0.1
@@ -132,7 +131,7 @@ class ToyDataModule(AddressedDataModule):
         dim: int = 2,
         steps_per_epoch: int = 1000,
         eval_samples: int = 1000,
-        data_range: DataRange = "centered",
+        data_range: str = "centered",
         global_batch_size: int = 512,
         eval_batch_size: int = 1000,
         num_workers: int = 0,
@@ -156,7 +155,7 @@ class ToyDataModule(AddressedDataModule):
         self.dim = dim
         self.steps_per_epoch = steps_per_epoch
         self.eval_samples = eval_samples
-        self.data_range: DataRange = data_range
+        self.data_range = data_range
 
     @property
     def shape(self) -> tuple[int]:

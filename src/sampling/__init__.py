@@ -2,7 +2,7 @@
 
 from .interpolation import slerp, temper
 from .ode.flow import ProbabilityFlowODE
-from .ode.likelihood import Likelihood, LikelihoodOutput, dequantise, log_likelihood
+from .ode.likelihood import Likelihood, LikelihoodOutput, log_likelihood
 from .output import SampleOutput, Sampler, Step
 from .solvers.correctors import AnnealedLangevin, Langevin, NoCorrector
 from .solvers.dpm_solver import DPMSolver
@@ -36,7 +36,6 @@ __all__ = [
     "Step",
     "TimeGrid",
     "UniPC",
-    "dequantise",
     "log_likelihood",
     "slerp",
     "temper",

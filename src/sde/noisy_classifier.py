@@ -8,9 +8,8 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from ..errors import UserError
+from ..data_range import check_range, to_centered, width
 from .base import SDE, expand
-from .score_model import DATA_RANGES
 
 
 class NoisyClassifier(nn.Module):
@@ -31,11 +30,9 @@ class NoisyClassifier(nn.Module):
 
     def __init__(self, net: nn.Module, sde: SDE, data_range: str = "unit", sigma_data: float = 0.5) -> None:
         super().__init__()
-        if data_range not in DATA_RANGES:
-            raise UserError(f"data_range is {data_range!r}: choose one of {', '.join(DATA_RANGES)}")
         self.net = net
         self.sde = sde
-        self.data_range = data_range
+        self.data_range = check_range(data_range)
         self.sigma_data = sigma_data
 
     def forward(
@@ -51,9 +48,9 @@ class NoisyClassifier(nn.Module):
         dtype = torch.promote_types(x.dtype, torch.float32)
         x = x.to(dtype)
         t = t if t.ndim == 0 else t.to(x.device)
-        u, width = (2 * x - 1, 2.0) if self.data_range == "unit" else (x, 1.0)
+        u, scale = to_centered(x, self.data_range), 2 / width(self.data_range)
         alpha, sigma = self.sde.alpha(t), self.sde.sigma(t)
-        a_in = (alpha.square() * self.sigma_data**2 + width**2 * sigma.square()).rsqrt()
+        a_in = (alpha.square() * self.sigma_data**2 + scale**2 * sigma.square()).rsqrt()
         c_noise = -self.sde.log_snr(t) / 4
         logits: Tensor = self.net(u * expand(a_in, u).to(dtype), c_noise.to(device=x.device, dtype=dtype))
         return logits

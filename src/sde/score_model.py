@@ -9,11 +9,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from ..data_range import check_range, to_centered
 from ..errors import UserError
 from .base import SDE, expand
 from .parametrization import Parametrization
-
-DATA_RANGES = ("unit", "centered")
 
 
 @runtime_checkable
@@ -47,13 +46,11 @@ class ScoreModel(nn.Module):
 
     def __init__(self, net: nn.Module, sde: SDE, parametrization: Parametrization, data_range: str = "unit") -> None:
         super().__init__()
-        if data_range not in DATA_RANGES:
-            raise UserError(f"data_range is {data_range!r}: choose one of {', '.join(DATA_RANGES)}")
         parametrization.check(sde, data_range)
         self.net = net
         self.sde = sde
         self.parametrization = parametrization
-        self.data_range = data_range
+        self.data_range = check_range(data_range)
 
     def check(self) -> None:
         """UserError where the net's embedding cannot take the noise level as the parametrization gives it."""
@@ -82,7 +79,7 @@ class ScoreModel(nn.Module):
         # A common time is a scalar on the CPU: it enters kernels below as an argument, without a copy to the device.
         t = t if t.ndim == 0 else t.to(device=x.device, dtype=torch.promote_types(t.dtype, dtype))
         a_skip, a_out, a_in, c_noise = self.parametrization(self.sde, t)
-        u = 2 * x - 1 if self.data_range == "unit" else x
+        u = to_centered(x, self.data_range)
         # A net that is itself in half or double precision takes no other; under autocast it is in float32 like x.
         net_dtype = next(self.net.parameters(), u).dtype
         scaled = (u * _cast(a_in, u)).to(net_dtype)

@@ -21,7 +21,7 @@ from src.callbacks.ema import EMA
 from src.callbacks.fid import FID
 from src.callbacks.reference import check_extractor
 from src.callbacks.sample_images import SampleImages
-from src.data_range import to_uint8
+from src.data_range import to_bytes
 from src.datamodules import DigitsDataModule, ToyDataModule
 from src.errors import UserError
 from src.lightning_modules import ScoreSDEModule
@@ -98,7 +98,7 @@ def expected_images(weights: dict[str, torch.Tensor], count: int) -> torch.Tenso
     model.net.load_state_dict(weights, strict=False)
     noise = AddressedNoise(SEED, torch.arange(count))
     x = model.sde.prior_sample(noise("prior", 0, torch.empty(count, 1, 8, 8)))
-    return to_uint8(sampler()(model, x, noise).samples, model.data_range, "round")
+    return to_bytes(sampler()(model, x, noise).samples, model.data_range, "round")
 
 
 @pytest.fixture(scope="module")

@@ -25,3 +25,18 @@ def test_moved_class_is_found_at_any_depth(old: str, new: str) -> None:
 
 def test_no_present_name_counts_as_old() -> None:
     assert not any(new.startswith(old) for new in _MOVED.values() for old in _MOVED)
+
+
+@pytest.mark.parametrize(("word", "switch"), [("corrector_first", True), ("predictor_first", False)])
+def test_renamed_settings_of_a_class_keep_their_meaning(word: str, switch: bool) -> None:
+    sampler = {"_target_": "src.sampling.pc.PredictorCorrector", "order": word, "denoise": True}
+    assert up_to_date(sampler) == {
+        "_target_": "src.sampling.solvers.pc.PredictorCorrector",
+        "corrector_first": switch,
+        "denoise": True,
+    }
+    # The same word is something else for another class.
+    multistep = {"_target_": "src.sampling.solvers.dpm_solver.DPMSolver", "order": 2}
+    assert up_to_date(multistep) == multistep
+    bits = {"_target_": "src.sampling.bits_per_dim.BitsPerDim", "dequantise": False}
+    assert up_to_date(bits) == {"_target_": "src.sampling.ode.bits_per_dim.BitsPerDim", "dequantize": False}

@@ -95,7 +95,7 @@ def test_default_is_the_papers_cifar10_run() -> None:
         "sampler.grid.eps": 1e-5,
         "sampler.corrector.snr": 0.16,
         "sampler.corrector.steps": 1,
-        "sampler.order": "corrector_first",
+        "sampler.corrector_first": True,
         "sampler.denoise": True,
     }
     for key, value in expected.items():

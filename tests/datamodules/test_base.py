@@ -37,7 +37,7 @@ def test_flips_follow_seed_epoch_and_index():
             assert torch.equal(seen, decided & (batch["index"] != 0))
 
 
-def test_dequantisation_is_addressed_and_lies_within_the_byte():
+def test_dequantization_is_addressed_and_lies_within_the_byte():
     plain, noisy = MemoryDataModule(count=256, seed=1), MemoryDataModule(count=256, seed=1, dequantize=True)
     a, b = first_batch(plain), first_batch(noisy)
     u = uniform(1, "dequantize", 0, a["index"], (3, 4, 4))
@@ -48,7 +48,7 @@ def test_dequantisation_is_addressed_and_lies_within_the_byte():
     assert torch.equal((b["x"] * 256).floor(), (a["x"] * 255).round())
 
 
-def test_evaluation_neither_flips_nor_dequantises_unless_told():
+def test_evaluation_neither_flips_nor_dequantizes_unless_told():
     module = MemoryDataModule(random_flip=True, dequantize=True, eval_batch_size=3)
     batches = [module.on_after_batch_transfer(b, 0) for b in module.val_dataloader()]
     assert torch.cat([b["index"] for b in batches]).tolist() == list(range(7))

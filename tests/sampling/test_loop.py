@@ -28,7 +28,7 @@ SDE = VESDE()
 SAMPLERS: dict[str, Callable[..., GridSampler]] = {
     "pc": lambda **kw: PredictorCorrector(GRID, ReverseDiffusion(), Langevin(), **kw),
     "predictor_first": lambda **kw: PredictorCorrector(
-        GRID, ReverseDiffusion(), Langevin(steps=2), "predictor_first", **kw
+        GRID, ReverseDiffusion(), Langevin(steps=2), corrector_first=False, **kw
     ),
     "heun": lambda **kw: Heun(GRID, s_churn=3.0, **kw),
     "dpm_solver": lambda **kw: DPMSolver(GRID, 3, **kw),

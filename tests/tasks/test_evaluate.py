@@ -16,7 +16,7 @@ from torch import Tensor
 
 from src.checkpoint import read_checkpoint, restore_model
 from src.cli.instantiate import instantiate
-from src.data_range import to_uint8
+from src.data_range import to_bytes
 from src.errors import UserError
 from src.metrics import DigitFeatures, PixelFeatures, frechet_distance, statistics_of
 from src.metrics.extractor import FeatureExtractor
@@ -62,7 +62,7 @@ def samples(path: Path, count: int) -> Tensor:
     model = restore_model(checkpoint)
     sampler = instantiate(checkpoint["config"]["sampler"])
     (batch,) = generate(model, sampler, (1, 8, 8), range(count), seed=0, batch_size=count)
-    return to_uint8(batch.samples, "unit")
+    return to_bytes(batch.samples, "unit")
 
 
 def test_the_distance_is_that_of_the_samples_and_says_what_it_depends_on(
@@ -177,7 +177,7 @@ def test_bits_per_dimension_of_each_image_whatever_the_batch(first: Path, tmp_pa
     assert entry.values["standard_error"] == pytest.approx(bits.std(ddof=1) / math.sqrt(5))
     assert entry.values["trace_standard_error"] == pytest.approx(math.sqrt((errors**2).sum()) / 5)
     assert entry.conditions["divergence"] == "hutchinson, 1 rademacher"
-    # Dequantised by index: the first image alone has the same value.
+    # Dequantized by index: the first image alone has the same value.
     checkpoint = read_checkpoint(first)
     measure = instantiate(
         {

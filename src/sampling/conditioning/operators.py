@@ -15,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
+from ...data_range import check_range, width
 from ...errors import UserError
 from ...noise import normal
 from ...sde import expand
@@ -225,7 +226,5 @@ def psnr(x: Float[Tensor, "b *d"], reference: Float[Tensor, "b *d"], data_range:
     Raises:
         UserError: a range other than ``unit`` or ``centered``.
     """
-    if data_range not in ("unit", "centered"):
-        raise UserError(f"data_range is {data_range!r}: choose unit or centered")
-    peak = 1.0 if data_range == "unit" else 2.0
+    peak = width(check_range(data_range))
     return 10 * torch.log10(peak**2 / (x - reference).flatten(1).square().mean(1))

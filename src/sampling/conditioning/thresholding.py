@@ -14,12 +14,10 @@ from collections.abc import Mapping
 from jaxtyping import Float
 from torch import Tensor
 
-from ...errors import UserError
+from ...data_range import RANGES, check_range
 from ...sde import expand, tweedie
 from ...sde.score_model import Model
 from .guidance import Guidance
-
-RANGES = {"unit": (0.0, 1.0), "centered": (-1.0, 1.0)}
 
 
 class Thresholding(Guidance):
@@ -35,9 +33,7 @@ class Thresholding(Guidance):
 
     def __init__(self, model: Model, data_range: str = "unit") -> None:
         super().__init__(model)
-        if data_range not in RANGES:
-            raise UserError(f"guidance.data_range is {data_range!r}: choose one of {', '.join(RANGES)}")
-        self.low, self.high = RANGES[data_range]
+        self.low, self.high = RANGES[check_range(data_range, "guidance.data_range")]
 
     def __call__(
         self, x: Float[Tensor, "b *d"], t: Tensor, cond: Mapping[str, Tensor] | None = None

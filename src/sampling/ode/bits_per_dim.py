@@ -8,22 +8,23 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor
 
+from ...data_range import dequantize, to_bytes
 from ...noise import Address, Word
 from ...sde.score_model import Model
-from .likelihood import Likelihood, LikelihoodOutput, dequantise
+from .likelihood import Likelihood, LikelihoodOutput
 
 
 class BitsPerDim:
-    """Uniform dequantisation, then the likelihood.
+    """Uniform dequantization, then the likelihood.
 
     Args:
         likelihood: how it is computed.
-        dequantise: spread bytes over their bins; off for data that already are, or that are no bytes.
+        dequantize: spread bytes over their bins; off for data that already are, or that are no bytes.
     """
 
-    def __init__(self, likelihood: Likelihood, dequantise: bool = True) -> None:
+    def __init__(self, likelihood: Likelihood, dequantize: bool = True) -> None:
         self.likelihood = likelihood
-        self.dequantise = dequantise and likelihood.data_range != "continuous"
+        self.dequantize = dequantize and likelihood.data_range != "continuous"
 
     def __call__(
         self, model: Model, x: Float[Tensor, "b *d"], address: Address, cond: Mapping[str, Tensor] | None = None
@@ -39,12 +40,13 @@ class BitsPerDim:
         Args:
             model: score and SDE.
             x: (B, *d), in the range of the data.
-            address: where the dequantisation noise and the probes of these samples are found.
+            address: where the dequantization noise and the probes of these samples are found.
             cond: named tensors for the net.
         """
-        if self.dequantise:
+        if self.dequantize:
+            # The spelling is part of the address: bits/dim of earlier versions repeat.
             u = address.uniform("dequantisation", x.shape[1:]).to(x.dtype)
-            x = dequantise(x, u, self.likelihood.data_range)
+            x = dequantize(to_bytes(x, self.likelihood.data_range), self.likelihood.data_range, u)
         return self.likelihood(model, x, _NoiseAt(address), cond)
 
 

@@ -9,8 +9,8 @@ covariance; one backward pass gives the vector e^T J. That vector is what is int
 with x: trace estimates are e . V at the end, and V says how far a single probe can be off.
 
 Bits per dimension of images. A byte is a bin of width w in the units of the data, w = 1/256 in [0, 1] and 2/256 in
-[-1, 1]. With uniform dequantisation (``dequantise``) E[log2 p] + d log2 w bounds the log-probability of the bytes from
-below, so bits/dim is -log2 p / d - log2 w: the offset is 8 for unit data and 7 for centered ones.
+[-1, 1]. With uniform dequantization (``data_range.dequantize``) E[log2 p] + d log2 w bounds the log-probability of the
+bytes from below, so bits/dim is -log2 p / d - log2 w: the offset is 8 for unit data and 7 for centered ones.
 
 The density is that of p_eps. Where sigma(0) > 0, as for the VE SDE, this is the density of data plus noise of
 sigma(eps); x itself is taken as it is, without that noise, as in the original code.
@@ -26,6 +26,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ...data_range import RANGES, bits_per_dim_offset
 from ...errors import UserError
 from ...noise import AddressedNoise, NoiseSource
 from ...sde.score_model import Model
@@ -33,8 +34,7 @@ from ..conditioning.gradients import gradients, leaf, usable_condition
 from ..output import count
 from .flow import check_eps, probability_flow
 
-LEVELS = 256
-OFFSETS = {"unit": math.log2(LEVELS), "centered": math.log2(LEVELS / 2), "continuous": 0.0}
+DATA = (*RANGES, "continuous")
 DIVERGENCES = ("hutchinson", "exact")
 PROBES = ("rademacher", "gaussian")
 
@@ -89,7 +89,7 @@ class Likelihood:
         for name, value, allowed in (
             ("divergence", divergence, DIVERGENCES),
             ("probe_kind", probe_kind, PROBES),
-            ("data_range", data_range, tuple(OFFSETS)),
+            ("data_range", data_range, DATA),
         ):
             if value not in allowed:
                 raise UserError(f"likelihood {name} is {value!r}: choose one of {', '.join(allowed)}")
@@ -101,7 +101,7 @@ class Likelihood:
         self.probes = probes
         self.probe_kind = probe_kind
         self.data_range = data_range
-        self.offset = OFFSETS[data_range]
+        self.offset = 0.0 if data_range == "continuous" else bits_per_dim_offset(data_range)
 
     def __call__(
         self,
@@ -114,7 +114,7 @@ class Likelihood:
 
         Args:
             model: score and SDE.
-            x: (B, *d), dequantised data in the range of the model.
+            x: (B, *d), dequantized data in the range of the model.
             noise: where probes come from: normal numbers, purpose ``likelihood/probe``, step = number of the probe;
                 Rademacher probes are their signs. By default those of seed 0 and the sample's place in the batch.
             cond: named tensors for the net, (B, ...).
@@ -215,26 +215,6 @@ def log_likelihood(
 ) -> LikelihoodOutput:
     """``Likelihood(**settings)(model, x, noise, cond)``."""
     return Likelihood(**settings)(model, x, noise, cond)  # type: ignore[arg-type] # mypy asks every keyword
-
-
-def dequantise(
-    x: Float[Tensor, "b *d"], uniform: Float[Tensor, "b *d"], data_range: str = "unit"
-) -> Float[Tensor, "b *d"]:
-    """Bytes k as data spread evenly over their bins: (k + u) / 256, in the range of the data.
-
-    Args:
-        x: (B, *d), bytes as data: k / 255 in [0, 1], or 2 k / 255 - 1 in [-1, 1].
-        uniform: u, (B, *d) in (0, 1).
-        data_range: ``unit`` or ``centered``.
-
-    Raises:
-        UserError: another range.
-    """
-    if data_range not in ("unit", "centered"):
-        raise UserError(f"data_range is {data_range!r}: only unit and centered data are bytes to dequantise")
-    unit = x if data_range == "unit" else (x + 1) / 2
-    spread = ((unit * (LEVELS - 1)).round() + uniform) / LEVELS
-    return spread if data_range == "unit" else 2 * spread - 1
 
 
 def _vjp(h: Tensor, x: Tensor, probe: Tensor) -> Tensor:

@@ -14,14 +14,11 @@ from __future__ import annotations
 from jaxtyping import Float
 from torch import Tensor
 
-from ...errors import UserError
 from .correctors import Corrector
 from .loop import GridSampler
 from .predictors import Predictor
 from .run import Run
 from .schedule import TimeGrid
-
-ORDERS = ("corrector_first", "predictor_first")
 
 
 class PredictorCorrector(GridSampler):
@@ -31,7 +28,7 @@ class PredictorCorrector(GridSampler):
         grid: times from T to eps.
         predictor: step from one time to the next.
         corrector: steps at one time.
-        order: ``corrector_first`` or ``predictor_first``; the latter leaves out the correction at T.
+        corrector_first: whether the corrector runs before the predictor at each time; off, T has no correction.
         denoise: finish with the posterior mean at eps.
         trajectory_frames: how many states to keep.
         compile: compile whole steps.
@@ -45,20 +42,18 @@ class PredictorCorrector(GridSampler):
         grid: TimeGrid,
         predictor: Predictor,
         corrector: Corrector,
-        order: str = "corrector_first",
+        corrector_first: bool = True,
         denoise: bool = True,
         trajectory_frames: int = 0,
         compile: bool = False,
     ) -> None:
         super().__init__(grid, denoise, trajectory_frames, compile)
-        if order not in ORDERS:
-            raise UserError(f"sampler.order is {order!r}: choose one of {', '.join(ORDERS)}")
         self.predictor = predictor
         self.corrector = corrector
-        self.order = order
+        self.corrector_first = corrector_first
 
     def step(self, run: Run, x: Float[Tensor, "b *d"], i: int) -> tuple[Float[Tensor, "b *d"], Float[Tensor, "b *d"]]:
-        if i > 0 or self.order == "corrector_first":
+        if i > 0 or self.corrector_first:
             x, _ = self._correct(run, x, x, i)
         return self.predictor(run.sde, run.score, x, run.times[i], run.ends[i], run.draw("predictor", i, x))
 
@@ -66,7 +61,7 @@ class PredictorCorrector(GridSampler):
         self, run: Run, x: Float[Tensor, "b *d"], x_mean: Float[Tensor, "b *d"]
     ) -> tuple[Float[Tensor, "b *d"], Float[Tensor, "b *d"]]:
         last = len(run.times) - 1
-        if last > 0 or self.order == "corrector_first":
+        if last > 0 or self.corrector_first:
             x, x_mean = self._correct(run, x, x_mean, last)
         return super().finish(run, x, x_mean)
 

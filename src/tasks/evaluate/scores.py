@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 
 from ...callbacks.reference import fewest_samples
 from ...cli.kinds import listed
-from ...data_range import to_uint8
+from ...data_range import to_bytes
 from ...distributed import failing_together, gather_rows, on_rank_zero
 from ...errors import UserError
 from ...io.hashing import settings_hash
@@ -226,7 +226,7 @@ class _Making:
             torch.cuda.synchronize()
 
     def _keep(self, batch: GeneratedBatch) -> None:
-        images = to_uint8(batch.samples[batch.valid], self.model.data_range, self.context.cfg.quantize)
+        images = to_bytes(batch.samples[batch.valid], self.model.data_range, self.context.cfg.quantize)
         index = batch.index[batch.valid]
         self.store.add(index, images.cpu())
         self.suite.update(images, index)

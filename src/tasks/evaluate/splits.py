@@ -165,7 +165,7 @@ class BitsPerDimJob(SplitJob):
             self.node["likelihood"] = {**self.node["likelihood"], "data_range": "continuous"}
         self.measure: BitsPerDim = checkpoint_config.build("likelihood", self.node)
         if getattr(self.datamodule, "dequantize_eval", False):
-            self.measure.dequantise = False
+            self.measure.dequantize = False
 
     def values(self, context: Context, model: ScoreModel) -> Values:
         def of(model: ScoreModel, x: Tensor, address: Address, cond: Mapping[str, Tensor]) -> Tensor:
@@ -189,7 +189,7 @@ class BitsPerDimJob(SplitJob):
             "rtol": likelihood.tolerance.rtol,
             "atol": likelihood.tolerance.atol,
             "eps": likelihood.eps,
-            "data": "density" if likelihood.data_range == "continuous" else "bytes, uniform dequantisation",
+            "data": "density" if likelihood.data_range == "continuous" else "bytes, uniform dequantization",
             "nfe": float(nfe.mean()),
         }
         return values, conditions

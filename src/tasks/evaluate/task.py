@@ -14,7 +14,7 @@ from ...checkpoint import RunLock, checkpoint_hash
 from ...checkpoint.find import run_of
 from ...cli.instantiate import instantiate
 from ...cli.kinds import check_whole, listed
-from ...data_range import check_mode
+from ...data_range import check_quantize
 from ...distributed import agreed, failing_together, on_rank_zero
 from ...errors import UserError
 from ...io.hashing import settings_hash
@@ -73,7 +73,7 @@ class Evaluation:
             raise UserError(f"mode={cfg.mode}: choose one of {', '.join(MODES)}")
         if (cfg.ckpt_path is None) == (cfg.images is None):
             raise UserError("give either ckpt_path=<a checkpoint, a run folder, last, ...> or images=<files>")
-        check_mode(cfg.quantize)
+        check_quantize(cfg.quantize)
         check_precision(cfg.precision)
         for name in ("num_samples", "batch_size", "limit", "every"):
             if cfg[name] is not None:

@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from ...callbacks.pictures import grid, save_picture
-from ...data_range import to_uint8
+from ...data_range import from_bytes, to_bytes
 from ...sampling.conditioning.operators import psnr
 from .constraints import Constraint
 from .given import Given
@@ -101,13 +101,11 @@ def _labelled(labels: list[str], images: Tensor, columns: int) -> Tensor:
 
 
 def _data(samples: Tensor, data_range: str) -> Tensor:
-    if samples.dtype != torch.uint8:
-        return samples
-    return samples.float() / 255 if data_range == "unit" else samples.float() / 127.5 - 1
+    return from_bytes(samples, data_range) if samples.dtype == torch.uint8 else samples
 
 
 def _bytes(x: Tensor, data_range: str) -> Tensor:
-    return _rgb(to_uint8(x, data_range))
+    return _rgb(to_bytes(x, data_range))
 
 
 def _rgb(images: Tensor) -> Tensor:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from ...datamodules.transforms import DataRange, to_model
+from ...data_range import from_bytes
 from ...errors import UserError
 from ...io.hashing import bytes_hash
 from .. import checkpoint_config
@@ -29,7 +29,7 @@ class Given(ABC):
         data_range: of the model.
     """
 
-    def __init__(self, name: str, count: int, fingerprint: str, data_range: DataRange) -> None:
+    def __init__(self, name: str, count: int, fingerprint: str, data_range: str) -> None:
         self.name, self.count, self.fingerprint = name, count, fingerprint
         self.data_range = data_range
 
@@ -73,30 +73,28 @@ def open_given(spec: str, datamodule: Mapping[str, Any], shape: Sequence[int], d
     """
     spec = str(spec)
     path = Path(spec).expanduser()
-    # The model has checked it.
-    known_range = cast(DataRange, data_range)
     if path.suffix or len(path.parts) > 1 or path.is_dir():
-        return _Files(path, shape, known_range)
+        return _Files(path, shape, data_range)
     module = checkpoint_config.build("datamodule", datamodule)
     # Every process by itself: this must not wait for others, some of which may have failed.
     module.prepare_data()
     module.setup("test")
-    return _Split(module, spec, known_range) if hasattr(module, "images") else _Points(module, spec, known_range)
+    return _Split(module, spec, data_range) if hasattr(module, "images") else _Points(module, spec, data_range)
 
 
 class _Split(Given):
-    def __init__(self, module: Any, split: str, data_range: DataRange) -> None:
+    def __init__(self, module: Any, split: str, data_range: str) -> None:
         self._images = module.images(split)
         super().__init__(split, len(self._images), module.fingerprint(split), data_range)
 
     def rows(self, rows: Tensor) -> Tensor:
-        return to_model(self._images.gather(rows), self.data_range)
+        return from_bytes(self._images.gather(rows), self.data_range)
 
 
 class _Points(Given):
     """Evaluation points of a distribution."""
 
-    def __init__(self, module: Any, split: str, data_range: DataRange) -> None:
+    def __init__(self, module: Any, split: str, data_range: str) -> None:
         self._points: Tensor = module.sample(_POINTS)
         super().__init__(split, _POINTS, bytes_hash(self._points.numpy().tobytes()), data_range)
 
@@ -105,7 +103,7 @@ class _Points(Given):
 
 
 class _Files(Given):
-    def __init__(self, path: Path, shape: Sequence[int], data_range: DataRange) -> None:
+    def __init__(self, path: Path, shape: Sequence[int], data_range: str) -> None:
         self._source = open_images(path)
         self._channels = shape[0] if len(shape) == 3 else None
         found = self._source.shape(self._channels)
@@ -117,4 +115,4 @@ class _Files(Given):
         # The source is read in its own order.
         wanted, where = torch.unique(rows, return_inverse=True)
         ((_, images),) = self._source.batches(wanted.tolist(), len(wanted), self._channels)
-        return to_model(images[where], self.data_range)
+        return from_bytes(images[where], self.data_range)

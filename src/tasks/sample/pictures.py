@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from ...callbacks.pictures import grid, picture, save_film, save_picture
-from ...data_range import to_uint8
+from ...data_range import to_bytes
 from ...distributed import failing_together, gather_rows, on_rank_zero
 from ...sampling.generation import GeneratedBatch
 from .store import ImageStore
@@ -61,7 +61,7 @@ def draw_film(
             assert batch.trajectory is not None
             states = batch.trajectory.transpose(0, 1)
             index.append(batch.index)
-            frames.append(to_uint8(states, data_range, mode) if store.is_image else states)
+            frames.append(to_bytes(states, data_range, mode) if store.is_image else states)
     # A process without a share does not know how many there are.
     count = int(gather_rows(torch.tensor([frames[0].shape[1] if frames else 0])).max())
     order = gather_rows(torch.cat(index)).argsort()

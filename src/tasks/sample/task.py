@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from ...checkpoint import RunLock, checkpoint_hash, find_checkpoint, restore_model
 from ...checkpoint.find import run_of
 from ...cli.kinds import check_whole, listed
-from ...data_range import check_mode, to_uint8
+from ...data_range import check_quantize, to_bytes
 from ...distributed import agreed, failing_together, on_rank_zero
 from ...errors import UserError
 from ...io.hashing import settings_hash
@@ -68,7 +68,7 @@ class SamplingRun:
     def check(self) -> None:
         """What can be known without the weights."""
         cfg, self.count = self.cfg, num_samples(self.cfg)
-        check_mode(cfg.quantize)
+        check_quantize(cfg.quantize)
         check_precision(cfg.precision)
         check_format(cfg.format)
         check_weights(str(cfg.weights))
@@ -275,7 +275,7 @@ class SamplingRun:
 
     def _keep(self, batch: GeneratedBatch) -> None:
         samples = batch.samples[batch.valid].cpu()
-        shown = to_uint8(samples, self.data_range, self.cfg.quantize) if self.store.is_image else samples
+        shown = to_bytes(samples, self.data_range, self.cfg.quantize) if self.store.is_image else samples
         self.store.add(batch.index[batch.valid], shown, samples if self.cfg.raw else None)
         self._tally.add(batch)
 
