@@ -10,12 +10,17 @@ easy as 1, 2, 3"). With w_j the four 32-bit words of one call, element 4 b + j o
     philox(counter = (b, index, step, crc32(purpose)), key = (seed low, seed high)).
 
 Words become uniforms by u = (w + 1/2) 2^-32 and pairs of uniforms become normals by Box and Muller (1958).
-Everything is integer arithmetic on whole tensors, on the device of ``index``.
+Everything is integer arithmetic on whole tensors, on the device of ``index``. On CUDA, outside of ``torch.compile``
+(which fuses the tensor form by itself), one Triton kernel computes the same numbers in one launch; the environment
+variable ``SCORE_SDE_FUSED_NOISE=0`` turns it off.
 """
 
 from __future__ import annotations
 
+import functools
+import importlib.util
 import math
+import os
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -55,7 +60,40 @@ def philox(counter: tuple[Word, Word, Word, Word], key: tuple[int, int]) -> tupl
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator] # torch has no type for it
 def _number(purpose: str) -> int:
+    return _hash(purpose)
+
+
+@functools.cache
+def _hash(purpose: str) -> int:
     return zlib.crc32(purpose.encode())
+
+
+@functools.cache
+def _kernel_exists() -> bool:
+    """Whether the Triton kernel can run: not on a machine without CUDA, nor on its fake tensors."""
+    wanted = os.environ.get("SCORE_SDE_FUSED_NOISE", "1") != "0"
+    return wanted and torch.cuda.is_available() and importlib.util.find_spec("triton") is not None
+
+
+def _fused(index: Tensor, dtype: torch.dtype) -> bool:
+    """Whether the kernel computes these numbers; it has no float64."""
+    if torch.compiler.is_compiling() or not index.is_cuda:
+        return False
+    return dtype in (torch.float32, torch.bfloat16, torch.float16) and _kernel_exists()
+
+
+def _fill(
+    kind: str, seed: int, purpose: str, step: Word, index: Tensor, shape: Sequence[int], dtype: torch.dtype
+) -> Tensor:
+    from .noise_kernel import fill
+
+    _check_index(index)
+    return fill(kind, seed, _hash(purpose), step, index, shape, dtype)
+
+
+def _check_index(index: Tensor) -> None:
+    if index.ndim != 1 or index.dtype != torch.int64:
+        raise ValueError(f"index must be a vector of int64, got {index.dtype} of shape {tuple(index.shape)}")
 
 
 def _multiply(word: Word, multiplier: int) -> Word:
@@ -75,8 +113,7 @@ def words(seed: int, purpose: str, step: Word, index: Tensor, count: int) -> tup
     Returns:
         Four int64 tensors of shape (B, count) with values in [0, 2^32).
     """
-    if index.ndim != 1 or index.dtype != torch.int64:
-        raise ValueError(f"index must be a vector of int64, got {index.dtype} of shape {tuple(index.shape)}")
+    _check_index(index)
     block = torch.arange(count, device=index.device)[None, :]
     counter = (block, (index & _MASK)[:, None], step & _MASK, _number(purpose))
     w0, w1, w2, w3 = philox(counter, (seed & _MASK, (seed >> 32) & _MASK))
@@ -93,6 +130,8 @@ def uniform(
     dtype: torch.dtype = torch.float32,
 ) -> Tensor:
     """Uniform numbers in (0, 1) (0 and 1 themselves can appear by rounding below float64): (B, *shape) of ``dtype``."""
+    if _fused(index, dtype):
+        return _fill("uniform", seed, purpose, step, index, shape, dtype)
     size = math.prod(shape)
     stacked = torch.stack(words(seed, purpose, step, index, -(-size // 4)), dim=-1)
     return _unit(stacked, dtype).flatten(1)[:, :size].reshape(len(index), *shape).to(dtype)
@@ -107,6 +146,8 @@ def normal(
     dtype: torch.dtype = torch.float32,
 ) -> Tensor:
     """Standard normal numbers: (B, *shape) of ``dtype``. 32-bit uniforms bound them by 6.8 in magnitude."""
+    if _fused(index, dtype):
+        return _fill("normal", seed, purpose, step, index, shape, dtype)
     size = math.prod(shape)
     w0, w1, w2, w3 = words(seed, purpose, step, index, -(-size // 4))
     numbers = []
@@ -126,6 +167,8 @@ def rademacher(
     dtype: torch.dtype = torch.float32,
 ) -> Tensor:
     """Random signs, -1 or 1 with equal probability: (B, *shape) of ``dtype``."""
+    if _fused(index, dtype):
+        return _fill("rademacher", seed, purpose, step, index, shape, dtype)
     size = math.prod(shape)
     stacked = torch.stack(words(seed, purpose, step, index, -(-size // 4)), dim=-1)
     signs = (stacked >> 31).mul_(2).sub_(1).to(dtype)
@@ -158,12 +201,12 @@ class Address:
 
     Args:
         seed: seed of the run.
-        step: the optimiser step.
+        step: the optimizer step; an int64 tensor () in a graph that serves all steps.
         position: (B,) int64, on the device where the numbers are wanted.
     """
 
     seed: int
-    step: int
+    step: Word
     position: Tensor
 
     def normal(self, purpose: str, like: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from ..errors import UserError
 from .averages import Average
@@ -35,10 +36,32 @@ class EMA(Callback):
         if not averages:
             raise UserError("callbacks.ema.averages is empty: name at least one average or leave the callback out")
         self.averages = dict(averages)
-        self.updates = 0
-        self.shadows: dict[str, Named] = {}
+        self._updates = 0
+        self._shadows: dict[str, Named] = {}
         self._raw: Named | None = None
         self._steps_seen = 0
+        # The module whose last step the averages have not followed yet.
+        self._behind: LightningModule | None = None
+
+    @property
+    def shadows(self) -> dict[str, Named]:
+        """The averages by name, each {parameter: tensor}, up to the last step."""
+        self._catch_up()
+        return self._shadows
+
+    @shadows.setter
+    def shadows(self, shadows: dict[str, Named]) -> None:
+        self._shadows = shadows
+
+    @property
+    def updates(self) -> int:
+        """How many steps the averages followed: all that changed the weights."""
+        self._catch_up()
+        return self._updates
+
+    @updates.setter
+    def updates(self, updates: int) -> None:
+        self._updates = updates
 
     @staticmethod
     def net(pl_module: LightningModule) -> nn.Module:
@@ -68,12 +91,24 @@ class EMA(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        # Inside an accumulation window no step was taken; a step with non-finite gradients changed nothing.
-        if trainer.global_step == self._steps_seen:
-            return
-        self._steps_seen = trainer.global_step
-        if not getattr(pl_module, "step_skipped", False):
-            self.update(self.net(pl_module))
+        # Inside an accumulation window no step was taken.
+        if trainer.global_step != self._steps_seen:
+            self._steps_seen = trainer.global_step
+            self._behind = pl_module
+
+    def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
+        # Just before the weights change again: whether the last step changed them is known by now without waiting
+        # for the device.
+        self._catch_up()
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._catch_up()
+
+    def _catch_up(self) -> None:
+        """Follow the last step, unless it was skipped."""
+        module, self._behind = self._behind, None
+        if module is not None and not getattr(module, "step_skipped", False):
+            self.update(self.net(module))
 
     @torch.no_grad()
     def update(self, net: nn.Module) -> None:

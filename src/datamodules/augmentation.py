@@ -76,26 +76,35 @@ class GeometricAugmentation:
 
 
 def transformed(x: Float[Tensor, "b c h w"], labels: Float[Tensor, "b 9"]) -> Float[Tensor, "b c h w"]:
-    """Images (B, C, H, W) as labels (B, 9) say; pixels are only resampled where more than flips is asked for."""
+    """Images (B, C, H, W) as labels (B, 9) say; an image with no more than flips keeps its pixels bit for bit."""
     mirrored, flipped = (labels[:, i].bool()[:, None, None, None] for i in (0, 1))
     x = torch.where(mirrored, x.flip(3), x)
     x = torch.where(flipped, x.flip(2), x)
-    (rows,) = labels[:, 2:].any(1).nonzero(as_tuple=True)
-    if len(rows) == 0:
-        return x
-    grid = functional.affine_grid(_inverse(labels[rows]).to(x.dtype), [len(rows), *x.shape[1:]], align_corners=False)
-    moved = functional.grid_sample(x[rows], grid, "bicubic", "reflection", align_corners=False)
-    return x.index_copy(0, rows, moved)
+    moved = functional.grid_sample(
+        x, _sources(labels, *x.shape[2:]).to(x.dtype), "bicubic", "reflection", align_corners=False
+    )
+    # All images are resampled: to pick those that need it would have the host wait for the labels.
+    return torch.where(labels[:, 2:].any(1)[:, None, None, None], moved, x)
 
 
-def _inverse(labels: Tensor) -> Tensor:
-    """Where a pixel of the result comes from: (B, 2, 3), in coordinates that run from -1 to 1 over the image.
+def _sources(labels: Tensor, height: int, width: int) -> Tensor:
+    """Where each pixel of the result comes from: (B, H, W, 2) as (x, y), which run from -1 to 1 over the image."""
+    # Elementwise and not as a matrix product, which TF32 would round to a hundredth of a pixel.
+    a, b, c, d, x0, y0 = (value[:, None, None] for value in _inverse(labels))
+    y, x = (
+        ((2 * torch.arange(n, device=labels.device) + 1) / n - 1).to(labels.dtype).reshape(shape)
+        for n, shape in ((height, (1, -1, 1)), (width, (1, 1, -1)))
+    )
+    return torch.stack([a * x + b * y + x0, c * x + d * y + y0], -1)
+
+
+def _inverse(labels: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """The matrix ((a, b), (c, d)) and the shift (x0, y0) that lead from a pixel of the result to its source, (B,) each.
 
     Forwards the image is scaled, rotated, stretched, then shifted.
     """
     _, _, a, cos_less_one, sin, b_cos, b_sin, c, d = labels.unbind(1)
     scale = torch.exp(_STRENGTH * a)
-    rotate = _matrix(cos_less_one + 1, -sin, sin, cos_less_one + 1)
     # exp of the symmetric matrix with eigenvalues s along phi and -s across.
     b = torch.hypot(b_cos, b_sin)
     phi_cos, phi_sin = (
@@ -104,12 +113,10 @@ def _inverse(labels: Tensor) -> Tensor:
     s = _STRENGTH * b
     double_cos, double_sin = phi_cos.square() - phi_sin.square(), 2 * phi_cos * phi_sin
     cosh, sinh = s.cosh(), s.sinh()
-    stretch = _matrix(cosh + sinh * double_cos, sinh * double_sin, sinh * double_sin, cosh - sinh * double_cos)
-    inverse = torch.linalg.inv(stretch @ rotate * scale[:, None, None])
+    # The inverse of scale, rotation R and stretch S (symmetric, of determinant 1) is R^T S^-1 / scale.
+    cos, p, q, r = cos_less_one + 1, cosh - sinh * double_cos, -sinh * double_sin, cosh + sinh * double_cos
+    matrix = (cos * p + sin * q, cos * q + sin * r, cos * q - sin * p, cos * r - sin * q)
+    m00, m01, m10, m11 = (entry / scale for entry in matrix)
     # The whole image is 2 wide.
-    shift = 2 * _SHIFT * torch.stack([c, d], 1)[..., None]
-    return torch.cat([inverse, -inverse @ shift], 2)
-
-
-def _matrix(a: Tensor, b: Tensor, c: Tensor, d: Tensor) -> Tensor:
-    return torch.stack([torch.stack([a, b], 1), torch.stack([c, d], 1)], 1)
+    x, y = 2 * _SHIFT * c, 2 * _SHIFT * d
+    return m00, m01, m10, m11, -(m00 * x + m01 * y), -(m10 * x + m11 * y)

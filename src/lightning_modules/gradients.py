@@ -1,4 +1,4 @@
-"""The norm of all gradients, computed once, and what follows from it."""
+"""Clipping and the skip of a step whose gradients are not finite, without the host waiting for the device."""
 
 from __future__ import annotations
 
@@ -6,28 +6,88 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
+from torch.optim import Adam, AdamW, Optimizer
+
+
+class DeviceFlag:
+    """A truth value that is computed on a device and read on the host later.
+
+    The value travels to the host while the device goes on, so that reading it one step later waits for nothing that
+    is not finished anyway.
+
+    Args:
+        value: () on any device; zero means false.
+    """
+
+    def __init__(self, value: Tensor) -> None:
+        self._value = value
+        self._arrived: torch.cuda.Event | None = None
+        if value.is_cuda:
+            self._value = torch.empty(value.shape, dtype=value.dtype, pin_memory=True)
+            self._value.copy_(value, non_blocking=True)
+            self._arrived = torch.cuda.Event()  # type: ignore[no-untyped-call] # torch has no type for it
+            self._arrived.record()
+
+    def __bool__(self) -> bool:
+        if self._arrived is not None:
+            self._arrived.synchronize()
+        return bool(self._value)
 
 
 def total_norm(parameters: Sequence[nn.Parameter]) -> Tensor:
-    """The Euclidean norm of the gradients of ``parameters``, (); those without one are left out."""
+    """The Euclidean norm of the gradients of ``parameters``, (); parameters without a gradient are left out."""
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
     return torch.nn.utils.get_total_norm(gradients, foreach=_foreach(parameters))
 
 
-def clip_to_norm(parameters: Sequence[nn.Parameter], max_norm: float, norm: Tensor) -> None:
-    """Scale the gradients, whose norm is ``norm``, down to ``max_norm``; smaller ones stay as they are."""
-    if float(norm) > max_norm:
+def prepare_step(optimizer: Optimizer, norm: Tensor, max_norm: float | None) -> DeviceFlag:
+    """Clip the gradients of the next step of ``optimizer`` and skip it where their norm is not finite.
+
+    A skipped step leaves weights, moments and step counts as they were. Gradients longer than ``max_norm`` are
+    multiplied by max_norm / (norm + 1e-6), as by ``torch.nn.utils.clip_grad_norm_``.
+
+    A fused Adam is told both by its attributes ``grad_scale`` and ``found_inf`` and does it in its own pass over the
+    weights. For any other optimizer the host waits for the norm.
+
+    Args:
+        optimizer: about to take its step.
+        norm: (), the norm of all its gradients.
+        max_norm: longest norm that stays as it is; None to clip nothing.
+
+    Returns:
+        Whether the step is skipped.
+    """
+    if steps_on_device(optimizer):
+        skipped = (~norm.isfinite()).float()
+        # Fused Adam divides by `grad_scale`.
+        scale = None if max_norm is None else ((norm.float() + 1e-6) / max_norm).clamp(min=1.0)
+        optimizer.grad_scale, optimizer.found_inf = scale, skipped  # type: ignore[attr-defined] # read in Adam's step
+        return DeviceFlag(skipped)
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    flag = DeviceFlag(~norm.isfinite())
+    if flag:
+        # Optimizers leave parameters without a gradient alone, moments and step counts included.
+        optimizer.zero_grad(set_to_none=True)
+    elif max_norm is not None:
         nn.utils.clip_grads_with_norm_(parameters, max_norm, norm, foreach=_foreach(parameters))
+    return flag
+
+
+def steps_on_device(optimizer: Optimizer) -> bool:
+    """Whether ``optimizer`` clips and skips by itself: a fused Adam does.
+
+    Fused SGD would leave its momentum undefined if its first step was skipped.
+    """
+    return isinstance(optimizer, Adam | AdamW) and all(group["fused"] for group in optimizer.param_groups)
 
 
 def let_others_unscale(optimizer: Optimizer) -> None:
-    """A fused optimiser would undo the loss scaling of ``16-mixed`` inside its step, after the gradients were clipped.
+    """A fused optimizer would undo the loss scaling of ``16-mixed`` inside its step, after the gradients were clipped.
 
-    Without this mark, Lightning undoes it before, as for any other optimiser.
+    Without this mark, Lightning undoes it before, as for any other optimizer.
     """
     if getattr(optimizer, "_step_supports_amp_scaling", False):
-        optimizer._step_supports_amp_scaling = False  # type: ignore[attr-defined] # set by optimisers of torch
+        optimizer._step_supports_amp_scaling = False  # type: ignore[attr-defined] # set by optimizers of torch
 
 
 def _foreach(parameters: Sequence[nn.Parameter]) -> bool | None:

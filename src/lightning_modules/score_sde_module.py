@@ -14,7 +14,8 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from ..errors import UserError
 from ..noise import Address, integer
-from .gradients import clip_to_norm, let_others_unscale, total_norm
+from .compiled import CompiledLoss, check_mode
+from .gradients import DeviceFlag, let_others_unscale, prepare_step, total_norm
 
 Objective = Callable[..., Tensor]
 Batch = Mapping[str, Any]
@@ -23,7 +24,7 @@ _ADDRESS_KEYS = ("x", "index", "position", "step", "epoch")
 
 
 class ScoreSDEModule(LightningModule):
-    """Minimises an objective over a model; holds nothing that is not needed for that.
+    """Minimizes an objective over a model; holds nothing that is not needed for that.
 
     Every random number of a step is addressed by (seed, step, position in the global batch), so the loss of a step is
     the same for any number of processes and any accumulation.
@@ -31,12 +32,17 @@ class ScoreSDEModule(LightningModule):
     Args:
         model: the score model, or whatever the objective trains.
         objective: ``objective(model, x, address, cond, train=...)`` -> losses (B,).
-        optimizer: makes the optimiser from parameters.
-        scheduler: makes a schedule, stepped after every optimiser step, from the optimiser; None for a constant rate.
+        optimizer: makes the optimizer from parameters.
+        scheduler: makes a schedule, stepped after every optimizer step, from the optimizer; None for a constant rate.
         seed: seed of times, noises and dropped labels.
         likelihood: ``likelihood(model, x, address, cond)`` -> bits/dim (B,), reported by the test; None for none.
         max_skipped_steps: how many steps in a row may have non-finite gradients before the run stops; each such step
-            leaves the weights, the optimiser and the averages as they were.
+            leaves the weights, the optimizer and the averages as they were.
+        compile: compile the loss of a training step (times, noise, net) into one graph: true, or a mode of
+            ``torch.compile``. Evaluation does not use this graph.
+
+    Raises:
+        UserError: an unknown mode of ``torch.compile``.
     """
 
     def __init__(
@@ -48,19 +54,27 @@ class ScoreSDEModule(LightningModule):
         seed: int = 0,
         likelihood: Callable[..., Tensor] | None = None,
         max_skipped_steps: int = 10,
+        compile: bool | str = False,
     ) -> None:
         super().__init__()
+        check_mode("module.compile", compile)
         self.model = model
         self.objective = objective
         self.seed = seed
         self.likelihood = likelihood
         self.max_skipped_steps = max_skipped_steps
-        self.step_skipped = False
+        self.step_skipped: DeviceFlag | bool = False
+        """Whether the last step left the weights as they were; to be read one step later, when the device knows it."""
+        self._train_objective = CompiledLoss(objective, compile) if compile else objective
         self._optimizer = optimizer
         self._scheduler = scheduler
         self._skipped_in_a_row = 0
         self._skipped = 0
-        # What is known of the step under way.
+        self._skipped_logged = 0
+        self._counted = 0
+        # The last step and whether it was skipped, until that is counted.
+        self._uncounted: tuple[int, DeviceFlag] | None = None
+        # Metrics of the current optimizer step.
         self._row: dict[str, Tensor | float] = {}
         # Sums of this window: losses and their count, so that accumulation and uneven shards average correctly.
         self._sums: dict[str, Tensor] = {}
@@ -87,10 +101,17 @@ class ScoreSDEModule(LightningModule):
     ) -> None:
         """Take the step and log its row: before any checkpoint of the step, so that a resumed run lacks none."""
         super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
-        # As in checkpoints, the number of finished optimiser steps; the trainer counts this one on return.
+        # As in checkpoints, the number of finished optimizer steps; the trainer counts this one on return.
         step = self.trainer.global_step + 1
         every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined] # the trainer sets it from outside its class
         if step % every == 0:
+            self._count_last_step()
+            self._stop_after_too_many()
+            if self._skipped_in_a_row:
+                del self._row["train/grad_norm"]
+            if self._skipped > self._skipped_logged:
+                self._row["train/skipped_steps"] = float(self._skipped)
+                self._skipped_logged = self._skipped
             self._row["train/loss"] = self._mean("train/loss")
             self._row["train/lr"] = optimizer.param_groups[0]["lr"]
             self._log_row(self._row, step)
@@ -126,23 +147,20 @@ class ScoreSDEModule(LightningModule):
         gradient_clip_val: float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        """Clip as the trainer says; give up the step when a gradient is not finite.
+        """Clip as the trainer says; skip the step when a gradient is not finite.
 
-        Gradients are summed over processes before this point, so all processes agree.
+        Gradients are summed over processes before this point, so all processes agree. The step before is counted only
+        now, so that the host waits for nothing that the device still works on.
         """
-        parameters = [p for group in optimizer.param_groups for p in group["params"]]
-        norm = total_norm(parameters)
-        self.step_skipped = not bool(norm.isfinite())
-        if self.step_skipped:
-            # Optimisers leave parameters without a gradient alone, moments and step counts included.
-            optimizer.zero_grad(set_to_none=True)
-        elif gradient_clip_val and gradient_clip_algorithm in (None, "norm"):
-            clip_to_norm(parameters, gradient_clip_val, norm)
-        else:
+        self._count_last_step()
+        self._stop_after_too_many()
+        norm = total_norm([p for group in optimizer.param_groups for p in group["params"]])
+        by_norm = gradient_clip_algorithm in (None, "norm")
+        if not by_norm:
             self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
-        if not self.step_skipped:
-            self._row["train/grad_norm"] = norm
-        self._count_skipped()
+        self.step_skipped = prepare_step(optimizer, norm, (gradient_clip_val or None) if by_norm else None)
+        self._uncounted = self.trainer.global_step + 1, self.step_skipped
+        self._row["train/grad_norm"] = norm
 
     def configure_optimizers(self) -> Any:
         optimizer = self._optimizer(self.parameters())
@@ -152,11 +170,13 @@ class ScoreSDEModule(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": self._scheduler(optimizer), "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self._count_last_step()
         checkpoint["skipped_steps"] = {"total": self._skipped, "in_a_row": self._skipped_in_a_row}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         skipped = checkpoint.get("skipped_steps", {"total": 0, "in_a_row": 0})
         self._skipped, self._skipped_in_a_row = skipped["total"], skipped["in_a_row"]
+        self._skipped_logged = self._skipped
 
     def _seed_stream(self, seed: int) -> None:
         # torch.manual_seed seeds every kind of accelerator it knows, in a millisecond that small nets would notice.
@@ -169,7 +189,8 @@ class ScoreSDEModule(LightningModule):
         position = batch["position"] if stage == "train" else batch["index"]
         seed = self.seed if stage == "train" else self.seed + 1
         address = Address(seed, step, position)
-        losses: Tensor = self.objective(self.model, batch["x"], address, _condition(batch), train=stage == "train")
+        objective = self._train_objective if stage == "train" else self.objective
+        losses: Tensor = objective(self.model, batch["x"], address, _condition(batch), train=stage == "train")
         return losses
 
     def _add(self, name: str, values: Tensor) -> None:
@@ -196,22 +217,24 @@ class ScoreSDEModule(LightningModule):
             logger.log_metrics(row, step=step)
             logger.save()
 
-    def _count_skipped(self) -> None:
-        if not self.step_skipped:
-            self._skipped_in_a_row = 0
+    def _count_last_step(self) -> None:
+        if self._uncounted is None:
             return
-        self._skipped += 1
-        self._skipped_in_a_row += 1
-        self._row["train/skipped_steps"] = float(self._skipped)
-        if self._skipped_in_a_row >= self.max_skipped_steps:
-            written = getattr(self.trainer.strategy.checkpoint_io, "last_good", None) or self.trainer.ckpt_path
-            kept = "there is no checkpoint yet" if written is None else f"the last good checkpoint is {written}"
-            raise UserError(
-                f"loss or gradients were not finite for {self._skipped_in_a_row} steps in a row, up to step "
-                f"{self.trainer.global_step + 1}, and training stops: {kept}; lower optimizer.lr or use a precision "
-                "of larger range",
-                shared=True,
-            )
+        self._counted, skipped = self._uncounted
+        self._uncounted = None
+        self._skipped += bool(skipped)
+        self._skipped_in_a_row = self._skipped_in_a_row + 1 if skipped else 0
+
+    def _stop_after_too_many(self) -> None:
+        if self._skipped_in_a_row < max(self.max_skipped_steps, 1):
+            return
+        written = getattr(self.trainer.strategy.checkpoint_io, "last_good", None) or self.trainer.ckpt_path
+        kept = "there is no checkpoint yet" if written is None else f"the last good checkpoint is {written}"
+        raise UserError(
+            f"loss or gradients were not finite for {self._skipped_in_a_row} steps in a row, up to step "
+            f"{self._counted}, and training stops: {kept}; lower optimizer.lr or use a precision of larger range",
+            shared=True,
+        )
 
 
 def _condition(batch: Batch) -> dict[str, Tensor]:

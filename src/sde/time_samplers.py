@@ -30,6 +30,13 @@ def _check_eps(sde: SDE, eps: float) -> None:
         raise UserError(f"the smallest time eps={eps} must lie in [0, T={sde.T})")
 
 
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator] # torch has no type for it
+def _ends(sde: SDE, eps: float) -> tuple[float, float]:
+    """log_snr at the times eps and T, as numbers: on a GPU a tensor of a number is a copy that the host waits for."""
+    first, last = sde.log_snr(torch.tensor([eps, sde.T], dtype=torch.float64, device="cpu")).tolist()
+    return first, last
+
+
 class UniformTime:
     """t uniform on [eps, T], as in the paper.
 
@@ -81,8 +88,7 @@ class LikelihoodTime:
 
     def __call__(self, sde: SDE, u: Float[Tensor, " b"]) -> tuple[Float[Tensor, " b"], Float[Tensor, " b"]]:
         _check_eps(sde, self.eps)
-        # On the CPU, as numbers: on a GPU a tensor of a number is a copy that has to be waited for.
-        first, last = sde.log_snr(torch.linspace(self.eps, sde.T, 2, dtype=torch.float64)).tolist()
+        first, last = _ends(sde, self.eps)
         t = sde.time_of_log_snr(first + u * (last - first)).clamp(self.eps, sde.T)
         normaliser = 2 * (first - last) / (sde.T - self.eps)
         return t, normaliser * sde.sigma(t).square() / sde.diffusion_squared(t)

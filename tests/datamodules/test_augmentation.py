@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from src.datamodules.augmentation import LABELS, GeometricAugmentation, transformed
+from src.datamodules.augmentation import LABELS, GeometricAugmentation, _inverse, transformed
 from src.datamodules.digits import DigitsDataModule
 from src.errors import UserError
 from src.noise import Address
@@ -92,6 +92,35 @@ def test_every_transformation_has_its_probability_and_spread() -> None:
     # Independent of each other: all of four gates at once.
     together = (labels[:, [2, 4, 5, 7]] != 0).all(1).double().mean()
     assert float(together) < 0.002
+
+
+def test_the_closed_inverse_undoes_the_product_of_all_transformations() -> None:
+    drawn = GeometricAugmentation(0.7).draw(Address(0, 0, torch.arange(200))).double()
+    entries = torch.stack(_inverse(drawn), 1)
+    _, _, a, cos, sin, b_cos, b_sin, x, y = drawn.unbind(1)
+    rotation = torch.stack([cos + 1, -sin, sin, cos + 1], 1).reshape(-1, 2, 2)
+    # The stretch is the exponential of a symmetric matrix with b at twice the angle phi.
+    b, phi = torch.hypot(b_cos, b_sin), torch.atan2(b_sin, b_cos)
+    generator = torch.stack([(2 * phi).cos(), (2 * phi).sin(), (2 * phi).sin(), -(2 * phi).cos()], 1).reshape(-1, 2, 2)
+    strength = 0.2 * math.log(2)
+    stretch = torch.matrix_exp(strength * b[:, None, None] * generator)
+    forward = stretch @ rotation * (strength * a).exp()[:, None, None]
+    matrix, source = entries[:, :4].reshape(-1, 2, 2), entries[:, 4:, None]
+    torch.testing.assert_close(matrix @ forward, torch.eye(2).double().expand(200, 2, 2), rtol=0, atol=1e-6)
+    # The point that is shifted to the middle came from there.
+    torch.testing.assert_close(forward @ source, -0.25 * torch.stack([x, y], 1)[..., None], rtol=0, atol=1e-6)
+
+
+def test_images_that_are_only_flipped_keep_their_pixels_among_others() -> None:
+    x = torch.rand(64, 3, 8, 8)
+    out, labels = GeometricAugmentation(0.12, flip=False)(x, Address(0, 0, torch.arange(64)))
+    untouched = ~labels.any(1)
+    assert 0 < int(untouched.sum()) < 64
+    assert torch.equal(out[untouched], x[untouched])
+    moved = labels[:, 2:].any(1)
+    for i in moved.nonzero().flatten().tolist():
+        torch.testing.assert_close(transformed(x[i : i + 1], labels[i : i + 1])[0], out[i], rtol=0, atol=1e-5)
+        assert not torch.equal(out[i], x[i])
 
 
 def test_the_same_address_draws_the_same() -> None:

@@ -1,9 +1,16 @@
+"""Clipping and skipped steps: fused on the device as by the host."""
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
 import pytest
 import torch
 from lightning.pytorch.plugins.precision.amp import _optimizer_handles_unscaling
 from torch import nn
 
-from src.lightning_modules.gradients import clip_to_norm, let_others_unscale, total_norm
+from src.lightning_modules.gradients import DeviceFlag, let_others_unscale, prepare_step, total_norm
 
 
 def parameters() -> list[nn.Parameter]:
@@ -16,16 +23,78 @@ def test_norm_is_over_all_gradients_there_are() -> None:
     assert float(total_norm(parameters())) == 5.0
 
 
-@pytest.mark.parametrize(("max_norm", "expected"), [(1.0, [0.6, 0.0, 0.8]), (10.0, [3.0, 0.0, 4.0])])
-def test_only_what_is_longer_is_shortened(max_norm: float, expected: list[float]) -> None:
+@pytest.mark.parametrize("optimizer", [torch.optim.SGD, torch.optim.Adam])
+@pytest.mark.parametrize(
+    ("max_norm", "expected"), [(1.0, [0.6, 0.0, 0.8]), (10.0, [3.0, 0.0, 4.0]), (None, [3.0, 0.0, 4.0])]
+)
+def test_only_what_is_longer_is_shortened(
+    optimizer: type[torch.optim.Optimizer], max_norm: float | None, expected: list[float]
+) -> None:
     clipped = parameters()
-    clip_to_norm(clipped, max_norm, total_norm(clipped))
+    assert not prepare_step(optimizer(clipped, lr=1.0), total_norm(clipped), max_norm)
     gradients = torch.cat([p.grad for p in clipped if p.grad is not None])
     torch.testing.assert_close(gradients, torch.tensor(expected), rtol=1e-6, atol=0)
     assert clipped[2].grad is None
 
 
-def test_fused_optimisers_leave_unscaling_to_the_trainer() -> None:
+def trained(make: Callable[..., torch.optim.Optimizer], broken: set[int], max_norm: float | None) -> dict[str, Any]:
+    """Weights and optimizer after eight steps, of which ``broken`` have a gradient that is not a number."""
+    generator = torch.Generator().manual_seed(0)
+    weights = [nn.Parameter(torch.randn(shape, generator=generator)) for shape in ((7,), (33, 5), (16, 16))]
+    optimizer, skipped = make(weights, lr=1e-2), []
+    for step in range(8):
+        for weight in weights:
+            # Long and short gradients, so that the norm is on both sides of 1.
+            weight.grad = torch.randn(weight.shape, generator=generator) * (1.0 if step % 2 else 1e-3)
+        if step in broken:
+            weights[1].grad[2, 3] = math.inf if step % 2 else math.nan
+        skipped.append(prepare_step(optimizer, total_norm(weights), max_norm))
+        optimizer.step()
+    assert {step for step, flag in enumerate(skipped) if flag} == broken
+    state = optimizer.state_dict()["state"]
+    return {
+        "weights": torch.cat([weight.detach().flatten() for weight in weights]),
+        "moments": torch.cat([state[i][name].flatten() for i in state for name in ("exp_avg", "exp_avg_sq")]),
+        "steps": [float(state[i]["step"]) for i in state],
+    }
+
+
+@pytest.mark.parametrize("adam", [torch.optim.Adam, torch.optim.AdamW])
+@pytest.mark.parametrize("broken", [set(), {0}, {3, 4}, {0, 1, 7}], ids=str)
+@pytest.mark.parametrize("max_norm", [1.0, None])
+def test_a_fused_optimizer_takes_the_steps_of_any_other(
+    adam: type[torch.optim.Adam], broken: set[int], max_norm: float | None
+) -> None:
+    fused = trained(partial(adam, fused=True), broken, max_norm)
+    # The same kernel, but clipped and skipped by the host.
+    host = trained(partial(HostAdam, adam), broken, max_norm)
+    assert fused["steps"] == host["steps"] == [8.0 - len(broken)] * 3
+    torch.testing.assert_close(fused["weights"], host["weights"], rtol=0, atol=2.4e-7 if max_norm else 0)
+    torch.testing.assert_close(
+        fused["moments"], host["moments"], rtol=1e-6 if max_norm else 0, atol=2e-9 if max_norm else 0
+    )
+
+
+def HostAdam(adam: type[torch.optim.Adam], weights: list[nn.Parameter], lr: float) -> torch.optim.Optimizer:
+    """A fused Adam in a class of its own, which nobody takes for one that skips by itself."""
+
+    class Wrapped(torch.optim.Optimizer):
+        def __init__(self) -> None:
+            super().__init__(weights, {"fused": True})
+            self.inner = adam(weights, lr=lr, fused=True)
+            self.state = self.inner.state
+
+        def step(self) -> None:
+            self.inner.step()
+
+    return Wrapped()
+
+
+def test_a_flag_of_the_cpu_is_read_at_once() -> None:
+    assert DeviceFlag(torch.tensor(1.0)) and not DeviceFlag(torch.tensor(0.0)) and DeviceFlag(torch.tensor(True))
+
+
+def test_fused_optimizers_leave_unscaling_to_the_trainer() -> None:
     optimizer = torch.optim.Adam(parameters(), fused=True)
     assert _optimizer_handles_unscaling(optimizer)
     let_others_unscale(optimizer)

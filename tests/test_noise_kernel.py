@@ -1,0 +1,100 @@
+"""The fused kernel gives the numbers of ``noise``; without a card, Triton's interpreter runs it on CPU tensors."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+pytestmark = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="triton is not installed")
+
+STEPS = (0, 7, 2**31 + 5, 2**32 - 1, 2**32 + 3)
+SEEDS = (0, 42, -1, 2**64 - 1, 0x123456789ABCDEF0)
+PURPOSES = (
+    "time",
+    "diffusion",
+    "flip",
+    "dequantize",
+    "augmentation",
+    "predictor",
+    "corrector",
+    "prior",
+    "label-dropout",
+)
+SHAPES = ((), (3,), (4,), (5, 7), (1, 6), (5, 11, 19))
+# The last one takes two programs a sample.
+INDEX = (0, 1, 2**31, 2**32 - 1, 2**32 + 1, 2**40 + 17)
+
+
+def test_the_kernel_gives_the_numbers_of_the_definition() -> None:
+    # The interpreter is chosen when triton is imported, so the comparison has a process of its own.
+    command = [sys.executable, "-m", "tests.test_noise_kernel"]
+    settings = {**os.environ, "TRITON_INTERPRET": "1"}
+    root = Path(__file__).parents[1]
+    done = subprocess.run(command, cwd=root, env=settings, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert int(done.stdout) == 3 * len(PURPOSES)
+
+
+def compare() -> int:
+    """Compare all kinds of numbers, at every purpose, shape, step and seed of the lists; the number of comparisons."""
+    from src import noise
+    from src.noise_kernel import fill
+
+    index, compared = torch.tensor(INDEX), 0
+    for i, purpose in enumerate(PURPOSES):
+        seed, step, shape = SEEDS[i % len(SEEDS)], STEPS[i % len(STEPS)], SHAPES[i % len(SHAPES)]
+        size = torch.Size(shape).numel()
+        address = (seed, noise._hash(purpose))
+        word = torch.stack(noise.words(seed, purpose, step, index, -(-size // 4)), -1).flatten(1)[:, :size]
+        given = torch.tensor(step) if i % 2 else step
+        assert torch.equal(fill("words", *address, given, index, (size,), torch.int64), word), (purpose, shape)
+        kind = ("uniform", "rademacher")[i % 2]
+        expected = getattr(noise, kind)(seed, purpose, step, index, shape)
+        found = fill(kind, *address, step, index, shape, torch.float32)
+        assert found.shape == expected.shape and torch.equal(found, expected), (kind, purpose, shape)
+        dtype, tolerance = (torch.bfloat16, 4e-2) if i == 1 else (torch.float32, 1e-6)
+        expected = noise.normal(seed, purpose, step, index, shape, dtype)
+        torch.testing.assert_close(
+            fill("normal", *address, given, index, shape, dtype), expected, rtol=0, atol=tolerance
+        )
+        compared += 3
+    assert fill("normal", 0, 0, 0, index[:0], (3,), torch.float32).shape == (0, 3)
+    assert fill("normal", 0, 0, 0, index, (0,), torch.float32).shape == (6, 0)
+    return compared
+
+
+@pytest.mark.parametrize("kind", ["uniform", "normal", "rademacher"])
+def test_the_kernel_is_asked_only_where_it_can_answer(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from src import noise
+
+    asked = []
+    monkeypatch.setattr(noise, "_kernel_exists", lambda: True)
+    monkeypatch.setattr(noise, "_fill", lambda kind, *_: asked.append(kind) or torch.ones(1))
+    draw = getattr(noise, kind)
+    draw(0, "a", 0, torch.arange(2), (3,))
+    assert not asked, "numbers for a CPU"
+    # A device without memory stands in for a card.
+    monkeypatch.setattr(torch.Tensor, "is_cuda", property(lambda tensor: tensor.is_meta))
+    draw(0, "a", 0, torch.arange(2, device="meta"), (3,), torch.float64)
+    assert not asked, "float64"
+    draw(0, "a", 0, torch.arange(2, device="meta"), (3,))
+    assert asked == [kind]
+
+
+def test_a_switch_turns_the_kernel_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    from src import noise
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert noise._kernel_exists.__wrapped__()
+    monkeypatch.setenv("SCORE_SDE_FUSED_NOISE", "0")
+    assert not noise._kernel_exists.__wrapped__()
+
+
+if __name__ == "__main__":
+    sys.stdout.write(str(compare()))
