@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import UserError
+from ..io.safetensors import write_safetensors
 from .image_classifier import ClassifierNet
 
 _log = logging.getLogger(__name__)
@@ -49,7 +50,6 @@ def train(
     Raises:
         UserError: ``data`` lacks images or labels of a split.
     """
-    from safetensors.torch import save_file
 
     (images, labels), (test_images, test_labels) = (_split(data, name, device) for name in ("train", "test"))
     sizes = {"channels": images.shape[1], "num_classes": int(labels.max()) + 1, "width": width}
@@ -66,10 +66,7 @@ def train(
     accuracy = float(torch.stack(right).sum()) / len(test_labels)
     told = {name: str(value) for name, value in sizes.items()}
     told |= {"test_accuracy": f"{accuracy:.6f}", "epochs": str(epochs), "seed": str(seed)}
-    out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = out.with_name(f".{out.name}.tmp")
-    save_file({name: value.cpu().contiguous() for name, value in net.state_dict().items()}, temporary, told)
-    temporary.replace(out)
+    write_safetensors(out, {name: value.cpu().contiguous() for name, value in net.state_dict().items()}, told)
     return accuracy
 
 
