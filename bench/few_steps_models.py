@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from src.data_range import to_bytes
-from src.metrics.digits import DigitFeatures, digit_images, digit_split
-from src.metrics.frechet import frechet_distance
-from src.metrics.statistics import GaussianStatistics
+from src.metrics.distances.frechet import frechet_distance
+from src.metrics.extractors.digits import DigitFeatures, digit_images, digit_split
+from src.metrics.reference.statistics import GaussianStatistics
 from src.sde import SDE
 from src.sde.objectives import PaperWeighting
 from src.sde.score_model import Model

@@ -31,8 +31,21 @@ def gather_rows(rows: Tensor) -> Tensor:
     Returns:
         (sum of n_r, *d) on the CPU, the same on every rank.
     """
+    return torch.cat(gather_parts(rows))
+
+
+def gather_parts(rows: Tensor, group: Any = None) -> list[Tensor]:
+    """Gather (n_r, *d) of every rank, also CPU tensors under NCCL; a ``dist_sync_fn`` for torchmetrics.
+
+    Args:
+        rows: n_r may differ between ranks and be zero.
+        group: torchmetrics passes one; all ranks take part whatever it is.
+
+    Returns:
+        The tensors on the CPU in order of the ranks, the same on every rank.
+    """
     if world_size() == 1:
-        return rows.cpu()
+        return [rows.cpu()]
     device = torch.device("cuda", torch.cuda.current_device()) if "nccl" in dist.get_backend() else torch.device("cpu")
     counts = [torch.zeros(1, dtype=torch.int64, device=device) for _ in range(world_size())]
     dist.all_gather(counts, torch.tensor([len(rows)], device=device))
@@ -41,7 +54,7 @@ def gather_rows(rows: Tensor) -> Tensor:
     padded[: len(rows)] = rows
     parts = [torch.empty_like(padded) for _ in sizes]
     dist.all_gather(parts, padded)
-    return torch.cat([part[:size].cpu() for part, size in zip(parts, sizes, strict=True)])
+    return [part[:size].cpu() for part, size in zip(parts, sizes, strict=True)]
 
 
 def gather_objects(value: Result) -> list[Result]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from ..metrics import MetricSuite, Reference, Scores
 from ..sampling import Sampler
 from ..sampling.generation import GeneratedBatch
 from .periodic import Periodic
-from .reference import check_extractor, data_of, fewest_samples, reference_of
+from .reference import check_extractor, data_of, reference_of
 from .sampling import Samples
 
 _log = logging.getLogger(__name__)
@@ -68,7 +69,7 @@ class FID(Periodic):
         self.record = None if record is None else Path(record)
         self.best = math.inf
         self.best_step: int | None = None
-        self._reference: Reference | None = None
+        self._reference: Mapping[str, Reference] = {}
 
     @property
     def state_key(self) -> str:
@@ -78,7 +79,7 @@ class FID(Periodic):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if stage != "fit":
             return
-        needed = fewest_samples(self.suite)
+        needed = self.suite.min_samples
         if self.samples.count < needed:
             raise UserError(
                 f"callbacks.fid.num_samples={self.samples.count}, but these metrics need at least {needed}: raise it, "
@@ -94,11 +95,11 @@ class FID(Periodic):
 
     def run(self, trainer: Trainer, pl_module: LightningModule) -> None:
         invalid, nfe = self._collect(trainer, pl_module)
-        if self.samples.count - invalid < fewest_samples(self.suite):
+        if self.samples.count - invalid < self.suite.min_samples:
             _log.warning("step %d: no score, %d samples diverged or are not finite", trainer.global_step, invalid)
             self.suite.reset()
             return
-        scores = self.suite.compute(self._reference, quantisation=self.quantize)
+        scores = self.suite.compute(self._reference, quantization=self.quantize)
         self.suite.reset()
         self._log(trainer, scores, invalid, nfe)
         # Leaving out what diverged flatters: such a score is shown and not taken for the best.

@@ -13,8 +13,8 @@ from ..metrics import MetricSuite, Reference
 _BATCH = 256
 
 
-def reference_of(datamodule: Any, suite: MetricSuite, device: torch.device | str) -> Reference | None:
-    """The reference of ``suite``; data are read only if neither its statistics file nor its cache has it.
+def reference_of(datamodule: Any, suite: MetricSuite, device: torch.device | str) -> dict[str, Reference]:
+    """The references of ``suite`` by extractor; data are read only if no statistics file or cache has them.
 
     Args:
         datamodule: has ``reference_split``, ``reference_batches``, ``fingerprint`` and ``shape``.
@@ -25,7 +25,7 @@ def reference_of(datamodule: Any, suite: MetricSuite, device: torch.device | str
         UserError: the data are no images, or none the extractor takes.
     """
     check_extractor(datamodule, suite)
-    if not suite.needs_reference or suite.statistics_path is not None:
+    if not suite.needs_data:
         return suite.reference([], "", "", device)
     split = datamodule.reference_split
     source = f"{data_name(datamodule)} {split}"
@@ -33,13 +33,14 @@ def reference_of(datamodule: Any, suite: MetricSuite, device: torch.device | str
 
 
 def check_extractor(datamodule: Any, suite: MetricSuite) -> None:
-    """UserError if the data are no images, or none that the extractor of ``suite`` takes."""
+    """UserError if the data are no images, or none that an extractor of ``suite`` takes."""
     if len(datamodule.shape) != 3:
         raise UserError(
             f"{data_name(datamodule)} holds no images, so there is nothing to score: leave the scores out", shared=True
         )
     try:
-        suite.extractor(torch.zeros(1, *datamodule.shape, dtype=torch.uint8, device=_device(suite)))
+        for extractor in suite.extractors.values():
+            extractor(torch.zeros(1, *datamodule.shape, dtype=torch.uint8, device=extractor.device))
     except ValueError as error:
         raise UserError(
             f"{error}: choose a metric that fits the data of {data_name(datamodule)}", shared=True
@@ -56,12 +57,3 @@ def data_name(datamodule: Any) -> str:
     """The data in a word, as ``cifar10``."""
     named = getattr(datamodule, "dataset", None)
     return named if isinstance(named, str) else type(datamodule).__name__.removesuffix("DataModule").lower()
-
-
-def fewest_samples(suite: MetricSuite) -> int:
-    """How many samples the metrics of ``suite`` need."""
-    return max([2, *(metric.min_samples for metric in suite.metrics.values())])
-
-
-def _device(suite: MetricSuite) -> torch.device:
-    return next((parameter.device for parameter in suite.extractor.parameters()), torch.device("cpu"))

@@ -14,6 +14,7 @@ _MOVED = {
     }.items()
     for name in names.split()
 } | {"src.sampling.ode.ProbabilityFlowODE": "src.sampling.ode.flow.ProbabilityFlowODE"}
+_CLASSES = {"src.metrics.Frechet": "src.metrics.FrechetDistance"}
 
 
 _RENAMED: dict[str, dict[str, Callable[[Any], tuple[str, Any]]]] = {
@@ -32,6 +33,9 @@ def up_to_date(node: Any) -> Any:
         node: plain containers; what has no new name stays as it is.
     """
     if isinstance(node, dict):
+        extractor = node.get("extractor")
+        if isinstance(extractor, dict) and extractor.get("_target_") == "src.metrics.JoinedFeatures":
+            return up_to_date(_several_extractors(node))
         target = _present(node.get("_target_"))
         renamed = _RENAMED.get(target, {}) if isinstance(target, str) else {}
         pairs = (renamed[key](value) if key in renamed else (key, value) for key, value in node.items())
@@ -39,7 +43,26 @@ def up_to_date(node: Any) -> Any:
     return [up_to_date(value) for value in node] if isinstance(node, list) else node
 
 
+def _several_extractors(suite: dict[str, Any]) -> dict[str, Any]:
+    """A node of ``MetricSuite`` whose extractors were joined into one, with metrics wrapped in ``OfPart``."""
+    others = dict(suite["extractor"]["parts"])
+    main = next(iter(others))
+
+    def unwrapped(metric: dict[str, Any]) -> dict[str, Any]:
+        of_main = metric["part"] == main
+        return {**metric["metric"], **({} if of_main else {"features": metric["part"]})}
+
+    return {
+        **suite,
+        "extractor": others.pop(main),
+        "other_extractors": others,
+        "metrics": {name: unwrapped(metric) for name, metric in suite["metrics"].items()},
+    }
+
+
 def _present(target: Any) -> Any:
+    if target in _CLASSES:
+        return _CLASSES[target]
     for old, new in _MOVED.items():
         if isinstance(target, str) and target.startswith(old):
             return new + target.removeprefix(old)

@@ -9,10 +9,8 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
-from ..callbacks.reference import fewest_samples
 from ..errors import UserError
-from ..metrics import MetricSuite
-from ..metrics.extractor import FeatureExtractor
+from ..metrics import FeatureExtractor, MetricSuite
 from .instantiate import check_switches, instantiate, needs_data, plain
 from .kinds import check_whole
 
@@ -85,11 +83,12 @@ def _check_callbacks(cfg: DictConfig) -> None:
             instantiate(node)
             continue
         # An extractor may have to be downloaded; the metrics themselves are cheap.
-        suite = MetricSuite(_NoExtractor(), instantiate(node.suite.metrics))
-        others = {key: value for key, value in plain(node).items() if key != "suite"}
+        others = {name: _NoExtractor() for name in node.suite.get("other_extractors") or {}}
+        suite = MetricSuite(_NoExtractor(), instantiate(node.suite.metrics), others)
+        rest = {key: value for key, value in plain(node).items() if key != "suite"}
         # Given to the partial and not to Hydra, which would make a configuration node of it.
-        instantiate(others, _partial_=True)(suite=suite)
-        needed = fewest_samples(suite)
+        instantiate(rest, _partial_=True)(suite=suite)
+        needed = suite.min_samples
         if node.num_samples < needed:
             raise UserError(
                 f"callbacks.{name}.num_samples={node.num_samples}, but these metrics need at least {needed}: raise it, "

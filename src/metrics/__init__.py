@@ -1,31 +1,27 @@
-"""Scores of generated images: Fréchet distances, KID, Inception score, precision and recall, classifier reports.
-
-``FrechetDistance`` alone needs torchmetrics, which is imported when it is asked for.
-"""
-
-from typing import TYPE_CHECKING, Any
+"""Scores of generated images: Fréchet distances, KID, Inception score, precision and recall, classifier reports."""
 
 from .baseline import gaussian_baseline
-from .classifier_report import ClassifierReport
-from .digits import DigitFeatures
-from .extractor import FeatureExtractor
-from .feature_metric import FeatureMetric, Measured, Reference
-from .frechet import frechet_distance
-from .frechet_metric import Frechet
-from .image_classifier import ClassifierFeatures
-from .inception import InceptionFeatures
-from .inception_score import InceptionScore
-from .joined import JoinedFeatures, OfPart
-from .kid import KernelDistance
-from .pixel import PixelFeatures
-from .precision_recall import PrecisionRecall
-from .reference import reference_statistics
+from .distances.base import FeatureMetric
+from .distances.classifier_report import ClassifierReport
+from .distances.frechet import FrechetDistance, frechet_distance
+from .distances.inception_score import InceptionScore
+from .distances.kid import KernelDistance
+from .distances.precision_recall import PrecisionRecall
+from .extractors.base import FeatureExtractor
+from .extractors.digits import DigitFeatures
+from .extractors.image_classifier import ClassifierFeatures
+from .extractors.inception import InceptionFeatures
+from .extractors.pixel import PixelFeatures
+from .reference.cache import reference_statistics
+from .reference.statistics import (
+    GaussianStatistics,
+    Reference,
+    StatisticsAccumulator,
+    load_statistics,
+    statistics_of,
+)
 from .scores import Scores
-from .statistics import GaussianStatistics, StatisticsAccumulator, load_statistics, statistics_of
 from .suite import MetricSuite
-
-if TYPE_CHECKING:
-    from .fid import FrechetDistance
 
 __all__ = [
     "ClassifierFeatures",
@@ -33,16 +29,12 @@ __all__ = [
     "DigitFeatures",
     "FeatureExtractor",
     "FeatureMetric",
-    "Frechet",
     "FrechetDistance",
     "GaussianStatistics",
     "InceptionFeatures",
     "InceptionScore",
-    "JoinedFeatures",
     "KernelDistance",
-    "Measured",
     "MetricSuite",
-    "OfPart",
     "PixelFeatures",
     "PrecisionRecall",
     "Reference",
@@ -54,11 +46,3 @@ __all__ = [
     "reference_statistics",
     "statistics_of",
 ]
-
-
-def __getattr__(name: str) -> Any:
-    if name == "FrechetDistance":
-        from .fid import FrechetDistance
-
-        return FrechetDistance
-    raise AttributeError(f"module {__name__} has no attribute {name}")

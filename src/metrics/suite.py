@@ -8,92 +8,131 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+from torchmetrics import MetricCollection
 
-from ..distributed import gather_rows, on_rank_zero
 from ..errors import UserError
-from .extractor import FeatureExtractor
-from .feature_metric import FeatureMetric, Measured, Reference
-from .reference import reference_statistics
+from .distances.base import MAIN, FeatureMetric, SampleCount
+from .extractors.base import FeatureExtractor
+from .reference.cache import reference_statistics
+from .reference.statistics import Reference, load_statistics
 from .scores import Condition, Scores
-from .statistics import load_statistics
 
 _log = logging.getLogger(__name__)
 
+_COUNT = "samples"
+References = Mapping[str, Reference]
+
 
 class MetricSuite:
-    """Collects features of generated images and scores them with every metric at once.
+    """Extracts features of generated images once per extractor and scores them with a ``MetricCollection``.
 
     It is no module, so that an extractor never enters a checkpoint or a gradient reduction. Use, on every process::
 
         reference = suite.reference(batches, data_fingerprint, source, device)
         suite.update(images, index)         # as often as needed
-        scores = suite.compute(reference, quantisation="round")
+        scores = suite.compute(reference, quantization="round")
         suite.reset()
 
+    torchmetrics concatenates the states over the ranks; each rank then computes the same scores.
+
     Args:
-        extractor: makes the features.
-        metrics: the metrics by a name that is only a handle for overrides.
+        extractor: makes the features of all metrics that do not name another; its distance is the one that is
+            monitored.
+        metrics: the metrics by a name that is a handle for overrides and for ``metrics=[...]``.
+        other_extractors: further extractors by the name that metrics give as ``features``.
         cache_dir: where reference statistics are kept.
-        statistics_path: an npz file to use as the reference in place of the data set.
+        statistics_path: an npz file with the reference statistics of ``extractor``, in place of the data set.
+
+    Raises:
+        UserError: a metric names an extractor that does not exist, or needs features that ``statistics_path`` lacks.
     """
 
     def __init__(
         self,
         extractor: FeatureExtractor,
         metrics: Mapping[str, FeatureMetric],
+        other_extractors: Mapping[str, FeatureExtractor] | None = None,
         cache_dir: str | Path = "data/statistics",
         statistics_path: str | Path | None = None,
     ) -> None:
         self.extractor = extractor
+        self.extractors = {MAIN: extractor, **(other_extractors or {})}
         self.metrics = dict(metrics)
         self.cache_dir = Path(cache_dir)
         self.statistics_path = statistics_path
-        self.reset()
-        needing = [name for name, metric in self.metrics.items() if metric.needs_reference_features]
+        for name, metric in self.metrics.items():
+            if metric.extractor_name not in self.extractors:
+                raise UserError(
+                    f"the metric {name} has features={metric.extractor_name}: "
+                    f"choose one of {', '.join(self.extractors)}"
+                )
+        needing = [name for name, m in self.metrics.items() if m.needs_reference_features and m.extractor_name == MAIN]
         if statistics_path is not None and needing:
             raise UserError(
                 f"{', '.join(needing)} compare features, but statistics_path gives only mu and sigma: "
                 "unset statistics_path or leave these metrics out"
             )
+        counted = {_COUNT: SampleCount(), **self.metrics}
+        # Metrics of one extractor share their states.
+        groups = [[n for n, metric in counted.items() if metric.extractor_name == name] for name in self.extractors]
+        self._collection = MetricCollection(dict(counted), compute_groups=[group for group in groups if group])
+        self.reset()
 
     @property
     def needs_reference(self) -> bool:
         """Whether any metric compares with a reference."""
         return any(metric.needs_reference for metric in self.metrics.values())
 
+    @property
+    def needs_data(self) -> bool:
+        """Whether the reference must come from a data set, because no file gives all of it."""
+        return bool(self._compared_with_data())
+
+    @property
+    def min_samples(self) -> int:
+        """The smallest number of images that all metrics can score."""
+        return max([2, *(metric.min_samples for metric in self.metrics.values())])
+
     def reference(
         self, batches: Iterable[Tensor], data_fingerprint: str, source: str, device: torch.device | str = "cpu"
-    ) -> Reference | None:
+    ) -> dict[str, Reference]:
         """What to compare with, from the statistics file, the cache, or the images of a data set.
 
         Args:
             batches: all uint8 images (B, C, H, W) of the reference, unsharded; iterated only when needed.
             data_fingerprint: changes with anything that changes these images.
-            source: the data in words with its split, as ``cifar10 train``.
-            device: where the extractor runs.
+            source: the data and its split, such as ``cifar10 train``.
+            device: where the extractors run.
 
         Returns:
-            The reference, or None when no metric needs one.
+            A reference for each extractor whose metrics need one.
         """
-        if not self.needs_reference:
-            return None
-        if self.statistics_path is not None:
+        references = {}
+        if self.statistics_path is not None and any(
+            metric.needs_reference and metric.extractor_name == MAIN for metric in self.metrics.values()
+        ):
             extractor = self.extractor
-            return Reference(load_statistics(self.statistics_path, extractor.fingerprint, extractor.num_features))
-        return reference_statistics(
-            batches,
-            self.extractor,
-            self.cache_dir,
-            data_fingerprint,
-            source=source,
-            keep_features=any(metric.needs_reference_features for metric in self.metrics.values()),
-            device=device,
-        )
+            statistics = load_statistics(self.statistics_path, extractor.fingerprint, extractor.num_features)
+            references[MAIN] = Reference(statistics)
+        if names := self._compared_with_data():
+            metrics = self.metrics.values()
+            references |= reference_statistics(
+                batches,
+                {name: self.extractors[name] for name in names},
+                self.cache_dir,
+                data_fingerprint,
+                source=source,
+                keep_features={metric.extractor_name for metric in metrics if metric.needs_reference_features},
+                device=device,
+            )
+        return references
 
     def reset(self) -> None:
         """Forget all images."""
-        self._features: list[Tensor] = []
-        self._index: list[Tensor] = []
+        self._collection.reset()
+        # torchmetrics concatenates over ranks what has the same number of dimensions, also on a rank without images.
+        empty = {name: torch.empty(0, extractor.num_features) for name, extractor in self.extractors.items()}
+        self._collection.update(features=empty, index=torch.empty(0, dtype=torch.int64))
 
     def update(self, images: Tensor, index: Tensor | None = None) -> None:
         """Add the images of this process.
@@ -104,76 +143,49 @@ class MetricSuite:
                 counts once, and scores do not depend on how images were dealt out. Without it all images count.
 
         Raises:
-            ValueError: images are not uint8, or index was given for some batches only.
+            ValueError: images are not uint8.
         """
-        if bool(self._features) and bool(self._index) != (index is not None):
-            raise ValueError("give the index of every batch or of none")
-        self._features.append(self.extractor.to(images.device)(images).cpu())
-        if index is not None:
-            self._index.append(index.cpu())
+        features = {name: e.to(images.device)(images).cpu() for name, e in self.extractors.items()}
+        index = torch.full((len(images),), -1) if index is None else index.cpu()
+        self._collection.update(features=features, index=index)
 
-    def compute(self, reference: Reference | None, *, quantisation: str) -> Scores:
+    def compute(self, references: References, *, quantization: str) -> Scores:
         """Scores over the images of all processes; every process must call it and gets the same.
 
         Args:
-            reference: from ``reference``; None when no metric needs one.
-            quantisation: how images became uint8, ``round`` or ``truncate``.
+            references: from ``reference``.
+            quantization: how images became uint8, ``round`` or ``truncate``.
 
         Raises:
             UserError: too few images, or a reference that does not fit.
         """
-        features = self._gathered()
-        return on_rank_zero(lambda: self._score(features, reference, quantisation))
-
-    def _gathered(self) -> Tensor:
-        """Features (N, d) of all processes, each image once, ordered by index where there is one."""
-        empty = torch.empty(0, self.extractor.num_features)
-        features = gather_rows(torch.cat([empty, *self._features]))
-        index = gather_rows(torch.cat([torch.empty(0, dtype=torch.int64), *self._index]))
-        if len(index) not in (0, len(features)):
-            raise ValueError("some processes gave indices and some did not")
-        if len(index) == 0:
-            return features
-        order = index.argsort(stable=True)
-        ordered = index[order]
-        first = torch.ones_like(ordered, dtype=torch.bool)
-        first[1:] = ordered[1:] != ordered[:-1]
-        return features[order[first]]
-
-    def _score(self, features: Tensor, reference: Reference | None, quantisation: str) -> Scores:
-        if len(features) < 2:
-            raise UserError(f"{len(features)} images cannot be scored: metrics need at least 2")
-        if self.needs_reference:
-            self._check(reference)
-        measured = Measured(features, self.extractor)
-        values: dict[str, float] = {}
-        details: dict[str, list[float]] = {}
-        notes: list[str] = []
+        # The collection sorts by name, which would put the monitored distance anywhere.
+        metrics = dict(self._collection.items(keep_base=True, copy_state=False))
+        count = int(metrics[_COUNT].compute()["samples"])
         for metric in self.metrics.values():
-            for name, result in metric(measured, reference).items():
-                if isinstance(result, list):
-                    details[name] = result
-                else:
-                    values[name] = result
-            notes += metric.notes(measured, reference)
+            metric.attach(self.extractors[metric.extractor_name], references.get(metric.extractor_name))
+        results = {score: result for name in self.metrics for score, result in metrics[name].compute().items()}
+        notes = [note for metric in self.metrics.values() for note in metric.notes(count)]
         for note in notes:
             _log.info("%s", note)
-        conditions: dict[str, Condition] = {
-            "samples": len(features),
-            "reference": reference.statistics.source if reference else "none",
-            "reference_samples": reference.statistics.n if reference else 0,
-            "extractor": self.extractor.fingerprint,
-            "resize": self.extractor.resize,
-            "quantisation": quantisation,
-        }
+        conditions = {"samples": count, **self.conditions(references), "quantization": quantization}
+        values = {name: float(result) for name, result in results.items() if result.ndim == 0}
+        details = {name: result.tolist() for name, result in results.items() if result.ndim > 0}
         return Scores(values, conditions, details, tuple(notes))
 
-    def _check(self, reference: Reference | None) -> None:
-        if reference is None:
-            raise UserError("these metrics compare with a reference, but none was given: name a data set or a file")
-        statistics, extractor = reference.statistics, self.extractor
-        if statistics.fingerprint not in (None, extractor.fingerprint) or len(statistics.mu) != extractor.num_features:
-            raise UserError(
-                f"the reference was computed with {statistics.fingerprint} ({len(statistics.mu)} features), "
-                f"but the extractor is {extractor.fingerprint}: compute the reference again"
-            )
+    def conditions(self, references: References) -> dict[str, Condition]:
+        """What every score depends on besides the samples: reference and extractors."""
+        compared = list(references.values())
+        return {
+            "reference": compared[0].statistics.source if compared else "none",
+            "reference_samples": compared[0].statistics.n if compared else 0,
+            "extractor": "+".join(extractor.fingerprint for extractor in self.extractors.values()),
+            "resize": ", ".join(dict.fromkeys(extractor.resize for extractor in self.extractors.values())),
+        }
+
+    def _compared_with_data(self) -> list[str]:
+        """Names of the extractors whose reference must come from the data set."""
+        metrics = self.metrics.values()
+        given = {MAIN} if self.statistics_path is not None else set()
+        compared = {metric.extractor_name for metric in metrics if metric.needs_reference}
+        return [name for name in self.extractors if name in compared - given]

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from ..callbacks.reference import check_extractor, fewest_samples, reference_of
+from ..callbacks.reference import check_extractor, reference_of
 from ..distributed import failing_together, on_rank_zero, rank, world_size
 from ..errors import UserError
 from ..io.atomic import write_json
@@ -33,9 +33,8 @@ def chosen_metrics(node: Mapping[str, Any], names: Sequence[str] | None) -> dict
 def check_scoring(suite: MetricSuite, datamodule: Any, num_samples: int) -> None:
     """What can fail before any sample is made; UserError if it does."""
     check_extractor(datamodule, suite)
-    needed = fewest_samples(suite)
-    if num_samples < needed:
-        raise UserError(f"num_samples={num_samples}, but these metrics need at least {needed}: raise it")
+    if num_samples < suite.min_samples:
+        raise UserError(f"num_samples={num_samples}, but these metrics need at least {suite.min_samples}: raise it")
 
 
 def score(
@@ -54,7 +53,7 @@ def score(
     Raises:
         UserError: on every process, a sample that cannot be read.
     """
-    if suite.needs_reference and suite.statistics_path is None:
+    if suite.needs_data:
         on_rank_zero(datamodule.prepare_data)
         datamodule.setup()
     reference = reference_of(datamodule, suite, device)
@@ -65,7 +64,7 @@ def score(
             index = mine[first : first + batch_size]
             suite.update(store.read(index).to(device), torch.tensor(index))
             progress.add(len(index))
-    return suite.compute(reference, quantisation=quantize)
+    return suite.compute(reference, quantization=quantize)
 
 
 def write_scores(folder: Path, values: Mapping[str, Any], sampling: Mapping[str, Any]) -> None:

@@ -26,7 +26,7 @@ from src.datamodules import DigitsDataModule, ToyDataModule
 from src.errors import UserError
 from src.lightning_modules import ScoreSDEModule
 from src.loggers import AppendingCSVLogger
-from src.metrics import DigitFeatures, Frechet, KernelDistance, MetricSuite, PixelFeatures, PrecisionRecall
+from src.metrics import DigitFeatures, FrechetDistance, KernelDistance, MetricSuite, PixelFeatures, PrecisionRecall
 from src.noise import AddressedNoise
 from src.sampling import EulerMaruyama, LinearGrid, NoCorrector, PredictorCorrector
 from tests.configs import build
@@ -51,7 +51,9 @@ def digits() -> DigitsDataModule:
 
 
 def suite(tmp_path: Path, **metrics: Any) -> MetricSuite:
-    return MetricSuite(PixelFeatures([1, 8, 8]), metrics or {"frechet": Frechet()}, cache_dir=tmp_path / "cache")
+    return MetricSuite(
+        PixelFeatures([1, 8, 8]), metrics or {"frechet": FrechetDistance()}, cache_dir=tmp_path / "cache"
+    )
 
 
 def pictures(tmp_path: Path, every: int = 2, **options: Any) -> SampleImages:
@@ -121,7 +123,7 @@ def test_scores_are_those_of_the_averaged_weights(trained: tuple[Path, Trainer, 
         entry = json.loads(line)
         direct.reset()
         direct.update(expected_images(keep.averaged[entry["step"]], 9))
-        expected = direct.compute(reference, quantisation="round").values["frechet_pixel"]
+        expected = direct.compute(reference, quantization="round").values["frechet_pixel"]
         assert entry["frechet_pixel"] == pytest.approx(expected, rel=1e-4)
         assert entry["conditions"]["samples"] == 9
         assert entry["conditions"]["reference"] == "digits train"
@@ -214,7 +216,7 @@ def test_too_few_samples_are_refused_before_training(tmp_path: Path) -> None:
 @pytest.mark.parametrize("shape", [(1, 9, 9), (1, 8, 8)])
 def test_extractor_must_take_the_images(extractor: Any, shape: tuple[int, ...], tmp_path: Path) -> None:
     data = SimpleNamespace(shape=shape, dataset="letters")
-    scores = MetricSuite(extractor, {"frechet": Frechet()}, cache_dir=tmp_path)
+    scores = MetricSuite(extractor, {"frechet": FrechetDistance()}, cache_dir=tmp_path)
     if shape == (1, 8, 8) and isinstance(extractor, DigitFeatures):
         check_extractor(data, scores)
         return

@@ -1,9 +1,15 @@
 """Checkpoints of older versions name classes by the modules they were in then."""
 
-import pytest
-from hydra.utils import get_class
+from pathlib import Path
 
-from src.checkpoint.older import _MOVED, up_to_date
+import pytest
+from hydra.utils import get_class, instantiate
+from omegaconf import OmegaConf
+
+from src.checkpoint.older import _CLASSES, _MOVED, up_to_date
+from src.metrics import MetricSuite
+
+ROOT = Path(__file__).parents[2]
 
 CLASSES = [
     ("src.sampling.pc.PredictorCorrector", "src.sampling.solvers.pc.PredictorCorrector"),
@@ -12,6 +18,8 @@ CLASSES = [
     ("src.sampling.ode.ProbabilityFlowODE", "src.sampling.ode.flow.ProbabilityFlowODE"),
     ("src.sampling.control.Inpainting", "src.sampling.conditioning.control.Inpainting"),
     ("src.sampling.ode.flow.ProbabilityFlowODE", "src.sampling.ode.flow.ProbabilityFlowODE"),
+    ("src.metrics.Frechet", "src.metrics.FrechetDistance"),
+    ("src.metrics.FrechetDistance", "src.metrics.FrechetDistance"),
     ("src.sde.ve.VESDE", "src.sde.ve.VESDE"),
 ]
 
@@ -25,6 +33,7 @@ def test_moved_class_is_found_at_any_depth(old: str, new: str) -> None:
 
 def test_no_present_name_counts_as_old() -> None:
     assert not any(new.startswith(old) for new in _MOVED.values() for old in _MOVED)
+    assert not set(_CLASSES) & set(_CLASSES.values())
 
 
 @pytest.mark.parametrize(("word", "switch"), [("corrector_first", True), ("predictor_first", False)])
@@ -40,3 +49,35 @@ def test_renamed_settings_of_a_class_keep_their_meaning(word: str, switch: bool)
     assert up_to_date(multistep) == multistep
     bits = {"_target_": "src.sampling.bits_per_dim.BitsPerDim", "dequantise": False}
     assert up_to_date(bits) == {"_target_": "src.sampling.ode.bits_per_dim.BitsPerDim", "dequantize": False}
+
+
+def test_joined_extractors_of_the_digits_become_several() -> None:
+    """The metric of a quickstart checkpoint of the release before scores were torchmetrics metrics."""
+
+    def of(part: str, name: str, **settings: object) -> dict[str, object]:
+        metric = {"_target_": f"src.metrics.{name}", **settings}
+        return {"_target_": "src.metrics.OfPart", "part": part, "metric": metric}
+
+    old = {
+        "_target_": "src.metrics.MetricSuite",
+        "extractor": {
+            "_target_": "src.metrics.JoinedFeatures",
+            "parts": {
+                "digits": {"_target_": "src.metrics.DigitFeatures", "weights_path": None},
+                "pixel": {"_target_": "src.metrics.PixelFeatures", "shape": [1, 8, 8]},
+            },
+        },
+        "metrics": {
+            "frechet_pixel": of("pixel", "Frechet"),
+            "frechet": of("digits", "Frechet"),
+            "kid": of("digits", "KernelDistance", subsets=20, subset_size=500, seed=0),
+            "classifier": of("digits", "ClassifierReport", confidence=0.9, presence=0.01),
+            "precision_recall": of("digits", "PrecisionRecall", neighbours=3, batch=1024),
+        },
+        "cache_dir": "data/statistics",
+        "statistics_path": None,
+    }
+    present = up_to_date({"metric": old, "callbacks": {"fid": {"suite": old}}})
+    assert present["callbacks"]["fid"]["suite"] == present["metric"]
+    assert present["metric"] == OmegaConf.to_container(OmegaConf.load(ROOT / "conf" / "metric" / "digits.yaml"))
+    assert isinstance(instantiate(present["metric"], _convert_="all"), MetricSuite)

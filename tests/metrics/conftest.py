@@ -3,8 +3,8 @@ import pytest
 import torch
 from torch import nn
 
-from src.metrics.digits import DigitFeatures, digit_images, digit_split
-from src.metrics.train_classifier import train
+from src.metrics.extractors.digits import DigitFeatures, digit_images, digit_split
+from src.metrics.extractors.train_classifier import train
 
 
 @pytest.fixture(scope="session")

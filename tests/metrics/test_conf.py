@@ -25,7 +25,7 @@ def test_every_config_scores_images(path, inception_file, digits, classifier_fil
     suite = instantiate(config, _convert_="all")
     real = digits[0][: 4 if network else 600]
     suite.update(gaussian_baseline(digits[0], len(real)))
-    scores = suite.compute(suite.reference([real], "digits", "digits train"), quantisation="round")
+    scores = suite.compute(suite.reference([real], "digits", "digits train"), quantization="round")
     assert all(torch.tensor(value).isfinite() for value in scores.values.values())
     assert bool(scores.values) != (config.metrics == {})
     assert scores.conditions["samples"] == len(real)

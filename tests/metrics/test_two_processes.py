@@ -9,49 +9,67 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 
 from src.errors import UserError
-from src.metrics import FrechetDistance, KernelDistance, MetricSuite, PixelFeatures, Reference, gaussian_baseline
-from src.metrics.frechet_metric import Frechet
-from src.metrics.statistics import statistics_of
+from src.metrics import (
+    ClassifierReport,
+    FrechetDistance,
+    InceptionScore,
+    KernelDistance,
+    MetricSuite,
+    PixelFeatures,
+    Reference,
+    gaussian_baseline,
+    statistics_of,
+)
 from src.noise import uniform
 
 SPLIT = 70
 COUNT = 200
 
 
-def inputs():
-    index = torch.arange(400)
-    real = uniform(0, "images", 0, index, (1, 4, 4)).pow(2).mul(255).byte()
-    pixels = PixelFeatures((1, 4, 4))
-    reference = Reference(statistics_of(pixels(real), pixels.fingerprint, "digits"), pixels(real))
-    return pixels, reference, gaussian_baseline(real, COUNT)
+class Classes(PixelFeatures):
+    """Pixels that also give probabilities."""
+
+    num_classes = 4
+
+    def probabilities(self, features):
+        return (8 * features[:, :4]).softmax(1)
 
 
 def scores(shares):
-    """Distances of the images whose indices are given, by torchmetrics and by a suite, then without any image."""
-    pixels, reference, images = inputs()
-    metric = FrechetDistance(pixels, reference.statistics)
-    suite = MetricSuite(pixels, {"frechet": Frechet(), "kid": KernelDistance(5, 50)})
+    """Scores of the images whose indices are given, under two extractors."""
+    real = uniform(0, "images", 0, torch.arange(400), (1, 4, 4)).pow(2).mul(255).byte()
+    images = gaussian_baseline(real, COUNT)
+    pixels, classes = PixelFeatures((1, 4, 4)), Classes((1, 4, 4))
+    reference = Reference(statistics_of(pixels(real), pixels.fingerprint, "digits"), pixels(real))
+    metrics = {
+        "frechet": FrechetDistance(),
+        "kid": KernelDistance(5, 50),
+        "classes": ClassifierReport(features="classes"),
+        "inception_score": InceptionScore(5, features="classes"),
+    }
+    suite = MetricSuite(pixels, metrics, {"classes": classes})
     for share in shares:
-        metric.update(images[share], real=False)
         suite.update(images[share], share)
-    result = metric.scores("round")
-    assert float(metric.compute()) == result.values["frechet_pixel"]
-    both = {"torchmetrics": result.values["frechet_pixel"], **suite.compute(reference, quantisation="round").values}
-    return both, result.conditions["samples"]
+    result = suite.compute({"main": reference}, quantization="round")
+    # Unsynchronized states come back, so that more images can follow.
+    assert len(torch.cat(suite.metrics["kid"].features)) == sum(map(len, shares))
+    return result.values, result.conditions["samples"]
 
 
 def work(rank, port, queue):
     os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
     dist.init_process_group("gloo", rank=rank, world_size=2)
     everything = torch.arange(COUNT)
-    result = scores([everything[:SPLIT]] if rank == 0 else everything[SPLIT:].split(50))
-    empty = MetricSuite(PixelFeatures((1, 4, 4)), {"frechet": Frechet()})
+    # Both ranks made images 60 to 70; one rank alone has all of the images the second time.
+    result = scores([everything[:SPLIT]] if rank == 0 else everything[SPLIT - 10 :].split(50))
+    lopsided = scores([] if rank == 0 else [everything])
+    suite = MetricSuite(PixelFeatures((1, 4, 4)), {"frechet": FrechetDistance()})
     if rank == 1:
-        empty.update(torch.zeros(1, 1, 4, 4, dtype=torch.uint8), torch.zeros(1, dtype=torch.int64))
+        suite.update(torch.zeros(1, 1, 4, 4, dtype=torch.uint8), torch.zeros(1, dtype=torch.int64))
     try:
-        empty.compute(None, quantisation="round")
+        suite.compute({}, quantization="round")
     except UserError as error:
-        queue.put((*result, str(error)))
+        queue.put((result, lopsided, str(error)))
     dist.barrier()
     dist.destroy_process_group()
 
@@ -65,6 +83,7 @@ def test_two_processes_score_like_one():
     queue = mp.get_context("spawn").SimpleQueue()
     mp.spawn(work, args=(port, queue), nprocs=2)
     for _ in range(2):
-        values, samples, error = queue.get()
-        assert values == pytest.approx(expected, rel=1e-6) and samples == count == COUNT
+        *results, error = queue.get()
+        for values, samples in results:
+            assert values == pytest.approx(expected, rel=1e-6) and samples == count == COUNT
         assert "1 images cannot be scored" in error

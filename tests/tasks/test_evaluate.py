@@ -19,7 +19,7 @@ from src.cli.instantiate import instantiate
 from src.data_range import to_bytes
 from src.errors import UserError
 from src.metrics import DigitFeatures, PixelFeatures, frechet_distance, statistics_of
-from src.metrics.extractor import FeatureExtractor
+from src.metrics.extractors.base import FeatureExtractor
 from src.noise import Address
 from src.sampling.generation import generate
 from src.tasks.evaluate import picture as evaluation_picture
@@ -71,7 +71,7 @@ def test_the_distance_is_that_of_the_samples_and_says_what_it_depends_on(
     caplog.set_level(logging.INFO)
     (entry,) = evaluate(ckpt(first), f"output_dir={tmp_path}/out")
     assert entry.values["frechet_digits"] == pytest.approx(distance(samples(first, 12)), rel=1e-3)
-    known = {"samples": 12, "reference": "digits all", "reference_samples": 1797, "quantisation": "round", "nfe": 3.0}
+    known = {"samples": 12, "reference": "digits all", "reference_samples": 1797, "quantization": "round", "nfe": 3.0}
     assert known.items() <= entry.conditions.items()
     assert {"resize", "extractor", "sampler", "seed", "weights", "precision"} <= entry.conditions.keys()
     stored = json.loads((tmp_path / "out" / "metrics.json").read_text())["results"][0]
@@ -282,7 +282,7 @@ def test_kept_samples_score_by_themselves(first: Path, tmp_path: Path) -> None:
     (folder,) = (tmp_path / "out" / "samples").iterdir()
     (again,) = evaluate(f"images='{folder}'", f"output_dir={tmp_path}/again")
     assert again.values == pytest.approx(entry.values, rel=1e-6)
-    for name in ("samples", "reference", "quantisation", "sampler", "nfe", "seed", "weights"):
+    for name in ("samples", "reference", "quantization", "sampler", "nfe", "seed", "weights"):
         assert again.conditions[name] == entry.conditions[name]
 
 
@@ -311,7 +311,7 @@ def test_images_of_others(run: Path, tmp_path: Path) -> None:
     named = ["datamodule=digits", "metric=digits", f"metric.cache_dir={run}/statistics", "metrics=[frechet]"]
     (entry,) = evaluate(f"images={tmp_path}/edm.npz", *named, f"output_dir={tmp_path}/out")
     assert entry.values["frechet_digits"] == pytest.approx(distance(test_images), rel=1e-4)
-    assert entry.conditions["quantisation"] == "unknown" and entry.conditions["samples"] == 297
+    assert entry.conditions["quantization"] == "unknown" and entry.conditions["samples"] == 297
     # Its extractor takes the shape of the data from the other group.
     pixel = ["metric=pixel", f"metric.cache_dir={run}/statistics"]
     (entry,) = evaluate(f"images={tmp_path}/edm.npz", "datamodule=digits", *pixel, f"output_dir={tmp_path}/pixel")

@@ -14,8 +14,7 @@ from PIL import Image
 from src.checkpoint import checkpoint_hash
 from src.distributed import agreed, failing_together, gather_rows, rank
 from src.errors import UserError
-from src.metrics import MetricSuite, PixelFeatures
-from src.metrics.frechet_metric import Frechet
+from src.metrics import FrechetDistance, MetricSuite, PixelFeatures
 from src.sampling.generation import GeneratedBatch
 from src.sde import ScoreModel
 from src.tasks import scoring
@@ -174,7 +173,7 @@ def test_a_damaged_image_in_one_share_is_named_by_all(tmp_path: Path, monkeypatc
     monkeypatch.setattr(scoring, "reference_of", lambda *_: None)
 
     def score(_: int) -> None:
-        suite = MetricSuite(PixelFeatures((1, 4, 4)), {"frechet": Frechet()})
+        suite = MetricSuite(PixelFeatures((1, 4, 4)), {"frechet": FrechetDistance()})
         data = SimpleNamespace(prepare_data=lambda: None, setup=lambda: None)
         scoring.score(store, suite, data, batch_size=1, device=torch.device("cpu"), quantize="round")
 

@@ -160,7 +160,7 @@ def test_scores_name_what_they_depend_on(checkpoint: Path, tmp_path: Path) -> No
     assert scores["frechet_digits"] == value
     assert scores["conditions"]["samples"] == 8
     assert scores["conditions"]["reference"] == "digits all"
-    assert scores["conditions"]["quantisation"] == "round"
+    assert scores["conditions"]["quantization"] == "round"
     assert scores["sampling"]["nfe"]["mean"] == 8
     assert "kid" not in scores
     with Image.open(tmp_path / "out" / "trajectory.gif") as film:

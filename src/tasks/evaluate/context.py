@@ -28,12 +28,12 @@ class Yardstick:
         datamodule: node of the data, or None if the suite has its reference in a file.
     """
 
-    reference: Reference | None
+    reference: Mapping[str, Reference]
 
     def __init__(self, metric: Mapping[str, Any], datamodule: Mapping[str, Any] | None) -> None:
         self.suite = checkpoint_config.build("metric", metric)
         self.datamodule = None if datamodule is None else checkpoint_config.build("datamodule", datamodule)
-        if self.datamodule is None and self.suite.needs_reference and self.suite.statistics_path is None:
+        if self.datamodule is None and self.suite.needs_data:
             raise UserError(
                 "these metrics compare with data: name them with datamodule=<a file of conf/datamodule>, or give "
                 "statistics with metric.statistics_path"
@@ -52,7 +52,7 @@ class Yardstick:
         if self.datamodule is None:
             self.reference = self.suite.reference([], "", "", fabric.device)
         else:
-            if self.suite.needs_reference and self.suite.statistics_path is None:
+            if self.suite.needs_data:
                 on_rank_zero(self.datamodule.prepare_data)
                 self.datamodule.setup()
             self.reference = reference_of(self.datamodule, self.suite, fabric.device)

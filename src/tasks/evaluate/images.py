@@ -69,7 +69,7 @@ class ImagesJob:
             for index, images in self.source.batches(mine, context.cfg.batch_size, self.channels):
                 suite.update(images.to(fabric.device), index)
                 progress.add(fabric.world_size * len(index))
-        scores = suite.compute(self.yardstick.reference, quantisation=self.made.get("quantize", "unknown"))
+        scores = suite.compute(self.yardstick.reference, quantization=self.made.get("quantize", "unknown"))
         suite.reset()
         made = {
             key: self.made[key]

@@ -13,7 +13,6 @@ from typing import Any
 import torch
 from omegaconf import OmegaConf
 
-from ...callbacks.reference import fewest_samples
 from ...cli.kinds import listed
 from ...data_range import to_bytes
 from ...distributed import failing_together, gather_rows, on_rank_zero
@@ -170,8 +169,8 @@ class _Making:
                     self._keep(batch)
                     progress.add(int(fabric.world_size * len(batch.index)))
         self._sum_up()
-        if self.count - self.invalid >= fewest_samples(self.suite):
-            self.scores = self.suite.compute(self.job.yardstick.reference, quantisation=self.context.cfg.quantize)
+        if self.count - self.invalid >= self.suite.min_samples:
+            self.scores = self.suite.compute(self.job.yardstick.reference, quantization=self.context.cfg.quantize)
         self.suite.reset()
         if self.context.cfg.keep_samples:
             on_rank_zero(lambda: self.store.complete(self._invalid, {"mean": self.nfe}, self.seconds * self.count))

@@ -210,15 +210,9 @@ class Evaluation:
             assert isinstance(job, ScoresJob)
             if i in self._entries:
                 conditions = self._entries[i].conditions
-                kind = tuple(conditions.get(name) for name in ("extractor", "reference", "reference_samples"))
             else:
-                suite, reference = job.yardstick.suite, job.yardstick.reference
-                statistics = None if reference is None else reference.statistics
-                kind = (
-                    suite.extractor.fingerprint,
-                    "none" if statistics is None else statistics.source,
-                    0 if statistics is None else statistics.n,
-                )
+                conditions = job.yardstick.suite.conditions(job.yardstick.reference)
+            kind = tuple(conditions.get(name) for name in ("extractor", "reference", "reference_samples"))
             kinds[kind] = job.of.label
         for entry in self._earlier():
             conditions = entry.conditions

@@ -1,0 +1,1 @@
+"""Feature extractors: frozen nets that turn uint8 images into feature vectors."""

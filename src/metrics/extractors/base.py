@@ -1,0 +1,73 @@
+"""What every metric stands on: a frozen net that turns uint8 images into feature vectors."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor, nn
+
+
+class FeatureExtractor(nn.Module, ABC):
+    """A frozen map from images to features, and to class probabilities where there is a classifier.
+
+    A subclass sets the attributes below and implements ``features``; a classifier sets ``num_classes`` and
+    implements ``probabilities``.
+
+    Attributes:
+        num_features: d, the length of a feature vector.
+        num_classes: K, or None without a classifier.
+        fingerprint: one word without spaces that changes with anything that changes the features (name, hash of the
+            weights, settings). Statistics of different fingerprints do not compare.
+        resize: how images reach the input size of the net, in words for a report.
+        distance_name: the name under which the Fréchet distance of these features is reported.
+        max_batch: images that go through the net at once; longer batches are split.
+    """
+
+    num_features: int
+    num_classes: int | None = None
+    fingerprint: str
+    resize: str = "none"
+    distance_name: str = "frechet"
+    max_batch: int = 256
+
+    @abstractmethod
+    def features(self, images: Tensor) -> Tensor:
+        """Features (B, d) float32 of ``images`` (B, C, H, W) uint8, without gradients or autocast around it."""
+
+    def probabilities(self, features: Tensor) -> Tensor:
+        """Class probabilities (B, K) from features (B, d)."""
+        raise ValueError(f"{type(self).__name__} is no classifier: choose an extractor that is one for this metric")
+
+    @torch.no_grad()
+    def forward(self, images: Tensor) -> Tensor:
+        """Features of images, always in float32, also under autocast.
+
+        Args:
+            images: (B, C, H, W) uint8.
+
+        Returns:
+            (B, d) float32.
+
+        Raises:
+            ValueError: images are not uint8 of four dimensions. Quantize first: the rounding is part of the score.
+        """
+        if images.dtype != torch.uint8 or images.ndim != 4:
+            raise ValueError(f"expected uint8 images (B, C, H, W), got {images.dtype} of shape {tuple(images.shape)}")
+        if len(images) == 0:
+            return torch.empty(0, self.num_features, device=images.device)
+        with torch.autocast(images.device.type, enabled=False):
+            return torch.cat([self.features(part).float() for part in torch.split(images, self.max_batch)])
+
+    @property
+    def device(self) -> torch.device:
+        """The device of the parameters; the CPU without any."""
+        return next((parameter.device for parameter in self.parameters()), torch.device("cpu"))
+
+    def classify(self, images: Tensor) -> Tensor:
+        """Class probabilities (B, K) of uint8 images (B, C, H, W); ValueError without a classifier."""
+        return self.probabilities(self(images))
+
+    def train(self, mode: bool = True) -> FeatureExtractor:
+        """Stay in evaluation mode, whatever the module around it does."""
+        return super().train(False)

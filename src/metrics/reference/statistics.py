@@ -1,0 +1,184 @@
+"""Mean and covariance of features: accumulated in float64, merged, and kept in npz files.
+
+The files carry ``mu`` (d,) and ``sigma`` (d, d) as those of pytorch-fid and EDM do, and besides ``n``,
+``fingerprint`` and ``source`` when written here. Files of raw ``pool_3`` features (N, d) are read as well.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...errors import UserError
+from ...io.npz import read_npz, write_npz
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class GaussianStatistics:
+    """The two moments that a Fréchet distance compares.
+
+    Args:
+        mu: (d,) float64 mean.
+        sigma: (d, d) float64 covariance, normalized by n - 1.
+        n: how many samples they are of; None when a foreign file does not say.
+        fingerprint: of the extractor; None when unknown.
+        source: of what data, in words.
+    """
+
+    mu: Tensor
+    sigma: Tensor
+    n: int | None
+    fingerprint: str | None
+    source: str = "unknown"
+
+    def save(self, path: str | Path) -> None:
+        """Write an npz file; a reader sees the old file or the whole new one."""
+        write_npz(path, self.arrays())
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The named arrays of the npz file."""
+        arrays = {"mu": self.mu.numpy(), "sigma": self.sigma.numpy(), "source": np.array(self.source)}
+        if self.n is not None:
+            arrays["n"] = np.array(self.n)
+        if self.fingerprint is not None:
+            arrays["fingerprint"] = np.array(self.fingerprint)
+        return arrays
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What samples are compared with, seen through one extractor.
+
+    Args:
+        statistics: moments of the reference features.
+        features: (M, d) the features themselves, or None when no metric needs them.
+    """
+
+    statistics: GaussianStatistics
+    features: Tensor | None = None
+
+    def required_features(self) -> Tensor:
+        """The features; UserError when only moments are known, as from a statistics file."""
+        if self.features is None:
+            raise UserError(
+                "the reference holds only mu and sigma, but KID, precision and recall need its features: "
+                "compute the reference from the data set, or leave these metrics out"
+            )
+        return self.features
+
+
+class StatisticsAccumulator:
+    """Sums from which the moments follow, so that parts computed apart can be merged.
+
+    Args:
+        num_features: d.
+    """
+
+    def __init__(self, num_features: int) -> None:
+        self.count = 0
+        self.sum = torch.zeros(num_features, dtype=torch.float64)
+        self.outer = torch.zeros(num_features, num_features, dtype=torch.float64)
+
+    def update(self, features: Tensor) -> None:
+        """Add features (B, d)."""
+        features = features.detach().to("cpu", torch.float64)
+        self.count += len(features)
+        self.sum += features.sum(dim=0)
+        self.outer.addmm_(features.T, features)
+
+    def merge(self, other: StatisticsAccumulator) -> None:
+        """Add the samples of another accumulator."""
+        self.count += other.count
+        self.sum += other.sum
+        self.outer += other.outer
+
+    def statistics(self, fingerprint: str | None, source: str = "unknown") -> GaussianStatistics:
+        """Moments of everything added; UserError below two samples."""
+        return statistics_from_sums(self.sum, self.outer, self.count, fingerprint, source)
+
+
+def statistics_from_sums(
+    total: Tensor, outer: Tensor, count: int, fingerprint: str | None, source: str = "unknown"
+) -> GaussianStatistics:
+    """Moments from the sum (d,), the sum of outer products (d, d) and the count, all float64."""
+    if count < 2:
+        raise UserError(f"a covariance needs at least 2 images, got {count}: raise the number of samples")
+    mu = total / count
+    sigma = (outer - count * torch.outer(mu, mu)) / (count - 1)
+    if not bool(torch.isfinite(sigma).all()):
+        raise UserError(f"features of {source} are not finite: check the images and the extractor's weights")
+    return GaussianStatistics(mu, (sigma + sigma.T) / 2, count, fingerprint, source)
+
+
+def statistics_of(features: Tensor, fingerprint: str | None, source: str = "unknown") -> GaussianStatistics:
+    """Moments of features (N, d)."""
+    accumulator = StatisticsAccumulator(features.shape[1])
+    for part in torch.split(features, 4096):
+        accumulator.update(part)
+    return accumulator.statistics(fingerprint, source)
+
+
+def load_statistics(
+    path: str | Path, fingerprint: str | None = None, num_features: int | None = None
+) -> GaussianStatistics:
+    """Read statistics from an npz file of this project, pytorch-fid, EDM, or one of ``pool_3`` features.
+
+    Args:
+        path: the file.
+        fingerprint: of the extractor they are to be compared under. A file with another one is refused; one
+            without is taken on trust, and that is said in the log.
+        num_features: d that is expected.
+
+    Raises:
+        UserError: the file is missing, damaged, of another extractor or another size, or holds no covariance.
+    """
+    return parse_statistics(read_npz(path), path, fingerprint, num_features)
+
+
+def parse_statistics(
+    arrays: dict[str, np.ndarray], path: str | Path, fingerprint: str | None, num_features: int | None
+) -> GaussianStatistics:
+    """The checks of ``load_statistics`` on arrays that were read from ``path``."""
+    again = "compute it again or choose another file"
+    stored = str(arrays["fingerprint"]) if "fingerprint" in arrays else None
+    if stored is not None and fingerprint is not None and stored != fingerprint:
+        raise UserError(f"{path} was computed with {stored}, but the extractor is {fingerprint}: {again}")
+    if stored is None and fingerprint is not None:
+        _log.warning("%s does not name its extractor: it is taken to be of %s", path, fingerprint)
+    source = str(arrays.get("source", Path(path).name))
+    if "mu" in arrays and "sigma" in arrays:
+        mu, sigma = _float64(arrays["mu"]), _float64(arrays["sigma"])
+        n = int(arrays["n"]) if "n" in arrays else None
+        statistics = GaussianStatistics(mu, sigma, n, stored, source)
+    elif "pool_3" in arrays and arrays["pool_3"].ndim == 2:
+        statistics = statistics_of(_float64(arrays["pool_3"]), stored, source)
+    else:
+        raise UserError(f"{path} holds {sorted(arrays)}, not mu and sigma or pool_3: {again}")
+    _check(statistics, path, num_features, again)
+    return statistics
+
+
+def _float64(array: np.ndarray) -> Tensor:
+    # Files from other systems may be big-endian or of any number type.
+    return torch.from_numpy(np.ascontiguousarray(array, dtype=np.float64))
+
+
+def _check(statistics: GaussianStatistics, path: str | Path, num_features: int | None, again: str) -> None:
+    mu, sigma = statistics.mu, statistics.sigma
+    if mu.ndim != 1 or sigma.shape != (len(mu), len(mu)):
+        raise UserError(f"{path} has mu {tuple(mu.shape)} and sigma {tuple(sigma.shape)}, not (d,) and (d, d): {again}")
+    if num_features is not None and len(mu) != num_features:
+        raise UserError(f"{path} has {len(mu)} features, but the extractor has {num_features}: {again}")
+    if not bool(torch.isfinite(mu).all() and torch.isfinite(sigma).all()):
+        raise UserError(f"{path} holds numbers that are not finite: {again}")
+    if not torch.allclose(sigma, sigma.T, rtol=0, atol=1e-6 * float(sigma.abs().max())):
+        raise UserError(f"sigma in {path} is not symmetric, so it is no covariance: {again}")
+    if bool((sigma.diagonal() < 0).any()):
+        raise UserError(f"sigma in {path} has negative variances, so it is no covariance: {again}")

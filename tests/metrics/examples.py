@@ -1,0 +1,43 @@
+"""Scores of given features, without images."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from src.metrics import FeatureExtractor, FeatureMetric, Reference, statistics_of
+
+
+class Given(FeatureExtractor):
+    """Stands for the extractor of features that a test makes up; probabilities are the softmax of the features."""
+
+    fingerprint = "given"
+
+    def __init__(self, num_features: int) -> None:
+        super().__init__()
+        self.num_features = num_features
+
+    def features(self, images: Tensor) -> Tensor:
+        return images.flatten(1)[:, : self.num_features].float()
+
+    def probabilities(self, features: Tensor) -> Tensor:
+        return features.softmax(dim=1)
+
+
+def attached(
+    metric: FeatureMetric, generated: Tensor, real: Tensor | None = None, extractor: FeatureExtractor | None = None
+) -> FeatureMetric:
+    """``metric`` with generated features (N, d), against real ones (M, d)."""
+    extractor = extractor or Given(generated.shape[1])
+    reference = None if real is None else Reference(statistics_of(real, extractor.fingerprint), real)
+    metric.attach(extractor, reference)
+    metric.update({"main": generated}, torch.arange(len(generated)))
+    return metric
+
+
+def score(
+    metric: FeatureMetric, generated: Tensor, real: Tensor | None = None, extractor: FeatureExtractor | None = None
+) -> dict[str, float | list[float]]:
+    """The scores of generated features (N, d) against real ones (M, d)."""
+    results = attached(metric, generated, real, extractor).compute()
+    return {name: result.tolist() for name, result in results.items()}
