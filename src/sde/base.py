@@ -105,12 +105,19 @@ class SDE(ABC):
         return ((low + high) / 2).to(log_snr.dtype)
 
     def ancestral_variance(self, t: Float[Tensor, "*b"], s: Float[Tensor, "*b"]) -> Float[Tensor, "*b"]:
-        """Variance of one step of ancestral sampling from t to s: that of p(x_s | x_t, x_0).
+        """Variance of p(x_s | x_t, x_0), the posterior of one step from t to s.
 
         With the forward transition x_t = a x_s + N(0, v), a = alpha_t / alpha_s, v = sigma_t^2 - a^2 sigma_s^2, it
-        is v sigma_s^2 / sigma_t^2 (Song et al. 2021, eq. 47 for VE).
+        is v sigma_s^2 / sigma_t^2 (Song et al. 2021, eq. 47 for VE; Ho et al. 2020, eq. 7 for VP).
         """
         return self.transition(t, s)[1] * (self.sigma(s) / self.sigma(t)).square()
+
+    def ancestral_chain(self, t: Float[Tensor, "*b"], s: Float[Tensor, "*b"]) -> tuple[Tensor, Tensor, Tensor]:
+        """The Markov chain whose ancestral sampler the paper uses: scale a, variance v, variance of the added noise.
+
+        The default is the exact transition with the variance of its posterior.
+        """
+        return *self.transition(t, s), self.ancestral_variance(t, s)
 
     def transition(self, t: Float[Tensor, "*b"], s: Float[Tensor, "*b"]) -> tuple[Tensor, Tensor]:
         """Scale a and variance v of the exact forward transition p(x_t | x_s) = N(a x_s, v I), s < t."""

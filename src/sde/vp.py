@@ -80,9 +80,14 @@ class VPSDE(LinearBetaSDE):
         beta = self._chain_beta(t, s)
         return x * expand(torch.sqrt(1 - beta) - 1, x), beta.sqrt()
 
-    def ancestral_variance(self, t: Float[Tensor, "*b"], s: Float[Tensor, "*b"]) -> Float[Tensor, "*b"]:
-        """beta_i, the larger of DDPM's two choices (Ho et al. 2020, sec. 3.2) and the one of the paper."""
-        return self._chain_beta(t, s)
+    def ancestral_chain(self, t: Float[Tensor, "*b"], s: Float[Tensor, "*b"]) -> tuple[Tensor, Tensor, Tensor]:
+        """DDPM's chain: a = sqrt(1 - beta_i), v = beta_i, and beta_i, the larger of its two variances, for the noise.
+
+        (Ho et al. 2020, sec. 3.2; Song et al. 2021, appendix F.) Mean and noise must come from the same chain: with
+        the mean of the exact transition, whose variance is smaller, samples have too much variance.
+        """
+        beta = self._chain_beta(t, s)
+        return torch.sqrt(1 - beta), beta, beta
 
     def _chain_beta(self, t: Tensor, s: Tensor) -> Tensor:
         beta = self.beta(t) * (t - s)

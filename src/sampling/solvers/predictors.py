@@ -12,10 +12,13 @@ from typing import Protocol, runtime_checkable
 from jaxtyping import Float
 from torch import Tensor
 
+from ...errors import UserError
 from ...sde import SDE, ReverseSDE, expand
 from ...sde.base import Score
 
 Draw = Callable[[], Tensor]
+
+VARIANCES = ("chain", "posterior")
 
 
 @runtime_checkable
@@ -39,10 +42,10 @@ class Predictor(Protocol):
 
 
 class ReverseDiffusion:
-    """The reverse of the forward chain, discretised like it (Song et al. 2021, appendix E).
+    """The reverse of the forward chain, discretized like it (Song et al. 2021, appendix E).
 
     Args:
-        probability_flow: discretise the ODE instead.
+        probability_flow: discretize the ODE instead.
     """
 
     def __init__(self, probability_flow: bool = False) -> None:
@@ -78,17 +81,34 @@ class EulerMaruyama:
 
 
 class AncestralSampling:
-    """Ancestral sampling of the Markov chain (appendix F, eq. 47; Ho et al. 2020, algorithm 2), for any SDE.
+    """Ancestral sampling of a Markov chain (appendix F, eq. 47; Ho et al. 2020, algorithm 2), for any SDE.
 
-    With the exact transition x_t = a x_s + N(0, v): mean (x + v score) / a, variance ``sde.ancestral_variance``.
+    With a transition x_t = a x_s + N(0, v): mean (x + v score) / a, then noise.
+
+    Args:
+        variance: ``chain``: the chain and the noise that the paper uses with this SDE (``SDE.ancestral_chain``: DDPM's
+            for VP, the exact one elsewhere); ``posterior``: the exact transition and the variance of
+            p(x_s | x_t, x_0), too little noise for long steps, exact for data without variance.
+
+    Raises:
+        UserError: variance is neither of these.
     """
+
+    def __init__(self, variance: str = "chain") -> None:
+        if variance not in VARIANCES:
+            raise UserError(f"sampler.predictor.variance is {variance!r}: choose one of {', '.join(VARIANCES)}")
+        self.variance = variance
 
     def __call__(
         self, sde: SDE, score: Score, x: Float[Tensor, "b *d"], t: Tensor, s: Tensor, z: Draw
     ) -> tuple[Float[Tensor, "b *d"], Float[Tensor, "b *d"]]:
-        scale, variance = sde.transition(t, s)
-        x_mean = (x + expand(variance, x) * score(x, t)) / expand(scale, x)
-        return x_mean + expand(sde.ancestral_variance(t, s).sqrt(), x) * z(), x_mean
+        if self.variance == "chain":
+            scale, v, added = sde.ancestral_chain(t, s)
+        else:
+            scale, v = sde.transition(t, s)
+            added = sde.ancestral_variance(t, s)
+        x_mean = (x + expand(v, x) * score(x, t)) / expand(scale, x)
+        return x_mean + expand(added.sqrt(), x) * z(), x_mean
 
 
 class NoPredictor:
