@@ -63,7 +63,7 @@ def _number(purpose: str) -> int:
     return _hash(purpose)
 
 
-@functools.cache
+@functools.lru_cache(4096)
 def _hash(purpose: str) -> int:
     return zlib.crc32(purpose.encode())
 

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from ..errors import UserError
 from ..metrics import FeatureExtractor, MetricSuite
+from ..precision import check_float32_precision
 from .instantiate import check_switches, instantiate, needs_data, plain
 from .kinds import check_whole
 
-_MATMUL_PRECISIONS = ("highest", "high", "medium")
 # Weights, optimiser and averages would be rounded at every step.
 _HALF_WEIGHTS = ("16-true", "bf16-true")
 
@@ -23,10 +23,7 @@ def check_run(cfg: DictConfig) -> None:
     """UserError, or an error that ``messages`` turns into a line, for a training run that cannot succeed."""
     if not 0 <= cfg.seed < 2**32:
         raise UserError(f"seed={cfg.seed}: choose one from 0 to {2**32 - 1}, others do not fit the initial weights")
-    if cfg.float32_matmul_precision not in _MATMUL_PRECISIONS:
-        raise UserError(
-            f"float32_matmul_precision={cfg.float32_matmul_precision}: choose one of {', '.join(_MATMUL_PRECISIONS)}"
-        )
+    check_float32_precision(cfg.float32_matmul_precision)
     _check_trainer(cfg.trainer, cfg.datamodule)
     # It is built later, where data are.
     check_switches(cfg.datamodule)

@@ -14,6 +14,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from ..errors import UserError
 from ..noise import Address, integer
+from ..precision import full_precision
 from .compiled import CompiledLoss, check_mode
 from .gradients import DeviceFlag, let_others_unscale, prepare_step, total_norm
 
@@ -132,7 +133,7 @@ class ScoreSDEModule(LightningModule):
         if self.likelihood is not None:
             address = Address(self.seed, 0, batch["index"])
             # Likelihoods compare only in full precision, whatever the net was trained in.
-            with torch.autocast(self.device.type, enabled=False):
+            with full_precision(self.device.type):
                 bits = self.likelihood(self.model, batch["x"], address, _condition(batch))
             self._add("test/bits_per_dim", bits)
 

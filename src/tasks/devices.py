@@ -9,17 +9,19 @@ from lightning.fabric import Fabric
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from ..errors import UserError
+from ..precision import check_float32_precision, set_float32_precision
 
 PRECISIONS = ("32-true", "16-mixed", "bf16-mixed")
 
 
-def check_precision(precision: str | int) -> None:
-    """UserError for a precision that is none."""
+def check_precision(precision: str | int, of_float32: str) -> None:
+    """Raise UserError if ``precision`` or ``float32_matmul_precision`` (``of_float32``) is unknown."""
     if precision not in PRECISIONS:
         raise UserError(f"precision={precision}: choose one of {', '.join(PRECISIONS)}")
+    check_float32_precision(of_float32)
 
 
-def launch(accelerator: str, devices: int | str, precision: str | int) -> Fabric:
+def launch(accelerator: str, devices: int | str, precision: str | int, of_float32: str) -> Fabric:
     """One process for each device, talking to each other; this one is among them.
 
     Under ``torchrun`` the processes are there already, and their number is torchrun's.
@@ -28,11 +30,13 @@ def launch(accelerator: str, devices: int | str, precision: str | int) -> Fabric
         accelerator: ``auto``, ``cpu``, ``gpu``, ...
         devices: how many, or ``auto`` for all (one on a CPU).
         precision: of the net: ``32-true``, or another with autocast around it.
+        of_float32: how float32 is computed: the setting ``float32_matmul_precision``.
 
     Raises:
         UserError: an unknown precision, or devices that are not there.
     """
-    check_precision(precision)
+    check_precision(precision, of_float32)
+    set_float32_precision(of_float32)
     # What it has to say about itself, it says twice.
     for name in ("lightning.fabric", "lightning.pytorch"):
         logging.getLogger(name).setLevel(logging.WARNING)

@@ -9,7 +9,6 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import torch
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer, seed_everything
 from omegaconf import DictConfig, OmegaConf
 
@@ -28,6 +27,7 @@ from ..errors import UserError
 from ..interop.checkpoints import open_checkpoint
 from ..io.atomic import replacing, write_json
 from ..loggers import finish_wandb
+from ..precision import set_float32_precision
 
 _log = logging.getLogger(__name__)
 
@@ -76,7 +76,7 @@ class Run:
     def build(self) -> None:
         """All objects of the run; the folder is locked."""
         _quiet_trainer()
-        torch.set_float32_matmul_precision(self.cfg.float32_matmul_precision)
+        set_float32_precision(self.cfg.float32_matmul_precision)
         # The initial weights; every other random number has an address.
         seed_everything(self.cfg.seed, verbose=False)
         self.module = instantiate(self.cfg.module)

@@ -54,6 +54,50 @@ def test_builds(name: str) -> None:
     instantiate_all(composed(f"experiment={name}", "metric=pixel").callbacks)
 
 
+def settings_of_a_gpu(cfg: DictConfig) -> dict[str, object]:
+    net, trainer = cfg.get("net") or {}, cfg.trainer
+    return {
+        "float32": cfg.float32_matmul_precision,
+        "compile": (net.get("compile"), cfg.module.compile),
+        "channels_last": net.get("channels_last"),
+        **{key: trainer[key] for key in ("accelerator", "precision", "benchmark", "deterministic", "strategy")},
+    }
+
+
+FAST = {
+    "float32": "high",
+    "compile": (True, True),
+    "channels_last": True,
+    "accelerator": "gpu",
+    "precision": "bf16-mixed",
+    "benchmark": True,
+    "deterministic": False,
+    "strategy": "auto",
+}
+EXACT = FAST | {"float32": "highest", "precision": "32-true", "benchmark": False, "deterministic": True}
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_a_gpu_runs_every_experiment_with_its_own_settings(name: str) -> None:
+    cfg = composed(f"experiment={name}", "trainer=gpu", "metric=pixel")
+    assert settings_of_a_gpu(cfg) == FAST
+    # What the experiment itself says of the run stays.
+    assert cfg.trainer.max_steps == composed(f"experiment={name}", "metric=pixel").trainer.max_steps
+    assert cfg.optimizer.fused, "clipping and skipped steps stay on the device"
+    check_model(cfg)
+
+
+@pytest.mark.parametrize("name", ["ve/cifar10_ncsnpp_continuous", "vp/ddpm/church", "toy2d"])
+def test_other_settings_of_gpus(name: str) -> None:
+    exact = settings_of_a_gpu(composed(f"experiment={name}", "trainer=gpu_exact"))
+    assert exact == EXACT | {"compile": (False, False), "channels_last": False}
+    several = composed(f"experiment={name}", "trainer=ddp")
+    assert settings_of_a_gpu(several) == FAST | {"strategy": "ddp"} and several.trainer.devices == -1
+    # The command line has the last word.
+    slower = composed(f"experiment={name}", "trainer=gpu", "net.compile=false", "trainer.precision=32-true")
+    assert slower.net.compile is False and slower.trainer.precision == "32-true"
+
+
 @pytest.mark.parametrize("name", names("debug"))
 @pytest.mark.parametrize("experiment", ["ve/cifar10_ncsnpp_continuous", "digits", "digits_classifier", "toy2d"])
 def test_debugging_fits_every_kind_of_run(name: str, experiment: str) -> None:

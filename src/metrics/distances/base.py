@@ -12,6 +12,7 @@ from torchmetrics.utilities import dim_zero_cat
 
 from ...distributed import gather_parts
 from ...errors import UserError
+from ...precision import full_precision
 from ..extractors.base import FeatureExtractor
 from ..reference.statistics import Reference
 
@@ -115,9 +116,9 @@ class FeatureMetric(Metric):
 
     def probabilities(self) -> Tensor:
         """Class probabilities (N, K) float64 of the generated images; ValueError if the extractor does not classify."""
-        parts = (
-            self.extractor.probabilities(part.to(self.work_device)) for part in torch.split(self.generated(), 4096)
-        )
+        probabilities = self.extractor.probabilities
+        with full_precision(self.work_device.type):
+            parts = [probabilities(part.to(self.work_device)) for part in torch.split(self.generated(), 4096)]
         return torch.cat([part.to("cpu", torch.float64) for part in parts])
 
     @property

@@ -7,6 +7,8 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
+from ...precision import full_precision
+
 
 class FeatureExtractor(nn.Module, ABC):
     """A frozen map from images to features, and to class probabilities where there is a classifier.
@@ -41,7 +43,7 @@ class FeatureExtractor(nn.Module, ABC):
 
     @torch.no_grad()
     def forward(self, images: Tensor) -> Tensor:
-        """Features of images, always in float32, also under autocast.
+        """Features of images, always in float32, also under autocast and where TF32 is allowed.
 
         Args:
             images: (B, C, H, W) uint8.
@@ -56,7 +58,7 @@ class FeatureExtractor(nn.Module, ABC):
             raise ValueError(f"expected uint8 images (B, C, H, W), got {images.dtype} of shape {tuple(images.shape)}")
         if len(images) == 0:
             return torch.empty(0, self.num_features, device=images.device)
-        with torch.autocast(images.device.type, enabled=False):
+        with full_precision(images.device.type):
             return torch.cat([self.features(part).float() for part in torch.split(images, self.max_batch)])
 
     @property
@@ -66,7 +68,8 @@ class FeatureExtractor(nn.Module, ABC):
 
     def classify(self, images: Tensor) -> Tensor:
         """Class probabilities (B, K) of uint8 images (B, C, H, W); ValueError without a classifier."""
-        return self.probabilities(self(images))
+        with full_precision(images.device.type):
+            return self.probabilities(self(images))
 
     def train(self, mode: bool = True) -> FeatureExtractor:
         """Stay in evaluation mode, whatever the module around it does."""

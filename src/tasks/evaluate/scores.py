@@ -81,6 +81,7 @@ class ScoresJob:
             "labels": self.labels,
             "quantize": cfg.quantize,
             "precision": cfg.precision,
+            "float32_matmul_precision": cfg.float32_matmul_precision,
             "sampler": self.sampler_node,
             "metric": of_consequence(metric),
             "datamodule": of_consequence(datamodule),

@@ -19,6 +19,7 @@ from ...errors import UserError
 from ...io.hashing import settings_hash
 from ...io.npz import write_npz
 from ...noise import Address
+from ...precision import full_precision
 from ...progress import Progress
 from ...sampling.ode.bits_per_dim import BitsPerDim
 from ...sde import ScoreModel
@@ -169,7 +170,8 @@ class BitsPerDimJob(SplitJob):
 
     def values(self, context: Context, model: ScoreModel) -> Values:
         def of(model: ScoreModel, x: Tensor, address: Address, cond: Mapping[str, Tensor]) -> Tensor:
-            output = self.measure.output(model, x, address, cond)
+            with full_precision(x.device.type):
+                output = self.measure.output(model, x, address, cond)
             return torch.stack([output.bits_per_dim.double(), output.standard_error.double(), output.nfe.double()], 1)
 
         return of
@@ -207,6 +209,7 @@ class LossJob(SplitJob):
         super().__init__(context, subject, "objective")
         self.objective = checkpoint_config.build("objective", self.node)
         self.settings["precision"] = context.cfg.precision
+        self.settings["float32_matmul_precision"] = context.cfg.float32_matmul_precision
         # Stable targets are taken from the batch.
         self.of_batch = {"batch_size": context.cfg.batch_size} if hasattr(self.objective, "refer_to") else {}
         self.settings |= self.of_batch

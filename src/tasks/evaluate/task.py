@@ -36,7 +36,18 @@ _log = logging.getLogger(__name__)
 MODES = ("evaluate", "pareto")
 PICTURE = "pareto.png"
 _IN_THE_NAME = (
-    *("mode", "num_samples", "seed", "labels", "quantize", "precision", "metrics", "split", "limit"),
+    *(
+        "mode",
+        "num_samples",
+        "seed",
+        "labels",
+        "quantize",
+        "precision",
+        "float32_matmul_precision",
+        "metrics",
+        "split",
+        "limit",
+    ),
     *("sampler", "datamodule", "metric", "likelihood"),
 )
 
@@ -74,7 +85,7 @@ class Evaluation:
         if (cfg.ckpt_path is None) == (cfg.images is None):
             raise UserError("give either ckpt_path=<a checkpoint, a run folder, last, ...> or images=<files>")
         check_quantize(cfg.quantize)
-        check_precision(cfg.precision)
+        check_precision(cfg.precision, cfg.float32_matmul_precision)
         for name in ("num_samples", "batch_size", "limit", "every"):
             if cfg[name] is not None:
                 check_whole(name, cfg[name], least=1)
@@ -104,7 +115,7 @@ class Evaluation:
 
     def launch(self) -> None:
         """The processes."""
-        fabric = launch(self.cfg.accelerator, self.cfg.devices, self.cfg.precision)
+        fabric = launch(self.cfg.accelerator, self.cfg.devices, self.cfg.precision, self.cfg.float32_matmul_precision)
         # All processes take the files that the first one found, also while training goes on writing.
         found, same = agreed((self._paths, self._digests))
         if not same:

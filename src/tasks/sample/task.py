@@ -69,7 +69,7 @@ class SamplingRun:
         """What can be known without the weights."""
         cfg, self.count = self.cfg, num_samples(self.cfg)
         check_quantize(cfg.quantize)
-        check_precision(cfg.precision)
+        check_precision(cfg.precision, cfg.float32_matmul_precision)
         check_format(cfg.format)
         check_weights(str(cfg.weights))
         check_whole("num_samples", self.count, least=1)
@@ -112,7 +112,9 @@ class SamplingRun:
 
     def launch(self) -> None:
         """The processes of the run, each with the model on its device."""
-        self.fabric = launch(self.cfg.accelerator, self.cfg.devices, self.cfg.precision)
+        self.fabric = launch(
+            self.cfg.accelerator, self.cfg.devices, self.cfg.precision, self.cfg.float32_matmul_precision
+        )
         # All processes take the files that the first one found, also while training goes on writing.
         chosen, same = agreed((self.path, self.hash, self.guided.classifier))
         if not same:
@@ -132,6 +134,7 @@ class SamplingRun:
             "labels": self.labels,
             "quantize": cfg.quantize,
             "precision": cfg.precision,
+            "float32_matmul_precision": cfg.float32_matmul_precision,
             **self.guided.settings,
             **(self.constraint.settings if self.constraint else {}),
             **self.start_settings,
