@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+import torch
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import Dataset
 
@@ -50,8 +51,10 @@ class AddressedDataModule(LightningDataModule):
         """Optimizer steps that the trainer has finished; 0 without one."""
         return 0 if self.trainer is None else self.trainer.global_step
 
-    def train_loader(self, dataset: Dataset[dict[str, Any]], count: int, *, shuffle: bool = True) -> AddressedLoader:
-        """Loader over the rest of the current epoch of ``count`` samples."""
+    def train_loader(
+        self, dataset: Dataset[dict[str, Any]], count: int, *, shuffle: bool = True, device: torch.device | None = None
+    ) -> AddressedLoader:
+        """Loader over the rest of the current epoch of ``count`` samples, which lie on ``device`` (None: the host)."""
         sampler = AddressedBatchSampler(
             count,
             self.global_batch_size,
@@ -61,16 +64,34 @@ class AddressedDataModule(LightningDataModule):
             accumulate=1 if self.trainer is None else self.trainer.accumulate_grad_batches,
             completed_steps=self.completed_steps,
             shuffle=shuffle,
+            device=device,
         )
-        return AddressedLoader(dataset, sampler, num_workers=self.num_workers, pin_memory=self.pin_memory)
+        return self._loader(dataset, sampler, device)
 
-    def eval_loader(self, dataset: Dataset[dict[str, Any]], count: int) -> AddressedLoader | list[Any]:
+    def eval_loader(
+        self, dataset: Dataset[dict[str, Any]], count: int, *, device: torch.device | None = None
+    ) -> AddressedLoader | list[Any]:
         """Loader over this process' shard of ``count`` samples; no loader if they do not suffice for all processes."""
         if count < self.world_size:
             _log.warning("evaluation is skipped: %d sample(s) for %d process(es)", count, self.world_size)
             return []
-        sampler = ShardSampler(count, self.eval_batch_size, world_size=self.world_size, rank=self.rank)
-        return AddressedLoader(dataset, sampler, num_workers=self.num_workers, pin_memory=self.pin_memory)
+        sampler = ShardSampler(count, self.eval_batch_size, world_size=self.world_size, rank=self.rank, device=device)
+        return self._loader(dataset, sampler, device)
+
+    def _loader(
+        self,
+        dataset: Dataset[dict[str, Any]],
+        sampler: AddressedBatchSampler | ShardSampler,
+        device: torch.device | None,
+    ) -> AddressedLoader:
+        # Samples on a device are gathered there, which leaves nothing for workers and for page-locked memory to do.
+        on_host = device is None
+        return AddressedLoader(
+            dataset,
+            sampler,
+            num_workers=self.num_workers if on_host else 0,
+            pin_memory=self.pin_memory and on_host,
+        )
 
     def state_dict(self) -> dict[str, Any]:
         """What the meaning of a step counter depends on; all of it plain numbers."""

@@ -60,6 +60,7 @@ class AddressedBatchSampler(DistributedSampler[BatchAddress]):
         completed_steps: tells the number of finished optimizer steps. It is asked when the first micro-batch of an
             iteration is wanted, because Lightning builds the iterator before the counters of the epoch are set.
         shuffle: False keeps the samples of every epoch in order.
+        device: where the addresses are made; the order of an epoch goes there once.
 
     Raises:
         UserError: if the batch does not divide or exceeds the data set.
@@ -76,6 +77,7 @@ class AddressedBatchSampler(DistributedSampler[BatchAddress]):
         accumulate: int = 1,
         completed_steps: Callable[[], int] = int,
         shuffle: bool = True,
+        device: torch.device | None = None,
     ) -> None:
         if global_batch_size < 1 or global_batch_size % (accumulate * world_size):
             raise UserError(
@@ -96,6 +98,7 @@ class AddressedBatchSampler(DistributedSampler[BatchAddress]):
         self.rank = rank
         self.accumulate = accumulate
         self.shuffle = shuffle
+        self.device = device
         self._completed_steps = completed_steps
 
     def __len__(self) -> int:
@@ -105,13 +108,16 @@ class AddressedBatchSampler(DistributedSampler[BatchAddress]):
     def __iter__(self) -> Iterator[BatchAddress]:
         epoch, offset = divmod(self._completed_steps(), self.steps_per_epoch)
         order = permutation(self.seed, "data order", epoch, self.count) if self.shuffle else torch.arange(self.count)
+        order = order.to(self.device)
         size = self.global_batch_size // (self.accumulate * self.world_size)
+        starts = [(a * self.world_size + self.rank) * size for a in range(self.accumulate)]
+        positions = [torch.arange(first, first + size, device=self.device) for first in starts]
         for k in range(offset, self.steps_per_epoch):
-            whole = order[k * self.global_batch_size : (k + 1) * self.global_batch_size]
-            for a in range(self.accumulate):
-                first = (a * self.world_size + self.rank) * size
-                position = torch.arange(first, first + size)
-                yield BatchAddress(whole[position], position, epoch * self.steps_per_epoch + k, epoch)
+            for first, position in zip(starts, positions, strict=True):
+                begin = k * self.global_batch_size + first
+                # A copy: a view would take the whole order along to a worker process.
+                index = order[begin : begin + size].clone()
+                yield BatchAddress(index, position.clone(), epoch * self.steps_per_epoch + k, epoch)
 
     def set_epoch(self, epoch: int) -> None:
         """Nothing to set: the epoch follows from the optimizer step."""
@@ -128,17 +134,20 @@ class ShardSampler(DistributedSampler[BatchAddress]):
         batch_size: samples of one batch on one device.
         world_size: number of processes.
         rank: number of this process.
+        device: where the addresses are made.
     """
 
     shuffle = False
 
-    def __init__(self, count: int, batch_size: int, *, world_size: int = 1, rank: int = 0) -> None:
+    def __init__(
+        self, count: int, batch_size: int, *, world_size: int = 1, rank: int = 0, device: torch.device | None = None
+    ) -> None:
         if batch_size < 1:
             raise UserError(f"eval_batch_size={batch_size} must be at least 1")
         if 0 < count < world_size:
             raise ValueError(f"{count} samples cannot be shared by {world_size} processes")
         self.batch_size = batch_size
-        self.index = torch.arange(rank, count, world_size)
+        self.index = torch.arange(rank, count, world_size, device=device)
         largest_shard = math.ceil(count / world_size)
         self.batches = min(math.ceil(largest_shard / batch_size), count // world_size)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +20,8 @@ from .addressing import AddressedLoader, address_only
 from .augmentation import GeometricAugmentation
 from .flips import flip, flip_decisions
 from .image_set import ImageSet
+
+_SHARE_OF_MEMORY = 0.1
 
 
 class ImageBatches(Dataset[dict[str, Any]]):
@@ -70,6 +73,8 @@ class ImageDataModule(AddressedDataModule, ABC):
             (seed, step, position).
         num_workers: loader processes for each device.
         pin_memory: page-locked batches, if there is a CUDA device.
+        on_device: keep the images of a loader on the trainer's device and gather batches there: true, false, or
+            ``auto`` for a CUDA device of which they take at most a tenth of the free memory. The batches are the same.
         seed: seed of data order, flips and dequantization.
         train_split: split to train on.
         val_split: split of the validation loss.
@@ -97,6 +102,7 @@ class ImageDataModule(AddressedDataModule, ABC):
         augmentation: GeometricAugmentation | None = None,
         num_workers: int = 0,
         pin_memory: bool = True,
+        on_device: bool | str = "auto",
         seed: int = 0,
         train_split: str = "train",
         val_split: str = "test",
@@ -113,6 +119,9 @@ class ImageDataModule(AddressedDataModule, ABC):
         )
         if limit is not None and limit < 1:
             raise UserError(f"datamodule.limit={limit} must be at least 1, or null for all images")
+        if on_device not in (True, False, "auto"):
+            raise UserError(f"datamodule.on_device={on_device}: give true, false or auto")
+        self.on_device = on_device
         self.image_size = image_size
         self.channels = channels
         self.data_dir = Path(data_dir)
@@ -128,6 +137,7 @@ class ImageDataModule(AddressedDataModule, ABC):
         self.limit = limit
         self._num_classes = num_classes
         self._splits: dict[str, ImageSet] = {}
+        self._uploaded: dict[tuple[str, torch.device], ImageSet] = {}
         self._fingerprints: dict[str, str] = {}
         self._channel_mean: list[float] | None = None
         self._flips: tuple[int, Tensor] | None = None
@@ -213,16 +223,33 @@ class ImageDataModule(AddressedDataModule, ABC):
             )
 
     def train_dataloader(self) -> AddressedLoader:
-        images = self.images(self.train_split)
-        return self.train_loader(ImageBatches(images), len(images))
+        images, device = self._batches(self.train_split)
+        return self.train_loader(images, len(images), device=device)
 
     def val_dataloader(self) -> AddressedLoader | list[Any]:
-        images = self.images(self.val_split)
-        return self.eval_loader(ImageBatches(images), len(images))
+        images, device = self._batches(self.val_split)
+        return self.eval_loader(images, len(images), device=device)
 
     def test_dataloader(self) -> AddressedLoader | list[Any]:
-        images = self.images(self.test_split)
-        return self.eval_loader(ImageBatches(images), len(images))
+        images, device = self._batches(self.test_split)
+        return self.eval_loader(images, len(images), device=device)
+
+    def _batches(self, split: str) -> tuple[ImageBatches, torch.device | None]:
+        """The images of a split where ``on_device`` wants them, and the device; None for the memory of the host."""
+        images = self.images(split)
+        device = self._residence(math.prod(images.shape))
+        if device is None:
+            return ImageBatches(images), None
+        if (split, device) not in self._uploaded:
+            self._uploaded[split, device] = images.to(device)
+        return ImageBatches(self._uploaded[split, device]), device
+
+    def _residence(self, size: int) -> torch.device | None:
+        device = torch.device("cpu") if self.trainer is None else self.trainer.strategy.root_device
+        if self.on_device != "auto":
+            return device if self.on_device else None
+        fits = device.type == "cuda" and size <= _SHARE_OF_MEMORY * torch.cuda.mem_get_info(device)[0]
+        return device if fits else None
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Bytes to floats in ``data_range``, on the device of the batch; batches without bytes pass unchanged."""

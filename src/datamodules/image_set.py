@@ -139,6 +139,15 @@ class ImageSet:
             first += len(part)
         return images
 
+    def to(self, device: torch.device) -> ImageSet:
+        """A copy of the whole set in the memory of ``device``."""
+        images = torch.empty(self.shape, dtype=torch.uint8, device=device)
+        first = 0
+        for chunk in self.chunks():
+            images[first : first + len(chunk)] = chunk.to(device)
+            first += len(chunk)
+        return ImageSet(images, None if self.labels is None else self.labels.to(device))
+
     def chunks(self) -> Iterator[Tensor]:
         """All images in order, as uint8 batches of some 64 MiB."""
         size = max(1, _CHUNK_BYTES // max(1, int(np.prod(self.shape[1:]))))

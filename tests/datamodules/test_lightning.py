@@ -1,6 +1,7 @@
 """The batches that Lightning's own loops hand to a training step."""
 
 import logging
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -146,6 +147,7 @@ def test_images_arrive_in_the_precision_of_the_trainer_but_not_rounded(precision
 def test_two_processes_share_the_batch_even_if_lightning_may_replace_samplers():
     class TwoProcesses:
         world_size, accumulate_grad_batches, global_step = 2, 1, 0
+        strategy = SimpleNamespace(root_device=torch.device("cpu"))
 
         def __init__(self, rank):
             self.global_rank = rank

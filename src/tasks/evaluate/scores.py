@@ -33,7 +33,15 @@ from .subjects import Subject
 
 _log = logging.getLogger(__name__)
 
-_OF_NO_CONSEQUENCE = ("cache_dir", "data_dir", "num_workers", "pin_memory", "global_batch_size", "eval_batch_size")
+_OF_NO_CONSEQUENCE = (
+    "cache_dir",
+    "data_dir",
+    "num_workers",
+    "pin_memory",
+    "on_device",
+    "global_batch_size",
+    "eval_batch_size",
+)
 
 
 class ScoresJob:

@@ -1,0 +1,78 @@
+"""Images that lie on the device give the batches of images on the host, bit for bit."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from src.datamodules.augmentation import GeometricAugmentation
+from src.errors import UserError
+from tests.datamodules.memory import MemoryDataModule
+
+SETTINGS: dict[str, Any] = {
+    "random_flip": True,
+    "dequantize": True,
+    "seed": 5,
+    "augmentation": GeometricAugmentation(0.3),
+}
+
+
+def batches(loader: str, completed: int = 0, **settings: Any) -> list[dict[str, Any]]:
+    module = MemoryDataModule(eval_batch_size=3, **SETTINGS, **settings)
+    module.completed_steps = lambda: completed
+    return [module.on_after_batch_transfer(batch, 0) for batch in getattr(module, loader)()]
+
+
+@pytest.mark.parametrize("completed", [0, 2, 5])
+@pytest.mark.parametrize("loader", ["train_dataloader", "val_dataloader", "test_dataloader"])
+def test_the_same_batches(loader: str, completed: int) -> None:
+    host, device = (batches(loader, completed, on_device=setting) for setting in (False, True))
+    assert len(host) == len(device) > 0
+    for expected, found in zip(host, device, strict=True):
+        assert expected.keys() == found.keys()
+        for name, value in expected.items():
+            same = torch.equal(value, found[name]) if isinstance(value, Tensor) else value == found[name]
+            assert same, name
+
+
+def test_a_batch_is_made_where_the_images_are() -> None:
+    # A device without memory stands in for a card: what asked for a value, or copied one from it, would fail.
+    module = MemoryDataModule(on_device=True, num_workers=3, **SETTINGS)
+    module.trainer = SimpleNamespace(
+        strategy=SimpleNamespace(root_device=torch.device("meta")),
+        **{"world_size": 1, "global_rank": 0, "global_step": 0, "accumulate_grad_batches": 1},
+        precision_plugin=SimpleNamespace(convert_input=lambda x: x),
+    )
+    loader = module.train_dataloader()
+    assert loader.num_workers == 0 and not loader.pin_memory
+    count = 0
+    for batch in loader:
+        made = module.on_after_batch_transfer(batch, 0)
+        assert {value.device.type for value in made.values() if isinstance(value, Tensor)} == {"meta"}
+        count += 1
+    assert count == 5
+    assert module.train_dataloader().dataset.images is loader.dataset.images, "uploaded once"
+
+
+def test_automatic_only_where_a_card_has_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = MemoryDataModule()
+    size, free = 40 * 3 * 4 * 4, [0]
+    assert module._residence(size) is None, "there is no card"
+    module.trainer = SimpleNamespace(strategy=SimpleNamespace(root_device=torch.device("cuda", 0)))
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free[0], 10**9))
+    free[0] = 10 * size
+    assert module._residence(size) == torch.device("cuda", 0)
+    free[0] = 10 * size - 1
+    assert module._residence(size) is None
+    module.on_device = False
+    free[0] = 100 * size
+    assert module._residence(size) is None
+
+
+def test_another_word_is_refused() -> None:
+    with pytest.raises(UserError, match=r"datamodule\.on_device=gpu: give true, false or auto"):
+        MemoryDataModule(on_device="gpu")
