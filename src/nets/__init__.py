@@ -2,7 +2,8 @@
 
 from .base import ScoreNet
 from .ddpm import DDPM
+from .dit import DiT
 from .mlp import MLP
 from .ncsnpp import NCSNpp
 
-__all__ = ["DDPM", "MLP", "NCSNpp", "ScoreNet"]
+__all__ = ["DDPM", "MLP", "DiT", "NCSNpp", "ScoreNet"]
