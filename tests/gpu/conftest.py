@@ -44,8 +44,11 @@ def device(request: pytest.FixtureRequest) -> torch.device:
 @pytest.fixture(autouse=True)
 def full_precision() -> Iterator[None]:
     """No TF32, and every global switch that a case turns comes back."""
+    # Not at the top, where it would be imported before it is known whether shapes are checked.
+    from src.precision import set_float32_precision
+
     matmul, convolution = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
-    set_tf32(False)
+    set_float32_precision("highest")
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
     yield
@@ -53,12 +56,6 @@ def full_precision() -> Iterator[None]:
     torch.backends.cudnn.allow_tf32 = convolution
     torch.use_deterministic_algorithms(False)
     torch.backends.cudnn.benchmark = False
-
-
-def set_tf32(allowed: bool) -> None:
-    """TF32 for matrix products and convolutions, or for neither."""
-    torch.set_float32_matmul_precision("high" if allowed else "highest")
-    torch.backends.cudnn.allow_tf32 = allowed
 
 
 @pytest.fixture

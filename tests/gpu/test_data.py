@@ -10,8 +10,9 @@ from torch import Tensor
 
 from src.datamodules.augmentation import GeometricAugmentation, transformed
 from src.noise import Address
+from src.precision import set_float32_precision
 from tests.datamodules.memory import MemoryDataModule
-from tests.gpu.conftest import Record, set_tf32
+from tests.gpu.conftest import Record
 
 
 def to(device: torch.device, batch: dict[str, Any]) -> dict[str, Any]:
@@ -38,7 +39,7 @@ def row(batch: dict[str, Any], i: int) -> dict[str, Any]:
 @pytest.mark.parametrize("tf32", [False, True], ids=["full", "tf32"])
 def test_augmentation(device: torch.device, record: Record, tf32: bool) -> None:
     # Training may allow TF32, which must not move a pixel.
-    set_tf32(tf32)
+    set_float32_precision("high" if tf32 else "highest")
     index = torch.arange(64)
     x = torch.rand(64, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     augmentation = GeometricAugmentation(0.3)

@@ -9,7 +9,8 @@ from torch import Tensor
 from src.interop.song.config import build_net
 from src.interop.song.names import from_song
 from src.nets import NCSNpp
-from tests.gpu.conftest import Record, set_tf32
+from src.precision import set_float32_precision
+from tests.gpu.conftest import Record
 from tests.nets import goldens
 
 # Rounding of products to 11 bits (TF32) and 8 bits (bfloat16): loose bounds, the figures are recorded.
@@ -37,7 +38,7 @@ def test_goldens(device: torch.device, record: Record, name: str, precision: str
     net.to(device)
     net.channels_last = channels_last
     net.apply_settings()
-    set_tf32(precision == "tf32")
+    set_float32_precision("high" if precision == "tf32" else "highest")
     with torch.no_grad(), torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16"):
         out = goldens.forward(net, name, state, on(device, case)).float().cpu()
     error = goldens.error(out, case["y"])

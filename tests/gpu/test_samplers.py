@@ -1,0 +1,146 @@
+"""Every sampler in conf/sampler on the device: eager, captured in CUDA graphs, and without waiting for the device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from src.nets import NCSNpp
+from src.noise import AddressedNoise
+from src.sampling.output import SampleOutput, Sampler, Step
+from src.sde import EDMSDE, SDE, VESDE, VPSDE, ScoreModel
+from src.sde.parametrization import EDM, SongVE, SongVP
+from src.sde.score_model import Model
+from tests.configs import build, names, read
+from tests.gaussian import GaussianScore
+from tests.golden import relative
+from tests.gpu.conftest import Record
+from tests.gpu.syncs import Watch
+
+STEPS = 7
+"""Enough for the first, middle and last steps of a third-order method, the middle ones replayed from one graph."""
+
+COMPILABLE = [name for name in names("sampler") if "compile" in read("sampler", name)]
+CPU = torch.device("cpu")
+SUITED: dict[str, SDE] = {"pc_vp": VPSDE(), "euler_maruyama": VPSDE(), "ancestral": VPSDE(), "heun": EDMSDE()}
+# For each process: the parametrization, and the embedding that knows its noise levels.
+NETS: dict[type[SDE], tuple[Any, dict[str, Any]]] = {
+    VESDE: (SongVE(), {"embedding_type": "fourier", "fourier_scale": 1.0}),
+    VPSDE: (SongVP(), {"embedding_type": "positional"}),
+    EDMSDE: (EDM(), {"embedding_type": "fourier", "fourier_scale": 1.0, "fourier_log": False}),
+}
+
+
+def sampler(name: str, **settings: object) -> Sampler:
+    overrides: dict[str, Any] = (
+        {"grid.steps": STEPS} if "grid" in read("sampler", name) else {"rtol": 1e-2, "atol": 1e-2}
+    )
+    built: Sampler = build("sampler", name, {**overrides, **settings})
+    return built
+
+
+def net_score(sde: SDE, device: torch.device) -> ScoreModel:
+    parametrization, embedding = NETS[type(sde)]
+    torch.manual_seed(0)
+    net = NCSNpp(
+        image_size=8,
+        in_channels=1,
+        nf=8,
+        ch_mult=(1, 2),
+        num_res_blocks=1,
+        attn_resolutions=(4,),
+        init_scale=1.0,
+        **embedding,
+    )
+    return ScoreModel(net, sde, parametrization, "centered" if isinstance(sde, EDMSDE) else "unit").to(device).eval()
+
+
+def sampled(
+    sampler: Sampler, model: Model, index: Tensor, callback: Callable[[Step], None] | None = None
+) -> SampleOutput:
+    noise = AddressedNoise(3, index)
+    x_init = model.sde.prior_sample(noise("prior", 0, torch.empty(len(index), 1, 8, 8, device=index.device)))
+    return sampler(model, x_init, noise, callback=callback)
+
+
+@pytest.mark.parametrize("name", names("sampler"))
+def test_samples_are_those_of_the_cpu(device: torch.device, record: Record, name: str) -> None:
+    sde = SUITED.get(name, VESDE())
+    out = sampled(sampler(name), net_score(sde, device), torch.arange(4, device=device))
+    # Samples do not depend on the others of the batch either.
+    expected = sampled(sampler(name), net_score(sde, CPU), torch.arange(1, 3))
+    assert out.samples.device.type == device.type
+    error = relative(out.samples[1:3].cpu(), expected.samples)
+    record(sampler=name, relative_error=error)
+    assert error < 1e-3
+    assert out.nfe.cpu()[1:3].tolist() == expected.nfe.tolist()
+
+
+@pytest.fixture
+def replays(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """Grows with every replay of a CUDA graph."""
+    counted: list[object] = []
+    replay = torch.cuda.CUDAGraph.replay
+    monkeypatch.setattr(torch.cuda.CUDAGraph, "replay", lambda graph: (counted.append(graph), replay(graph))[1])
+    torch.compiler.reset()
+    return counted
+
+
+@pytest.mark.parametrize("name", COMPILABLE)
+def test_captured_steps(
+    device: torch.device, record: Record, name: str, replays: list[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Steps are captured as they are, without Inductor, which takes long; on the CPU nothing compiles them.
+    compiled = torch.compile
+
+    def capture(function: Any, mode: str, **settings: Any) -> Any:
+        return compiled(function, backend="cudagraphs", **settings) if device.type == "cuda" else function
+
+    monkeypatch.setattr(torch, "compile", capture)
+    _compare(name, GaussianScore(SUITED.get(name, VESDE())), device, record, replays, 1e-5)
+
+
+def test_inductor_captures_steps_with_their_net(
+    device: torch.device, record: Record, replays: list[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if device.type == "cpu":
+        # tests/sampling compiles on the CPU.
+        monkeypatch.setattr(torch, "compile", lambda function, **_: function)
+    _compare("pc", net_score(VESDE(), device), device, record, replays, 1e-3)
+
+
+def _compare(
+    name: str, model: Model, device: torch.device, record: Record, replays: list[object], tolerance: float
+) -> None:
+    """Two runs of one compiled sampler are the run of a plain one."""
+    index, compiled = torch.arange(4, device=device), sampler(name, compile=True)
+    plain = sampled(sampler(name), model, index)
+    runs = [sampled(compiled, model, index) for _ in range(2)]
+    error = max(relative(run.samples, plain.samples) for run in runs)
+    record(sampler=name, relative_error=error, replays=len(replays))
+    assert error < tolerance
+    assert all(run.nfe.tolist() == plain.nfe.tolist() for run in runs)
+    if device.type == "cuda":
+        # Of two times six steps, every graph is run once as it is and once to be recorded.
+        assert len(replays) >= 4
+
+
+@pytest.mark.parametrize("name", COMPILABLE)
+def test_steps_do_not_wait_for_the_device(device: torch.device, name: str) -> None:
+    watch = Watch(device)
+
+    def after(step: Step) -> None:
+        # The first step moves the table of times to the device, the last one is followed by the counts.
+        watch.end()
+        if 2 <= step.index < step.total:
+            watch.begin()
+
+    try:
+        sampled(sampler(name), net_score(SUITED.get(name, VESDE()), device), torch.arange(4, device=device), after)
+    finally:
+        watch.end()
+    assert watch.steps >= STEPS - 2
