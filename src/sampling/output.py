@@ -65,6 +65,16 @@ class SampleOutput:
 class Sampler(ABC):
     """From the prior to the data: hyper-parameters in the constructor, everything of one run in the call."""
 
+    @property
+    @abstractmethod
+    def convergence_order(self) -> int | None:
+        """The order p of the error, which falls as N^-p with the number of steps N.
+
+        The error is that of the samples where the sampler draws no noise, that of their mean and standard deviation
+        where it does. None where more steps do not lead to the exact solution: adaptive steps, Langevin dynamics with
+        steps of a fixed size, one-step maps. The tests measure what a class declares.
+        """
+
     def check(self, sde: SDE) -> None:  # noqa: B027 # most have nothing to object
         """UserError where these settings cannot serve that SDE; known before anything is sampled."""
 

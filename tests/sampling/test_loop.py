@@ -1,4 +1,4 @@
-"""What samplers on a grid share: evaluations, callback, trajectory, control, addressed noise."""
+"""What samplers on a grid share: evaluations, denoising, trajectory. ``test_every_sampler`` has what holds for all."""
 
 from __future__ import annotations
 
@@ -79,50 +79,6 @@ def test_callback_and_trajectory_see_every_step(name: str) -> None:
     assert torch.equal(steps[-1].x, out.samples)
     assert out.trajectory is not None
     assert torch.equal(out.trajectory, torch.stack([steps[i].x_mean for i in (2, 5, 8, 11)]))
-
-
-@pytest.mark.parametrize("name", SAMPLERS)
-def test_control_holds_after_every_step(name: str) -> None:
-    """A control that pins the first coordinate to the marginal of the value 1 is seen in every state."""
-    index, steps = torch.arange(3), list[Step]()
-
-    def pin(x: Tensor, x_mean: Tensor, t: Tensor, z: Callable[[], Tensor]) -> tuple[Tensor, Tensor]:
-        known = 1 + SDE.sigma(t) * z() if t > 0 else torch.ones_like(x)
-        return torch.cat([known[:, :1], x[:, 1:]], 1), torch.cat([torch.ones_like(x[:, :1]), x_mean[:, 1:]], 1)
-
-    out = SAMPLERS[name]()(
-        GaussianScore(SDE), start(index), AddressedNoise(0, index), control=pin, callback=steps.append
-    )
-    for step in steps:
-        assert (step.x_mean[:, 0] == 1).all()
-        sigma = float(SDE.sigma(step.t)) if step.t > 0 else 0
-        assert ((step.x[:, 0] - 1).abs() <= 6 * sigma).all()
-    assert (out.samples[:, 0] == 1).all() and not (out.samples[:, 1:] == 1).any()
-
-
-@pytest.mark.parametrize("name", SAMPLERS)
-def test_a_sample_does_not_depend_on_its_batch(name: str) -> None:
-    index = torch.tensor([4, 0, 17, 3])
-    together = SAMPLERS[name]()(GaussianScore(SDE), start(index, torch.float32), AddressedNoise(0, index)).samples
-    for i in range(len(index)):
-        one = index[i : i + 1]
-        alone = SAMPLERS[name]()(GaussianScore(SDE), start(one, torch.float32), AddressedNoise(0, one)).samples
-        torch.testing.assert_close(alone[0], together[i], rtol=0, atol=1e-6)
-
-
-@pytest.mark.parametrize("name", SAMPLERS)
-def test_the_same_address_is_never_drawn_twice(name: str) -> None:
-    drawn: list[tuple[str, int]] = []
-
-    def noise(purpose: str, step: int, like: Tensor) -> Tensor:
-        drawn.append((purpose, step))
-        return torch.zeros_like(like)
-
-    def touch(x: Tensor, x_mean: Tensor, t: Tensor, z: Callable[[], Tensor]) -> tuple[Tensor, Tensor]:
-        return x + 0 * z(), x_mean
-
-    SAMPLERS[name]()(GaussianScore(SDE), start(torch.arange(2)), noise, control=touch)
-    assert drawn and len(drawn) == len(set(drawn))
 
 
 def test_one_time_is_one_denoising() -> None:

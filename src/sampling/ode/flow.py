@@ -52,6 +52,10 @@ class ProbabilityFlowODE(Sampler):
         self.eps = eps
         self.denoise = denoise
 
+    @property
+    def convergence_order(self) -> None:
+        """Steps are adaptive: the error follows the tolerance."""
+
     def check(self, sde: SDE) -> None:
         check_eps(sde, self.eps)
 

@@ -113,6 +113,10 @@ class MultistepSampler(GridSampler):
             raise UserError(f"sampler.order is {order}: {type(self).__name__} has {', '.join(map(str, self.orders))}")
         self.order = order
 
+    @property
+    def convergence_order(self) -> int:
+        return self.order
+
     def order_at(self, run: Run, i: int) -> int:
         """The order of the step from the i-th time.
 

@@ -60,6 +60,10 @@ class Heun(GridSampler):
         self.s_max = s_max
         self.s_noise = s_noise
 
+    @property
+    def convergence_order(self) -> int:
+        return 2
+
     def step(self, run: Run, x: Float[Tensor, "b *d"], i: int) -> tuple[Float[Tensor, "b *d"], Float[Tensor, "b *d"]]:
         x, t = self._churn(run, x, i)
         alpha, sigma = run.sde.alpha(t), run.sde.sigma(t)

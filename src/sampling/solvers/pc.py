@@ -52,6 +52,10 @@ class PredictorCorrector(GridSampler):
         self.corrector = corrector
         self.corrector_first = corrector_first
 
+    @property
+    def convergence_order(self) -> int | None:
+        return self.predictor.convergence_order if self.corrector.steps == 0 else None
+
     def step(self, run: Run, x: Float[Tensor, "b *d"], i: int) -> tuple[Float[Tensor, "b *d"], Float[Tensor, "b *d"]]:
         if i > 0 or self.corrector_first:
             x, _ = self._correct(run, x, x, i)

@@ -25,6 +25,9 @@ VARIANCES = ("chain", "posterior")
 class Predictor(Protocol):
     """One step from t to s < t."""
 
+    convergence_order: int | None
+    """Order of a sampler that takes these steps and nothing else (see ``Sampler``)."""
+
     def __call__(
         self, sde: SDE, score: Score, x: Float[Tensor, "b *d"], t: Tensor, s: Tensor, z: Draw
     ) -> tuple[Float[Tensor, "b *d"], Float[Tensor, "b *d"]]:
@@ -48,6 +51,8 @@ class ReverseDiffusion:
         probability_flow: discretize the ODE instead.
     """
 
+    convergence_order = 1
+
     def __init__(self, probability_flow: bool = False) -> None:
         self.probability_flow = probability_flow
 
@@ -65,6 +70,8 @@ class EulerMaruyama:
     Args:
         probability_flow: Euler's step of the ODE instead.
     """
+
+    convergence_order = 1
 
     def __init__(self, probability_flow: bool = False) -> None:
         self.probability_flow = probability_flow
@@ -94,6 +101,8 @@ class AncestralSampling:
         UserError: variance is neither of these.
     """
 
+    convergence_order = 1
+
     def __init__(self, variance: str = "chain") -> None:
         if variance not in VARIANCES:
             raise UserError(f"sampler.predictor.variance is {variance!r}: choose one of {', '.join(VARIANCES)}")
@@ -113,6 +122,8 @@ class AncestralSampling:
 
 class NoPredictor:
     """Leaves the state alone: corrector-only sampling."""
+
+    convergence_order = None
 
     def __call__(
         self, sde: SDE, score: Score, x: Float[Tensor, "b *d"], t: Tensor, s: Tensor, z: Draw

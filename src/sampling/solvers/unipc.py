@@ -20,6 +20,11 @@ from .run import Run
 class UniPC(MultistepSampler):
     """UniPC-p in data prediction, p from 1 to 3; arguments as in MultistepSampler, order is p."""
 
+    @property
+    def convergence_order(self) -> int:
+        # The first steps, of lower order, limit UniPC-3 to 3.
+        return min(self.order + 1, 3)
+
     def step(self, run: Run, x: Float[Tensor, "b *d"], i: int) -> tuple[Float[Tensor, "b *d"], Float[Tensor, "b *d"]]:
         run.predict_data(x, i, keep=self.order + 1)
         if i > 0:
