@@ -110,7 +110,10 @@ def count(samples: Tensor, evaluations: int | Tensor, model: Model) -> Int[Tenso
         model: its attribute ``evaluations_per_call`` says how often one call evaluates the net; a model without it
             does so once, classifier-free guidance twice.
     """
-    calls = torch.as_tensor(evaluations, device=samples.device).expand(len(samples))
+    # Filled on the device: a tensor of a number would be a copy that the host waits for.
+    if not isinstance(evaluations, Tensor):
+        evaluations = torch.full((), evaluations, device=samples.device)
+    calls = evaluations.to(samples.device).expand(len(samples))
     return calls.to(torch.int64) * evaluations_per_call(model)
 
 
