@@ -1,0 +1,83 @@
+"""The loss of a training step is one graph for all steps, and equals the objective called as it is."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
+
+from src.errors import UserError
+from src.lightning_modules.compiled import CompiledLoss, check_mode
+from src.noise import Address
+from tests.configs import names
+from tests.lightning_modules.tiny_run import CONF
+
+STEPS = 5
+VP = ("ddpm", "likelihood", "likelihood_importance", "score_matching_mean")
+FLOW = ("sde=flow", "parametrization=velocity", "net.embedding_type=positional", "datamodule.data_range=centered")
+
+
+def settings(objective: str) -> list[str]:
+    """An experiment on the digits that fits an objective."""
+    if objective == "noisy_classification":
+        return ["experiment=digits_classifier", "sde.prior_mean=0.0"]
+    experiment = "digits_vp" if objective in VP else "digits"
+    own = list(FLOW) if objective == "flow" else [] if objective in VP else ["sde.prior_mean=0.0"]
+    return [f"experiment={experiment}", f"objective={objective}", "net.nf=8", *own]
+
+
+@pytest.mark.parametrize(
+    "objectives", [["edm", "likelihood_importance"], pytest.param(names("objective"), marks=pytest.mark.slow)]
+)
+def test_a_loss_is_one_graph_and_equals_the_plain_one(objectives: list[str]) -> None:
+    # In a process without the checks of shapes and types, which cut the loss into pieces for the compiler.
+    command = [sys.executable, "-m", "tests.lightning_modules.test_compiled", *objectives]
+    done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.split() == objectives
+
+
+def compare(objective: str) -> None:
+    """Assert that five steps are one graph and give the losses and gradients of the objective."""
+    from torch._dynamo.utils import counters
+
+    with initialize_config_dir(CONF, version_base="1.3"):
+        cfg = compose("train", overrides=settings(objective))
+    torch.manual_seed(0)
+    model, plain = instantiate(cfg.model, _convert_="all"), instantiate(cfg.objective, _convert_="all")
+    torch._dynamo.reset()
+    counters.clear()
+    compiled = CompiledLoss(plain, fullgraph=True, backend="aot_eager")
+    x, position, cond = torch.rand(4, 1, 8, 8), torch.arange(4), {"labels": torch.arange(4)}
+    previous = None
+    for step in range(STEPS):
+        losses = []
+        for loss in (plain, compiled):
+            model.zero_grad()
+            losses.append(loss(model, x, Address(3, step, position), cond, train=True))
+            losses[-1].mean().backward()
+        torch.testing.assert_close(losses[1], losses[0], rtol=1e-6, atol=1e-6)
+        assert previous is None or not torch.equal(previous, losses[1]), "the step is part of the address"
+        previous = losses[1].detach()
+    assert counters["stats"]["unique_graphs"] == 1, counters["stats"]
+
+
+@pytest.mark.parametrize("value", [True, False, "default", "reduce-overhead", "max-autotune"])
+def test_modes(value: bool | str) -> None:
+    check_mode("module.compile", value)
+
+
+def test_another_mode_is_refused() -> None:
+    with pytest.raises(UserError, match=r"module\.compile=fast: give true, false, or one of default"):
+        check_mode("module.compile", "fast")
+
+
+if __name__ == "__main__":
+    for name in sys.argv[1:]:
+        compare(name)
+        sys.stdout.write(f"{name}\n")
