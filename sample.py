@@ -13,20 +13,18 @@ from src.config_dir import CONFIG_DIR
 
 @entry("sample")
 def main(cfg: DictConfig) -> float | None:
-    """Images, a grid and a manifest in a folder; the first score, if there is one."""
+    """Write images, a grid and a manifest to a folder; return the first score, if there is one."""
     # Heavy libraries only once the command line is known to be good.
-    from src.tasks.sample.task import SamplingRun
+    from src.tasks.sample.plan import check_request, plan_sampling
+    from src.tasks.sample.task import started
 
-    with SamplingRun(cfg) as run:
-        run.check()
-        run.restore()
-        run.launch()
-        run.open_folder()
+    request = check_request(cfg)
+    plan = plan_sampling(request)
+    with started(plan) as run:
         run.generate()
-        run.finish_folder()
         run.draw()
-        run.score()
-        return run.finish()
+        scores = run.score()
+        return run.finish(scores)
 
 
 if __name__ == "__main__":

@@ -32,9 +32,9 @@ from bench.few_steps_models import Digits, Exact, Rescaled, Swapped
 from bench.few_steps_picture import draw
 from src.checkpoint import read_checkpoint, restore_model
 from src.noise import AddressedNoise, normal, permutation
-from src.sampling import DPMSolver, DPMSolverSDE, Heun, KarrasGrid, LogSNRGrid, Sampler, Step
+from src.sampling import DPMSolver, DPMSolverSDE, Heun, KarrasGrid, LogSNRGrid, Sampler, SamplerStep
 from src.sampling.conditioning.thresholding import Thresholding
-from src.sampling.generation import generate
+from src.sampling.generation import Generation
 from src.sde import ScoreModel, tweedie
 from src.sde.score_model import Model
 
@@ -147,7 +147,7 @@ class Study:
         """(sigma, deviation of the states over that of the marginal), where the data vary least: in 16 directions."""
         points: list[tuple[float, float]] = []
 
-        def look(step: Step) -> None:
+        def look(step: SamplerStep) -> None:
             if step.t > 0:
                 sigma = model.sde.sigma(step.t)
                 y = (step.x - self.digits.mean).flatten(1).double() @ self.digits.directions[:, :16]
@@ -166,7 +166,7 @@ class Study:
         Out of range: with a value further than 0.1 outside. Unreadable: no digit has a probability of 0.3.
         """
         count = count or self.num_samples
-        batches = list(generate(model, sampler, (1, 8, 8), range(count), seed=0, batch_size=min(500, count)))
+        batches = list(Generation(model, sampler, (1, 8, 8), 0, min(500, count)).batches(range(count)))
         samples = torch.cat([batch.samples for batch in batches])
         outside = ((samples < -0.1) | (samples > 1.1)).flatten(1).any(1)
         return {

@@ -12,16 +12,16 @@ _log = logging.getLogger(__name__)
 
 
 class Progress:
-    """Counts what is done and says how fast and how long still; the last state is always reported.
+    """Reports how much is done, the rate and the time left; always reports the last state.
 
     Args:
-        what: what is being done, as ``sampling``.
-        total: how much there is to do.
-        unit: what is counted.
+        what: the work, such as ``sampling``.
+        total: number of items.
+        unit: name of the items.
         every: seconds between two lines of a log.
-        enabled: false on all processes but the first.
+        enabled: False on all processes but the first.
         terminal: whether to draw a bar; None asks stderr.
-        clock: seconds that pass.
+        clock: returns seconds.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class Progress:
         self.what, self.total, self.unit = what, total, unit
         self._every, self._clock = every, clock
         self._done = 0.0
-        self._whole = 0
+        self._whole = 0.0
         self._enabled = enabled and total > 0
         self._start = self._last = clock()
         self._reported = -1.0
@@ -56,13 +56,13 @@ class Progress:
         elif self._enabled and error is None and self._reported != self._done:
             self._report()
 
-    def add(self, count: int) -> None:
-        """``count`` more are done."""
+    def add(self, count: float) -> None:
+        """Report that ``count`` more items are finished."""
         self._whole += count
-        self.begun(0.0)
+        self.set_fraction(0.0)
 
-    def begun(self, amount: float) -> None:
-        """So much is done of what comes next, in units of one."""
+    def set_fraction(self, amount: float) -> None:
+        """Report the finished part of the current items, in items."""
         self._done = self._whole + amount
         if not self._enabled:
             return
@@ -73,7 +73,7 @@ class Progress:
 
     @property
     def rate(self) -> float:
-        """What was done per second, from the start to now."""
+        """Items per second since the start."""
         return self._done / max(self._clock() - self._start, 1e-9)
 
     def _report(self) -> None:
@@ -82,10 +82,11 @@ class Progress:
 
 
 def state(done: float, total: int, unit: str, rate: float) -> str:
-    """``done`` of ``total``, the rate and the time left, in words."""
+    """Describe ``done`` of ``total``, the rate and the time left."""
     left = duration((total - done) / rate) if rate > 0 else "?"
     pace = f"{rate:.3g}/s" if rate >= 1 or rate == 0 else f"{1 / rate:.3g} s each"
-    return f"{int(done):,} of {total:,} {unit}, {pace}, {left} left"
+    # Sums of fractions end a hair below a whole number.
+    return f"{int(done + 1e-6):,} of {total:,} {unit}, {pace}, {left} left"
 
 
 def duration(seconds: float) -> str:
@@ -96,7 +97,7 @@ def duration(seconds: float) -> str:
 
 
 class _Bar:
-    """A bar of rich, with the same words behind it."""
+    """A progress bar of rich, followed by the same text."""
 
     def __init__(self, what: str, total: int, unit: str) -> None:
         from rich.console import Console

@@ -32,7 +32,7 @@ def test_lines_come_every_few_seconds_and_at_the_end(caplog: pytest.LogCaptureFi
     with caplog.at_level(logging.INFO), Progress("sampling", 10, every=5, terminal=False, clock=clock) as progress:
         for _ in range(9):
             clock.now += 2
-            progress.begun(0.5)
+            progress.set_fraction(0.5)
             progress.add(1)
         clock.now += 0.5
         progress.add(1)

@@ -13,16 +13,17 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.utilities.seed import isolate_rng
 
-from ..data_range import check_quantize, to_bytes
-from ..distributed import gather_rows, on_rank_zero
+from ..distributed import on_rank_zero
 from ..errors import UserError
 from ..io.atomic import refusals
 from ..metrics import MetricSuite, Reference, Scores
 from ..sampling import Sampler
-from ..sampling.generation import GeneratedBatch
+from ..sampling.statistics import Statistics
+from ..sinks.record import VERSION, Result
+from ..sinks.reference import check_extractor, reference_of
+from ..sinks.scores import Scoring
 from .periodic import Periodic
-from .reference import check_extractor, data_of, reference_of
-from .sampling import Samples
+from .sampling import TrainingSamples, data_of
 
 _log = logging.getLogger(__name__)
 
@@ -34,7 +35,7 @@ class FID(Periodic):
     the suite under its own name (``fid`` for Inception features); what a score depends on is printed beside it.
 
     Args:
-        every_n_steps: optimiser steps between two scores; the last step always has one.
+        every_n_steps: optimizer steps between two scores; the last step always has one.
         num_samples: how many samples. A Fréchet distance falls with their number, so only scores of the same number
             compare.
         batch_size: samples at a time on one device.
@@ -61,11 +62,10 @@ class FID(Periodic):
         record: str | Path | None = None,
     ) -> None:
         super().__init__(every_n_steps)
-        self.samples = Samples(sampler, num_samples, batch_size, seed)
+        self.samples = TrainingSamples(sampler, num_samples, batch_size, seed, quantize)
         self.suite = suite
         self.monitor = suite.extractor.distance_name if monitor is None else monitor
         self.save_best = None if save_best is None else Path(save_best)
-        self.quantize = check_quantize(quantize)
         self.record = None if record is None else Path(record)
         self.best = math.inf
         self.best_step: int | None = None
@@ -94,14 +94,13 @@ class FID(Periodic):
                 self._reference = reference_of(data_of(trainer), self.suite, pl_module.device)
 
     def run(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        invalid, nfe = self._collect(trainer, pl_module)
-        if self.samples.count - invalid < self.suite.min_samples:
+        scoring = Scoring(self.suite, self._reference, self.samples.quantize, pl_module.device)
+        statistics = self.samples.make(trainer, pl_module, [scoring])
+        scores, invalid = scoring.scores, len(statistics.invalid)
+        if scores is None:
             _log.warning("step %d: no score, %d samples diverged or are not finite", trainer.global_step, invalid)
-            self.suite.reset()
             return
-        scores = self.suite.compute(self._reference, quantization=self.quantize)
-        self.suite.reset()
-        self._log(trainer, scores, invalid, nfe)
+        self._log(trainer, scores, statistics)
         # Leaving out what diverged flatters: such a score is shown and not taken for the best.
         if not invalid and scores.values.get(self.monitor, math.inf) < self.best:
             self.best, self.best_step = scores.values[self.monitor], trainer.global_step
@@ -114,26 +113,9 @@ class FID(Periodic):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.best, self.best_step = state_dict["best"], state_dict["best_step"]
 
-    def _collect(self, trainer: Trainer, pl_module: LightningModule) -> tuple[int, float]:
-        """Features of all valid samples go to the suite.
-
-        Returns:
-            How many samples of all processes are not valid, and the mean number of evaluations of the net for each.
-        """
-        model: Any = pl_module.model
-        totals = torch.zeros(1, 2, dtype=torch.float64)
-
-        def consume(batch: GeneratedBatch) -> None:
-            totals.add_(torch.tensor([[float((~batch.valid).sum()), float(batch.nfe.sum())]], dtype=torch.float64))
-            images = to_bytes(batch.samples[batch.valid], model.data_range, self.quantize)
-            self.suite.update(images.to(pl_module.device), batch.index[batch.valid])
-
-        self.suite.reset()
-        self.samples.make(trainer, pl_module, consume)
-        invalid, nfe = gather_rows(totals).sum(dim=0).tolist()
-        return int(invalid), nfe / self.samples.count
-
-    def _log(self, trainer: Trainer, scores: Scores, invalid: int, nfe: float) -> None:
+    def _log(self, trainer: Trainer, scores: Scores, statistics: Statistics) -> None:
+        invalid = len(statistics.invalid)
+        nfe = statistics.evaluations / statistics.count
         values = {**scores.values, **({"invalid_samples": float(invalid)} if invalid else {})}
         # For whoever watches metrics. Loggers are told directly: Lightning would drop what falls between two of its
         # logging steps, and logs nothing at the end of a validation.
@@ -141,10 +123,17 @@ class FID(Periodic):
         for logger in trainer.loggers:
             logger.log_metrics(values, step=trainer.global_step)
             logger.save()
-        made = {"step": trainer.global_step, "seed": self.samples.seed, "nfe": nfe, "invalid_samples": invalid}
         _log.info("step %d: %s, %.4g evaluations a sample", trainer.global_step, scores, nfe)
         if (path := self.record) is not None:
-            on_rank_zero(lambda: _append(path, {**made, **scores.as_dict()}))
+            step, samples = trainer.global_step, self.samples
+            result = Result(
+                "scores",
+                f"step {step}",
+                {"step": step},
+                {"num_samples": samples.count, "seed": samples.seed, "quantize": samples.quantize},
+                conditions={"nfe": nfe, "seed": samples.seed, "invalid_samples": invalid},
+            ).of_scores(scores)
+            on_rank_zero(lambda: _append(path, {"version": VERSION, **result.plain()}))
 
 
 def _append(path: Path, entry: dict[str, object]) -> None:

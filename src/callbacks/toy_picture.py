@@ -1,4 +1,4 @@
-"""A picture of all that a score model of points in the plane has learnt."""
+"""A picture of everything a score model of points in the plane has learned."""
 
 from __future__ import annotations
 
@@ -11,16 +11,15 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
-from ..distributed import gather_rows, on_rank_zero
+from ..distributed import on_rank_zero
 from ..errors import UserError
 from ..sampling import Sampler
-from ..sampling.generation import GeneratedBatch
+from ..sinks.collect import Collect
+from ..sinks.pictures import save_picture
 from ..toy.view import ToyView, exact_model, look
 from .ema import averaged_weights
 from .periodic import Periodic
-from .pictures import save_picture
-from .reference import data_of
-from .sampling import Samples, joined
+from .sampling import TrainingSamples, data_of
 
 _log = logging.getLogger(__name__)
 
@@ -55,7 +54,7 @@ class ToyPicture(Periodic):
         resolution: int = 64,
     ) -> None:
         super().__init__(every_n_steps)
-        self.samples = Samples(sampler, num_samples, num_samples, seed)
+        self.samples = TrainingSamples(sampler, num_samples, num_samples, seed)
         self.output_dir = Path(output_dir)
         self.resolution = resolution
 
@@ -67,15 +66,12 @@ class ToyPicture(Periodic):
             )
 
     def run(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        batches: list[GeneratedBatch] = []
-        self.samples.make(trainer, pl_module, batches.append)
-        made = joined(batches)
-        samples = gather_rows(made.samples)[gather_rows(made.index).argsort()]
-        valid = samples.isfinite().all(dim=1)
-        if not valid.all():
-            _log.warning("step %d: %d samples are not finite", trainer.global_step, int((~valid).sum()))
+        made = Collect(data_of(trainer).shape)
+        statistics = self.samples.make(trainer, pl_module, [made])
+        if statistics.invalid:
+            _log.warning("step %d: %d samples are not finite", trainer.global_step, len(statistics.invalid))
         with averaged_weights(trainer, pl_module):
-            on_rank_zero(lambda: self._publish(trainer, pl_module, samples[valid]))
+            on_rank_zero(lambda: self._publish(trainer, pl_module, made.samples[made.valid]))
 
     def _publish(self, trainer: Trainer, pl_module: LightningModule, samples: Tensor) -> None:
         from ..toy.plot import plot  # here: it takes a while to import

@@ -3,7 +3,7 @@
 from .interpolation import slerp, temper
 from .ode.flow import ProbabilityFlowODE
 from .ode.likelihood import Likelihood, LikelihoodOutput, log_likelihood
-from .output import SampleOutput, Sampler, Step
+from .output import SampleOutput, Sampler, SamplerStep
 from .solvers.correctors import AnnealedLangevin, Langevin, NoCorrector
 from .solvers.dpm_solver import DPMSolver
 from .solvers.dpm_solver_sde import DPMSolverSDE
@@ -33,7 +33,7 @@ __all__ = [
     "ReverseDiffusion",
     "SampleOutput",
     "Sampler",
-    "Step",
+    "SamplerStep",
     "TimeGrid",
     "UniPC",
     "log_likelihood",

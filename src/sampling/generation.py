@@ -1,36 +1,39 @@
-"""Many samples, each a pure function of (seed, index).
+"""The one pipeline from a model to samples, each a pure function of (seed, index).
 
-The starting point and every draw of noise of sample i are addressed by (seed, i), so that it does not matter in which
-batch, order or process, or after how many interruptions, it is made. Nothing here knows files or devices' numbers.
+The starting point and every draw of noise of sample i are addressed by (seed, i). Batch size, order, number of
+processes and interruptions therefore change no sample. A ``Generation`` yields batches; sinks keep, score or draw them.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
+from ..data_range import to_bytes
+from ..distributed import failing_together, rank, world_size
 from ..errors import UserError
 from ..noise import AddressedNoise
+from ..progress import Progress
 from ..sde.score_model import Model
-from .output import Callback, Control, Sampler, Step
+from .output import Callback, Control, Sampler, SamplerStep
 from .starts import PriorStart, Start
+from .statistics import Statistics
 from .trajectory import Trajectory
 
-FAR = 100.0
-"""Data lie within a few units: what is this far out is no good, but a net that has learnt little makes such."""
-
 DIVERGED = 1e8
-"""No net that has learnt anything gets here. Steps of Langevin dynamics grow where the score is small: after a single
-optimiser step samples already reach 1e4 only."""
+"""No trained net gets here. After a single optimizer step samples reach at most 1e4: steps of Langevin dynamics grow
+where the score is small."""
 
-Condition = Callable[[Tensor], Mapping[str, Tensor] | None]
-"""condition(index (B,) int64) -> named tensors (B, ...) for the net, on the device of ``index``, or None."""
+Conditioning = Callable[[Tensor], Mapping[str, Tensor] | None]
+"""conditioning(index (B,) int64) -> named tensors (B, ...) for the net, on the device of ``index``, or None."""
 
-Constraint = Callable[[Tensor], Control | None]
+Constraining = Callable[[Tensor], Control | None]
 """constraint(index (B,) int64) -> the control of these samples, or None."""
 
 
@@ -40,19 +43,46 @@ class GeneratedBatch:
 
     Attributes:
         index: (B,) int64, on the CPU.
-        samples: (B, *d) float, in the range of the data, not clipped, on the device of the net.
-        nfe: (B,) int64, evaluations of the net for each, on the CPU.
-        reach: (B,) float, on the CPU, the largest magnitude in each.
-        valid: (B,) bool, on the CPU: finite and within ``DIVERGED``. The others are no samples.
-        trajectory: (F, B, *d) noise-free states on the way, on the CPU, or None.
+        samples: (B, *d) float in the range of the data, not clipped, on the device of the net.
+        shown: (B, *d) what is stored, scored and drawn: uint8 for images (B, C, H, W), ``samples`` for other shapes.
+        nfe: (B,) int64 on the CPU, evaluations of the net for each sample.
+        reach: (B,) float on the CPU, largest magnitude in each sample.
+        valid: (B,) bool on the CPU: whether the sample is finite and within ``DIVERGED``.
+        trajectory: (F, B, *d) noise-free states on the way, on the CPU, of the kind of ``shown``, or None.
     """
 
     index: Tensor
     samples: Tensor
+    shown: Tensor
     nfe: Tensor
     reach: Tensor
     valid: Tensor
     trajectory: Tensor | None = None
+
+    def first(self, count: int) -> GeneratedBatch:
+        """Only the first ``count`` samples."""
+        return GeneratedBatch(
+            self.index[:count],
+            self.samples[:count],
+            self.shown[:count],
+            self.nfe[:count],
+            self.reach[:count],
+            self.valid[:count],
+            None if self.trajectory is None else self.trajectory[:, :count],
+        )
+
+
+@runtime_checkable
+class Sink(Protocol):
+    """Takes the samples of a ``Generation``: a store, a metric suite, a picture."""
+
+    def add(self, batch: GeneratedBatch) -> None:
+        """Take a batch of this process; must not wait for other processes."""
+        ...
+
+    def finish(self, statistics: Statistics) -> None:
+        """Called once on every process when all batches of all processes have been added."""
+        ...
 
 
 def shard(indices: Sequence[int], rank: int, world_size: int) -> Sequence[int]:
@@ -60,63 +90,170 @@ def shard(indices: Sequence[int], rank: int, world_size: int) -> Sequence[int]:
     return indices[rank::world_size]
 
 
-def generate(
-    model: Model,
-    sampler: Sampler,
-    shape: Sequence[int],
-    indices: Sequence[int],
-    *,
-    seed: int,
-    batch_size: int,
-    condition: Condition | None = None,
-    constraint: Constraint | None = None,
-    start: Start | None = None,
-    device: torch.device | str = "cpu",
-    autocast: Callable[[], AbstractContextManager[object]] = nullcontext,
-    frames: int = 0,
-    on_step: Callback | None = None,
-) -> Iterator[GeneratedBatch]:
-    """Samples taken from where they start to the data, batch by batch, in the order of ``indices``.
+@dataclass(frozen=True)
+class Generation:
+    """Everything that samples depend on, and where they are computed.
 
     Args:
         model: score and SDE, on ``device`` and in evaluation mode.
-        sampler: how.
-        shape: (*d) of one sample.
-        indices: addresses of the samples to make.
-        seed: of the run.
-        batch_size: samples at a time; it changes nothing but speed and memory.
-        condition: what the net is told about each sample.
+        sampler: from the start to the data.
+        shape: (*d) of one sample; three numbers are an image (C, H, W).
+        seed: of starting points and noise.
+        batch_size: samples at a time; changes speed and memory only.
+        data_range: ``unit`` or ``centered``.
+        quantize: how images become bytes, ``round`` or ``truncate``.
+        conditioning: what the net is told about each sample.
         constraint: what each sample is held to.
-        start: where samples start; by default at a sample of the prior.
+        start: where samples start; None for a sample of the prior.
         device: where the net is.
         autocast: entered around each batch, to run the net in another precision.
-        frames: states of each trajectory to keep, evenly spaced in steps.
-        on_step: called after every step of the sampler.
 
     Raises:
-        UserError: the batch size is not positive, or the batch does not fit into memory.
+        UserError: the batch size is not positive.
     """
-    if batch_size < 1:
-        raise UserError(f"batch_size={batch_size}: give at least 1")
-    start = start or PriorStart(seed)
-    for first in range(0, len(indices), batch_size):
-        index = torch.tensor(indices[first : first + batch_size], dtype=torch.int64, device=device)
-        address = start.address(index)
-        like = torch.empty(len(index), *shape, device=device)
-        recorder = _Recorder(frames, on_step)
-        try:
-            with torch.no_grad(), autocast():
-                cond = None if condition is None else condition(address)
-                control = None if constraint is None else constraint(address)
-                x_init = start(model, index, like, cond)
-                noise = AddressedNoise(seed, address)
-                output = sampler(model, x_init, noise, cond=cond, control=control, callback=recorder)
-        except torch.OutOfMemoryError as error:
-            raise UserError(f"a batch of {len(index)} does not fit into memory: lower batch_size") from error
-        # NaN prevails in a maximum, and a comparison with it is false.
-        reach = output.samples.flatten(1).abs().amax(dim=1).cpu()
-        valid = reach <= DIVERGED
-        yield GeneratedBatch(index.cpu(), output.samples, output.nfe.cpu(), reach, valid, recorder.trajectory())
+
+    model: Model
+    sampler: Sampler
+    shape: tuple[int, ...]
+    seed: int
+    batch_size: int
+    data_range: str = "unit"
+    quantize: str = "round"
+    conditioning: Conditioning | None = None
+    constraint: Constraining | None = None
+    start: Start | None = None
+    device: torch.device | str = "cpu"
+    autocast: Callable[[], AbstractContextManager[object]] = nullcontext
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise UserError(f"batch_size={self.batch_size}: give at least 1")
+
+    @property
+    def is_image(self) -> bool:
+        """Whether samples are images, which are stored as bytes."""
+        return len(self.shape) == 3
+
+    def run(
+        self,
+        indices: Sequence[int],
+        sinks: Sequence[Sink],
+        *,
+        frames: int = 0,
+        equal_calls: bool = False,
+        task: str = "sampling",
+        terminal: bool | None = None,
+    ) -> Statistics:
+        """Make the samples ``indices``, this process its share, and hand every batch to every sink.
+
+        All processes call it. One that fails makes all of them fail, after their own shares.
+
+        Args:
+            indices: addresses, the same on every process.
+            sinks: what happens to the samples.
+            frames: states of each trajectory to keep, evenly spaced in steps.
+            equal_calls: let every process call the net equally often, as sharded parameters require; what is made
+                beyond ``indices`` is dropped.
+            task: what the progress report calls it.
+            terminal: whether to draw a bar, None to ask the terminal.
+
+        Returns:
+            Counts over the samples of all processes.
+
+        Raises:
+            UserError: a batch does not fit into memory, or a sink refuses.
+        """
+        spare = -len(indices) % world_size() if equal_calls else 0
+        padded = [*indices, *(indices[-1] + 1 + i for i in range(spare))]
+        mine, wanted = shard(padded, rank(), world_size()), len(shard(indices, rank(), world_size()))
+        made = Statistics()
+        # The other processes progress alike.
+        scale = len(indices) / max(len(mine), 1)
+        with failing_together(), Progress(task, len(indices), enabled=rank() == 0, terminal=terminal) as progress:
+            for batch, seconds in self._timed(mine, frames, progress, scale):
+                kept = batch.first(wanted - made.count)
+                made.add(kept, seconds)
+                for sink in sinks:
+                    sink.add(kept)
+                progress.add(scale * len(batch.index))
+        total = made.gathered()
+        for sink in sinks:
+            sink.finish(total)
+        return total
+
+    def batches(
+        self, indices: Sequence[int], *, frames: int = 0, on_step: Callback | None = None
+    ) -> Iterator[GeneratedBatch]:
+        """Make samples batch by batch, in the order of ``indices``, in this process alone.
+
+        Args:
+            indices: addresses of the samples.
+            frames: states of each trajectory to keep, evenly spaced in steps.
+            on_step: called after every step of the sampler.
+
+        Raises:
+            UserError: a batch does not fit into memory.
+        """
+        start = self.start or PriorStart(self.seed)
+        for first in range(0, len(indices), self.batch_size):
+            index = torch.tensor(indices[first : first + self.batch_size], dtype=torch.int64, device=self.device)
+            address = start.address(index)
+            like = torch.empty(len(index), *self.shape, device=self.device)
+            recorder = _Recorder(frames, on_step)
+            try:
+                with torch.no_grad(), self.autocast():
+                    cond = None if self.conditioning is None else self.conditioning(address)
+                    control = None if self.constraint is None else self.constraint(address)
+                    x_init = start(self.model, index, like, cond)
+                    noise = AddressedNoise(self.seed, address)
+                    output = self.sampler(self.model, x_init, noise, cond=cond, control=control, callback=recorder)
+            except torch.OutOfMemoryError as error:
+                raise UserError(f"a batch of {len(index)} does not fit into memory: lower batch_size") from error
+            # NaN prevails in a maximum, and a comparison with it is false.
+            reach = output.samples.flatten(1).abs().amax(dim=1).cpu()
+            trajectory = recorder.trajectory()
+            yield GeneratedBatch(
+                index.cpu(),
+                output.samples,
+                self._shown(output.samples),
+                output.nfe.cpu(),
+                reach,
+                reach <= DIVERGED,
+                None if trajectory is None else self._shown(trajectory),
+            )
+
+    def warm_up(self, indices: Sequence[int]) -> None:
+        """Call the net once on the first batch of ``indices``: a first call is slow and must not enter timings."""
+        chosen = indices[: self.batch_size]
+        if len(chosen) == 0:
+            return
+        index = torch.tensor(chosen, device=self.device)
+        like = torch.empty(len(index), *self.shape, device=self.device)
+        t = torch.tensor(self.model.sde.T, dtype=torch.float64)
+        with torch.no_grad(), self.autocast():
+            x = self.model.sde.prior_sample(AddressedNoise(self.seed, index)("prior", 0, like))
+            self.model(x, t, None if self.conditioning is None else self.conditioning(index))
+        if index.is_cuda:
+            torch.cuda.synchronize()
+
+    def _timed(
+        self, indices: Sequence[int], frames: int, progress: Progress, scale: float
+    ) -> Iterator[tuple[GeneratedBatch, float]]:
+        batches = self.batches(
+            indices,
+            frames=frames,
+            on_step=lambda step: progress.set_fraction(scale * len(step.x) * step.index / step.total),
+        )
+        while True:
+            start = time.perf_counter()
+            batch = next(batches, None)
+            if batch is None:
+                return
+            # Parts of a batch are on the CPU, so the device has finished.
+            yield batch, time.perf_counter() - start
+
+    def _shown(self, samples: Tensor) -> Tensor:
+        return to_bytes(samples, self.data_range, self.quantize) if self.is_image else samples
 
 
 class _Recorder:
@@ -127,7 +264,7 @@ class _Recorder:
         self._on_step = on_step
         self._kept: Trajectory | None = None
 
-    def __call__(self, step: Step) -> None:
+    def __call__(self, step: SamplerStep) -> None:
         if self._kept is None:
             self._kept = Trajectory(min(self._frames, step.total), step.total)
         self._kept.record(step.index - 1, step.x_mean)

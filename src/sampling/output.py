@@ -26,7 +26,7 @@ class Control(Protocol):
 
 
 @dataclass(frozen=True)
-class Step:
+class SamplerStep:
     """One finished step of a sampler, handed to its callback.
 
     Attributes:
@@ -44,7 +44,7 @@ class Step:
     x_mean: Tensor
 
 
-Callback = Callable[[Step], None]
+Callback = Callable[[SamplerStep], None]
 
 
 @dataclass(frozen=True)

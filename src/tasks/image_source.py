@@ -16,7 +16,7 @@ from ..datamodules.image_files import ImageFiles, find_images
 from ..errors import UserError
 from ..io.hashing import listing_hash
 from ..io.npz import mapped, read_npz
-from .sample.manifest import Manifest, load_manifest
+from ..sinks.manifest import Manifest, load_manifest
 
 _ARRAYS = ("samples", "arr_0", "images")
 _LOSSY = (".jpg", ".jpeg", ".webp")

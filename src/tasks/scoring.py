@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
 
-from ..callbacks.reference import check_extractor, reference_of
-from ..distributed import failing_together, on_rank_zero, rank, world_size
+from ..distributed import on_rank_zero
 from ..errors import UserError
-from ..io.atomic import write_json
 from ..metrics import MetricSuite, Scores
-from ..progress import Progress
-from ..sampling.generation import shard
-from .sample.store import ImageStore
-
-FILE = "metrics.json"
+from ..sampling.statistics import Statistics
+from ..sinks.reference import check_extractor, reference_of
+from ..sinks.scores import Scoring
+from ..sinks.store import SampleStore
 
 
 def chosen_metrics(node: Mapping[str, Any], names: Sequence[str] | None) -> dict[str, Any]:
@@ -38,9 +34,15 @@ def check_scoring(suite: MetricSuite, datamodule: Any, num_samples: int) -> None
 
 
 def score(
-    store: ImageStore, suite: MetricSuite, datamodule: Any, *, batch_size: int, device: torch.device, quantize: str
-) -> Scores:
-    """Scores of all valid samples of a complete folder; every process calls it and gets the same.
+    store: SampleStore,
+    suite: MetricSuite,
+    datamodule: Any,
+    *,
+    batch_size: int,
+    device: torch.device | str,
+    quantize: str,
+) -> Scores | None:
+    """Score all valid samples of a complete folder; every process calls it and gets the same, None for too few.
 
     Args:
         store: the samples.
@@ -56,17 +58,7 @@ def score(
     if suite.needs_data:
         on_rank_zero(datamodule.prepare_data)
         datamodule.setup()
-    reference = reference_of(datamodule, suite, device)
-    mine = shard(store.valid_indices(), rank(), world_size())
-    suite.reset()
-    with failing_together(), Progress("scoring", len(mine), enabled=rank() == 0) as progress:
-        for first in range(0, len(mine), batch_size):
-            index = mine[first : first + batch_size]
-            suite.update(store.read(index).to(device), torch.tensor(index))
-            progress.add(len(index))
-    return suite.compute(reference, quantization=quantize)
-
-
-def write_scores(folder: Path, values: Mapping[str, Any], sampling: Mapping[str, Any]) -> None:
-    """``metrics.json``: scores with what they depend on, and how the samples were made."""
-    write_json(folder / FILE, {**values, "sampling": dict(sampling)})
+    scoring = Scoring(suite, reference_of(datamodule, suite, device), quantize, device)
+    scoring.add_stored(store, store.valid_indices(), batch_size)
+    scoring.finish(Statistics())
+    return scoring.scores

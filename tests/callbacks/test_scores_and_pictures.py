@@ -19,7 +19,6 @@ from PIL import Image
 from src.callbacks.averages import ExponentialAverage
 from src.callbacks.ema import EMA
 from src.callbacks.fid import FID
-from src.callbacks.reference import check_extractor
 from src.callbacks.sample_images import SampleImages
 from src.data_range import to_bytes
 from src.datamodules import DigitsDataModule, ToyDataModule
@@ -29,6 +28,7 @@ from src.loggers import AppendingCSVLogger
 from src.metrics import DigitFeatures, FrechetDistance, KernelDistance, MetricSuite, PixelFeatures, PrecisionRecall
 from src.noise import AddressedNoise
 from src.sampling import EulerMaruyama, LinearGrid, NoCorrector, PredictorCorrector
+from src.sinks.reference import check_extractor
 from tests.configs import build
 from tests.tasks.example import IMAGES, POINTS, config
 
@@ -122,12 +122,12 @@ def test_scores_are_those_of_the_averaged_weights(trained: tuple[Path, Trainer, 
     for line in (folder / "scores.jsonl").read_text().splitlines():
         entry = json.loads(line)
         direct.reset()
-        direct.update(expected_images(keep.averaged[entry["step"]], 9))
+        direct.update(expected_images(keep.averaged[entry["subject"]["step"]], 9))
         expected = direct.compute(reference, quantization="round").values["frechet_pixel"]
-        assert entry["frechet_pixel"] == pytest.approx(expected, rel=1e-4)
+        assert entry["values"]["frechet_pixel"] == pytest.approx(expected, rel=1e-4)
         assert entry["conditions"]["samples"] == 9
         assert entry["conditions"]["reference"] == "digits train"
-        assert entry["nfe"] == 3
+        assert entry["conditions"]["nfe"] == 3
     assert float(trainer.callback_metrics["frechet_pixel"]) == pytest.approx(expected, rel=1e-4)
 
 
@@ -156,11 +156,11 @@ def test_pictures_show_the_averaged_net_at_each_due_step(trained: tuple[Path, Tr
 def test_best_checkpoint_holds_raw_weights_and_its_own_score(trained: tuple[Path, Trainer, Keep, FID]) -> None:
     folder, _, keep, scores = trained
     entries = [json.loads(line) for line in (folder / "scores.jsonl").read_text().splitlines()]
-    best = min(entries, key=lambda entry: entry["frechet_pixel"])
+    best = min(entries, key=lambda entry: entry["values"]["frechet_pixel"])
     saved = torch.load(folder / "best_fid.ckpt", weights_only=True)
-    assert saved["global_step"] == best["step"] == scores.best_step
-    assert saved["callbacks"]["FID[9 samples]"]["best"] == best["frechet_pixel"] == scores.best
-    averaged = keep.averaged[best["step"]]
+    assert saved["global_step"] == best["subject"]["step"] == scores.best_step
+    assert saved["callbacks"]["FID[9 samples]"]["best"] == best["values"]["frechet_pixel"] == scores.best
+    averaged = keep.averaged[best["subject"]["step"]]
     for name, value in averaged.items():
         assert torch.equal(saved["ema"]["default"][name], value)
     assert any(not torch.equal(saved["state_dict"][f"model.net.{name}"], value) for name, value in averaged.items())
@@ -200,7 +200,7 @@ def test_resumed_run_keeps_the_best_and_repeats_nothing(tmp_path: Path) -> None:
     trainer.save_checkpoint(tmp_path / "last.ckpt", weights_only=False)
     second = fid(tmp_path, 100)
     train(tmp_path, [second], steps=3, ckpt_path=tmp_path / "last.ckpt")
-    steps = [json.loads(line)["step"] for line in (tmp_path / "scores.jsonl").read_text().splitlines()]
+    steps = [json.loads(line)["subject"]["step"] for line in (tmp_path / "scores.jsonl").read_text().splitlines()]
     assert steps == [2, 3]
     assert second.best <= first.best
 

@@ -70,10 +70,10 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
 
 def test_scores_agree_and_are_written_once(runs: dict[int, Path]) -> None:
     one, two = ([json.loads(line) for line in (runs[n] / "scores.jsonl").read_text().splitlines()] for n in (1, 2))
-    assert [entry["step"] for entry in one] == [entry["step"] for entry in two] == [2, 3]
+    assert [entry["subject"]["step"] for entry in one] == [entry["subject"]["step"] for entry in two] == [2, 3]
     for a, b in zip(one, two, strict=True):
         assert a["conditions"] == b["conditions"]
-        assert a["frechet_pixel"] == pytest.approx(b["frechet_pixel"], rel=1e-3)
+        assert a["values"]["frechet_pixel"] == pytest.approx(b["values"]["frechet_pixel"], rel=1e-3)
 
 
 def test_pictures_agree(runs: dict[int, Path]) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from src.nets import NCSNpp
 from src.noise import AddressedNoise
-from src.sampling.output import SampleOutput, Sampler, Step
+from src.sampling.output import SampleOutput, Sampler, SamplerStep
 from src.sde import EDMSDE, SDE, VESDE, VPSDE, ScoreModel
 from src.sde.parametrization import EDM, SongVE, SongVP
 from src.sde.score_model import Model
@@ -60,7 +60,7 @@ def net_score(sde: SDE, device: torch.device) -> ScoreModel:
 
 
 def sampled(
-    sampler: Sampler, model: Model, index: Tensor, callback: Callable[[Step], None] | None = None
+    sampler: Sampler, model: Model, index: Tensor, callback: Callable[[SamplerStep], None] | None = None
 ) -> SampleOutput:
     noise = AddressedNoise(3, index)
     x_init = model.sde.prior_sample(noise("prior", 0, torch.empty(len(index), 1, 8, 8, device=index.device)))
@@ -133,7 +133,7 @@ def _compare(
 def test_steps_do_not_wait_for_the_device(device: torch.device, name: str) -> None:
     watch = Watch(device)
 
-    def after(step: Step) -> None:
+    def after(step: SamplerStep) -> None:
         # The first step moves the table of times to the device, the last one is followed by the counts.
         watch.end()
         if 2 <= step.index < step.total:

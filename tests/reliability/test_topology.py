@@ -89,9 +89,9 @@ def test_losses_and_weights_do_not_depend_on_the_layout(precision: str, tmp_path
 def test_scores_of_the_same_images_do_not_depend_on_the_number_of_processes(tmp_path: Path) -> None:
     # Without a step the weights, and so the images, are the same.
     one, two = (scores(run_as(tmp_path / str(n), n, 1, "optimizer.lr=0")) for n in (1, 2))
-    assert [entry["step"] for entry in one] == [entry["step"] for entry in two] == [6, STEPS]
+    assert [entry["subject"]["step"] for entry in one] == [entry["subject"]["step"] for entry in two] == [6, STEPS]
     for a, b in zip(one, two, strict=True):
-        assert a["frechet_pixel"] == pytest.approx(b["frechet_pixel"], rel=1e-6)
+        assert a["values"]["frechet_pixel"] == pytest.approx(b["values"]["frechet_pixel"], rel=1e-6)
         assert a["conditions"] == b["conditions"]
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from src.noise import AddressedNoise
 from src.sampling import LogSNRGrid, SampleOutput
 from src.sampling.solvers.exponential import integrate
-from src.sampling.solvers.run import Run
+from src.sampling.solvers.run import SolverRun
 from src.sampling.solvers.times import TimeTable
 from src.sde import VPSDE
 from tests.configs import build, names, read
@@ -91,7 +91,7 @@ def devices_of_a_multistep_graph() -> set[str]:
     data = {j: torch.ones(2, 3, device="meta") for j in range(4)}
 
     def step(table: TimeTable, data: dict[int, Tensor], x: Tensor) -> Tensor:
-        return integrate(Run(GaussianScore(sde), table, AddressedNoise(0, index), data=data), x, 2, [2, 1, 0, 3])
+        return integrate(SolverRun(GaussianScore(sde), table, AddressedNoise(0, index), data=data), x, 2, [2, 1, 0, 3])
 
     index = torch.arange(2)
     torch.compile(step, backend=aot_autograd(fw_compiler=look), fullgraph=True)(table, data, data[0])

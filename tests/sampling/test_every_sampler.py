@@ -12,7 +12,7 @@ from torch import Tensor
 
 from src.errors import UserError
 from src.noise import AddressedNoise, NoiseSource, normal
-from src.sampling import Sampler, Step
+from src.sampling import Sampler, SamplerStep
 from src.sampling.solvers.loop import GridSampler
 from src.sampling.solvers.schedule import LogSNRGrid
 from src.sde import EDMSDE, SDE, VESDE, VPSDE
@@ -60,7 +60,7 @@ def test_evaluations_are_those_made(name: str) -> None:
 
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_callback_sees_every_step_and_the_result(name: str) -> None:
-    index, steps = torch.arange(3), list[Step]()
+    index, steps = torch.arange(3), list[SamplerStep]()
     out = sampler(name)(GaussianScore(SDES["ve"][0]), start(index), AddressedNoise(0, index), callback=steps.append)
     assert [step.index for step in steps] == list(range(1, len(steps) + 1))
     assert {step.total for step in steps} == {len(steps)}
@@ -96,7 +96,7 @@ def test_no_address_is_drawn_twice_and_the_result_repeats(name: str) -> None:
 
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_control_holds_after_every_step_or_is_refused(name: str) -> None:
-    index, steps, sde = torch.arange(3), list[Step](), SDES["ve"][0]
+    index, steps, sde = torch.arange(3), list[SamplerStep](), SDES["ve"][0]
 
     def pin(x: Tensor, x_mean: Tensor, t: Tensor, z: Callable[[], Tensor]) -> tuple[Tensor, Tensor]:
         known = 1 + sde.sigma(t) * z() if t > 0 else torch.ones_like(x)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from src.noise import AddressedNoise, normal
-from src.sampling import Step
+from src.sampling import SamplerStep
 from src.sampling.solvers.correctors import Langevin, NoCorrector
 from src.sampling.solvers.dpm_solver import DPMSolver
 from src.sampling.solvers.dpm_solver_sde import DPMSolverSDE
@@ -71,7 +71,7 @@ def test_denoising_is_the_posterior_mean_of_what_is_left(name: str) -> None:
 
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_callback_and_trajectory_see_every_step(name: str) -> None:
-    index, steps = torch.arange(3), list[Step]()
+    index, steps = torch.arange(3), list[SamplerStep]()
     sampler = SAMPLERS[name](trajectory_frames=4)
     out = sampler(GaussianScore(SDE), start(index), AddressedNoise(0, index), callback=steps.append)
     assert [step.index for step in steps] == list(range(1, N + 1)) and {step.total for step in steps} == {N}

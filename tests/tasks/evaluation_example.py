@@ -15,7 +15,7 @@ from src.cli.instantiate import instantiate, plain
 from src.cli.run_dir import register_resolvers
 from src.config_dir import CONFIG_DIR
 from src.sde import ScoreModel
-from src.tasks.evaluate.record import Entry
+from src.sinks.record import Result
 from src.tasks.evaluate.task import Evaluation
 
 TINY = [
@@ -64,10 +64,10 @@ def _model(cfg: DictConfig, seed: int) -> ScoreModel:
     return model
 
 
-def evaluate(*overrides: str) -> list[Entry]:
+def evaluate(*overrides: str) -> list[Result]:
     """What evaluate.py does with these arguments; its entries."""
     cfg: Any = composed("evaluate", ["accelerator=cpu", "devices=1", "num_samples=12", "batch_size=5", *overrides])
-    entries: list[Entry] = []
+    entries: list[Result] = []
 
     class Watched(Evaluation):
         def finish(self) -> float | None:

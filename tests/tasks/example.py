@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from tests.configs import CONF
 
@@ -67,11 +67,16 @@ def run_script(*arguments: str, launcher: tuple[str, ...] = (), cwd: Path | None
     return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=240, check=False)
 
 
-def sample(*arguments: str) -> float | None:
-    """``sample.py`` in this process."""
-    from sample import main as script
+def sampling_config(*arguments: str) -> DictConfig:
+    """The configuration of ``sample.py`` with these arguments."""
     from src.cli.arguments import of_checkpoint
 
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        cfg = compose("sample", of_checkpoint(arguments, CONF))
-    return script.__wrapped__(cfg)
+        return compose("sample", of_checkpoint(arguments, CONF))
+
+
+def sample(*arguments: str) -> float | None:
+    """``sample.py`` in this process."""
+    from sample import main as script
+
+    return script.__wrapped__(sampling_config(*arguments))

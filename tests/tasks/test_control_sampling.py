@@ -14,7 +14,7 @@ from src.checkpoint import read_checkpoint, restore_classifier
 from src.datamodules.digits import DigitsDataModule
 from src.errors import UserError
 from src.sampling.conditioning.operators import Downsampling
-from src.tasks.sample import task as sampling
+from src.sinks.store import SampleStore
 from tests.tasks.example import IMAGES, POINTS, sample, write_checkpoint
 
 COMMON = ("accelerator=cpu", "devices=1")
@@ -40,6 +40,15 @@ def load(path: Path) -> dict:
     return json.loads(path.read_text())
 
 
+def result(folder: Path) -> dict:
+    (found,) = load(folder / "metrics.json")["results"]
+    return found
+
+
+def values(folder: Path) -> dict:
+    return result(folder)["values"]
+
+
 def test_inpainting_keeps_what_is_known_of_the_image_of_its_index(
     checkpoint: Path, digits: np.ndarray, tmp_path: Path
 ) -> None:
@@ -54,13 +63,13 @@ def test_inpainting_keeps_what_is_known_of_the_image_of_its_index(
     difference = np.abs(made.astype(int) - samples(tmp_path / "parts"))
     assert difference.max() <= 1 and (difference > 0).mean() <= 1e-3
 
-    metrics = load(tmp_path / "whole" / "metrics.json")
+    metrics = values(tmp_path / "whole")
     assert metrics["measurement_error"] == 0
     errors = ((made.astype(float) - expected) / 255) ** 2
     psnr = 10 * np.log10(1 / errors.reshape(7, -1).mean(1))
     assert metrics["psnr"] == pytest.approx(psnr.mean(), rel=1e-5)
     assert metrics["psnr_standard_error"] == pytest.approx(psnr.std(ddof=1) / 7**0.5, rel=1e-4)
-    assert metrics["sampling"]["given_count"] == 3
+    assert result(tmp_path / "whole")["settings"]["given_count"] == 3
     with Image.open(tmp_path / "whole" / "given.png") as picture:
         # Rows: known, given, two results of each of three images.
         assert picture.size == (84 + 3 * 66 + 2, 4 * 66 + 2)
@@ -78,7 +87,7 @@ def test_other_constraints_do_not_mix_in_a_folder(checkpoint: Path, tmp_path: Pa
     Image.fromarray(mask).save(path)
     arguments = (f"ckpt_path={checkpoint}", "num_samples=2", f"output_dir={tmp_path}/out", *COMMON)
     sample(*arguments, "control=inpainting", f"control.mask={path}")
-    assert load(tmp_path / "out" / "metrics.json")["measurement_error"] == 0
+    assert values(tmp_path / "out")["measurement_error"] == 0
     for change, said in (
         ((), "control is absent now"),
         (("control=inpainting", "control.mask=left"), r"control\.mask is"),
@@ -99,14 +108,14 @@ def test_interrupted_control_goes_on(checkpoint: Path, tmp_path: Path, monkeypat
     (tmp_path / "out" / "images" / "000003.png").unlink()
     before = {path.name: path.read_bytes() for path in (tmp_path / "out" / "images").iterdir()}
     made: list[int] = []
-    keep = sampling.SamplingRun._keep
+    keep = SampleStore.add
     monkeypatch.setattr(
-        sampling.SamplingRun, "_keep", lambda self, batch: (made.extend(batch.index.tolist()), keep(self, batch))[1]
+        SampleStore, "add", lambda self, batch: (made.extend(batch.index.tolist()), keep(self, batch))[1]
     )
     sample(*arguments, f"output_dir={tmp_path}/out")
     assert made == [3]
     assert before.items() <= {path.name: path.read_bytes() for path in (tmp_path / "out" / "images").iterdir()}.items()
-    assert load(tmp_path / "out" / "metrics.json")["measurement_error"] == 0
+    assert values(tmp_path / "out")["measurement_error"] == 0
 
 
 def test_colours_for_grey_images_of_a_folder(tmp_path: Path) -> None:
@@ -149,10 +158,10 @@ def test_inverse_problems_meet_their_measurement(
         torch.from_numpy(np.load(tmp_path / name / "raw.npz")["samples"]).movedim(-1, 1) for name in ("guided", "free")
     )
     assert error(guided) < share * error(free)
-    metrics = load(tmp_path / "guided" / "metrics.json")
+    metrics = values(tmp_path / "guided")
     if noise_std == 0:
         assert metrics["measurement_error"] == pytest.approx(error((guided.clamp(0, 1) * 255).round() / 255), rel=1e-4)
-    assert metrics["sampling"]["guidance"]["operator"]["factor"] == 2
+    assert result(tmp_path / "guided")["settings"]["guidance"]["operator"]["factor"] == 2
     assert (tmp_path / "guided" / "given.png").exists()
     assert not (tmp_path / "free" / "given.png").exists()
     assert not (tmp_path / "free" / "metrics.json").exists()
@@ -231,7 +240,7 @@ def test_encoded_data_come_back(checkpoint: Path, digits: np.ndarray, tmp_path: 
         *COMMON,
     )
     assert np.abs(samples(tmp_path / "out").astype(int) - digits[:3]).max() <= 1
-    metrics = load(tmp_path / "out" / "metrics.json")
+    metrics = values(tmp_path / "out")
     assert metrics.get("psnr", 60.0) > 45
     assert metrics["identical_samples"] > 0
     assert "measurement_error" not in metrics
@@ -272,7 +281,7 @@ def test_points_are_controlled_by_a_list(tmp_path: Path) -> None:
     given = ToyDataModule(seed=42).sample(10).numpy()
     assert np.array_equal(made[:, 0], given[:, 0])
     assert not np.isclose(made[:, 1], given[:, 1]).any()
-    assert load(tmp_path / "out" / "metrics.json").keys() == {"measurement_error", "sampling"}
+    assert values(tmp_path / "out").keys() == {"measurement_error"}
 
 
 @pytest.mark.parametrize(

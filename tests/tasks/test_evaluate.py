@@ -21,10 +21,10 @@ from src.errors import UserError
 from src.metrics import DigitFeatures, PixelFeatures, frechet_distance, statistics_of
 from src.metrics.extractors.base import FeatureExtractor
 from src.noise import Address
-from src.sampling.generation import generate
+from src.sampling.generation import Generation
+from src.sinks.record import Record, Result
 from src.tasks.evaluate import picture as evaluation_picture
 from src.tasks.evaluate import scores as evaluation_scores
-from src.tasks.evaluate.record import Entry, Record
 from src.tasks.evaluate.task import Evaluation
 from tests.tasks.evaluation_example import evaluate, make_run
 
@@ -61,7 +61,7 @@ def samples(path: Path, count: int) -> Tensor:
     checkpoint = read_checkpoint(path)
     model = restore_model(checkpoint)
     sampler = instantiate(checkpoint["config"]["sampler"])
-    (batch,) = generate(model, sampler, (1, 8, 8), range(count), seed=0, batch_size=count)
+    (batch,) = Generation(model, sampler, (1, 8, 8), 0, count).batches(range(count))
     return to_bytes(batch.samples, "unit")
 
 
@@ -88,7 +88,7 @@ def test_what_is_done_is_not_done_again_and_other_settings_are_refused(
     arguments = [ckpt(first), f"output_dir={tmp_path}/out"]
     before = evaluate(*arguments)
     with monkeypatch.context() as patch:
-        patch.setattr(evaluation_scores, "generate", lambda *_, **__: pytest.fail("sampled again"))
+        patch.setattr(Generation, "batches", lambda *_, **__: pytest.fail("sampled again"))
         assert evaluate(*arguments) == before
         with pytest.raises(UserError, match="num_samples is 12 there and 13 now"):
             evaluate(*arguments, "num_samples=13")
@@ -101,8 +101,10 @@ def test_what_is_done_is_not_done_again_and_other_settings_are_refused(
 def test_an_interrupted_call_goes_on(first: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[int] = []
 
-    def recorded(*arguments: object, stop: bool = False, **settings: object):  # type: ignore[no-untyped-def]
-        for batch in generate(*arguments, **settings):  # type: ignore[arg-type]
+    real = Generation.batches
+
+    def recorded(self, indices, stop: bool = False, **settings):  # type: ignore[no-untyped-def]
+        for batch in real(self, indices, **settings):
             made.extend(batch.index.tolist())
             yield batch
             if stop:
@@ -110,12 +112,12 @@ def test_an_interrupted_call_goes_on(first: Path, tmp_path: Path, monkeypatch: p
 
     arguments = [ckpt(first), f"output_dir={tmp_path}/out"]
     with monkeypatch.context() as patch:
-        patch.setattr(evaluation_scores, "generate", lambda *a, **k: recorded(*a, stop=True, **k))
+        patch.setattr(Generation, "batches", lambda *a, **k: recorded(*a, stop=True, **k))
         with pytest.raises(KeyboardInterrupt):
             evaluate(*arguments)
     assert made == [0, 1, 2, 3, 4]
     made.clear()
-    monkeypatch.setattr(evaluation_scores, "generate", recorded)
+    monkeypatch.setattr(Generation, "batches", recorded)
     (entry,) = evaluate(*arguments)
     assert made == [5, 6, 7, 8, 9, 10, 11]
     assert entry.values["frechet_digits"] == pytest.approx(distance(samples(first, 12)), rel=1e-3)
@@ -229,7 +231,7 @@ def test_pareto_shows_several_checkpoints_of_one_folder(
         evaluation_picture, "draw", lambda path, entries, value, caption: drawn.append([value, *names(entries)])
     )
 
-    def names(entries: list[Entry]) -> list[str]:
+    def names(entries: list[Result]) -> list[str]:
         return sorted(f"{e.about['name']} {e.subject['sampler']}" for e in entries)
 
     common = ["mode=pareto", f"output_dir={tmp_path}/out", "steps=[2]", "distance=frechet_digits"]

@@ -14,13 +14,13 @@ from PIL import Image
 from src.cli.arguments import of_checkpoint
 from src.config_dir import CONFIG_DIR
 from src.errors import UserError
+from src.sinks.manifest import Manifest
+from src.sinks.record import Record, Result
 from src.tasks.evaluate.loggers import log
 from src.tasks.evaluate.pareto import choices, front
 from src.tasks.evaluate.picture import figure
-from src.tasks.evaluate.record import Entry, Record
 from src.tasks.evaluate.table import table
 from src.tasks.image_source import open_images
-from src.tasks.sample.manifest import Manifest
 
 SAMPLER = {
     "_target_": "src.sampling.solvers.heun.Heun",
@@ -28,8 +28,8 @@ SAMPLER = {
 }
 
 
-def point(sampler: str, nfe: float, value: float | None, seconds: float = 1.0, **conditions: object) -> Entry:
-    return Entry(
+def point(sampler: str, nfe: float, value: float | None, seconds: float = 1.0, **conditions: object) -> Result:
+    return Result(
         "scores",
         f"run {sampler}",
         {"sampler": sampler},
@@ -48,7 +48,7 @@ def point(sampler: str, nfe: float, value: float | None, seconds: float = 1.0, *
 
 def test_a_record_finds_its_entries_and_refuses_other_settings(tmp_path: Path) -> None:
     record = Record(tmp_path)
-    entry = Entry("scores", "a", {"checkpoint": "1"}, {"num_samples": 10}, values={"fid": 2.0, "kid": float("nan")})
+    entry = Result("scores", "a", {"checkpoint": "1"}, {"num_samples": 10}, values={"fid": 2.0, "kid": float("nan")})
     record.add(entry)
     again = Record(tmp_path)
     found = again.find("scores", {"checkpoint": "1"}, {"num_samples": 10})
@@ -141,7 +141,7 @@ def test_loggers_get_steps_that_go_forward() -> None:
     entries = [
         point("a", 1, 3.0),
         point("a", 1, 2.0),
-        Entry("loss", "a", {}, {}, values={"loss": 7.0}, about={"step": 9}),
+        Result("loss", "a", {}, {}, values={"loss": 7.0}, about={"step": 9}),
     ]
     entries[0].about["step"] = 9
     logger = Logger()

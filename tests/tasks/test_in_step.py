@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,21 +16,29 @@ from src.checkpoint import checkpoint_hash
 from src.distributed import agreed, failing_together, gather_rows, rank
 from src.errors import UserError
 from src.metrics import FrechetDistance, MetricSuite, PixelFeatures
-from src.sampling.generation import GeneratedBatch
-from src.sde import ScoreModel
+from src.sampling import Heun, KarrasGrid
+from src.sampling.generation import GeneratedBatch, Generation
+from src.sde import VPSDE, ScoreModel
+from src.sinks.store import SampleStore
 from src.tasks import scoring
 from src.tasks.checkpoint_file import open_known
 from src.tasks.evaluate.context import Context
 from src.tasks.evaluate.splits import SplitJob
 from src.tasks.evaluate.subjects import Subject
 from src.tasks.evaluate.task import Evaluation
+from src.tasks.sample import plan as sample_plan
 from src.tasks.sample.pictures import draw_film
-from src.tasks.sample.store import ImageStore
-from src.tasks.sample.task import SamplingRun
-from tests.tasks.example import IMAGES, write_checkpoint
+from src.tasks.sample.plan import SamplingPlan, SamplingRequest, agreed_plan, check_request, plan_sampling
+from tests.gaussian import GaussianScore
+from tests.sinks.batches import batch
+from tests.tasks.example import IMAGES, sampling_config, write_checkpoint
 from tests.tasks.ranks import on_ranks
 
-SCRIPT = OmegaConf.create({"accelerator": "cpu", "devices": 2, "precision": "32-true"})
+MODEL = GaussianScore(VPSDE())
+SAMPLER = Heun(KarrasGrid(steps=2))
+SCRIPT = OmegaConf.create(
+    {"accelerator": "cpu", "devices": 2, "precision": "32-true", "float32_matmul_precision": "highest"}
+)
 
 
 def messages(outcomes: list[Any]) -> list[str]:
@@ -61,38 +70,21 @@ def test_a_file_that_was_replaced_is_not_taken_for_the_other(tmp_path: Path) -> 
         open_known(path, digest)
 
 
-class _Run(SamplingRun):
-    """Rank ``rank`` has found a classifier of its own; restoring fails on ``broken``."""
+def test_all_take_the_checkpoint_that_the_first_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = [write_checkpoint(tmp_path / f"{scale}.ckpt", *IMAGES, scale=scale) for scale in (1.0, 0.5)]
+    plans = [plan_sampling(check_request(sampling_config(f"ckpt_path={path}"))) for path in files]
+    assert all(plan is plans[0] for plan in on_ranks(lambda _: agreed_plan(plans[0]), monkeypatch))
+    agreed_on = on_ranks(lambda rank: agreed_plan(plans[rank]), monkeypatch)
+    assert [plan.settings["checkpoint"] for plan in agreed_on] == [checkpoint_hash(files[0])] * 2
+    real = sample_plan.plan_sampling
 
-    def __init__(self, rank: int, own: bool, broken: int | None = None) -> None:
-        super().__init__(SCRIPT)
-        self.rank, self.broken, self.restored = rank, broken, 0
-        self.path, self.hash = Path("score.ckpt"), "s"
-        self.guided: Any = SimpleNamespace(
-            classifier=(Path("classifier.ckpt"), str(rank if own else 0)), to=lambda device: None
-        )
-
-    def restore(self) -> None:
-        self.restored += 1
-        self.used = self.path, self.hash, self._classifier
-        if self.rank == self.broken:
+    def damaged_for_the_second(request: SamplingRequest) -> SamplingPlan:
+        if rank() == 1:
             raise UserError("damaged")
+        return real(request)
 
-
-def test_all_restore_again_where_one_has_another_classifier(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("src.tasks.sample.task.launch", lambda *_: SimpleNamespace(device="cpu"))
-
-    def launched(rank: int, own: bool, broken: int | None = None) -> _Run:
-        run = _Run(rank, own, broken)
-        run.launch()
-        return run
-
-    same = on_ranks(lambda rank: launched(rank, own=False), monkeypatch)
-    assert [run.restored for run in same] == [0, 0]
-    runs = on_ranks(lambda rank: launched(rank, own=True), monkeypatch)
-    assert [run.restored for run in runs] == [1, 1]
-    assert [run.used for run in runs] == [(Path("score.ckpt"), "s", (Path("classifier.ckpt"), "0"))] * 2
-    assert messages(on_ranks(lambda rank: launched(rank, True, broken=1), monkeypatch)) == ["damaged"] * 2
+    monkeypatch.setattr(sample_plan, "plan_sampling", damaged_for_the_second)
+    assert messages(on_ranks(lambda rank: agreed_plan(plans[rank]), monkeypatch)) == ["damaged"] * 2
 
 
 def test_all_plan_again_where_one_has_another_checkpoint(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -160,10 +152,10 @@ def test_a_split_that_one_cannot_compute_stops_all(tmp_path: Path, monkeypatch: 
     assert "lower batch_size" in messages(on_ranks(lambda _: Job().run(context), monkeypatch))[0]
 
 
-def samples(folder: Path, count: int) -> ImageStore:
-    store = ImageStore(folder, {}, count, (1, 4, 4))
+def samples(folder: Path, count: int) -> SampleStore:
+    store = SampleStore(folder, {}, count, (1, 4, 4))
     store.prepare()
-    store.add(torch.arange(count), torch.zeros(count, 1, 4, 4, dtype=torch.uint8))
+    store.add(batch(torch.arange(count), torch.zeros(count, 1, 4, 4, dtype=torch.uint8)))
     return store
 
 
@@ -185,16 +177,16 @@ def test_a_damaged_image_in_one_share_is_named_by_all(tmp_path: Path, monkeypatc
 def test_a_film_of_fewer_samples_than_processes(fails: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = samples(tmp_path, 1)
 
-    def draw(rank: int) -> None:
-        def batches() -> Any:
-            if rank == 0:
-                index = torch.zeros(1, dtype=torch.int64)
-                states = torch.arange(3.0)[:, None, None, None, None].expand(3, 1, 1, 4, 4) / 2
-                yield GeneratedBatch(index, states[-1], index, index.float(), index == 0, states)
+    def draw(_: int) -> None:
+        def batches(self: Generation, indices: Sequence[int], **_: object) -> Iterator[GeneratedBatch]:
+            for i in indices:
+                states = torch.arange(3, dtype=torch.uint8)[:, None, None, None, None].expand(3, 1, 1, 4, 4)
+                yield batch(torch.tensor([i]), states[-1], trajectory=states)
                 if fails:
                     raise UserError("no memory")
 
-        draw_film(tmp_path / "film.gif", store, (1, 4, 4), batches(), "unit", "round")
+        monkeypatch.setattr(Generation, "batches", batches)
+        draw_film(tmp_path / "film.gif", store, Generation(MODEL, SAMPLER, (1, 4, 4), 0, 1))
 
     outcomes = on_ranks(draw, monkeypatch)
     if fails:

@@ -14,7 +14,8 @@ from PIL import Image
 from src.checkpoint import read_checkpoint, restore_model
 from src.errors import UserError
 from src.noise import AddressedNoise
-from src.tasks.sample import task as sampling
+from src.sampling.generation import Generation
+from src.sinks.store import SampleStore
 from tests.tasks.example import IMAGES, POINTS, run_script, sample, write_checkpoint
 
 COMMON = ("accelerator=cpu", "devices=1")
@@ -77,15 +78,15 @@ def test_interrupted_run_makes_only_what_is_missing(
 ) -> None:
     arguments = (f"ckpt_path={checkpoint}", "num_samples=12", *COMMON)
     sample(*arguments, f"output_dir={tmp_path}/whole")
-    kept = sampling.SamplingRun._keep
+    kept = SampleStore.add
 
     def dies_at_the_third_batch(self, batch) -> None:
-        if self._tally.count >= 8:
+        if 8 in batch.index:
             raise KeyboardInterrupt
         kept(self, batch)
 
     with monkeypatch.context() as patch:
-        patch.setattr(sampling.SamplingRun, "_keep", dies_at_the_third_batch)
+        patch.setattr(SampleStore, "add", dies_at_the_third_batch)
         with pytest.raises(KeyboardInterrupt):
             sample(*arguments, "batch_size=4", f"output_dir={tmp_path}/out")
     assert len(pixels(tmp_path / "out")) == 8
@@ -94,7 +95,7 @@ def test_interrupted_run_makes_only_what_is_missing(
 
     made: list[int] = []
     monkeypatch.setattr(
-        sampling.SamplingRun, "_keep", lambda self, batch: (made.extend(batch.index.tolist()), kept(self, batch))[1]
+        SampleStore, "add", lambda self, batch: (made.extend(batch.index.tolist()), kept(self, batch))[1]
     )
     sample(*arguments, "batch_size=3", f"output_dir={tmp_path}/out")
     assert made == [2, 8, 9, 10, 11]
@@ -156,13 +157,14 @@ def test_scores_name_what_they_depend_on(checkpoint: Path, tmp_path: Path) -> No
         "trajectory=true",
         *COMMON,
     )
-    scores = load(tmp_path / "out" / "metrics.json")
-    assert scores["frechet_digits"] == value
+    written = load(tmp_path / "out" / "metrics.json")
+    assert written["version"] == 1
+    (scores,) = written["results"]
+    assert scores["values"] == {"frechet_digits": value}
     assert scores["conditions"]["samples"] == 8
     assert scores["conditions"]["reference"] == "digits all"
     assert scores["conditions"]["quantization"] == "round"
-    assert scores["sampling"]["nfe"]["mean"] == 8
-    assert "kid" not in scores
+    assert scores["conditions"]["nfe"] == 8
     with Image.open(tmp_path / "out" / "trajectory.gif") as film:
         assert film.n_frames == 4
     with Image.open(tmp_path / "out" / "grid.png") as grid:
@@ -231,16 +233,16 @@ def test_missing_checkpoint_is_an_exit_code_and_one_line(tmp_path: Path) -> None
 
 def test_what_is_not_finite_is_reported_and_never_a_sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write_checkpoint(tmp_path / "model.ckpt", *IMAGES)
-    made = sampling.generate
+    made = Generation.batches
 
-    def poisoned(model, sampler, shape, indices, **options):
-        for batch in made(model, sampler, shape, indices, **options):
+    def poisoned(self, indices, **options):
+        for batch in made(self, indices, **options):
             bad = batch.index % 3 == 1
             batch.samples[bad] = torch.nan
             batch.valid[bad] = False
             yield batch
 
-    monkeypatch.setattr(sampling, "generate", poisoned)
+    monkeypatch.setattr(Generation, "batches", poisoned)
     arguments = (f"ckpt_path={path}", "num_samples=6", f"output_dir={tmp_path}/out", *COMMON)
     for _ in range(2):
         with pytest.raises(UserError, match=r"2 of 6 samples diverged or are not finite and were left out \(1, 4\)"):

@@ -19,7 +19,7 @@ from ...errors import UserError
 from ...noise import NoiseSource
 from ...sde import SDE, ReverseSDE, tweedie
 from ...sde.score_model import Model
-from ..output import Callback, Control, SampleOutput, Sampler, Step, count
+from ..output import Callback, Control, SampleOutput, Sampler, SamplerStep, count
 
 Condition = Mapping[str, Tensor] | None
 
@@ -85,7 +85,7 @@ class ProbabilityFlowODE(Sampler):
                 x_mean = tweedie(sde, x, t, model(x, t, cond))
             calls = calls + 1
         if callback is not None:
-            callback(Step(1, 1, t, x, x_mean))
+            callback(SamplerStep(1, 1, t, x, x_mean))
         return SampleOutput(x_mean, count(x, calls, model))
 
     def encode(

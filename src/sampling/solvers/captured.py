@@ -14,9 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .run import Run
+from .run import SolverRun
 
-Step = Callable[[Run, Tensor, int], tuple[Tensor, Tensor]]
+StepFunction = Callable[[SolverRun, Tensor, int], tuple[Tensor, Tensor]]
 
 # Graphs of one sampler: first, middle and last steps, and as many again for a last batch that is smaller.
 _GRAPHS = 64
@@ -30,12 +30,12 @@ class CapturedStep:
         reach: how many times before and after the i-th it looks at.
     """
 
-    def __init__(self, step: Step, reach: int) -> None:
+    def __init__(self, step: StepFunction, reach: int) -> None:
         self._step = step
         self._reach = reach
         self._graphs: dict[str, Callable[..., Any]] = {}
 
-    def __call__(self, run: Run, x: Tensor, i: int) -> tuple[Tensor, Tensor]:
+    def __call__(self, run: SolverRun, x: Tensor, i: int) -> tuple[Tensor, Tensor]:
         """State and mean after the step; ``run`` remembers what it would have remembered."""
         begin = max(i - self._reach, 0)
         part = run.part(begin, min(i + 1 + max(self._reach, 1), run.total), x.device)
@@ -58,6 +58,6 @@ class CapturedStep:
     def _traced(
         self, part: Mapping[str, Any], x: Tensor, i: int
     ) -> tuple[Tensor, Tensor, dict[int, Tensor], dict[int, Tensor], int]:
-        run = Run(**part)
+        run = SolverRun(**part)
         x, x_mean = self._step(run, x, i)
         return x, x_mean, run.data, run.states, run.nfe

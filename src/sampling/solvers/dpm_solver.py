@@ -12,13 +12,15 @@ from jaxtyping import Float
 from torch import Tensor
 
 from .exponential import MultistepSampler, integrate
-from .run import Run
+from .run import SolverRun
 
 
 class DPMSolver(MultistepSampler):
     """DPM-Solver++ in data prediction, of order 1 (DDIM), 2 (2M) or 3 (3M); arguments as in MultistepSampler."""
 
-    def step(self, run: Run, x: Float[Tensor, "b *d"], i: int) -> tuple[Float[Tensor, "b *d"], Float[Tensor, "b *d"]]:
+    def step(
+        self, run: SolverRun, x: Float[Tensor, "b *d"], i: int
+    ) -> tuple[Float[Tensor, "b *d"], Float[Tensor, "b *d"]]:
         run.predict_data(x, i, keep=self.order)
         x = integrate(run, x, i, range(i, i - self.order_at(run, i), -1))
         return x, x

@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from .exponential import MultistepSampler
-from .run import Run
+from .run import SolverRun
 
 
 class DPMSolverSDE(MultistepSampler):
@@ -23,7 +23,9 @@ class DPMSolverSDE(MultistepSampler):
 
     orders = (1, 2)
 
-    def step(self, run: Run, x: Float[Tensor, "b *d"], i: int) -> tuple[Float[Tensor, "b *d"], Float[Tensor, "b *d"]]:
+    def step(
+        self, run: SolverRun, x: Float[Tensor, "b *d"], i: int
+    ) -> tuple[Float[Tensor, "b *d"], Float[Tensor, "b *d"]]:
         data = run.predict_data(x, i, keep=self.order)
         h = run.log_snr[i + 1] - run.log_snr[i]
         if self.order == 2 and i > 0:

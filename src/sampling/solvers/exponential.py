@@ -21,7 +21,7 @@ from torch import Tensor
 
 from ...errors import UserError
 from .loop import GridSampler
-from .run import Run
+from .run import SolverRun
 from .schedule import TimeGrid
 
 
@@ -69,7 +69,7 @@ def weights(nodes: Float64[Tensor, " k"], h: Float64[Tensor, ""]) -> Float64[Ten
     return integrals
 
 
-def integrate(run: Run, x: Float[Tensor, "b *d"], i: int, nodes: Sequence[int]) -> Float[Tensor, "b *d"]:
+def integrate(run: SolverRun, x: Float[Tensor, "b *d"], i: int, nodes: Sequence[int]) -> Float[Tensor, "b *d"]:
     """The state at the next time from x at the i-th.
 
     Args:
@@ -117,7 +117,7 @@ class MultistepSampler(GridSampler):
     def convergence_order(self) -> int:
         return self.order
 
-    def order_at(self, run: Run, i: int) -> int:
+    def order_at(self, run: SolverRun, i: int) -> int:
         """The order of the step from the i-th time.
 
         The first steps have fewer predictions to look back on. The last ones are lowered for stability at few steps:

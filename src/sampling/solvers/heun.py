@@ -23,7 +23,7 @@ from torch import Tensor
 
 from ...errors import UserError
 from .loop import GridSampler
-from .run import Run
+from .run import SolverRun
 from .schedule import TimeGrid
 
 
@@ -64,7 +64,9 @@ class Heun(GridSampler):
     def convergence_order(self) -> int:
         return 2
 
-    def step(self, run: Run, x: Float[Tensor, "b *d"], i: int) -> tuple[Float[Tensor, "b *d"], Float[Tensor, "b *d"]]:
+    def step(
+        self, run: SolverRun, x: Float[Tensor, "b *d"], i: int
+    ) -> tuple[Float[Tensor, "b *d"], Float[Tensor, "b *d"]]:
         x, t = self._churn(run, x, i)
         alpha, sigma = run.sde.alpha(t), run.sde.sigma(t)
         alpha_s, sigma_s = run.alpha[i + 1], run.sigma[i + 1]
@@ -75,14 +77,14 @@ class Heun(GridSampler):
         return x, x
 
     def finish(
-        self, run: Run, x: Float[Tensor, "b *d"], x_mean: Float[Tensor, "b *d"]
+        self, run: SolverRun, x: Float[Tensor, "b *d"], x_mean: Float[Tensor, "b *d"]
     ) -> tuple[Float[Tensor, "b *d"], Float[Tensor, "b *d"]]:
         if not self.denoise:
             return x, x_mean
         x = run.denoise(*self._churn(run, x, len(run.times) - 1))
         return x, x
 
-    def _churn(self, run: Run, x: Tensor, i: int) -> tuple[Tensor, Tensor]:
+    def _churn(self, run: SolverRun, x: Tensor, i: int) -> tuple[Tensor, Tensor]:
         """State and time after fresh noise has raised the level by 1 + gamma, at most to that of T."""
         t, alpha = run.times[i], run.alpha[i]
         gamma = min(self.s_churn / run.total, math.sqrt(2) - 1)

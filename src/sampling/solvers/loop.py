@@ -18,10 +18,10 @@ from torch import Tensor
 from ...noise import NoiseSource
 from ...sde import SDE
 from ...sde.score_model import Model
-from ..output import Callback, Control, SampleOutput, Sampler, Step, count
+from ..output import Callback, Control, SampleOutput, Sampler, SamplerStep, count
 from ..trajectory import Trajectory
 from .captured import CapturedStep
-from .run import Run
+from .run import SolverRun
 from .schedule import TimeGrid
 from .times import TimeTable
 
@@ -49,11 +49,13 @@ class GridSampler(Sampler):
         self.grid(sde)
 
     @abstractmethod
-    def step(self, run: Run, x: Float[Tensor, "b *d"], i: int) -> tuple[Float[Tensor, "b *d"], Float[Tensor, "b *d"]]:
+    def step(
+        self, run: SolverRun, x: Float[Tensor, "b *d"], i: int
+    ) -> tuple[Float[Tensor, "b *d"], Float[Tensor, "b *d"]]:
         """State and noise-free mean at ``run.times[i + 1]`` from the state at ``run.times[i]``; all (B, *d)."""
 
     def finish(
-        self, run: Run, x: Float[Tensor, "b *d"], x_mean: Float[Tensor, "b *d"]
+        self, run: SolverRun, x: Float[Tensor, "b *d"], x_mean: Float[Tensor, "b *d"]
     ) -> tuple[Float[Tensor, "b *d"], Float[Tensor, "b *d"]]:
         """The samples from state and mean at the last time."""
         if not self.denoise:
@@ -71,14 +73,14 @@ class GridSampler(Sampler):
         control: Control | None = None,
         callback: Callback | None = None,
     ) -> SampleOutput:
-        run = Run(model, TimeTable.of(model.sde, self.grid(model.sde)), noise, cond, control)
+        run = SolverRun(model, TimeTable.of(model.sde, self.grid(model.sde)), noise, cond, control)
         total = len(run.times)
         trajectory = Trajectory(self.trajectory_frames, total)
 
         def report(i: int, t: Tensor, x: Tensor, x_mean: Tensor) -> None:
             trajectory.record(i, x_mean)
             if callback is not None:
-                callback(Step(i + 1, total, t, x, x_mean))
+                callback(SamplerStep(i + 1, total, t, x, x_mean))
 
         last = total - 1
         x = x_mean = x_init

@@ -17,7 +17,7 @@ from torch import Tensor
 from .correctors import Corrector
 from .loop import GridSampler
 from .predictors import Predictor
-from .run import Run
+from .run import SolverRun
 from .schedule import TimeGrid
 
 
@@ -56,20 +56,22 @@ class PredictorCorrector(GridSampler):
     def convergence_order(self) -> int | None:
         return self.predictor.convergence_order if self.corrector.steps == 0 else None
 
-    def step(self, run: Run, x: Float[Tensor, "b *d"], i: int) -> tuple[Float[Tensor, "b *d"], Float[Tensor, "b *d"]]:
+    def step(
+        self, run: SolverRun, x: Float[Tensor, "b *d"], i: int
+    ) -> tuple[Float[Tensor, "b *d"], Float[Tensor, "b *d"]]:
         if i > 0 or self.corrector_first:
             x, _ = self._correct(run, x, x, i)
         return self.predictor(run.sde, run.score, x, run.times[i], run.ends[i], run.draw("predictor", i, x))
 
     def finish(
-        self, run: Run, x: Float[Tensor, "b *d"], x_mean: Float[Tensor, "b *d"]
+        self, run: SolverRun, x: Float[Tensor, "b *d"], x_mean: Float[Tensor, "b *d"]
     ) -> tuple[Float[Tensor, "b *d"], Float[Tensor, "b *d"]]:
         last = len(run.times) - 1
         if last > 0 or self.corrector_first:
             x, x_mean = self._correct(run, x, x_mean, last)
         return super().finish(run, x, x_mean)
 
-    def _correct(self, run: Run, x: Tensor, x_mean: Tensor, i: int) -> tuple[Tensor, Tensor]:
+    def _correct(self, run: SolverRun, x: Tensor, x_mean: Tensor, i: int) -> tuple[Tensor, Tensor]:
         steps = self.corrector.steps
         for part in range(steps):
             draw = run.draw("corrector", i, x, part, steps)

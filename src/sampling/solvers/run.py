@@ -18,7 +18,7 @@ from .predictors import Draw
 from .times import TimeTable
 
 
-class Run:
+class SolverRun:
     """One run of a sampler, or the part of it around one step: its model, its times, and what it remembers.
 
     Args:

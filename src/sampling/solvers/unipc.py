@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from .exponential import MultistepSampler, integrate
-from .run import Run
+from .run import SolverRun
 
 
 class UniPC(MultistepSampler):
@@ -25,7 +25,9 @@ class UniPC(MultistepSampler):
         # The first steps, of lower order, limit UniPC-3 to 3.
         return min(self.order + 1, 3)
 
-    def step(self, run: Run, x: Float[Tensor, "b *d"], i: int) -> tuple[Float[Tensor, "b *d"], Float[Tensor, "b *d"]]:
+    def step(
+        self, run: SolverRun, x: Float[Tensor, "b *d"], i: int
+    ) -> tuple[Float[Tensor, "b *d"], Float[Tensor, "b *d"]]:
         run.predict_data(x, i, keep=self.order + 1)
         if i > 0:
             before = i - 1

@@ -10,13 +10,13 @@ from typing import Any, Protocol, runtime_checkable
 from lightning.fabric import Fabric
 from omegaconf import DictConfig
 
-from ...callbacks.reference import reference_of
 from ...distributed import failing_together, on_rank_zero
 from ...errors import UserError
 from ...metrics import Reference
 from ...sde import ScoreModel
+from ...sinks.record import Result
+from ...sinks.reference import reference_of
 from .. import checkpoint_config, scoring
-from .record import Entry
 from .subjects import Subject
 
 
@@ -114,7 +114,7 @@ class Job(Protocol):
     def prepare(self, context: Context) -> None:
         """Data and references; fails before anything expensive."""
 
-    def run(self, context: Context) -> Entry:
+    def run(self, context: Context) -> Result:
         """The result; all processes call it and get the same."""
 
     def clean_up(self) -> None:

@@ -9,10 +9,10 @@ from ...distributed import failing_together
 from ...errors import UserError
 from ...progress import Progress
 from ...sampling.generation import shard
+from ...sinks.record import Result
 from .. import scoring
 from ..image_source import manifest_of, open_images
 from .context import Context
-from .record import Entry
 from .scores import describe, of_consequence
 
 
@@ -61,7 +61,7 @@ class ImagesJob:
         self.yardstick.check(len(self.source))
         self.yardstick.prepare(context.fabric)
 
-    def run(self, context: Context) -> Entry:
+    def run(self, context: Context) -> Result:
         fabric, suite = context.fabric, self.yardstick.suite
         mine = shard(range(len(self.source)), fabric.global_rank, fabric.world_size)
         suite.reset()
@@ -78,7 +78,7 @@ class ImagesJob:
         }
         if "sampler" in self.made:
             made["sampler"] = describe(self.made["sampler"])
-        return Entry(
+        return Result(
             self.task,
             self.label,
             self.subject,

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from .record import Entry
+from ...sinks.record import Result
 
 
-def log(loggers: Sequence[Any], entries: Sequence[Entry], picture: Path | None) -> None:
+def log(loggers: Sequence[Any], entries: Sequence[Result], picture: Path | None) -> None:
     """Tell loggers of Lightning's kind everything.
 
     Args:
@@ -30,7 +30,7 @@ def log(loggers: Sequence[Any], entries: Sequence[Entry], picture: Path | None) 
         logger.finalize("success")
 
 
-def _log_curves(logger: Any, entries: Sequence[Entry]) -> None:
+def _log_curves(logger: Any, entries: Sequence[Result]) -> None:
     # Steps of W&B cannot go backwards, and one step is logged once.
     by_step: dict[int, dict[str, float]] = {}
     for entry in entries:
@@ -41,7 +41,7 @@ def _log_curves(logger: Any, entries: Sequence[Entry]) -> None:
         logger.log_metrics(by_step[step], step=step)
 
 
-def _columns_and_rows(entries: Sequence[Entry]) -> tuple[list[str], list[list[Any]]]:
+def _columns_and_rows(entries: Sequence[Result]) -> tuple[list[str], list[list[Any]]]:
     values = list(dict.fromkeys(name for entry in entries for name in entry.values))
     conditions = list(dict.fromkeys(name for entry in entries for name in entry.conditions))
     rows = [

@@ -11,8 +11,8 @@ from omegaconf import DictConfig, OmegaConf
 from ...build import nearest
 from ...config_dir import CONFIG_DIR
 from ...errors import UserError
+from ...sinks.record import Result
 from .. import checkpoint_config
-from .record import Entry
 
 OWN = "own"
 
@@ -68,20 +68,20 @@ def choices(samplers: Any, steps: Any, config: Mapping[str, Any]) -> list[Choice
     return found
 
 
-def front(entries: Sequence[Entry], value: str, cost: str) -> list[Entry]:
+def front(entries: Sequence[Result], value: str, cost: str) -> list[Result]:
     """The entries that no cheaper one equals, by increasing cost: the best for every budget.
 
     Entries without a value, and those that lost samples, which flatters a score, do not count.
     """
     usable = [e for e in entries if e.values.get(value) is not None and not e.conditions.get("invalid_samples")]
-    best: list[Entry] = []
+    best: list[Result] = []
     for entry in sorted(usable, key=lambda e: (e.conditions[cost], _number(e, value))):
         if not best or _number(entry, value) < _number(best[-1], value):
             best.append(entry)
     return best
 
 
-def best_lines(entries: Sequence[Entry], value: str) -> list[str]:
+def best_lines(entries: Sequence[Result], value: str) -> list[str]:
     """The best point for every budget of evaluations, in words."""
     return [
         f"with {e.conditions['nfe']:g} evaluations or more: {e.label}, {value} {_number(e, value):.4g}, "
@@ -90,7 +90,7 @@ def best_lines(entries: Sequence[Entry], value: str) -> list[str]:
     ]
 
 
-def _number(entry: Entry, value: str) -> float:
+def _number(entry: Result, value: str) -> float:
     number = entry.values[value]
     assert number is not None
     return number

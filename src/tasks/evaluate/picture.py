@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from ...io.atomic import replacing
+from ...sinks.record import Result
 from .pareto import front
-from .record import Entry
 
 _MARKERS = "osD^vP*X<>"
 _APART = 0.06
@@ -18,14 +18,14 @@ _APART = 0.06
 _COSTS = {"nfe": "evaluations of the net per image", "seconds_per_image": "seconds per image"}
 
 
-def draw(path: Path, entries: Sequence[Entry], value: str, caption: str) -> None:
+def draw(path: Path, entries: Sequence[Result], value: str, caption: str) -> None:
     """Write ``figure`` as a PNG; UserError when the disk refuses."""
     drawn = figure(entries, value, caption)
     with replacing(path) as temporary:
         drawn.savefig(temporary, format="png", dpi=150)
 
 
-def figure(entries: Sequence[Entry], value: str, caption: str) -> Any:
+def figure(entries: Sequence[Result], value: str, caption: str) -> Any:
     """A matplotlib figure: a curve for each checkpoint and sampler; the best point of every budget bears its value.
 
     Args:
@@ -52,9 +52,9 @@ def figure(entries: Sequence[Entry], value: str, caption: str) -> Any:
     return drawn
 
 
-def _curves(panel: Any, entries: Sequence[Entry], value: str, cost: str) -> None:
+def _curves(panel: Any, entries: Sequence[Result], value: str, cost: str) -> None:
     several = len({entry.about["name"] for entry in entries}) > 1
-    groups: dict[tuple[str, str], list[Entry]] = {}
+    groups: dict[tuple[str, str], list[Result]] = {}
     for entry in entries:
         groups.setdefault((entry.about["name"], entry.subject["sampler"]), []).append(entry)
     # A colour and a marker for each sampler, a line style for each checkpoint.
@@ -75,7 +75,7 @@ def _curves(panel: Any, entries: Sequence[Entry], value: str, cost: str) -> None
         )
 
 
-def _annotate(panel: Any, entries: Sequence[Entry], value: str, cost: str) -> None:
+def _annotate(panel: Any, entries: Sequence[Result], value: str, cost: str) -> None:
     best_of = front(entries, value, cost)
     costs = [entry.conditions[cost] for entry in entries]
     apart = (max(costs, default=1) / min(costs, default=1)) ** _APART

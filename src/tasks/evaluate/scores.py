@@ -5,34 +5,33 @@ from __future__ import annotations
 import logging
 import re
 import shutil
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import torch
 from omegaconf import OmegaConf
 
 from ...cli.kinds import listed
-from ...data_range import to_bytes
-from ...distributed import failing_together, gather_rows, on_rank_zero
+from ...distributed import on_rank_zero, rank, world_size
 from ...errors import UserError
 from ...io.hashing import settings_hash
-from ...metrics import Scores
-from ...noise import AddressedNoise
-from ...progress import Progress
 from ...sampling import Sampler
 from ...sampling.conditioning.labels import class_condition
-from ...sampling.generation import Condition, GeneratedBatch, generate, shard
+from ...sampling.generation import Generation, shard
+from ...sampling.statistics import Statistics
 from ...sde import ScoreModel
+from ...sinks.record import Result
+from ...sinks.scores import Scoring
+from ...sinks.store import SampleStore
 from .. import checkpoint_config, scoring
-from ..sample.store import ImageStore
 from .context import Context, Yardstick
-from .record import Entry
 from .subjects import Subject
 
 _log = logging.getLogger(__name__)
 
+_BATCH = 256
 _OF_NO_CONSEQUENCE = (
     "cache_dir",
     "data_dir",
@@ -100,36 +99,70 @@ class ScoresJob:
     def prepare(self, context: Context) -> None:
         self.yardstick.prepare(context.fabric)
 
-    def run(self, context: Context) -> Entry:
+    def run(self, context: Context) -> Result:
         model, notes = context.model(self.of)
         _log.info("%s: %s samples with %s", self.label, f"{context.cfg.num_samples:,}", describe(self.sampler_node))
-        made = _Making(self, context, model).make()
-        self._leftover = None if context.cfg.keep_samples else made.store.folder
+        generation, labels = self._generation(context, model)
+        store = self._store(context)
+        self._leftover = None if context.cfg.keep_samples else store.folder
+        scoring = Scoring(self.yardstick.suite, self.yardstick.reference, context.cfg.quantize, context.fabric.device)
+        statistics = self._make(generation, store, scoring)
         conditions = {
             "sampler": describe(self.sampler_node),
-            "nfe": made.nfe,
+            "nfe": statistics.evaluations / statistics.count,
             "seed": context.cfg.seed,
             "weights": self.of.weights,
             "precision": context.cfg.precision,
-            **({"labels": made.labels} if made.labels is not None else {}),
-            "seconds_per_image": made.seconds,
+            **({"labels": labels} if labels is not None else {}),
+            "seconds_per_image": statistics.seconds / statistics.count,
             "batch_size": context.cfg.batch_size,
             "device": device_name(context.fabric.device),
         }
-        entry = Entry(self.task, self.label, self.subject, self.settings, notes=list(notes))
-        if made.scores is not None:
-            entry.values = dict(made.scores.values)
-            entry.details = dict(made.scores.details)
-            entry.conditions = {**made.scores.conditions, **conditions}
-            entry.notes += made.scores.notes
+        entry = Result(self.task, self.label, self.subject, self.settings, notes=list(notes))
+        if scoring.scores is not None:
+            entry = replace(entry, conditions=conditions).of_scores(scoring.scores)
         else:
             entry.values = {self.yardstick.suite.extractor.distance_name: None}
-            entry.conditions = {"samples": context.cfg.num_samples - made.invalid, **conditions}
-        if made.invalid:
-            entry.conditions["invalid_samples"] = made.invalid
-            entry.notes.append(f"{self.label}: {made.invalid} samples diverged or are not finite and were left out")
+            entry.conditions = {"samples": context.cfg.num_samples - len(statistics.invalid), **conditions}
+        if lost := len(statistics.invalid):
+            entry.conditions["invalid_samples"] = lost
+            entry.notes.append(f"{self.label}: {lost} samples diverged or are not finite and were left out")
         entry.about = {"ckpt_path": str(self.of.path), "step": self.of.step, "name": self.of.label}
         return entry
+
+    def _generation(self, context: Context, model: ScoreModel) -> tuple[Generation, Any]:
+        """How samples are made, and the labels they get, None for a net without classes."""
+        cfg, fabric = context.cfg, context.fabric
+        classes = getattr(model.net, "num_classes", None)
+        generation = Generation(
+            model,
+            self.sampler,
+            self.shape,
+            cfg.seed,
+            cfg.batch_size,
+            model.data_range,
+            cfg.quantize,
+            conditioning=class_condition(self.labels, classes, cfg.seed),
+            device=fabric.device,
+            autocast=fabric.autocast,
+        )
+        return generation, ("cycle" if self.labels is None else self.labels) if classes else None
+
+    def _store(self, context: Context) -> SampleStore:
+        settings = {**self.subject, **self.settings}
+        folder = context.folder / "samples" / f"{slug(self.label)}-{settings_hash(settings)}"
+        about = {"ckpt_path": str(self.of.path), "trained_with": dict(self.of.config)}
+        return SampleStore(folder, settings, context.cfg.num_samples, self.shape, "npz", about=about)
+
+    def _make(self, generation: Generation, store: SampleStore, scoring: Scoring) -> Statistics:
+        """Samples of an earlier call go to the metrics from the disk, the others are made."""
+        # With nothing left to make there would be nothing to count evaluations and seconds of.
+        count = store.manifest.num_samples
+        missing = on_rank_zero(store.prepare) or list(range(min(count, generation.batch_size)))
+        there = sorted(set(on_rank_zero(store.valid_indices)) - set(missing))
+        scoring.add_stored(store, there, _BATCH)
+        generation.warm_up(shard(missing, rank(), world_size()))
+        return generation.run(missing, [store, scoring])
 
     def clean_up(self) -> None:
         if self._leftover is None:
@@ -138,116 +171,6 @@ class ScoresJob:
         with suppress(OSError):
             # Others may lie beside it.
             self._leftover.parent.rmdir()
-
-
-class _Making:
-    """The samples of one job, made, kept and seen by the metrics."""
-
-    scores: Scores | None = None
-    nfe = 0.0
-    seconds = 0.0
-    invalid = 0
-
-    def __init__(self, job: ScoresJob, context: Context, model: ScoreModel) -> None:
-        cfg = context.cfg
-        self.job, self.context, self.model = job, context, model
-        self.suite = job.yardstick.suite
-        self.count: int = cfg.num_samples
-        classes = getattr(model.net, "num_classes", None)
-        self.condition: Condition | None = class_condition(job.labels, classes, cfg.seed)
-        self.labels = ("cycle" if job.labels is None else job.labels) if classes else None
-        settings = {**job.subject, **job.settings}
-        folder = context.folder / "samples" / f"{slug(job.label)}-{settings_hash(settings)}"
-        about = {"ckpt_path": str(job.of.path), "trained_with": dict(job.of.config)}
-        self.store = ImageStore(folder, settings, self.count, job.shape, "npz", about=about)
-        self._made: list[tuple[int, int, bool]] = []
-        self._invalid: list[int] = []
-        self._seconds = 0.0
-
-    def make(self) -> _Making:
-        """Sample and score."""
-        fabric = self.context.fabric
-        missing = on_rank_zero(self.store.prepare)
-        # With nothing left to make there would be nothing to count evaluations and seconds of.
-        missing = missing or list(range(min(self.count, self.context.cfg.batch_size)))
-        self.suite.reset()
-        with failing_together():
-            self._see_again(set(missing))
-            with Progress("sampling", len(missing), enabled=fabric.is_global_zero) as progress:
-                for batch in self._batches(shard(missing, fabric.global_rank, fabric.world_size), progress):
-                    self._keep(batch)
-                    progress.add(int(fabric.world_size * len(batch.index)))
-        self._sum_up()
-        if self.count - self.invalid >= self.suite.min_samples:
-            self.scores = self.suite.compute(self.job.yardstick.reference, quantization=self.context.cfg.quantize)
-        self.suite.reset()
-        if self.context.cfg.keep_samples:
-            on_rank_zero(lambda: self.store.complete(self._invalid, {"mean": self.nfe}, self.seconds * self.count))
-        return self
-
-    def _see_again(self, missing: set[int]) -> None:
-        """Samples of an earlier call go to the metrics."""
-        fabric = self.context.fabric
-        there = [i for i in range(self.count) if i not in missing]
-        mine = shard(there, fabric.global_rank, fabric.world_size)
-        for first in range(0, len(mine), 4096):
-            index = mine[first : first + 4096]
-            images = self.store.read(index)
-            for part, numbers in zip(torch.split(images, 256), torch.split(torch.tensor(index), 256), strict=True):
-                self.suite.update(part.to(fabric.device), numbers)
-
-    def _batches(self, mine: Any, progress: Progress) -> Iterator[GeneratedBatch]:
-        fabric, cfg = self.context.fabric, self.context.cfg
-        self._warm_up(mine[: cfg.batch_size])
-        batches = generate(
-            self.model,
-            self.job.sampler,
-            self.job.shape,
-            mine,
-            seed=cfg.seed,
-            batch_size=cfg.batch_size,
-            condition=self.condition,
-            device=fabric.device,
-            autocast=fabric.autocast,
-            on_step=lambda s: progress.begun(fabric.world_size * len(s.x) * s.index / s.total),
-        )
-        while True:
-            start = time.perf_counter()
-            batch = next(batches, None)
-            if batch is None:
-                return
-            # A batch comes with values on the CPU, so the device has finished.
-            self._seconds += time.perf_counter() - start
-            yield batch
-
-    def _warm_up(self, mine: Any) -> None:
-        """The first call of a net takes longer than the others, and is not to count."""
-        if len(mine) == 0:
-            return
-        index = torch.tensor(mine, device=self.context.fabric.device)
-        like = torch.empty(len(mine), *self.job.shape, device=index.device)
-        t = torch.tensor(self.model.sde.T, dtype=torch.float64)
-        with torch.no_grad(), self.context.fabric.autocast():
-            x = self.model.sde.prior_sample(AddressedNoise(self.context.cfg.seed, index)("prior", 0, like))
-            self.model(x, t, None if self.condition is None else self.condition(index))
-        if index.is_cuda:
-            torch.cuda.synchronize()
-
-    def _keep(self, batch: GeneratedBatch) -> None:
-        images = to_bytes(batch.samples[batch.valid], self.model.data_range, self.context.cfg.quantize)
-        index = batch.index[batch.valid]
-        self.store.add(index, images.cpu())
-        self.suite.update(images, index)
-        self._made += zip(batch.index.tolist(), batch.nfe.tolist(), batch.valid.tolist(), strict=True)
-
-    def _sum_up(self) -> None:
-        rows = gather_rows(torch.tensor(self._made, dtype=torch.int64).reshape(-1, 3))
-        seconds = gather_rows(torch.tensor([self._seconds], dtype=torch.float64))
-        self.nfe = float(rows[:, 1].double().mean())
-        self._invalid = rows[rows[:, 2] == 0, 0].tolist()
-        self.invalid = len(self._invalid)
-        # Of one device: what several do side by side adds up.
-        self.seconds = float(seconds.sum()) / len(rows)
 
 
 def describe(sampler: Mapping[str, Any]) -> str:

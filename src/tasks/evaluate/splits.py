@@ -23,10 +23,10 @@ from ...precision import full_precision
 from ...progress import Progress
 from ...sampling.ode.bits_per_dim import BitsPerDim
 from ...sde import ScoreModel
+from ...sinks.files import NpzFiles
+from ...sinks.record import Result
 from .. import checkpoint_config
-from ..sample.files import NpzFiles
 from .context import Context
-from .record import Entry
 from .scores import of_consequence, slug
 from .subjects import Subject
 
@@ -94,7 +94,7 @@ class SplitJob(ABC):
     def _build(self, batch_size: int) -> Any:
         return checkpoint_config.build("datamodule", {**self._data, "eval_batch_size": batch_size})
 
-    def run(self, context: Context) -> Entry:
+    def run(self, context: Context) -> Result:
         model, notes = context.model(self.of)
         name = f"{self.task}-{slug(self.label)}-{settings_hash([self.subject, self.settings])}"
         self._parts = parts = NpzFiles(context.folder / f".{name}", "values", (len(self.columns),), torch.float64)
@@ -112,7 +112,7 @@ class SplitJob(ABC):
             "weights": self.of.weights,
             **conditions,
         }
-        return Entry(
+        return Result(
             self.task, self.label, self.subject, self.settings, values, conditions, notes=list(notes), about=about
         )
 

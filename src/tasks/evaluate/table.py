@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from .record import Entry
+from ...sinks.record import Result
 
 
-def table(entries: Sequence[Entry]) -> list[str]:
+def table(entries: Sequence[Result]) -> list[str]:
     """Lines: a row for each entry of one task; conditions that differ are columns, the others one line below."""
     values = list(dict.fromkeys(name for entry in entries for name in entry.values))
     names = list(dict.fromkeys(name for entry in entries for name in entry.conditions))
@@ -37,14 +37,14 @@ def table(entries: Sequence[Entry]) -> list[str]:
     return [text.rstrip() for text in [*lines, common(entries), *(f"note: {note}" for note in notes)] if text]
 
 
-def common(entries: Sequence[Entry]) -> str:
+def common(entries: Sequence[Result]) -> str:
     """The conditions that all entries share, in one line."""
     first = entries[0].conditions
     same = [name for name in first if all(name in e.conditions and e.conditions[name] == first[name] for e in entries)]
     return ", ".join(f"{name} {_shown(first[name])}" for name in same)
 
 
-def sentence(entry: Entry) -> str:
+def sentence(entry: Result) -> str:
     """An entry in one line."""
     values = ", ".join(f"{name} {_value(value)}" for name, value in entry.values.items())
     conditions = ", ".join(f"{name} {_shown(value)}" for name, value in entry.conditions.items())

@@ -19,13 +19,13 @@ from ...distributed import agreed, failing_together, on_rank_zero
 from ...errors import UserError
 from ...io.hashing import settings_hash
 from ...loggers import finish_wandb
+from ...sinks.record import Record, Result
 from ..checkpoint_file import check_weights
 from ..devices import check_precision, launch
 from ..image_source import open_images
 from . import pareto as pareto
 from .context import Context, Job
 from .images import ImagesJob
-from .record import Entry, Record
 from .scores import ScoresJob
 from .splits import BitsPerDimJob, LossJob
 from .subjects import Subject, find_checkpoints, subjects
@@ -69,7 +69,7 @@ class Evaluation:
         self._closing = ExitStack()
         self._paths: list[Path] = []
         self._digests: list[str] = []
-        self._entries: dict[int, Entry] = {}
+        self._entries: dict[int, Result] = {}
 
     def __enter__(self) -> Evaluation:
         return self
@@ -209,7 +209,7 @@ class Evaluation:
         self._closing.enter_context(RunLock(self.context.folder))
         return Record(self.context.folder)
 
-    def _keep(self, job: Job, entry: Entry) -> None:
+    def _keep(self, job: Job, entry: Result) -> None:
         self.record.add(entry)
         # Not before: what took hours must not be lost to a full disk.
         job.clean_up()
@@ -240,10 +240,10 @@ class Evaluation:
                 f"{a} and {b} do not compare: {_words(first)} and {_words(second)}; set metric and datamodule for both"
             )
 
-    def _earlier(self) -> list[Entry]:
+    def _earlier(self) -> list[Result]:
         """Points of other calls into the same folder: other checkpoints, samplers or numbers of steps."""
         own = [job.subject for job in self.jobs]
-        return [e for e in self.record.entries if e.task == ScoresJob.task and e.subject not in own]
+        return [e for e in self.record.results if e.task == ScoresJob.task and e.subject not in own]
 
     def _distance(self) -> str:
         if self.cfg.distance is not None:
@@ -252,7 +252,7 @@ class Evaluation:
         assert isinstance(job, ScoresJob)
         return str(job.yardstick.suite.extractor.distance_name)
 
-    def _publish(self, entries: list[Entry], value: str | None) -> None:
+    def _publish(self, entries: list[Result], value: str | None) -> None:
         picture = None
         if value is not None and any(entry.values.get(value) is not None for entry in entries):
             from .picture import draw

@@ -9,12 +9,12 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from ...callbacks.pictures import grid, save_picture
 from ...data_range import from_bytes, to_bytes
 from ...sampling.conditioning.operators import psnr
+from ...sinks.pictures import grid, save_picture
+from ...sinks.store import SampleStore
 from .constraints import Constraint
 from .given import Given
-from .store import ImageStore
 
 PICTURE = "given.png"
 _COLUMNS = 12
@@ -23,7 +23,7 @@ _MARGIN = 84
 _UNKNOWN = (104, 132, 180)
 
 
-def agreement(store: ImageStore, given: Given, constraint: Constraint | None, batch_size: int) -> dict[str, Any]:
+def agreement(store: SampleStore, given: Given, constraint: Constraint | None, batch_size: int) -> dict[str, Any]:
     """Measures over all valid samples of a complete folder, of images as the bytes that they became.
 
     ``measurement_error``: root mean square over what is known of a sample, in units of the data, its mean;
@@ -60,7 +60,7 @@ def agreement(store: ImageStore, given: Given, constraint: Constraint | None, ba
     return values
 
 
-def draw(store: ImageStore, given: Given, constraint: Constraint | None) -> None:
+def draw(store: SampleStore, given: Given, constraint: Constraint | None) -> None:
     """``given.png``: a column for each of the first images, with up to four samples of it.
 
     Args:

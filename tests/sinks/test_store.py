@@ -12,18 +12,20 @@ import pytest
 import torch
 
 from src.errors import UserError
-from src.tasks.sample.store import ImageStore
+from src.sampling.statistics import Statistics
+from src.sinks.store import SampleStore
+from tests.sinks.batches import batch
 
 SETTINGS = {"checkpoint": "abc", "sampler": {"grid": {"steps": 10}, "order": "first"}, "seed": 0}
 
 
-def store(folder: Path, count: int = 6, settings: dict[str, Any] = SETTINGS, **options: Any) -> ImageStore:
-    return ImageStore(folder, settings, count, (1, 4, 4), **options)
+def store(folder: Path, count: int = 6, settings: dict[str, Any] = SETTINGS, **options: Any) -> SampleStore:
+    return SampleStore(folder, settings, count, (1, 4, 4), **options)
 
 
-def fill(opened: ImageStore, indices: list[int]) -> None:
+def fill(opened: SampleStore, indices: list[int]) -> None:
     index = torch.tensor(indices)
-    opened.add(index, index[:, None, None, None].expand(-1, 1, 4, 4).to(torch.uint8))
+    opened.add(batch(index, index[:, None, None, None].expand(-1, 1, 4, 4).to(torch.uint8)))
 
 
 def manifest(folder: Path) -> dict[str, Any]:
@@ -41,7 +43,7 @@ def test_continues_with_what_is_missing_and_recognises_the_end(tmp_path: Path) -
     assert second.prepare() == [1, 2, 5]
     assert not list(tmp_path.rglob("*.tmp"))
     fill(second, [1, 2])
-    second.complete([5], {"mean": 20.0, "least": 20, "most": 20}, seconds=1.5)
+    second.finish(Statistics(3, [5], evaluations=60, least=20, most=20, seconds=1.5))
     assert manifest(tmp_path)["status"] == "complete"
 
     third = store(tmp_path)
@@ -55,9 +57,9 @@ def test_samples_stay_those_of_the_program_that_made_them(tmp_path: Path, monkey
     first = store(tmp_path, 2, about={"ckpt_path": "a.ckpt"})
     first.prepare()
     fill(first, [0, 1])
-    first.complete([], None, 0)
+    first.finish(Statistics())
     made = manifest(tmp_path)
-    monkeypatch.setattr("src.tasks.sample.store.versions", lambda: {"torch": "9.9"})
+    monkeypatch.setattr("src.sinks.store.versions", lambda: {"torch": "9.9"})
     again = store(tmp_path, 2, about={"ckpt_path": "copy.ckpt"})
     assert again.prepare() == [] and manifest(tmp_path) == made
     more = store(tmp_path, 3, about={"ckpt_path": "copy.ckpt"})
@@ -70,7 +72,7 @@ def test_grows_and_does_not_shrink(tmp_path: Path) -> None:
     first = store(tmp_path, 2)
     first.prepare()
     fill(first, [0, 1])
-    first.complete([], None, 0)
+    first.finish(Statistics())
     assert store(tmp_path, 4).prepare() == [2, 3]
     with pytest.raises(UserError, match="num_samples is 4 there and 3 now"):
         store(tmp_path, 3).prepare()
@@ -125,8 +127,8 @@ def test_image_without_its_raw_values_is_made_again(tmp_path: Path) -> None:
     opened = store(tmp_path, 2, raw=True)
     opened.prepare()
     image = torch.zeros(1, 1, 4, 4, dtype=torch.uint8)
-    opened.add(torch.tensor([0]), image, torch.full((1, 1, 4, 4), -0.25))
-    opened.add(torch.tensor([1]), image)
+    opened.add(batch(torch.tensor([0]), image, torch.full((1, 1, 4, 4), -0.25)))
+    store(tmp_path, 2).add(batch(torch.tensor([1]), image))
     assert store(tmp_path, 2, raw=True).prepare() == [1]
 
 
@@ -134,3 +136,22 @@ def test_image_without_its_raw_values_is_made_again(tmp_path: Path) -> None:
 def test_impossible_folders_are_refused(options: dict[str, Any], said: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=said):
         store(tmp_path, **options)
+
+
+def test_a_folder_of_an_earlier_version_is_continued_where_it_lies(tmp_path: Path) -> None:
+    sampler = {"_target_": "src.sampling.pc.PredictorCorrector", "order": "corrector_first"}
+    old = store(tmp_path / "last-seed0-1234", 2, {"sampler": sampler, "seed": 0})
+    old.prepare()
+    fill(old, [0])
+    present = {
+        "sampler": {"_target_": "src.sampling.solvers.pc.PredictorCorrector", "corrector_first": True},
+        "seed": 0,
+        "float32_matmul_precision": "highest",
+    }
+    found = store(tmp_path / "last-seed0-5678", 2, present).continuing("last-seed0-*")
+    assert found.folder == old.folder and found.prepare() == [1]
+    other = store(tmp_path / "last-seed0-5678", 2, {**present, "seed": 1}).continuing("last-seed0-*")
+    assert other.folder.name == "last-seed0-5678"
+    with pytest.raises(UserError, match="corrector_first is true there and false now"):
+        changed = {**present, "sampler": {**present["sampler"], "corrector_first": False}}
+        store(old.folder, 2, changed).prepare()

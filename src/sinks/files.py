@@ -15,9 +15,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ...errors import UserError
-from ...io.atomic import refusals, replacing, temporary_beside
-from ...io.npz import mapped, write_npz
+from ..errors import UserError
+from ..io.atomic import refusals, replacing, temporary_beside
+from ..io.npz import mapped, write_npz
 
 ADVICE = "free space, then run the same command again"
 

@@ -12,11 +12,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from ...errors import UserError
-from ...io.atomic import write_json
+from ..checkpoint.older import up_to_date
+from ..errors import UserError
+from ..io.atomic import write_json
 from .files import ADVICE
 
 FILE = "manifest.json"
+
+_ADDED = ("float32_matmul_precision",)
+"""Settings that manifests and records of earlier versions lack."""
 
 
 @dataclass
@@ -57,6 +61,13 @@ def load_manifest(folder: Path) -> Manifest | None:
         return Manifest(**json.loads(path.read_text()))
     except (ValueError, TypeError) as error:
         raise UserError(f"{path} is damaged ({error}): choose another output_dir, or delete the folder") from error
+
+
+def difference_now(there: Mapping[str, Any], here: Mapping[str, Any]) -> str | None:
+    """The first difference between recorded settings, perhaps of an older version, and present ones, or None."""
+    # Earlier versions did not record what they did not set.
+    recorded = {key: here[key] for key in _ADDED if key in here} | dict(up_to_date(dict(there)))
+    return first_difference(recorded, here)
 
 
 def first_difference(there: Any, here: Any, name: str = "") -> str | None:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from src.errors import UserError
-from src.tasks.sample.files import NpzFiles, PngFiles, SampleFiles, mapped
+from src.sinks.files import NpzFiles, PngFiles, SampleFiles, mapped
 
 SHAPE = (3, 5, 4)
 IMAGES = torch.arange(20 * 60, dtype=torch.int64).reshape(20, *SHAPE).remainder(256).to(torch.uint8)

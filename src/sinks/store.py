@@ -10,27 +10,30 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...errors import UserError, bytes_in_words
-from ...io.atomic import remove_leftovers
+from ..distributed import on_rank_zero
+from ..errors import UserError, bytes_in_words
+from ..io.atomic import remove_leftovers
+from ..sampling.generation import GeneratedBatch
+from ..sampling.statistics import Statistics
 from .files import NpzFiles, PngFiles, SampleFiles
-from .manifest import FILE, Manifest, first_difference, load_manifest, plain, versions
+from .manifest import FILE, Manifest, difference_now, load_manifest, plain, versions
 
 FORMATS = ("png", "npz")
 
 
 def check_format(file_format: str) -> None:
-    """UserError for a format that is none."""
+    """Raise UserError if the format is unknown."""
     if file_format not in FORMATS:
         raise UserError(f"format={file_format}: choose one of {', '.join(FORMATS)}")
 
 
-class ImageStore:
+class SampleStore:
     """Samples 0 to N - 1 on the disk.
 
     Images are bytes, in ``images/000000.png`` onward or joined in ``samples.npz``; samples that are no images are
     floats in ``samples.npz``. ``manifest.json`` says what they are.
 
-    ``prepare`` and ``complete`` are for one process; ``add`` and ``read`` for all, each with indices of its own.
+    ``prepare`` is for one process; ``add`` and ``read`` for all, each with indices of its own; all call ``finish``.
 
     Args:
         folder: where the samples are.
@@ -60,6 +63,7 @@ class ImageStore:
         check_format(file_format)
         self.folder = Path(folder)
         self.is_image = len(shape) == 3
+        self._arguments = (settings, num_samples, shape, file_format, raw, about)
         made_with = plain({**settings, "shape": list(shape), "format": file_format, "raw": raw})
         self.manifest = Manifest(made_with, num_samples, about=plain(about or {}), versions=versions())
         dtype = torch.uint8 if self.is_image else torch.float32
@@ -89,18 +93,31 @@ class ImageStore:
         self.manifest.save(self.folder)
         return missing
 
-    def add(self, index: Tensor, samples: Tensor, floats: Tensor | None = None) -> None:
-        """Keep samples.
-
-        Args:
-            index: (B,) int64.
-            samples: (B, *d), uint8 if they are images, floats otherwise.
-            floats: (B, *d), of images whose raw values are kept.
-        """
+    def add(self, batch: GeneratedBatch) -> None:
+        """Keep the valid samples of ``batch``."""
+        index, shown = batch.index[batch.valid], batch.shown[batch.valid].cpu()
         # A sample counts as there when its main file is, so that comes last.
-        if self._raw is not None and floats is not None:
-            self._raw.write(index, floats.float())
-        self._files.write(index, samples)
+        if self._raw is not None:
+            self._raw.write(index, batch.samples[batch.valid].float().cpu())
+        self._files.write(index, shown)
+
+    def finish(self, statistics: Statistics) -> None:
+        """Join files that are to be joined and close the manifest; rank 0 writes, every process learns the result."""
+        on_rank_zero(lambda: self._complete(statistics))
+        self.manifest.invalid = on_rank_zero(lambda: self.manifest.invalid)
+
+    def continuing(self, pattern: str) -> SampleStore:
+        """The store in a folder beside this one that matches ``pattern`` and holds samples of the same settings.
+
+        Returns:
+            This store if its own folder exists, or no other folder fits.
+        """
+        if not self.folder.exists():
+            for folder in sorted(self.folder.parent.glob(pattern)):
+                found = load_manifest(folder)
+                if found is not None and difference_now(found.settings, self.manifest.settings) is None:
+                    return SampleStore(folder, *self._arguments)
+        return self
 
     def read(self, indices: Sequence[int]) -> Tensor:
         """Samples (len(indices), *d), uint8 if they are images."""
@@ -111,21 +128,14 @@ class ImageStore:
         invalid = set(self.manifest.invalid)
         return [i for i in range(self.manifest.num_samples) if i not in invalid]
 
-    def complete(self, invalid: Sequence[int], nfe: Mapping[str, float] | None, seconds: float) -> None:
-        """Join files that are to be joined and close the manifest; nothing where that is done.
-
-        Args:
-            invalid: indices that were tried and are no samples.
-            nfe: evaluations of the net for a sample: mean, least, most; None if no sample was made.
-            seconds: time spent since ``prepare``.
-        """
+    def _complete(self, statistics: Statistics) -> None:
         if self.manifest.status == "complete":
             return
         for files in filter(None, (self._raw, self._files)):
             files.finish()
-        self.manifest.invalid = sorted({*self.manifest.invalid, *invalid})
-        self.manifest.nfe = dict(nfe) if nfe else self.manifest.nfe
-        self.manifest.seconds += seconds
+        self.manifest.invalid = sorted({*self.manifest.invalid, *statistics.invalid})
+        self.manifest.nfe = statistics.nfe or self.manifest.nfe
+        self.manifest.seconds += statistics.seconds
         self.manifest.status = "complete"
         self.manifest.save(self.folder)
 
@@ -139,7 +149,7 @@ class ImageStore:
             if self.folder.exists() and any(not path.name.startswith(".") for path in self.folder.iterdir()):
                 raise UserError(f"{self.folder} holds files but no {FILE}: choose another output_dir")
             return None
-        difference = first_difference(found.settings, self.manifest.settings)
+        difference = difference_now(found.settings, self.manifest.settings)
         if difference is None and found.num_samples > self.manifest.num_samples:
             difference = f"num_samples is {found.num_samples} there and {self.manifest.num_samples} now"
         if difference is not None:

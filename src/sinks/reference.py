@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from lightning.pytorch import Trainer
 
 from ..errors import UserError
 from ..metrics import MetricSuite, Reference
@@ -45,12 +44,6 @@ def check_extractor(datamodule: Any, suite: MetricSuite) -> None:
         raise UserError(
             f"{error}: choose a metric that fits the data of {data_name(datamodule)}", shared=True
         ) from error
-
-
-def data_of(trainer: Trainer) -> Any:
-    """The datamodule of a run."""
-    # Lightning sets it from outside the class.
-    return trainer.datamodule  # type: ignore[attr-defined]
 
 
 def data_name(datamodule: Any) -> str:

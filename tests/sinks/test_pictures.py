@@ -8,8 +8,8 @@ import pytest
 import torch
 from PIL import Image
 
-from src.callbacks.pictures import grid, picture, save_film, save_picture, scatter
 from src.errors import UserError
+from src.sinks.pictures import grid, picture, save_film, save_picture, scatter
 
 
 def test_small_images_are_magnified_exactly() -> None:

@@ -1,0 +1,56 @@
+"""Samples brought together in memory, few enough for a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from ..distributed import gather_rows
+from ..sampling.generation import GeneratedBatch
+from ..sampling.statistics import Statistics
+
+
+class Collect:
+    """Keeps the samples of all processes, by index; complete on every process once finished.
+
+    Args:
+        shape: (*d) of one sample.
+
+    Attributes:
+        samples: (N, *d) uint8 for images, float for other shapes, on the CPU.
+        valid: (N,) bool.
+        frames: (F, N, *d) of the trajectories; F = 0 if none were asked for.
+    """
+
+    def __init__(self, shape: Sequence[int]) -> None:
+        dtype = torch.uint8 if len(shape) == 3 else torch.float32
+        self.samples = torch.empty(0, *shape, dtype=dtype)
+        self.valid = torch.empty(0, dtype=torch.bool)
+        self.frames = torch.empty(0, 0, *shape, dtype=dtype)
+        self._batches: list[GeneratedBatch] = []
+
+    def add(self, batch: GeneratedBatch) -> None:
+        """Keep ``batch``."""
+        self._batches.append(batch)
+
+    def finish(self, statistics: Statistics) -> None:
+        """Exchange samples between the processes."""
+        order = gather_rows(self._joined("index", torch.empty(0, dtype=torch.int64))).argsort()
+        self.valid = gather_rows(self._joined("valid", self.valid))[order]
+        self.samples = gather_rows(self._joined("shown", self.samples))[order]
+        states = [batch.trajectory.transpose(0, 1) for batch in self._batches if batch.trajectory is not None]
+        # A process without a share does not know how many there are.
+        count = int(gather_rows(torch.tensor([states[0].shape[1] if states else 0])).max())
+        if count:
+            empty = self.frames.new_empty(0, count, *self.frames.shape[2:])
+            self.frames = gather_rows(torch.cat([empty, *states]))[order].transpose(0, 1)
+
+    def blanked(self) -> Tensor:
+        """``samples`` with a black image, or a point at NaN, in place of each invalid sample."""
+        invalid = ~self.valid.reshape(-1, *(1,) * (self.samples.ndim - 1))
+        return self.samples.masked_fill(invalid, 0 if self.samples.dtype == torch.uint8 else torch.nan)
+
+    def _joined(self, name: str, empty: Tensor) -> Tensor:
+        return torch.cat([empty, *(getattr(batch, name).to("cpu", empty.dtype) for batch in self._batches)])

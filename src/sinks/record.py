@@ -1,0 +1,119 @@
+"""``metrics.json``, the same for every command: results with all they depend on.
+
+    {"version": 1, "results": [<a ``Result``>, ...], "versions": {"torch": ..., ...}}
+
+Training appends one ``Result`` per line to ``scores.jsonl``.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from ..errors import UserError
+from ..io.atomic import write_json
+from ..metrics import Scores
+from .manifest import difference_now, plain, versions
+
+FILE = "metrics.json"
+
+VERSION = 1
+"""Of the schema. Files of evaluate.py before it had a number have the same ``results``."""
+
+
+@dataclass
+class Result:
+    """One result.
+
+    Attributes:
+        task: ``scores``, ``bits_per_dim`` or ``loss``.
+        label: name of the subject for a reader.
+        subject: what was measured; a record holds one result for each task and subject.
+        settings: everything else the values depend on.
+        values: the numbers; None for a value that does not exist.
+        conditions: what a reader must know beside a number.
+        details: results that are lists.
+        notes: what a reader should know before comparing.
+        about: paths and training step.
+    """
+
+    task: str
+    label: str
+    subject: dict[str, Any]
+    settings: dict[str, Any]
+    values: dict[str, float | None] = field(default_factory=dict)
+    conditions: dict[str, Any] = field(default_factory=dict)
+    details: dict[str, list[float]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    about: dict[str, Any] = field(default_factory=dict)
+
+    def of_scores(self, scores: Scores) -> Result:
+        """A copy with values, conditions, details and notes of ``scores`` added."""
+        return replace(
+            self,
+            values={**self.values, **scores.values},
+            conditions={**scores.conditions, **self.conditions},
+            details={**self.details, **scores.details},
+            notes=[*self.notes, *scores.notes],
+        )
+
+    def plain(self) -> dict[str, Any]:
+        """Plain containers, for JSON, which has no word for numbers that are not finite."""
+        values = {name: value if _is_number(value) else None for name, value in self.values.items()}
+        return dict(plain({**asdict(self), "values": values}))
+
+
+class Record:
+    """The results in a folder.
+
+    Args:
+        folder: where ``metrics.json`` is, or will be.
+
+    Raises:
+        UserError: the file there is damaged or of something else.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / FILE
+        self.results: list[Result] = []
+        if self.path.exists():
+            try:
+                content = json.loads(self.path.read_text())
+                self.results = [Result(**result) for result in content["results"]]
+            except (ValueError, TypeError, KeyError) as error:
+                raise UserError(
+                    f"{self.path} is damaged or not a record of results: delete it or choose another output_dir"
+                ) from error
+
+    def find(self, task: str, subject: Mapping[str, Any], settings: Mapping[str, Any]) -> Result | None:
+        """The finished entry, None if there is none; UserError if there is one with other settings."""
+        subject, settings = plain(subject), plain(settings)
+        for entry in self.results:
+            if entry.task == task and entry.subject == subject:
+                difference = difference_now(entry.settings, settings)
+                if difference is not None:
+                    raise UserError(
+                        f"{self.path} holds {task} of {entry.label} with other settings: {difference}; "
+                        "choose another output_dir"
+                    )
+                return entry
+        return None
+
+    def add(self, result: Result) -> None:
+        """Keep a result, on the disk too; UserError when the system refuses."""
+        self.results.append(Result(**result.plain()))
+        write_results(self.path.parent, self.results)
+
+
+def write_results(folder: Path, results: Sequence[Result]) -> None:
+    """Write ``metrics.json`` in ``folder``; UserError when the system refuses."""
+    content = {"version": VERSION, "results": [result.plain() for result in results], "versions": versions()}
+    write_json(folder / FILE, content)
+
+
+def _is_number(value: float | None) -> bool:
+    return value is not None and math.isfinite(value)

@@ -1,0 +1,59 @@
+"""Generated images scored by a metric suite as they are made."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from ..distributed import failing_together, rank, world_size
+from ..metrics import MetricSuite, Scores
+from ..progress import Progress
+from ..sampling.generation import GeneratedBatch, shard
+from ..sampling.statistics import Statistics
+from .store import SampleStore
+
+
+class Scoring:
+    """Hands valid images to a suite and computes its scores at the end.
+
+    Args:
+        suite: the metrics; forgets all images before and after.
+        reference: what they compare with, from ``reference_of``.
+        quantize: how images became bytes.
+        device: where the extractors run.
+
+    Attributes:
+        scores: None before the end, and if too few images are valid for the metrics.
+    """
+
+    def __init__(self, suite: MetricSuite, reference: Any, quantize: str, device: torch.device | str) -> None:
+        self.suite, self.reference = suite, reference
+        self.quantize, self.device = quantize, device
+        self.scores: Scores | None = None
+        self._stored = 0
+        suite.reset()
+
+    def add(self, batch: GeneratedBatch) -> None:
+        """Extract features of the valid images of ``batch``."""
+        self.suite.update(batch.shown[batch.valid].to(self.device), batch.index[batch.valid])
+
+    def add_stored(self, store: SampleStore, indices: list[int], batch_size: int) -> None:
+        """Extract features of images that an earlier call has stored; every process calls it and takes its share.
+
+        Raises:
+            UserError: on every process, a sample that cannot be read.
+        """
+        mine = shard(indices, rank(), world_size())
+        with failing_together(), Progress("scoring", len(indices), enabled=rank() == 0) as progress:
+            for first in range(0, len(mine), batch_size):
+                index = mine[first : first + batch_size]
+                self.suite.update(store.read(index).to(self.device), torch.tensor(index))
+                progress.add(len(index) * len(indices) / len(mine))
+        self._stored += len(indices)
+
+    def finish(self, statistics: Statistics) -> None:
+        """Compute the scores of all processes' images."""
+        if statistics.valid + self._stored >= self.suite.min_samples:
+            self.scores = self.suite.compute(self.reference, quantization=self.quantize)
+        self.suite.reset()

@@ -1,0 +1,17 @@
+"""Batches as a ``Generation`` yields them, made by hand."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from src.sampling.generation import GeneratedBatch
+
+
+def batch(
+    index: Tensor, shown: Tensor, samples: Tensor | None = None, trajectory: Tensor | None = None
+) -> GeneratedBatch:
+    """Valid samples (B, *d) of the addresses ``index`` (B,)."""
+    samples = shown.float() if samples is None else samples
+    ones = torch.ones(len(index))
+    return GeneratedBatch(index, samples, shown, ones.long(), ones, ones.bool(), trajectory)
