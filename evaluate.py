@@ -13,19 +13,18 @@ from src.config_dir import CONFIG_DIR
 
 @entry("evaluate")
 def main(cfg: DictConfig) -> float | None:
-    """A table and ``metrics.json`` in a folder; the first value of the last row."""
+    """Print a table, write ``metrics.json``; return the first value of the last row."""
     # Heavy libraries only once the command line is known to be good.
-    from src.tasks.evaluate.task import Evaluation
+    from src.tasks.evaluate.plan import check_request, plan_evaluation
+    from src.tasks.evaluate.task import started
 
-    with Evaluation(cfg) as evaluation:
-        evaluation.check()
-        evaluation.plan()
-        evaluation.launch()
-        evaluation.open_record()
-        evaluation.prepare()
-        evaluation.run()
-        evaluation.report()
-        return evaluation.finish()
+    request = check_request(cfg)
+    plan = plan_evaluation(request)
+    with started(plan) as evaluation:
+        work = evaluation.prepare()
+        results = evaluation.run(work)
+        evaluation.report(results)
+        return evaluation.finish(results)
 
 
 if __name__ == "__main__":

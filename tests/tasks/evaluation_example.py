@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -65,15 +66,15 @@ def _model(cfg: DictConfig, seed: int) -> ScoreModel:
 
 
 def evaluate(*overrides: str) -> list[Result]:
-    """What evaluate.py does with these arguments; its entries."""
+    """What evaluate.py does with these arguments; its results."""
     cfg: Any = composed("evaluate", ["accelerator=cpu", "devices=1", "num_samples=12", "batch_size=5", *overrides])
-    entries: list[Result] = []
+    found: list[Result] = []
+    finish = Evaluation.finish
 
-    class Watched(Evaluation):
-        def finish(self) -> float | None:
-            entries.extend(self._entries[i] for i in range(len(self.jobs)))
-            return super().finish()
+    def watched(self: Evaluation, results: Sequence[Result]) -> float | None:
+        found.extend(results)
+        return finish(self, results)
 
-    with patch("src.tasks.evaluate.task.Evaluation", Watched):
+    with patch.object(Evaluation, "finish", watched):
         script.__wrapped__(cfg)
-    return entries
+    return found

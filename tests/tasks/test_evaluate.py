@@ -215,10 +215,8 @@ def test_pareto_makes_every_point_once_and_draws_them(
     assert (tmp_path / "out" / "pareto.png").read_bytes().startswith(b"\x89PNG")
     assert "with 3 evaluations or more: digits step 10 heun 2" in caplog.text
     made: list[str] = []
-    real = evaluation_scores.ScoresJob.run
-    monkeypatch.setattr(
-        evaluation_scores.ScoresJob, "run", lambda job, context: made.append(job.label) or real(job, context)
-    )
+    real = evaluation_scores.ScoresWork.run
+    monkeypatch.setattr(evaluation_scores.ScoresWork, "run", lambda work: made.append(work.job.label) or real(work))
     evaluate(*arguments, "steps=[2,4]")
     assert made == ["digits step 10 heun 4", "digits step 10 pc(corrector.snr=0.1) 4"]
 

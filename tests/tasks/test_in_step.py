@@ -22,10 +22,8 @@ from src.sde import VPSDE, ScoreModel
 from src.sinks.store import SampleStore
 from src.tasks import scoring
 from src.tasks.checkpoint_file import open_known
-from src.tasks.evaluate.context import Context
 from src.tasks.evaluate.splits import SplitJob
 from src.tasks.evaluate.subjects import Subject
-from src.tasks.evaluate.task import Evaluation
 from src.tasks.sample import plan as sample_plan
 from src.tasks.sample.pictures import draw_film
 from src.tasks.sample.plan import SamplingPlan, SamplingRequest, agreed_plan, check_request, plan_sampling
@@ -88,23 +86,18 @@ def test_all_take_the_checkpoint_that_the_first_found(tmp_path: Path, monkeypatc
 
 
 def test_all_plan_again_where_one_has_another_checkpoint(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("src.tasks.evaluate.task.launch", lambda *_: SimpleNamespace())
+    def again(request: EvaluationRequest) -> EvaluationPlan:
+        if rank() == 0:
+            raise UserError("gone")
+        return EvaluationPlan(request, ())
 
-    class Planned(Evaluation):
-        plans = 0
+    def plan(digest: str) -> EvaluationPlan:
+        return EvaluationPlan(EvaluationRequest(SCRIPT, (Path("a.ckpt"),), (digest,)), ())
 
-        def plan(self) -> None:
-            self.plans += 1
-            self.context = Context(self.cfg)
-            if self.rank == 0:
-                raise UserError("gone")
-
-    def launched(rank: int) -> None:
-        evaluation = Planned(SCRIPT)
-        evaluation.rank, evaluation._paths, evaluation._digests = rank, [Path("a.ckpt")], [str(rank)]
-        evaluation.launch()
-
-    assert messages(on_ranks(launched, monkeypatch)) == ["gone"] * 2
+    monkeypatch.setattr(evaluation_plan, "plan_evaluation", again)
+    agreed_on = on_ranks(lambda _: evaluation_plan.agreed_plan(plan("a")), monkeypatch)
+    assert [plan.request.digests for plan in agreed_on] == [("a",)] * 2
+    assert messages(on_ranks(lambda rank: evaluation_plan.agreed_plan(plan(str(rank))), monkeypatch)) == ["gone"] * 2
 
 
 def test_weights_that_one_cannot_have_stop_all(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,9 +107,8 @@ def test_weights_that_one_cannot_have_stop_all(monkeypatch: pytest.MonkeyPatch) 
         return torch.nn.Identity(), []
 
     def model(_: int) -> None:
-        context = Context(SCRIPT)
-        context.fabric = SimpleNamespace(device="cpu")  # type: ignore[assignment]
-        context.model(Subject(Path("a.ckpt"), "a", 1, "ema", {}, "a"))
+        environment = Environment(SCRIPT, SimpleNamespace(device="cpu"), Path())  # type: ignore[arg-type]
+        environment.model(Subject(Path("a.ckpt"), "a", 1, "ema", {}, "a"))
         # The next that all do together.
         gather_rows(torch.zeros(1))
 
@@ -134,7 +126,7 @@ def test_a_split_that_one_cannot_compute_stops_all(tmp_path: Path, monkeypatch: 
             return iter(())
 
     class Job(SplitJob):
-        task, columns, label, what, loader = "loss", ("loss",), "a", "loss", Loader()
+        task, columns, label, what = "loss", ("loss",), "a", "loss"
 
         def __init__(self) -> None:
             self.subject, self.settings, self.of = {}, {}, None  # type: ignore[assignment]
@@ -143,13 +135,14 @@ def test_a_split_that_one_cannot_compute_stops_all(tmp_path: Path, monkeypatch: 
 
         def summary(self, *_: object) -> Any: ...
 
-    context = Context(OmegaConf.create({"limit": None}))
-    context.folder = tmp_path
-    context.fabric = SimpleNamespace(  # type: ignore[assignment]
-        is_global_zero=False, world_size=2, barrier=lambda: gather_rows(torch.zeros(1))
-    )
-    monkeypatch.setattr(context, "model", lambda _: (ScoreModel.__new__(ScoreModel), []))
-    assert "lower batch_size" in messages(on_ranks(lambda _: Job().run(context), monkeypatch))[0]
+    fabric: Any = SimpleNamespace(is_global_zero=False, world_size=2)
+    monkeypatch.setattr(Environment, "model", lambda *_: (ScoreModel.__new__(ScoreModel), []))
+
+    def run(_: int) -> None:
+        environment = Environment(OmegaConf.create({"limit": None}), fabric, tmp_path)
+        SplitWork(Job(), environment, Loader(), lambda batch, _: batch).run()
+
+    assert "lower batch_size" in messages(on_ranks(run, monkeypatch))[0]
 
 
 def samples(folder: Path, count: int) -> SampleStore:

@@ -2,35 +2,42 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
+from omegaconf import DictConfig
+
+from ...checkpoint.older import up_to_date
 from ...cli.kinds import listed
 from ...distributed import failing_together
 from ...errors import UserError
 from ...progress import Progress
 from ...sampling.generation import shard
 from ...sinks.record import Result
-from .. import scoring
+from .. import checkpoint_config, scoring
 from ..image_source import manifest_of, open_images
-from .context import Context
-from .scores import describe, of_consequence
+from .environment import Environment, ScoringSetups
+from .scores import describe, settings_for_cache_key
 
 
 class ImagesJob:
     """Scores of images; those of sample.py bring their metrics and data with them, others need them named.
 
     Args:
-        context: the surroundings.
+        cfg: the composed configuration of ``conf/evaluate.yaml``.
+        setups: metrics and data, shared with other jobs.
+
+    Raises:
+        UserError: images that cannot be read, or nothing says how to score them.
     """
 
     task = "scores"
 
-    def __init__(self, context: Context) -> None:
-        cfg = context.cfg
+    def __init__(self, cfg: DictConfig, setups: ScoringSetups) -> None:
         self.source = open_images(str(cfg.images))
         manifest = manifest_of(self.source.path)
         self.made: dict[str, Any] = {} if manifest is None else {**manifest.settings, "nfe": manifest.nfe.get("mean")}
-        config = {} if manifest is None else manifest.about.get("trained_with", {})
+        config = {} if manifest is None else up_to_date(manifest.about.get("trained_with", {}))
         names = None if cfg.metrics is None else list(map(str, listed(cfg.metrics)))
         if cfg.get("metric") is None and "metric" not in config:
             raise UserError(
@@ -38,57 +45,65 @@ class ImagesJob:
                 "conf/datamodule>"
             )
         has_data = cfg.get("datamodule") is not None or "datamodule" in config
-        datamodule = context.node(config, "datamodule") if has_data else None
+        datamodule = checkpoint_config.node(config, "datamodule", cfg.get("datamodule")) if has_data else None
         beside = {} if datamodule is None else {"datamodule": datamodule}
-        metric = scoring.chosen_metrics(context.node(config, "metric", **beside), names)
-        self.yardstick = context.yardstick(metric, datamodule)
+        metric = checkpoint_config.node(config, "metric", cfg.get("metric"), **beside)
+        metric = scoring.chosen_metrics(metric, names)
+        self.setup = setups.get(metric, datamodule)
         self.label = str(self.source.path)
         self.subject = {"images": self.source.fingerprint}
         self.settings = {
-            "metric": of_consequence(metric),
-            "datamodule": None if datamodule is None else of_consequence(datamodule),
+            "metric": settings_for_cache_key(metric),
+            "datamodule": None if datamodule is None else settings_for_cache_key(datamodule),
         }
 
-    def prepare(self, context: Context) -> None:
-        data = self.yardstick.datamodule
-        self.channels = None if data is None or len(data.shape) != 3 else data.shape[0]
-        shape = self.source.shape(self.channels)
+    def prepare(self, environment: Environment) -> ImagesWork:
+        """Compare shapes and load the reference."""
+        data = self.setup.datamodule
+        channels = None if data is None or len(data.shape) != 3 else data.shape[0]
+        shape = self.source.shape(channels)
         if data is not None and tuple(data.shape) != shape:
             raise UserError(
                 f"{self.source.path} holds images of shape {shape}, the data have {tuple(data.shape)}: "
                 "choose the datamodule they are to be compared with"
             )
-        self.yardstick.check(len(self.source))
-        self.yardstick.prepare(context.fabric)
+        self.setup.check(len(self.source))
+        environment.references(self.setup)
+        return ImagesWork(self, environment, channels)
 
-    def run(self, context: Context) -> Result:
-        fabric, suite = context.fabric, self.yardstick.suite
-        mine = shard(range(len(self.source)), fabric.global_rank, fabric.world_size)
+
+@dataclass(frozen=True)
+class ImagesWork:
+    """Images of ``channels`` channels (None for their own number), ready to be scored."""
+
+    job: ImagesJob
+    environment: Environment
+    channels: int | None
+
+    def run(self) -> Result:
+        """Score all images."""
+        job, fabric, suite = self.job, self.environment.fabric, self.job.setup.suite
+        mine = shard(range(len(job.source)), fabric.global_rank, fabric.world_size)
         suite.reset()
-        with failing_together(), Progress("scoring", len(self.source), enabled=fabric.is_global_zero) as progress:
-            for index, images in self.source.batches(mine, context.cfg.batch_size, self.channels):
+        with failing_together(), Progress("scoring", len(job.source), enabled=fabric.is_global_zero) as progress:
+            for index, images in job.source.batches(mine, self.environment.cfg.batch_size, self.channels):
                 suite.update(images.to(fabric.device), index)
-                progress.add(fabric.world_size * len(index))
-        scores = suite.compute(self.yardstick.reference, quantization=self.made.get("quantize", "unknown"))
+                progress.add(len(index) * len(job.source) / len(mine))
+        references = self.environment.references(job.setup)
+        scores = suite.compute(references, quantization=job.made.get("quantize", "unknown"))
         suite.reset()
         made = {
-            key: self.made[key]
+            key: job.made[key]
             for key in ("seed", "weights", "labels", "precision", "nfe")
-            if self.made.get(key) is not None
+            if job.made.get(key) is not None
         }
-        if "sampler" in self.made:
-            made["sampler"] = describe(self.made["sampler"])
-        return Result(
-            self.task,
-            self.label,
-            self.subject,
-            self.settings,
-            values=dict(scores.values),
-            conditions={**scores.conditions, **made},
-            details=dict(scores.details),
-            notes=[*scores.notes, *self.source.notes],
-            about={"path": str(self.source.path)},
-        )
+        if "sampler" in job.made:
+            made["sampler"] = describe(job.made["sampler"])
+        about = {"path": str(job.source.path)}
+        result = Result(job.task, job.label, job.subject, job.settings, conditions=made, about=about)
+        result = result.of_scores(scores)
+        result.notes.extend(job.source.notes)
+        return result
 
     def clean_up(self) -> None:
-        """The images are not ours."""
+        """Nothing: the images belong to the user."""

@@ -1,4 +1,4 @@
-"""Scores of the samples of a checkpoint. Samples lie on the disk until they are scored, so that none is made twice."""
+"""Scores of the samples of a checkpoint. Samples stay on the disk until they are scored, so that none is made twice."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import re
 import shutil
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from ...cli.kinds import listed
 from ...distributed import on_rank_zero, rank, world_size
@@ -26,13 +26,13 @@ from ...sinks.record import Result
 from ...sinks.scores import Scoring
 from ...sinks.store import SampleStore
 from .. import checkpoint_config, scoring
-from .context import Context, Yardstick
+from .environment import Environment, ScoringSetups
 from .subjects import Subject
 
 _log = logging.getLogger(__name__)
 
 _BATCH = 256
-_OF_NO_CONSEQUENCE = (
+_CHANGE_NO_RESULT = (
     "cache_dir",
     "data_dir",
     "num_workers",
@@ -47,37 +47,46 @@ class ScoresJob:
     """Samples of a subject and their scores.
 
     Args:
-        context: the surroundings.
-        subject: whose.
+        cfg: the composed configuration of ``conf/evaluate.yaml``.
+        subject: whose samples.
+        setups: metrics and data, shared with other jobs.
         sampler: node of the sampler; None for the checkpoint's own, with the changes of the command line.
-        point: what tells this sampler from others of the same table: words for each key.
+        point: what tells this sampler from others of the same table: a word for each key.
+
+    Raises:
+        UserError: settings that do not fit the checkpoint.
     """
 
     task = "scores"
 
     def __init__(
         self,
-        context: Context,
+        cfg: DictConfig,
         subject: Subject,
+        setups: ScoringSetups,
         sampler: Mapping[str, Any] | None = None,
         point: Mapping[str, Any] | None = None,
     ) -> None:
-        cfg, config = context.cfg, subject.config
+        config = subject.config
+
+        def node(name: str, **beside: Any) -> dict[str, Any]:
+            return checkpoint_config.node(config, name, cfg.get(name), **beside)
+
         self.of = subject
-        self.point = dict(point or {})
-        self.label = " ".join([subject.label, *(f"{value}" for value in self.point.values() if value is not None)])
-        self.subject = {**subject.identity, **self.point}
-        self.sampler_node = dict(sampler) if sampler is not None else context.node(config, "sampler")
+        point = dict(point or {})
+        self.label = " ".join([subject.label, *(f"{value}" for value in point.values() if value is not None)])
+        self.subject = {**subject.identity, **point}
+        self.sampler_node = dict(sampler) if sampler is not None else node("sampler")
         self.sampler: Sampler = checkpoint_config.build("sampler", self.sampler_node)
         self.sampler.check(checkpoint_config.build("sde", checkpoint_config.node(config, "sde", None)))
-        datamodule = context.node(config, "datamodule")
+        datamodule = node("datamodule")
         self.shape = checkpoint_config.sample_shape(datamodule)
         if len(self.shape) != 3:
             raise UserError(f"{subject.path} makes no images, so there is nothing to score: set score=false")
         names = None if cfg.metrics is None else list(map(str, listed(cfg.metrics)))
-        metric = scoring.chosen_metrics(context.node(config, "metric", datamodule=datamodule), names)
-        self.yardstick: Yardstick = context.yardstick(metric, datamodule)
-        self.yardstick.check(cfg.num_samples)
+        metric = scoring.chosen_metrics(node("metric", datamodule=datamodule), names)
+        self.setup = setups.get(metric, datamodule)
+        self.setup.check(cfg.num_samples)
         labels: Any = OmegaConf.to_container(cfg.labels) if OmegaConf.is_config(cfg.labels) else cfg.labels
         self.labels = labels
         # Asked once more of the net itself, whose weights are not read yet.
@@ -90,87 +99,100 @@ class ScoresJob:
             "precision": cfg.precision,
             "float32_matmul_precision": cfg.float32_matmul_precision,
             "sampler": self.sampler_node,
-            "metric": of_consequence(metric),
-            "datamodule": of_consequence(datamodule),
+            "metric": settings_for_cache_key(metric),
+            "datamodule": settings_for_cache_key(datamodule),
             # Seconds compare at one batch size only.
-            **({"batch_size": cfg.batch_size} if self.point else {}),
+            **({"batch_size": cfg.batch_size} if point else {}),
         }
 
-    def prepare(self, context: Context) -> None:
-        self.yardstick.prepare(context.fabric)
+    def prepare(self, environment: Environment) -> ScoresWork:
+        """Load the reference."""
+        environment.references(self.setup)
+        settings = {**self.subject, **self.settings}
+        folder = environment.folder / "samples" / f"{slug(self.label)}-{settings_hash(settings)}"
+        about = {"ckpt_path": str(self.of.path), "trained_with": dict(self.of.config)}
+        store = SampleStore(folder, settings, environment.cfg.num_samples, self.shape, "npz", about=about)
+        return ScoresWork(self, environment, store)
 
-    def run(self, context: Context) -> Result:
-        model, notes = context.model(self.of)
-        _log.info("%s: %s samples with %s", self.label, f"{context.cfg.num_samples:,}", describe(self.sampler_node))
-        generation, labels = self._generation(context, model)
-        store = self._store(context)
-        self._leftover = None if context.cfg.keep_samples else store.folder
-        scoring = Scoring(self.yardstick.suite, self.yardstick.reference, context.cfg.quantize, context.fabric.device)
-        statistics = self._make(generation, store, scoring)
+
+@dataclass(frozen=True)
+class ScoresWork:
+    """Samples to be made in ``store``, and scored."""
+
+    job: ScoresJob
+    environment: Environment
+    store: SampleStore
+
+    def run(self) -> Result:
+        """Make the samples that are missing and score all."""
+        job, cfg, device = self.job, self.environment.cfg, self.environment.fabric.device
+        model, notes = self.environment.model(job.of)
+        _log.info("%s: %s samples with %s", job.label, f"{cfg.num_samples:,}", describe(job.sampler_node))
+        generation, labels = self._generation(model)
+        scoring = Scoring(job.setup.suite, self.environment.references(job.setup), cfg.quantize, device)
+        statistics = self._make(generation, scoring)
         conditions = {
-            "sampler": describe(self.sampler_node),
+            "sampler": describe(job.sampler_node),
             "nfe": statistics.evaluations / statistics.count,
-            "seed": context.cfg.seed,
-            "weights": self.of.weights,
-            "precision": context.cfg.precision,
+            "seed": cfg.seed,
+            "weights": job.of.weights,
+            "precision": cfg.precision,
             **({"labels": labels} if labels is not None else {}),
             "seconds_per_image": statistics.seconds / statistics.count,
-            "batch_size": context.cfg.batch_size,
-            "device": device_name(context.fabric.device),
+            "batch_size": cfg.batch_size,
+            "device": device_name(device),
         }
-        entry = Result(self.task, self.label, self.subject, self.settings, notes=list(notes))
+        about = {"ckpt_path": str(job.of.path), "step": job.of.step, "name": job.of.label}
+        result = Result(
+            job.task, job.label, job.subject, job.settings, conditions=conditions, notes=list(notes), about=about
+        )
+        lost = len(statistics.invalid)
         if scoring.scores is not None:
-            entry = replace(entry, conditions=conditions).of_scores(scoring.scores)
+            result = result.of_scores(scoring.scores)
         else:
-            entry.values = {self.yardstick.suite.extractor.distance_name: None}
-            entry.conditions = {"samples": context.cfg.num_samples - len(statistics.invalid), **conditions}
-        if lost := len(statistics.invalid):
-            entry.conditions["invalid_samples"] = lost
-            entry.notes.append(f"{self.label}: {lost} samples diverged or are not finite and were left out")
-        entry.about = {"ckpt_path": str(self.of.path), "step": self.of.step, "name": self.of.label}
-        return entry
+            result.values[job.setup.suite.extractor.distance_name] = None
+            result.conditions["samples"] = cfg.num_samples - lost
+        if lost:
+            result.conditions["invalid_samples"] = lost
+            result.notes.append(f"{job.label}: {lost} samples diverged or are not finite and were left out")
+        return result
 
-    def _generation(self, context: Context, model: ScoreModel) -> tuple[Generation, Any]:
+    def clean_up(self) -> None:
+        """Delete the samples unless they are to be kept."""
+        if self.environment.cfg.keep_samples:
+            return
+        shutil.rmtree(self.store.folder, ignore_errors=True)
+        with suppress(OSError):
+            # Others may lie beside it.
+            self.store.folder.parent.rmdir()
+
+    def _generation(self, model: ScoreModel) -> tuple[Generation, Any]:
         """How samples are made, and the labels they get, None for a net without classes."""
-        cfg, fabric = context.cfg, context.fabric
+        job, cfg, fabric = self.job, self.environment.cfg, self.environment.fabric
         classes = getattr(model.net, "num_classes", None)
         generation = Generation(
             model,
-            self.sampler,
-            self.shape,
+            job.sampler,
+            job.shape,
             cfg.seed,
             cfg.batch_size,
             model.data_range,
             cfg.quantize,
-            conditioning=class_condition(self.labels, classes, cfg.seed),
+            conditioning=class_condition(job.labels, classes, cfg.seed),
             device=fabric.device,
             autocast=fabric.autocast,
         )
-        return generation, ("cycle" if self.labels is None else self.labels) if classes else None
+        return generation, ("cycle" if job.labels is None else job.labels) if classes else None
 
-    def _store(self, context: Context) -> SampleStore:
-        settings = {**self.subject, **self.settings}
-        folder = context.folder / "samples" / f"{slug(self.label)}-{settings_hash(settings)}"
-        about = {"ckpt_path": str(self.of.path), "trained_with": dict(self.of.config)}
-        return SampleStore(folder, settings, context.cfg.num_samples, self.shape, "npz", about=about)
-
-    def _make(self, generation: Generation, store: SampleStore, scoring: Scoring) -> Statistics:
+    def _make(self, generation: Generation, scoring: Scoring) -> Statistics:
         """Samples of an earlier call go to the metrics from the disk, the others are made."""
         # With nothing left to make there would be nothing to count evaluations and seconds of.
-        count = store.manifest.num_samples
-        missing = on_rank_zero(store.prepare) or list(range(min(count, generation.batch_size)))
-        there = sorted(set(on_rank_zero(store.valid_indices)) - set(missing))
-        scoring.add_stored(store, there, _BATCH)
+        count = self.store.manifest.num_samples
+        missing = on_rank_zero(self.store.prepare) or list(range(min(count, generation.batch_size)))
+        there = sorted(set(on_rank_zero(self.store.valid_indices)) - set(missing))
+        scoring.add_stored(self.store, there, _BATCH)
         generation.warm_up(shard(missing, rank(), world_size()))
-        return generation.run(missing, [store, scoring])
-
-    def clean_up(self) -> None:
-        if self._leftover is None:
-            return
-        shutil.rmtree(self._leftover, ignore_errors=True)
-        with suppress(OSError):
-            # Others may lie beside it.
-            self._leftover.parent.rmdir()
+        return generation.run(missing, [self.store, scoring])
 
 
 def describe(sampler: Mapping[str, Any]) -> str:
@@ -193,9 +215,9 @@ def device_name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
-def of_consequence(node: Mapping[str, Any]) -> dict[str, Any]:
-    """A node without what changes no result."""
-    return {key: value for key, value in node.items() if key not in _OF_NO_CONSEQUENCE}
+def settings_for_cache_key(node: Mapping[str, Any]) -> dict[str, Any]:
+    """A node without settings that change no result."""
+    return {key: value for key, value in node.items() if key not in _CHANGE_NO_RESULT}
 
 
 def slug(text: str) -> str:

@@ -7,11 +7,13 @@ import math
 import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
+from omegaconf import DictConfig
 from torch import Tensor
 
 from ...distributed import failing_together, on_rank_zero
@@ -26,8 +28,8 @@ from ...sde import ScoreModel
 from ...sinks.files import NpzFiles
 from ...sinks.record import Result
 from .. import checkpoint_config
-from .context import Context
-from .scores import of_consequence, slug
+from .environment import Environment
+from .scores import settings_for_cache_key, slug
 from .subjects import Subject
 
 _log = logging.getLogger(__name__)
@@ -42,90 +44,121 @@ class SplitJob(ABC):
     """A quantity of each sample of a split of the data. Subclasses say which.
 
     Values do not depend on the batch size, beyond rounding, and on the number of processes: random numbers are
-    found by the sample's index in the split. Those that are there when a call is interrupted are not computed again.
+    found by the sample's index in the split. Values of an interrupted call are not computed again.
 
     Args:
-        context: the surroundings.
+        cfg: the composed configuration of ``conf/evaluate.yaml``.
         subject: whose.
+        node: name of the node that says how the quantity is computed.
+        seed: of the random numbers.
     """
 
     task: str
     columns: tuple[str, ...]
     what: str
 
-    def __init__(self, context: Context, subject: Subject, node: str) -> None:
-        cfg = context.cfg
+    def __init__(self, cfg: DictConfig, subject: Subject, node: str, seed: int) -> None:
         self.of, self.label, self.subject = subject, subject.label, subject.identity
-        self.node = context.node(subject.config, node)
-        datamodule = context.node(subject.config, "datamodule")
+        self.node = checkpoint_config.node(subject.config, node, cfg.get(node))
+        datamodule = checkpoint_config.node(subject.config, "datamodule", cfg.get("datamodule"))
         self.is_image = len(checkpoint_config.sample_shape(datamodule)) == 3
         self.split = cfg.split if self.is_image else "evaluation"
-        self.seed = self.seed_of(context)
+        self.seed = seed
         self.settings = {
             "split": self.split,
             "limit": cfg.limit,
             "seed": self.seed,
             node: self.node,
-            "datamodule": of_consequence(datamodule),
+            "datamodule": settings_for_cache_key(datamodule),
         }
         self._data = {**datamodule, **({"test_split": cfg.split} if self.is_image else {})}
-        self.datamodule = self._build(cfg.batch_size)
-
-    def seed_of(self, context: Context) -> int:
-        """Seed of the random numbers."""
-        return int(context.cfg.seed)
+        # Wrong settings show now.
+        self.dequantized = getattr(self.data(cfg.batch_size), "dequantize_eval", False)
 
     @abstractmethod
-    def values(self, context: Context, model: ScoreModel) -> Values:
+    def values(self, environment: Environment, model: ScoreModel) -> Values:
         """How the quantity is computed."""
 
     @abstractmethod
     def summary(self, table: Tensor) -> tuple[dict[str, float | None], dict[str, Any]]:
         """Values and conditions from the table (N, columns)."""
 
-    def prepare(self, context: Context) -> None:
-        self.datamodule = self._build(context.cfg.batch_size * context.fabric.world_size)
-        on_rank_zero(self.datamodule.prepare_data)
-        self.datamodule.setup("test")
-        self.loader = self.datamodule.test_dataloader()
-        if len(self.loader) == 0:
-            raise UserError(f"split={self.split} holds no samples: choose another")
-
-    def _build(self, batch_size: int) -> Any:
+    def data(self, batch_size: int) -> Any:
+        """The datamodule with batches of ``batch_size`` over all processes."""
         return checkpoint_config.build("datamodule", {**self._data, "eval_batch_size": batch_size})
 
-    def run(self, context: Context) -> Result:
-        model, notes = context.model(self.of)
-        name = f"{self.task}-{slug(self.label)}-{settings_hash([self.subject, self.settings])}"
-        self._parts = parts = NpzFiles(context.folder / f".{name}", "values", (len(self.columns),), torch.float64)
+    def prepare(self, environment: Environment) -> SplitWork:
+        """Load the data."""
+        datamodule = self.data(environment.cfg.batch_size * environment.fabric.world_size)
+        on_rank_zero(datamodule.prepare_data)
+        datamodule.setup("test")
+        loader = datamodule.test_dataloader()
+        if len(loader) == 0:
+            raise UserError(f"split={self.split} holds no samples: choose another")
+        return SplitWork(self, environment, loader, datamodule.on_after_batch_transfer)
+
+
+@dataclass(frozen=True)
+class SplitWork:
+    """A quantity to be computed for each sample of a split.
+
+    Attributes:
+        job: which quantity.
+        environment: processes and folder.
+        loader: batches of the split.
+        transform: bytes to floats on the device of a batch.
+    """
+
+    job: SplitJob
+    environment: Environment
+    loader: Any
+    transform: Callable[[dict[str, Any], int], dict[str, Any]]
+
+    @property
+    def name(self) -> str:
+        """Of the file of values."""
+        job = self.job
+        return f"{job.task}-{slug(job.label)}-{settings_hash([job.subject, job.settings])}"
+
+    @property
+    def parts(self) -> NpzFiles:
+        """Values computed so far."""
+        shape = (len(self.job.columns),)
+        return NpzFiles(self.environment.folder / f".{self.name}", "values", shape, torch.float64)
+
+    def run(self) -> Result:
+        """Compute the values that are missing and sum up all."""
+        job = self.job
+        model, notes = self.environment.model(job.of)
         # What is there is looked up before anyone adds to it.
-        there = torch.tensor(sorted(on_rank_zero(parts.present)), dtype=torch.int64)
+        there = torch.tensor(sorted(on_rank_zero(self.parts.present)), dtype=torch.int64)
         with failing_together():
-            self._compute(context, model, parts, there)
-        index, table = on_rank_zero(lambda: self._collect(context, parts, name))
-        values, conditions = self.summary(table)
-        about = {"ckpt_path": str(self.of.path), "step": self.of.step, "values": f"{name}.npz"}
+            self._compute(model, there)
+        index, table = on_rank_zero(self._collect)
+        values, conditions = job.summary(table)
+        about = {"ckpt_path": str(job.of.path), "step": job.of.step, "values": f"{self.name}.npz"}
         conditions = {
-            "split": self.split,
+            "split": job.split,
             "samples": len(index),
-            "seed": self.seed,
-            "weights": self.of.weights,
+            "seed": job.seed,
+            "weights": job.of.weights,
             **conditions,
         }
         return Result(
-            self.task, self.label, self.subject, self.settings, values, conditions, notes=list(notes), about=about
+            job.task, job.label, job.subject, job.settings, values, conditions, notes=list(notes), about=about
         )
 
     def clean_up(self) -> None:
-        shutil.rmtree(self._parts.folder, ignore_errors=True)
+        """Delete the parts, which are joined in one file."""
+        shutil.rmtree(self.parts.folder, ignore_errors=True)
 
-    def _compute(self, context: Context, model: ScoreModel, parts: NpzFiles, there: Tensor) -> None:
+    def _compute(self, model: ScoreModel, there: Tensor) -> None:
         """This process' share of the values that are not ``there`` (N,), by index; it must not wait for others."""
-        fabric, limit = context.fabric, context.cfg.limit
-        values = self.values(context, model)
+        job, fabric, limit = self.job, self.environment.fabric, self.environment.cfg.limit
+        values, parts = job.values(self.environment, model), self.parts
         count = sum(len(address.index) for address in self.loader.sampler)
         total = min(count, limit) if limit is not None else count
-        with Progress(self.what, total - len(there), enabled=fabric.is_global_zero) as progress:
+        with Progress(job.what, total - len(there), enabled=fabric.is_global_zero) as progress:
             for batch in self.loader:
                 index = batch["index"]
                 wanted = ~torch.isin(index, there) if limit is None else ~torch.isin(index, there) & (index < limit)
@@ -135,20 +168,21 @@ class SplitJob(ABC):
                         key: value[mine].to(fabric.device) if isinstance(value, Tensor) else value
                         for key, value in batch.items()
                     }
-                    moved = self.datamodule.on_after_batch_transfer(moved, 0)
+                    moved = self.transform(moved, 0)
                     condition = {key: value for key, value in moved.items() if key not in _ADDRESS_KEYS}
-                    address = Address(self.seed, 0, moved["index"])
+                    address = Address(job.seed, 0, moved["index"])
                     table = _fitting(partial(values, model, moved["x"], address, condition), int(mine.sum()))
                     parts.write(index[mine], table.to("cpu", torch.float64))
                 progress.add(int(wanted.sum()))
 
-    def _collect(self, context: Context, parts: NpzFiles, name: str) -> tuple[Tensor, Tensor]:
+    def _collect(self) -> tuple[Tensor, Tensor]:
         """All samples' values (N, columns) by their index (N,), written to an npz file by the columns' names."""
-        present = sorted(parts.present())
-        table = parts.read(present)
+        present = sorted(self.parts.present())
+        table = self.parts.read(present)
         index = torch.tensor(present)
-        arrays = {column: table[:, i].numpy() for i, column in enumerate(self.columns)}
-        write_npz(context.folder / f"{name}.npz", {"index": np.array(present, dtype=np.int64), **arrays})
+        arrays = {column: table[:, i].numpy() for i, column in enumerate(self.job.columns)}
+        path = self.environment.folder / f"{self.name}.npz"
+        write_npz(path, {"index": np.array(present, dtype=np.int64), **arrays})
         return index, table
 
 
@@ -159,16 +193,16 @@ class BitsPerDimJob(SplitJob):
     columns = ("bits_per_dim", "standard_error", "nfe")
     what = "bits per dimension"
 
-    def __init__(self, context: Context, subject: Subject) -> None:
-        super().__init__(context, subject, "likelihood")
+    def __init__(self, cfg: DictConfig, subject: Subject) -> None:
+        super().__init__(cfg, subject, "likelihood", int(cfg.seed))
         if not self.is_image:
             # Points are no bytes.
             self.node["likelihood"] = {**self.node["likelihood"], "data_range": "continuous"}
         self.measure: BitsPerDim = checkpoint_config.build("likelihood", self.node)
-        if getattr(self.datamodule, "dequantize_eval", False):
+        if self.dequantized:
             self.measure.dequantize = False
 
-    def values(self, context: Context, model: ScoreModel) -> Values:
+    def values(self, environment: Environment, model: ScoreModel) -> Values:
         def of(model: ScoreModel, x: Tensor, address: Address, cond: Mapping[str, Tensor]) -> Tensor:
             with full_precision(x.device.type):
                 output = self.measure.output(model, x, address, cond)
@@ -205,21 +239,18 @@ class LossJob(SplitJob):
     columns = ("loss",)
     what = "loss"
 
-    def __init__(self, context: Context, subject: Subject) -> None:
-        super().__init__(context, subject, "objective")
+    def __init__(self, cfg: DictConfig, subject: Subject) -> None:
+        super().__init__(cfg, subject, "objective", int(subject.config.get("seed", cfg.seed)) + 1)
         self.objective = checkpoint_config.build("objective", self.node)
-        self.settings["precision"] = context.cfg.precision
-        self.settings["float32_matmul_precision"] = context.cfg.float32_matmul_precision
+        self.settings["precision"] = cfg.precision
+        self.settings["float32_matmul_precision"] = cfg.float32_matmul_precision
         # Stable targets are taken from the batch.
-        self.of_batch = {"batch_size": context.cfg.batch_size} if hasattr(self.objective, "refer_to") else {}
+        self.of_batch = {"batch_size": cfg.batch_size} if hasattr(self.objective, "refer_to") else {}
         self.settings |= self.of_batch
 
-    def seed_of(self, context: Context) -> int:
-        return int(self.of.config.get("seed", context.cfg.seed)) + 1
-
-    def values(self, context: Context, model: ScoreModel) -> Values:
+    def values(self, environment: Environment, model: ScoreModel) -> Values:
         def of(model: ScoreModel, x: Tensor, address: Address, cond: Mapping[str, Tensor]) -> Tensor:
-            with torch.no_grad(), context.fabric.autocast():
+            with torch.no_grad(), environment.fabric.autocast():
                 losses: Tensor = self.objective(model, x, address, cond, train=False)
             return losses.double()[:, None]
 

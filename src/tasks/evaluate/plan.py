@@ -1,0 +1,141 @@
+"""What a call of evaluate.py is going to do: checked and planned before any process is started."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from ...checkpoint import checkpoint_hash
+from ...checkpoint.find import run_of
+from ...cli.kinds import check_whole, listed
+from ...data_range import check_quantize
+from ...distributed import agreed, failing_together
+from ...errors import UserError
+from ...io.hashing import settings_hash
+from ..checkpoint_file import check_weights
+from ..devices import check_precision
+from ..image_source import open_images
+from . import pareto
+from .environment import EvaluationJob, ScoringSetups
+from .images import ImagesJob
+from .scores import ScoresJob
+from .splits import BitsPerDimJob, LossJob
+from .subjects import Subject, find_checkpoints, subjects
+
+MODES = ("evaluate", "pareto")
+_IN_THE_NAME = (
+    *("mode", "num_samples", "seed", "labels", "quantize", "precision", "float32_matmul_precision"),
+    *("metrics", "split", "limit", "sampler", "datamodule", "metric", "likelihood"),
+)
+
+
+@dataclass(frozen=True)
+class EvaluationRequest:
+    """A command line whose values are possible, and the checkpoints that it names.
+
+    Attributes:
+        cfg: the composed configuration of ``conf/evaluate.yaml``.
+        paths: the checkpoints; none if images are scored.
+        digests: SHA-256 of each.
+    """
+
+    cfg: DictConfig
+    paths: tuple[Path, ...]
+    digests: tuple[str, ...]
+
+    @property
+    def folder(self) -> Path:
+        """The folder asked for, or one of these settings alone, in the run if all checkpoints are of one."""
+        cfg = self.cfg
+        if cfg.output_dir is not None:
+            return Path(str(cfg.output_dir))
+        runs = {run_of(path) for path in self.paths}
+        run = next(iter(runs)) if len(runs) == 1 else None
+        raw: Any = OmegaConf.to_container(cfg, resolve=False)
+        settings = {name: raw.get(name) for name in _IN_THE_NAME}
+        if cfg.mode == "pareto":
+            settings["batch_size"] = cfg.batch_size
+        return (run or Path(cfg.paths.log_dir)) / "evaluation" / f"{cfg.mode}-{settings_hash(settings)}"
+
+
+@dataclass(frozen=True)
+class EvaluationPlan:
+    """The units of work: configurations are read and objects built, but no weights, no data and no devices."""
+
+    request: EvaluationRequest
+    jobs: tuple[EvaluationJob, ...]
+
+
+def check_request(cfg: DictConfig) -> EvaluationRequest:
+    """Check what can be known without devices, and find the checkpoints.
+
+    Raises:
+        UserError: a value that is not possible, nothing to do, or no checkpoint.
+    """
+    if cfg.mode not in MODES:
+        raise UserError(f"mode={cfg.mode}: choose one of {', '.join(MODES)}")
+    if (cfg.ckpt_path is None) == (cfg.images is None):
+        raise UserError("give either ckpt_path=<a checkpoint, a run folder, last, ...> or images=<files>")
+    check_quantize(cfg.quantize)
+    check_precision(cfg.precision, cfg.float32_matmul_precision)
+    for name in ("num_samples", "batch_size", "limit", "every"):
+        if cfg[name] is not None:
+            check_whole(name, cfg[name], least=1)
+    if cfg.images is not None:
+        if cfg.mode == "pareto" or cfg.bits_per_dim or cfg.loss:
+            raise UserError("images have no sampler, loss or likelihood: give ckpt_path instead, or only score them")
+        open_images(str(cfg.images))
+        return EvaluationRequest(cfg, (), ())
+    if not (cfg.score or cfg.bits_per_dim or cfg.loss):
+        raise UserError("nothing to do: set score=true, bits_per_dim=true or loss=true")
+    if cfg.ema_length is None:
+        for choice in listed(cfg.weights):
+            check_weights(str(choice))
+    paths = tuple(find_checkpoints(cfg))
+    return EvaluationRequest(cfg, paths, tuple(map(checkpoint_hash, paths)))
+
+
+def plan_evaluation(request: EvaluationRequest) -> EvaluationPlan:
+    """Build all units of work.
+
+    Raises:
+        UserError: a checkpoint that cannot be understood, or settings that do not fit it.
+    """
+    cfg, setups = request.cfg, ScoringSetups()
+    if cfg.images is not None:
+        return EvaluationPlan(request, (ImagesJob(cfg, setups),))
+    chosen = subjects(request.paths, request.digests, cfg.weights, cfg.ema_length, cfg.trained_as)
+    jobs = [job for subject in chosen for job in _jobs(cfg, subject, setups)]
+    return EvaluationPlan(request, tuple(jobs))
+
+
+def agreed_plan(plan: EvaluationPlan) -> EvaluationPlan:
+    """The plan of the files that the first process found, also while training goes on writing; all call it.
+
+    Raises:
+        UserError: on every process, if one of them cannot use these files.
+    """
+    (paths, digests), same = agreed((plan.request.paths, plan.request.digests))
+    if same:
+        return plan
+    with failing_together():
+        return plan_evaluation(replace(plan.request, paths=paths, digests=digests))
+
+
+def _jobs(cfg: DictConfig, subject: Subject, setups: ScoringSetups) -> list[EvaluationJob]:
+    if cfg.mode == "pareto":
+        return [
+            ScoresJob(cfg, subject, setups, choice.node, choice.point)
+            for choice in pareto.choices(cfg.samplers, cfg.steps, subject.config)
+        ]
+    jobs = list[EvaluationJob]()
+    if cfg.score:
+        jobs.append(ScoresJob(cfg, subject, setups))
+    if cfg.loss:
+        jobs.append(LossJob(cfg, subject))
+    if cfg.bits_per_dim:
+        jobs.append(BitsPerDimJob(cfg, subject))
+    return jobs
