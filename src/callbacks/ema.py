@@ -16,8 +16,8 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from ..checkpoint.averages import Average
 from ..errors import UserError
-from .averages import Average
 
 Named = dict[str, Tensor]
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import torch
 from lightning.pytorch import LightningModule, Trainer
 
+from ..checkpoint.averages import PowerAverage
 from ..checkpoint.posthoc_ema import write_snapshot
 from ..errors import UserError
-from .averages import PowerAverage
 from .ema import EMA, ema_of
 from .periodic import Periodic
 

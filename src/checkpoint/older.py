@@ -13,7 +13,10 @@ _MOVED = {
         "conditioning": "control guidance inverse operators thresholding",
     }.items()
     for name in names.split()
-} | {"src.sampling.ode.ProbabilityFlowODE": "src.sampling.ode.flow.ProbabilityFlowODE"}
+} | {
+    "src.sampling.ode.ProbabilityFlowODE": "src.sampling.ode.flow.ProbabilityFlowODE",
+    "src.callbacks.averages.": "src.checkpoint.averages.",
+}
 _CLASSES = {"src.metrics.Frechet": "src.metrics.FrechetDistance"}
 
 

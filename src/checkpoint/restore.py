@@ -13,6 +13,7 @@ from ..errors import UserError
 from ..sde import ScoreModel
 from ..sde.noisy_classifier import NoisyClassifier
 from .read import NET_PREFIX
+from .weights import parse_weights
 
 _LISTED = 4
 
@@ -118,17 +119,10 @@ def _weights(checkpoint: Mapping[str, Any], weights: str) -> dict[str, Tensor]:
     state = {
         name.removeprefix(root): value for name, value in checkpoint["state_dict"].items() if name.startswith(root)
     }
-    kind, _, name = weights.partition(":")
-    if weights == "raw":
-        return state
-    if kind != "ema":
-        raise UserError(f"weights={weights} is unknown: choose ema, ema:<name> or raw")
     averages = checkpoint.get("ema") or {}
-    if not averages:
-        raise UserError("the checkpoint holds no averaged weights: choose weights=raw")
-    name = name or next(iter(averages))
-    if name not in averages:
-        raise UserError(f"the checkpoint holds no average {name!r}: choose one of {', '.join(averages)}")
+    name = parse_weights(weights).average(list(averages))
+    if name is None:
+        return state
     # Buffers are not averaged and come from the raw weights.
     return state | {NET_PREFIX.removeprefix(root) + key: value for key, value in averages[name].items()}
 

@@ -28,17 +28,17 @@ from .kinds import check_kinds, name_as_text
 from .messages import known_to_all, lost_peer, one_line
 from .run_dir import register_resolvers
 
-Job = Callable[[DictConfig], float | None]
+Main = Callable[[DictConfig], float | None]
 
 
-def entry(config_name: str) -> Callable[[Job], Callable[[], None]]:
+def entry(config_name: str) -> Callable[[Main], Callable[[], None]]:
     """Make ``job`` a command configured by ``conf/<config_name>.yaml``.
 
     Mistakes of the user end the process with one line on the standard error and a non-zero exit code; anything else
     is a programming error and shows its traceback. In a sweep every job is a process of its own.
     """
 
-    def decorate(job: Job) -> Callable[[], None]:
+    def decorate(job: Main) -> Callable[[], None]:
         script = Path(inspect.getfile(job)).resolve()
 
         def task(cfg: DictConfig) -> float | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-Condition = str | int | None
+ScoreCondition = str | int | None
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Scores:
     """
 
     values: dict[str, float]
-    conditions: dict[str, Condition]
+    conditions: dict[str, ScoreCondition]
     details: dict[str, list[float]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 

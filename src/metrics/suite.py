@@ -15,7 +15,7 @@ from .distances.base import MAIN, FeatureMetric, SampleCount
 from .extractors.base import FeatureExtractor
 from .reference.cache import reference_statistics
 from .reference.statistics import Reference, load_statistics
-from .scores import Condition, Scores
+from .scores import ScoreCondition, Scores
 
 _log = logging.getLogger(__name__)
 
@@ -173,7 +173,7 @@ class MetricSuite:
         details = {name: result.tolist() for name, result in results.items() if result.ndim > 0}
         return Scores(values, conditions, details, tuple(notes))
 
-    def conditions(self, references: References) -> dict[str, Condition]:
+    def conditions(self, references: References) -> dict[str, ScoreCondition]:
         """What every score depends on besides the samples: reference and extractors."""
         compared = list(references.values())
         return {

@@ -5,7 +5,7 @@ A start is a function of the index of a sample, as all of a sample is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -14,10 +14,9 @@ from torch import Tensor
 
 from ..errors import UserError
 from ..noise import AddressedNoise
-from ..sde.score_model import Model
+from ..sde.score_model import Condition, Model
 from .interpolation import slerp, temper
 
-Cond = Mapping[str, Tensor] | None
 Encode = Callable[..., tuple[Tensor, Tensor]]
 """encode(model, x (B, *d), cond) -> latents (B, *d), evaluations (B,); see ``ProbabilityFlowODE.encode``."""
 
@@ -30,7 +29,7 @@ class Start(Protocol):
         """The index (B,) under which samples ``index`` (B,) find their noise, class and constraint."""
         ...
 
-    def __call__(self, model: Model, index: Tensor, like: Tensor, cond: Cond = None) -> Tensor:
+    def __call__(self, model: Model, index: Tensor, like: Tensor, cond: Condition = None) -> Tensor:
         """States (B, *d) of the samples ``index`` (B,), like ``like`` (B, *d)."""
         ...
 
@@ -54,7 +53,7 @@ class PriorStart(_OwnAddress):
         self.temperature = _positive(temperature)
 
     def __call__(
-        self, model: Model, index: Int64[Tensor, " b"], like: Float[Tensor, "b *d"], cond: Cond = None
+        self, model: Model, index: Int64[Tensor, " b"], like: Float[Tensor, "b *d"], cond: Condition = None
     ) -> Float[Tensor, "b *d"]:
         z = model.sde.prior_sample(AddressedNoise(self.seed, index)("prior", 0, like))
         return z if self.temperature == 1 else temper(model.sde, z, self.temperature)
@@ -75,7 +74,7 @@ class EncodedStart(_OwnAddress):
         self.temperature = _positive(temperature)
 
     def __call__(
-        self, model: Model, index: Int64[Tensor, " b"], like: Float[Tensor, "b *d"], cond: Cond = None
+        self, model: Model, index: Int64[Tensor, " b"], like: Float[Tensor, "b *d"], cond: Condition = None
     ) -> Float[Tensor, "b *d"]:
         z, _ = self.encode(model, self.data(index).to(like), cond)
         return z if self.temperature == 1 else temper(model.sde, z, self.temperature)
@@ -104,7 +103,7 @@ class Interpolation:
         return torch.full_like(index, self.first)
 
     def __call__(
-        self, model: Model, index: Int64[Tensor, " b"], like: Float[Tensor, "b *d"], cond: Cond = None
+        self, model: Model, index: Int64[Tensor, " b"], like: Float[Tensor, "b *d"], cond: Condition = None
     ) -> Float[Tensor, "b *d"]:
         two = torch.tensor([self.first, self.last], device=index.device)
         shared = None if cond is None else {name: value[:1].expand(2, *value.shape[1:]) for name, value in cond.items()}

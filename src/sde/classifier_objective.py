@@ -11,13 +11,13 @@ from torch import Tensor
 from ..errors import UserError
 from ..noise import Address
 from .base import SDE, expand
-from .objectives import Condition
+from .score_model import Condition
 from .time_samplers import TimeSampler
 
 
 @runtime_checkable
-class Classifier(Protocol):
-    """A classifier of x_t."""
+class TrainableClassifier(Protocol):
+    """A classifier of x_t that knows its SDE."""
 
     @property
     def sde(self) -> SDE:
@@ -44,7 +44,12 @@ class NoisyClassification:
         self.time_sampler(sde, torch.full((1,), 0.5))
 
     def __call__(
-        self, model: Classifier, x0: Float[Tensor, "b *d"], address: Address, cond: Condition = None, train: bool = True
+        self,
+        model: TrainableClassifier,
+        x0: Float[Tensor, "b *d"],
+        address: Address,
+        cond: Condition = None,
+        train: bool = True,
     ) -> Float[Tensor, " b"]:
         """Losses (B,) in nats, at times and noises drawn at ``address``.
 

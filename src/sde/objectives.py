@@ -9,7 +9,6 @@ The paper's weighting lambda(t) = sigma^2 is w = 1; maximum likelihood, lambda =
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -19,10 +18,8 @@ from torch import Tensor
 from ..errors import UserError
 from ..noise import Address
 from .base import SDE, expand
-from .score_model import Model
+from .score_model import Condition, Model
 from .time_samplers import TimeSampler
-
-Condition = Mapping[str, Tensor] | None
 
 
 @runtime_checkable

@@ -14,6 +14,9 @@ from ..errors import UserError
 from .base import SDE, expand
 from .parametrization import Parametrization
 
+Condition = Mapping[str, Tensor] | None
+"""What a net is told beside x and t: named tensors (B, ...); class labels are ``labels``, (B,) int64."""
+
 
 @runtime_checkable
 class Model(Protocol):

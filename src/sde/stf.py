@@ -19,7 +19,7 @@ from torch import Tensor
 from .base import SDE, expand
 from .objectives import ScoreMatching
 
-Reference = Callable[[Tensor], Tensor]
+ReferenceSet = Callable[[Tensor], Tensor]
 """reference(x0 (B, *d)) -> samples (R, *d) of the data, of which the batch x0 should be part."""
 
 
@@ -30,9 +30,9 @@ class StableTargetField(ScoreMatching):
     another.
     """
 
-    _reference: Reference | None = None
+    _reference: ReferenceSet | None = None
 
-    def refer_to(self, reference: Reference) -> None:
+    def refer_to(self, reference: ReferenceSet) -> None:
         """Take the reference set from ``reference``: a larger batch, a gathered one or the whole data set."""
         self._reference = reference
 

@@ -1,4 +1,4 @@
-"""The file of a checkpoint, which training may replace at any time, and which of its weights are wanted."""
+"""The file of a checkpoint, which training may replace at any time."""
 
 from __future__ import annotations
 
@@ -25,9 +25,3 @@ def open_known(path: Path, digest: str, experiment: str | None = None) -> dict[s
     if checkpoint_hash(path) != digest:
         raise UserError(f"{path} changed while it was read: try again")
     return checkpoint
-
-
-def check_weights(choice: str) -> None:
-    """UserError unless ``choice`` names weights, whether or not a checkpoint holds them."""
-    if choice != "raw" and choice.partition(":")[0] != "ema":
-        raise UserError(f"weights={choice} is unknown: choose ema, ema:<name> or raw")

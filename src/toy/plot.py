@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
-from .view import REACH, Field, ToyView
+from .view import REACH, ScoreField, ToyView
 
 _DATA = "#b9bfc9"
 _LEARNED = "#d1495b"
@@ -58,7 +58,7 @@ def _points(axes: Axes, view: ToyView) -> None:
     axes.legend(loc="upper right", markerscale=2, fontsize=9, framealpha=0.9)
 
 
-def _score(axes: Axes, field: Field) -> None:
+def _score(axes: Axes, field: ScoreField) -> None:
     # The longest arrows, but for a few, reach to the next one.
     longest = float((field.learned if field.exact is None else field.exact).norm(dim=1).quantile(0.9))
     lengths: dict[str, Any] = {"angles": "xy", "scale_units": "xy", "scale": max(longest, 1e-6) / field.spacing}

@@ -36,7 +36,7 @@ _EMPTY = 12.0
 
 
 @dataclass(frozen=True)
-class Field:
+class ScoreField:
     """Scores at a noise level, times the level: about of unit length in the noise.
 
     Attributes:
@@ -74,7 +74,7 @@ class ToyView:
 
     data: Tensor
     samples: Tensor
-    fields: list[Field]
+    fields: list[ScoreField]
     paths: Tensor
     density: Tensor
     exact_density: Tensor | None
@@ -164,7 +164,7 @@ def _plane(count: int, like: Tensor) -> Tensor:
     return torch.stack([columns, rows], dim=-1).reshape(-1, 2)
 
 
-def _field(model: Any, exact: GaussianMixture | None, level: float, like: Tensor) -> Field:
+def _field(model: Any, exact: GaussianMixture | None, level: float, like: Tensor) -> ScoreField:
     t = _time(model, level)
     y = _plane(_ARROWS, like)
     spacing = 2 * REACH / (_ARROWS - 1)
@@ -172,10 +172,10 @@ def _field(model: Any, exact: GaussianMixture | None, level: float, like: Tensor
     x = (alpha * y).to(y.dtype)
     learned = (level * alpha * model(x, t)).cpu()
     if exact is None:
-        return Field(level, spacing, y.cpu(), learned, None)
+        return ScoreField(level, spacing, y.cpu(), learned, None)
     log_p = exact.log_prob(x, t)
     kept = (log_p > log_p.max() - _EMPTY).cpu()
-    return Field(level, spacing, y.cpu()[kept], learned[kept], (level * alpha * exact(x, t)).cpu()[kept])
+    return ScoreField(level, spacing, y.cpu()[kept], learned[kept], (level * alpha * exact(x, t)).cpu()[kept])
 
 
 def _paths(model: Any, eps: float, like: Tensor) -> Tensor:

@@ -7,8 +7,8 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from torch import nn
 
-from src.callbacks.averages import ExponentialAverage, HalfLifeAverage
 from src.callbacks.ema import EMA
+from src.checkpoint.averages import ExponentialAverage, HalfLifeAverage
 from tests.golden import load
 
 

@@ -10,9 +10,9 @@ from lightning.pytorch import LightningModule, Trainer
 from safetensors import safe_open
 from torch import Tensor, nn
 
-from src.callbacks.averages import ExponentialAverage, PowerAverage
 from src.callbacks.ema import EMA
 from src.callbacks.ema_snapshots import EMASnapshots
+from src.checkpoint.averages import ExponentialAverage, PowerAverage
 from src.errors import UserError
 
 

@@ -16,10 +16,10 @@ from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from PIL import Image
 
-from src.callbacks.averages import ExponentialAverage
 from src.callbacks.ema import EMA
 from src.callbacks.fid import FID
 from src.callbacks.sample_images import SampleImages
+from src.checkpoint.averages import ExponentialAverage
 from src.data_range import to_bytes
 from src.datamodules import DigitsDataModule, ToyDataModule
 from src.errors import UserError

@@ -20,6 +20,7 @@ CLASSES = [
     ("src.sampling.ode.flow.ProbabilityFlowODE", "src.sampling.ode.flow.ProbabilityFlowODE"),
     ("src.metrics.Frechet", "src.metrics.FrechetDistance"),
     ("src.metrics.FrechetDistance", "src.metrics.FrechetDistance"),
+    ("src.callbacks.averages.PowerAverage", "src.checkpoint.averages.PowerAverage"),
     ("src.sde.ve.VESDE", "src.sde.ve.VESDE"),
 ]
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from src.callbacks.averages import PowerAverage
 from src.checkpoint import posthoc_ema
+from src.checkpoint.averages import PowerAverage
 from src.checkpoint.posthoc_ema import check_reconstructible, reconstruct, write_snapshot
 from src.checkpoint.power_profile import LONGEST, fit, gamma_of, inner_product
 from src.checkpoint.read import glance

@@ -128,7 +128,7 @@ def test_a_config_of_another_version_is_one_line() -> None:
 
 def test_the_refusal_of_a_class_reaches_the_user_as_it_is() -> None:
     node = config()["model"] | {"data_range": "wide"}
-    with pytest.raises(UserError, match=r"^data_range is 'wide'"):
+    with pytest.raises(UserError, match=r"^data_range=wide"):
         instantiate_node(node)
 
 

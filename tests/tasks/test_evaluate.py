@@ -25,6 +25,7 @@ from src.sampling.generation import Generation
 from src.sinks.record import Record, Result
 from src.tasks.evaluate import picture as evaluation_picture
 from src.tasks.evaluate import scores as evaluation_scores
+from src.tasks.evaluate.environment import Work
 from src.tasks.evaluate.task import Evaluation
 from tests.tasks.evaluation_example import evaluate, make_run
 
@@ -141,13 +142,13 @@ def test_work_is_kept_until_its_result_is_on_the_disk(
 def test_weights_of_another_file_are_not_taken(first: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "best_fid.ckpt"
     shutil.copy(first, path)
-    plan = Evaluation.plan
+    prepare = Evaluation.prepare
 
-    def replaced(evaluation: Evaluation) -> None:
-        plan(evaluation)
+    def replaced(evaluation: Evaluation) -> dict[int, Work]:
         torch.save({**read_checkpoint(first), "global_step": 11}, path)
+        return prepare(evaluation)
 
-    monkeypatch.setattr(Evaluation, "plan", replaced)
+    monkeypatch.setattr(Evaluation, "prepare", replaced)
     with pytest.raises(UserError, match=r"best_fid\.ckpt changed while it was read"):
         evaluate(f"ckpt_path={path}", f"output_dir={tmp_path}/out")
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from lightning.fabric import Fabric
 from omegaconf import OmegaConf
 from PIL import Image
 
@@ -22,7 +23,10 @@ from src.sde import VPSDE, ScoreModel
 from src.sinks.store import SampleStore
 from src.tasks import scoring
 from src.tasks.checkpoint_file import open_known
-from src.tasks.evaluate.splits import SplitJob
+from src.tasks.evaluate import plan as evaluation_plan
+from src.tasks.evaluate.environment import Environment
+from src.tasks.evaluate.plan import EvaluationPlan, EvaluationRequest
+from src.tasks.evaluate.splits import SplitJob, SplitWork
 from src.tasks.evaluate.subjects import Subject
 from src.tasks.sample import plan as sample_plan
 from src.tasks.sample.pictures import draw_film
@@ -34,6 +38,7 @@ from tests.tasks.ranks import on_ranks
 
 MODEL = GaussianScore(VPSDE())
 SAMPLER = Heun(KarrasGrid(steps=2))
+FABRIC = Fabric(accelerator="cpu", devices=1)
 SCRIPT = OmegaConf.create(
     {"accelerator": "cpu", "devices": 2, "precision": "32-true", "float32_matmul_precision": "highest"}
 )
@@ -107,7 +112,7 @@ def test_weights_that_one_cannot_have_stop_all(monkeypatch: pytest.MonkeyPatch) 
         return torch.nn.Identity(), []
 
     def model(_: int) -> None:
-        environment = Environment(SCRIPT, SimpleNamespace(device="cpu"), Path())  # type: ignore[arg-type]
+        environment = Environment(SCRIPT, FABRIC, Path())
         environment.model(Subject(Path("a.ckpt"), "a", 1, "ema", {}, "a"))
         # The next that all do together.
         gather_rows(torch.zeros(1))
@@ -135,11 +140,10 @@ def test_a_split_that_one_cannot_compute_stops_all(tmp_path: Path, monkeypatch: 
 
         def summary(self, *_: object) -> Any: ...
 
-    fabric: Any = SimpleNamespace(is_global_zero=False, world_size=2)
     monkeypatch.setattr(Environment, "model", lambda *_: (ScoreModel.__new__(ScoreModel), []))
 
     def run(_: int) -> None:
-        environment = Environment(OmegaConf.create({"limit": None}), fabric, tmp_path)
+        environment = Environment(OmegaConf.create({"limit": None}), FABRIC, tmp_path)
         SplitWork(Job(), environment, Loader(), lambda batch, _: batch).run()
 
     assert "lower batch_size" in messages(on_ranks(run, monkeypatch))[0]

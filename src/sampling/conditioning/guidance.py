@@ -8,7 +8,6 @@ Bayes' rule on the score (Song et al. 2021, eq. 14):
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -17,11 +16,9 @@ from torch import Tensor
 
 from ...errors import UserError
 from ...sde import SDE, tweedie
-from ...sde.score_model import Model
+from ...sde.score_model import Condition, Model
 from ..output import evaluations_per_call
 from .gradients import gradients, leaf, usable
-
-Condition = Mapping[str, Tensor] | None
 
 
 class Guidance(ABC):

@@ -17,9 +17,9 @@ from torch import Tensor
 
 from ...errors import UserError
 from ...sde import expand, tweedie
-from ...sde.score_model import Model
+from ...sde.score_model import Condition, Model
 from .gradients import gradients, leaf, usable, usable_condition
-from .guidance import Condition, Guidance, required, without
+from .guidance import Guidance, required, without
 from .operators import LinearOperator
 
 JACOBIANS = ("net", "gaussian")

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ...errors import UserError
 
-Field = Callable[[Tensor, Tensor, Tensor], Tensor]
+VectorField = Callable[[Tensor, Tensor, Tensor], Tensor]
 """field(t (R,) float64, y (R, F), rows (R,) int64) -> dy/dt (R, F), for the rows of the batch that still run."""
 
 Norm = Callable[[Tensor], Tensor]
@@ -54,7 +54,7 @@ class Tolerance:
 
     def solve(
         self,
-        field: Field,
+        field: VectorField,
         y: Float[Tensor, "b f"],
         t_start: float,
         t_end: float,
@@ -100,7 +100,7 @@ class Tolerance:
         )
 
 
-def _with_autocast_of_now(field: Field, kind: str) -> Field:
+def _with_autocast_of_now(field: VectorField, kind: str) -> VectorField:
     """``field``, evaluated under the autocast that rules devices of this kind at the time of this call."""
     autocast = torch.autocast(kind, torch.get_autocast_dtype(kind), enabled=torch.is_autocast_enabled(kind))
 
@@ -114,7 +114,7 @@ def _with_autocast_of_now(field: Field, kind: str) -> Field:
 class _RunningRows:
     """A field asked only for the rows that still run; the others stand still."""
 
-    def __init__(self, field: Field, batch: int, device: torch.device) -> None:
+    def __init__(self, field: VectorField, batch: int, device: torch.device) -> None:
         self._field = field
         self._batch = batch
         self._rows = torch.arange(batch, device=device)

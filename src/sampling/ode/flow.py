@@ -9,7 +9,7 @@ nor its number of evaluations depends on the other samples of the batch.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import torch
 from jaxtyping import Float, Int64
@@ -18,10 +18,8 @@ from torch import Tensor
 from ...errors import UserError
 from ...noise import NoiseSource
 from ...sde import SDE, ReverseSDE, tweedie
-from ...sde.score_model import Model
+from ...sde.score_model import Condition, Model
 from ..output import Callback, Control, SampleOutput, Sampler, SamplerStep, count
-
-Condition = Mapping[str, Tensor] | None
 
 
 class ProbabilityFlowODE(Sampler):

@@ -10,12 +10,12 @@ from omegaconf import DictConfig, OmegaConf
 
 from ...checkpoint import checkpoint_hash
 from ...checkpoint.find import run_of
+from ...checkpoint.weights import parse_weights
 from ...cli.kinds import check_whole, listed
 from ...data_range import check_quantize
 from ...distributed import agreed, failing_together
 from ...errors import UserError
 from ...io.hashing import settings_hash
-from ..checkpoint_file import check_weights
 from ..devices import check_precision
 from ..image_source import open_images
 from . import pareto
@@ -93,7 +93,7 @@ def check_request(cfg: DictConfig) -> EvaluationRequest:
         raise UserError("nothing to do: set score=true, bits_per_dim=true or loss=true")
     if cfg.ema_length is None:
         for choice in listed(cfg.weights):
-            check_weights(str(choice))
+            parse_weights(str(choice))
     paths = tuple(find_checkpoints(cfg))
     return EvaluationRequest(cfg, paths, tuple(map(checkpoint_hash, paths)))
 

@@ -14,6 +14,7 @@ from ...checkpoint import find_checkpoint, restore_model
 from ...checkpoint.find import find_every, run_of
 from ...checkpoint.posthoc_ema import check_reconstructible, reconstruct
 from ...checkpoint.read import glance
+from ...checkpoint.weights import parse_weights
 from ...cli.kinds import listed
 from ...errors import UserError
 from ...interop.checkpoints import open_checkpoint
@@ -129,14 +130,7 @@ def _check_weights(path: Path, content: Mapping[str, Any], choice: str, length: 
     if length is not None:
         check_reconstructible(path, content, length)
         return
-    if choice == "raw":
-        return
-    name = choice.partition(":")[2]
-    averages = list(content.get("ema") or {})
-    if not averages:
-        raise UserError(f"{path} holds no averaged weights: choose weights=raw")
-    if name and name not in averages:
-        raise UserError(f"{path} holds no average {name!r}: choose one of {', '.join(averages)}")
+    parse_weights(choice).average(list(content.get("ema") or {}), str(path))
 
 
 def _length(value: Any) -> float:

@@ -1,21 +1,24 @@
-"""Results as a table that reads well on a screen and in a log, with everything that they depend on."""
+"""Results as a table for a screen and a log, with everything that they depend on."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
 from ...sinks.record import Result
 
 
 def table(entries: Sequence[Result]) -> list[str]:
-    """Lines: a row for each entry of one task; conditions that differ are columns, the others one line below."""
+    """Lay out results of one task, a row each; conditions that differ are columns, the others one line below."""
     values = list(dict.fromkeys(name for entry in entries for name in entry.values))
     names = list(dict.fromkeys(name for entry in entries for name in entry.conditions))
     varying = [
         name for name in names if any(e.conditions.get(name) != entries[0].conditions.get(name) for e in entries)
     ]
-    header = ["", *values, *varying]
     rows = [
         [
             entry.label,
@@ -24,15 +27,18 @@ def table(entries: Sequence[Result]) -> list[str]:
         ]
         for entry in entries
     ]
-    widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
-    # Words to the left, numbers to the right.
-    numeric = [i > 0 and all(_is_number(row[i]) for row in rows) for i in range(len(header))]
-
-    def line(row: list[str]) -> str:
-        cells = zip(row, widths, numeric, strict=True)
-        return "  ".join(cell.rjust(width) if right else cell.ljust(width) for cell, width, right in cells)
-
-    lines = [line(row) for row in [header, *rows]]
+    grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for i, name in enumerate(["", *values, *varying]):
+        # Words to the left, numbers to the right.
+        numeric = i > 0 and all(_is_number(row[i]) for row in rows)
+        grid.add_column(name, justify="right" if numeric else "left", no_wrap=True)
+    for row in rows:
+        grid.add_row(*map(escape, row))
+    # Lines go to a log, which is as wide as they are.
+    console = Console(width=10_000, color_system=None)
+    with console.capture() as capture:
+        console.print(grid)
+    lines = capture.get().splitlines()
     notes = list(dict.fromkeys(note for entry in entries for note in entry.notes))
     return [text.rstrip() for text in [*lines, common(entries), *(f"note: {note}" for note in notes)] if text]
 

@@ -51,7 +51,7 @@ class Constraint(ABC):
         """How far samples x (B, *d) are from what is known of them, root mean square, (B,)."""
 
 
-class Controlled(Constraint):
+class ControlConstraint(Constraint):
     """A part of each sample is known, and held by a control.
 
     Args:
@@ -77,7 +77,7 @@ class Controlled(Constraint):
         return self.control(index).error(x)
 
 
-class Measured(Constraint):
+class MeasurementConstraint(Constraint):
     """A linear measurement of each sample is known, and the model is guided to it.
 
     Args:
@@ -127,9 +127,9 @@ def constraint_of(
     if cfg.get("control") is not None and guided.operator is not None:
         raise UserError("control and operator are two ways to say what is known: give one of them")
     if guided.operator is not None:
-        return Measured(given, guided, cfg.seed)
+        return MeasurementConstraint(given, guided, cfg.seed)
     if cfg.get("control") is not None:
-        return Controlled(given, checkpoint_config.node(config, "control", cfg.control), guided.model.sde)
+        return ControlConstraint(given, checkpoint_config.node(config, "control", cfg.control), guided.model.sde)
     return None
 
 

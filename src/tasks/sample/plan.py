@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ...checkpoint import checkpoint_hash, find_checkpoint, restore_model
 from ...checkpoint.find import run_of
+from ...checkpoint.weights import parse_weights
 from ...cli.kinds import check_whole, listed
 from ...data_range import check_quantize
 from ...distributed import agreed, failing_together
@@ -25,7 +26,7 @@ from ...sampling.generation import Generation
 from ...sampling.starts import Start
 from ...sinks.store import SampleStore, check_format
 from .. import checkpoint_config, scoring
-from ..checkpoint_file import check_weights, open_known
+from ..checkpoint_file import open_known
 from ..devices import check_precision
 from .constraints import Constraint, constraint_of, needs_given
 from .given import Given, open_given
@@ -149,7 +150,7 @@ def check_request(cfg: DictConfig) -> SamplingRequest:
     check_quantize(cfg.quantize)
     check_precision(cfg.precision, cfg.float32_matmul_precision)
     check_format(cfg.format)
-    check_weights(str(cfg.weights))
+    parse_weights(str(cfg.weights))
     check_whole("num_samples", count, least=1)
     check_whole("batch_size", cfg.batch_size, least=1)
     if cfg.given_count is not None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol, runtime_checkable
 
-from ..checkpoint.power_profile import gamma_of
 from ..errors import UserError
+from .power_profile import gamma_of
 
 
 @runtime_checkable
@@ -21,7 +21,7 @@ class ExponentialAverage:
     """Exponential moving average with the originals' warm-up: decay = min(d, (1 + n) / (10 + n)) at update n.
 
     Args:
-        decay: d, the decay per optimiser step in [0, 1); 0.999 for VE, 0.9999 for VP in the paper.
+        decay: d, the decay per optimizer step in [0, 1); 0.999 for VE, 0.9999 for VP in the paper.
         warmup: whether the decay starts low; without it the initial weights stay visible for 1 / (1 - d) steps.
     """
 

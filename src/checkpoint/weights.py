@@ -1,0 +1,45 @@
+"""The setting ``weights``: which of a checkpoint's weights are used."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..errors import UserError
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A choice of weights, whether or not a checkpoint holds them.
+
+    Attributes:
+        averaged: False for what the optimizer holds.
+        name: of the average; empty for the first one.
+    """
+
+    averaged: bool
+    name: str = ""
+
+    def average(self, averages: Sequence[str], where: str = "the checkpoint") -> str | None:
+        """Pick one of the ``averages`` of a checkpoint, None for raw weights.
+
+        Raises:
+            UserError: naming the checkpoint as ``where``, if it holds no such average.
+        """
+        if not self.averaged:
+            return None
+        if not averages:
+            raise UserError(f"{where} holds no averaged weights: choose weights=raw")
+        if self.name and self.name not in averages:
+            raise UserError(f"{where} holds no average {self.name!r}: choose one of {', '.join(averages)}")
+        return self.name or averages[0]
+
+
+def parse_weights(text: str) -> Weights:
+    """Read ``ema`` (the first average), ``ema:<name>`` (another) or ``raw``; UserError for anything else."""
+    kind, _, name = text.partition(":")
+    if text == "raw":
+        return Weights(False)
+    if kind != "ema":
+        raise UserError(f"weights={text} is unknown: choose ema, ema:<name> or raw")
+    return Weights(True, name)
