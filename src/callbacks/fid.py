@@ -116,7 +116,7 @@ class FID(Periodic):
     def _log(self, trainer: Trainer, scores: Scores, statistics: Statistics) -> None:
         invalid = len(statistics.invalid)
         nfe = statistics.evaluations / statistics.count
-        values = {**scores.values, **({"invalid_samples": float(invalid)} if invalid else {})}
+        values = {**scores.flat(), **({"invalid_samples": float(invalid)} if invalid else {})}
         # For whoever watches metrics. Loggers are told directly: Lightning would drop what falls between two of its
         # logging steps, and logs nothing at the end of a validation.
         trainer.callback_metrics.update({name: torch.tensor(value) for name, value in values.items()})

@@ -3,6 +3,7 @@
 from .baseline import gaussian_baseline
 from .distances.base import FeatureMetric
 from .distances.classifier_report import ClassifierReport
+from .distances.density_coverage import DensityCoverage
 from .distances.frechet import FrechetDistance, frechet_distance
 from .distances.inception_score import InceptionScore
 from .distances.kid import KernelDistance
@@ -12,6 +13,7 @@ from .extractors.digits import DigitFeatures
 from .extractors.image_classifier import ClassifierFeatures
 from .extractors.inception import InceptionFeatures
 from .extractors.pixel import PixelFeatures
+from .intervals import Estimate
 from .reference.cache import reference_statistics
 from .reference.statistics import (
     GaussianStatistics,
@@ -26,7 +28,9 @@ from .suite import MetricSuite
 __all__ = [
     "ClassifierFeatures",
     "ClassifierReport",
+    "DensityCoverage",
     "DigitFeatures",
+    "Estimate",
     "FeatureExtractor",
     "FeatureMetric",
     "FrechetDistance",

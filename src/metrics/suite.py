@@ -13,6 +13,7 @@ from torchmetrics import MetricCollection
 from ..errors import UserError
 from .distances.base import MAIN, FeatureMetric, SampleCount
 from .extractors.base import FeatureExtractor
+from .intervals import Estimate
 from .reference.cache import reference_statistics
 from .reference.statistics import Reference, load_statistics
 from .scores import ScoreCondition, Scores
@@ -165,13 +166,23 @@ class MetricSuite:
         for metric in self.metrics.values():
             metric.attach(self.extractors[metric.extractor_name], references.get(metric.extractor_name))
         results = {score: result for name in self.metrics for score, result in metrics[name].compute().items()}
-        notes = [note for metric in self.metrics.values() for note in metric.notes(count)]
+        notes = list(dict.fromkeys(note for metric in self.metrics.values() for note in metric.notes(count)))
         for note in notes:
             _log.info("%s", note)
         conditions = {"samples": count, **self.conditions(references), "quantization": quantization}
-        values = {name: float(result) for name, result in results.items() if result.ndim == 0}
-        details = {name: result.tolist() for name, result in results.items() if result.ndim > 0}
-        return Scores(values, conditions, details, tuple(notes))
+        estimates = {name: result for name, result in results.items() if isinstance(result, Estimate)}
+        plain = {name: result for name, result in results.items() if isinstance(result, Tensor)}
+        return Scores(
+            values={
+                name: float(result.value if isinstance(result, Estimate) else result)
+                for name, result in results.items()
+                if name in estimates or plain[name].ndim == 0
+            },
+            conditions=conditions,
+            details={name: result.tolist() for name, result in plain.items() if result.ndim > 0},
+            notes=tuple(notes),
+            intervals={name: (float(estimate.low), float(estimate.high)) for name, estimate in estimates.items()},
+        )
 
     def conditions(self, references: References) -> dict[str, ScoreCondition]:
         """What every score depends on besides the samples: reference and extractors."""

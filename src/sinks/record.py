@@ -35,6 +35,7 @@ class Result:
         subject: what was measured; a record holds one result for each task and subject.
         settings: everything else the values depend on.
         values: the numbers; None for a value that does not exist.
+        intervals: lower and upper end of the 95 % interval, by the name of the value.
         conditions: what a reader must know beside a number.
         details: results that are lists.
         notes: what a reader should know before comparing.
@@ -50,15 +51,17 @@ class Result:
     details: dict[str, list[float]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     about: dict[str, Any] = field(default_factory=dict)
+    intervals: dict[str, list[float]] = field(default_factory=dict)
 
     def of_scores(self, scores: Scores) -> Result:
-        """A copy with values, conditions, details and notes of ``scores`` added."""
+        """A copy with values, intervals, conditions, details and notes of ``scores`` added."""
         return replace(
             self,
             values={**self.values, **scores.values},
             conditions={**scores.conditions, **self.conditions},
             details={**self.details, **scores.details},
             notes=[*self.notes, *scores.notes],
+            intervals={**self.intervals, **{name: list(ends) for name, ends in scores.intervals.items()}},
         )
 
     def plain(self) -> dict[str, Any]:

@@ -206,7 +206,7 @@ def test_resumed_run_keeps_the_best_and_repeats_nothing(tmp_path: Path) -> None:
 
 
 def test_too_few_samples_are_refused_before_training(tmp_path: Path) -> None:
-    demanding = suite(tmp_path, precision_recall=PrecisionRecall(neighbours=3), kid=KernelDistance())
+    demanding = suite(tmp_path, precision_recall=PrecisionRecall(neighbors=3), kid=KernelDistance())
     with pytest.raises(UserError, match=r"num_samples=3, but these metrics need at least 4"):
         train(tmp_path, [fid(tmp_path, count=3, suite=demanding)])
     assert not (tmp_path / "cache").exists()

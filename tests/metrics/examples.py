@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from src.metrics import FeatureExtractor, FeatureMetric, Reference, statistics_of
+from src.metrics import Estimate, FeatureExtractor, FeatureMetric, Reference, statistics_of
 
 
 class Given(FeatureExtractor):
@@ -40,4 +40,4 @@ def score(
 ) -> dict[str, float | list[float]]:
     """The scores of generated features (N, d) against real ones (M, d)."""
     results = attached(metric, generated, real, extractor).compute()
-    return {name: result.tolist() for name, result in results.items()}
+    return {name: float(r.value) if isinstance(r, Estimate) else r.tolist() for name, r in results.items()}

@@ -23,7 +23,7 @@ def test_every_config_scores_images(path, inception_file, digits, classifier_fil
     if config.extractor._target_.endswith("ClassifierFeatures"):
         config.extractor.weights_path = str(classifier_file)
     suite = instantiate(config, _convert_="all")
-    real = digits[0][: 4 if network else 600]
+    real = digits[0][: 7 if network else 600]
     suite.update(gaussian_baseline(digits[0], len(real)))
     scores = suite.compute(suite.reference([real], "digits", "digits train"), quantization="round")
     assert all(torch.tensor(value).isfinite() for value in scores.values.values())

@@ -44,6 +44,11 @@ def test_one_pass_serves_every_metric(suite, reference, samples, digit_features)
         frechet_distance(reference["main"].statistics, generated), rel=1e-6
     )
     assert set(scores.values) == {"frechet_digits", "kid", "kid_std", "confident_share", "classes_present"}
+    assert set(scores.intervals) == {"frechet_digits", "kid", "confident_share", "classes_present"}
+    assert all(low <= scores.values[name] <= high for name, (low, high) in scores.intervals.items())
+    low, high = scores.intervals["frechet_digits"]
+    assert f"frechet_digits {scores.values['frechet_digits']:.4g} ({low:.4g} to {high:.4g})" in str(scores)
+    assert scores.flat()["frechet_digits_high"] == high
     assert sum(scores.details["class_shares"]) == pytest.approx(1)
     assert scores.conditions == {
         "samples": 300,

@@ -14,6 +14,7 @@ from ...distributed import gather_parts
 from ...errors import UserError
 from ...precision import full_precision
 from ..extractors.base import FeatureExtractor
+from ..intervals import Estimate
 from ..reference.statistics import Reference
 
 MAIN = "main"
@@ -77,8 +78,8 @@ class FeatureMetric(Metric):
         self.features.append(features[self.extractor_name])
         self.index.append(index)
 
-    def compute(self) -> dict[str, Tensor]:
-        """Scores by name, over the images of all ranks: () for a number, (K,) for a list.
+    def compute(self) -> dict[str, Tensor | Estimate]:
+        """Scores by name, over the images of all ranks: with an interval, () without one, (K,) for a list.
 
         Raises:
             UserError: too few images.
@@ -126,16 +127,20 @@ class FeatureMetric(Metric):
         """The extractor's device, where heavy work on the features belongs."""
         return self.extractor.device
 
+    @property
+    def float64_device(self) -> torch.device:
+        """The extractor's device, or the CPU if that device has no float64."""
+        return torch.device("cpu") if self.work_device.type == "mps" else self.work_device
+
     def in_float64(self, features: Tensor) -> Tensor:
-        """Features in float64 on the extractor's device, or on the CPU if that device has no float64."""
-        device = torch.device("cpu") if self.work_device.type == "mps" else self.work_device
-        return features.to(device, torch.float64)
+        """Features in float64, on ``float64_device``."""
+        return features.to(self.float64_device, torch.float64)
 
 
 class SampleCount(FeatureMetric):
     """The number of images; it refuses fewer than two for all metrics of a suite."""
 
-    def compute(self) -> dict[str, Tensor]:
+    def compute(self) -> dict[str, Tensor | Estimate]:
         count = len(self.generated())
         if count < 2:
             raise UserError(f"{count} images cannot be scored: metrics need at least 2")

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
+from ..intervals import Estimate, wilson_interval
 from .base import MAIN, FeatureMetric
 
 
 class ClassifierReport(FeatureMetric):
     """Share of samples that the classifier is sure of, number of classes present, and the share of every class.
+
+    The share has Wilson's interval; the ends of the number of classes count those whose own interval reaches
+    ``presence``.
 
     Args:
         confidence: a sample counts as recognized when its largest probability is above this.
@@ -23,15 +28,16 @@ class ClassifierReport(FeatureMetric):
         self.confidence = confidence
         self.presence = presence
 
-    def compute(self) -> dict[str, Tensor]:
+    def compute(self) -> dict[str, Tensor | Estimate]:
         probabilities = self.probabilities()
         largest, label = probabilities.max(dim=1)
         sure = largest > self.confidence
         classes, count = probabilities.shape[1], len(probabilities)
-        recognized = label[sure].bincount(minlength=classes).double() / count
+        recognized = [wilson_interval(sure & (label == k)) for k in range(classes)]
+        present = (torch.stack(bounds) >= self.presence for bounds in zip(*recognized, strict=True))
         return {
-            self.named("confident_share"): sure.double().mean(),
-            self.named("classes_present"): (recognized >= self.presence).sum().double(),
+            self.named("confident_share"): wilson_interval(sure),
+            self.named("classes_present"): Estimate(*(every.sum().double() for every in present)),
             self.named("class_shares"): label.bincount(minlength=classes).double() / count,
         }
 

@@ -12,30 +12,77 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..reference.statistics import GaussianStatistics, statistics_of
-from .base import FeatureMetric
+from ...noise import permutation
+from ..intervals import Estimate, normal_interval
+from ..reference.statistics import GaussianStatistics
+from .base import MAIN, FeatureMetric
+from .frechet_expansion import Expansion, expand, extrapolate, variance_of_distance
+
+LEAST_RATIO = 10
+"""Below this many samples per feature the bias is not yet linear in 1/N, and nothing is extrapolated."""
 
 
 class FrechetDistance(FeatureMetric):
     """Fréchet distance to the reference, named ``fid`` for Inception features, ``frechet_...`` for others.
 
-    Equal to ``torchmetrics.image.fid.FrechetInceptionDistance`` up to rounding, with a matrix root that also holds
-    for singular covariances.
+    The value equals ``torchmetrics.image.fid.FrechetInceptionDistance`` up to rounding, with a matrix root that also
+    holds for singular covariances. Its interval holds the mean of this distance over sets of N samples. With at least
+    ten samples per feature ``..._infinity`` is the distance of infinitely many samples (Chong and Forsyth 2020), with
+    the interval of that, and ``..._curve`` the mean distance of parts of ``..._curve_samples`` samples.
+
+    Cost: p (p + 1) / 2 decompositions of d x d matrices for p sizes, p at most 3 for 50,000 samples of 2048 features.
+
+    Args:
+        parts: the smallest sets of the curve have N / ``parts`` samples, but at least eight per feature.
+        features: name of the extractor.
     """
 
     higher_is_better = False
     needs_reference = True
 
-    def compute(self) -> dict[str, Tensor]:
-        generated = statistics_of(self.generated(), self.extractor.fingerprint, "the samples")
-        distance = frechet_distance(self.reference.statistics, generated)
-        return {self.extractor.distance_name: torch.tensor(distance, dtype=torch.float64)}
+    def __init__(self, parts: int = 5, features: str = MAIN) -> None:
+        super().__init__(features)
+        if parts < 2:
+            raise ValueError(f"parts={parts}: give at least 2 to extrapolate")
+        self.parts = parts
+
+    def compute(self) -> dict[str, Tensor | Estimate]:
+        name, features, d = self.extractor.distance_name, self.generated(), self.extractor.num_features
+        whole = self._expand(features)
+        count = len(features)
+        if count < 4:
+            return {name: normal_interval(whole.distance.clamp(min=0), whole.variance, least=0)}
+        halves = self._level(features, 2)
+        variance = variance_of_distance(whole, halves)
+        result: dict[str, Tensor | Estimate] = {
+            name: normal_interval(whole.distance.clamp(min=0), variance, least=0),
+        }
+        if count < LEAST_RATIO * d:
+            return result
+        levels = [[whole], halves]
+        levels += [self._level(features, k) for k in range(3, min(self.parts, count // (8 * d)) + 1)]
+        curve = torch.stack([torch.stack([part.distance for part in level]).mean() for level in levels])
+        # Its second-order noise is twice that of the distance itself, which is what the plain influence overestimates.
+        result[f"{name}_infinity"] = normal_interval(extrapolate(curve), whole.variance)
+        result[f"{name}_curve"] = curve.cpu()
+        result[f"{name}_curve_samples"] = count / torch.arange(1, len(levels) + 1, dtype=torch.float64)
+        return result
+
+    def _level(self, features: Tensor, parts: int) -> list[Expansion]:
+        """Disjoint sets of about N / ``parts`` samples each, drawn by address: files may be in order of the classes."""
+        order = permutation(0, "frechet-parts", parts, len(features))
+        return [self._expand(features[chosen]) for chosen in order.tensor_split(parts)]
+
+    def _expand(self, features: Tensor) -> Expansion:
+        return expand(features, self.reference.statistics, self.float64_device)
 
     def notes(self, count: int) -> list[str]:
         notes = []
         features = self.extractor.num_features
         if count < features + 1:
             notes.append(f"{count} samples leave the covariance of {features} features singular")
+        elif count < LEAST_RATIO * features:
+            notes.append(f"{LEAST_RATIO * features} samples are needed to extrapolate over {features} features")
         if self.reference.statistics.fingerprint is None:
             notes.append("the extractor of the reference is unknown")
         return notes
@@ -49,22 +96,6 @@ def frechet_distance(a: GaussianStatistics, b: GaussianStatistics) -> float:
     """
     if a.mu.shape != b.mu.shape:
         raise ValueError(f"statistics of {len(a.mu)} and of {len(b.mu)} features do not compare")
-    mu_a, sigma_a, mu_b, sigma_b = (x.double().cpu() for x in (a.mu, a.sigma, b.mu, b.sigma))
-    overlap = torch.linalg.svdvals(_factor(mu_a, sigma_a, a.n).T @ _factor(mu_b, sigma_b, b.n)).sum()
-    squared = (mu_a - mu_b).square().sum() + sigma_a.trace() + sigma_b.trace() - 2 * overlap
+    overlap = torch.linalg.svdvals(a.factor.T @ b.factor).sum()
+    squared = (a.mu - b.mu).square().sum() + a.sigma.trace() + b.sigma.trace() - 2 * overlap
     return max(float(squared), 0.0)
-
-
-def _factor(mu: Tensor, sigma: Tensor, n: int | None) -> Tensor:
-    """F (d, r) with F F^T = sigma, r the numerical rank."""
-    values, vectors = torch.linalg.eigh(sigma)
-    largest = values[-1].clamp(min=0)
-    # sigma is a sum over n samples less the square of the mean: of samples that are all the same, rounding alone stays.
-    eps = torch.finfo(torch.float64).eps
-    rounding = eps * (len(mu) * largest + (len(mu) + (n or 0)) * mu.square().sum())
-    if values[0] < -1e-6 * largest - rounding:
-        raise ValueError("sigma has negative eigenvalues, so it is no covariance")
-    # Smaller ones are rounding; their roots would not be small.
-    kept = values > rounding
-    factor: Tensor = vectors[:, kept] * values[kept].sqrt()
-    return factor

@@ -11,14 +11,16 @@ import torch
 from torch import Tensor
 
 from ...errors import UserError
+from ..intervals import Estimate, wilson_interval
 from .base import MAIN, FeatureMetric
+from .neighbors import cover, kth_distances, share_of_covered
 
 
 class PrecisionRecall(FeatureMetric):
-    """Improved precision and recall.
+    """Improved precision and recall, with intervals for a given reference.
 
     Args:
-        neighbours: k, 3 in the paper.
+        neighbors: k, 3 in the paper.
         batch: rows of the distance matrix held at once.
         features: name of the extractor.
     """
@@ -27,36 +29,30 @@ class PrecisionRecall(FeatureMetric):
     needs_reference = True
     needs_reference_features = True
 
-    def __init__(self, neighbours: int = 3, batch: int = 1024, features: str = MAIN) -> None:
+    def __init__(self, neighbors: int = 3, batch: int = 1024, features: str = MAIN) -> None:
         super().__init__(features)
-        self.neighbours = neighbours
+        self.neighbors = neighbors
         self.batch = batch
 
     @property
     def min_samples(self) -> int:
         """An image and its k neighbors."""
-        return self.neighbours + 1
+        return self.neighbors + 1
 
-    def compute(self) -> dict[str, Tensor]:
+    def compute(self) -> dict[str, Tensor | Estimate]:
         # float64, or rounding decides between near neighbors.
         real, generated = self.in_float64(self.reference.required_features()), self.in_float64(self.generated())
-        if min(len(real), len(generated)) <= self.neighbours:
-            raise UserError(f"precision and recall need more than {self.neighbours} images on each side")
+        if min(len(real), len(generated)) <= self.neighbors:
+            raise UserError(f"precision and recall need more than {self.neighbors} images on each side")
+        around_real, around_generated = (kth_distances(x, self.neighbors, self.batch) for x in (real, generated))
+        in_real = cover(torch.cdist(rows, real) <= around_real for rows in torch.split(generated, self.batch))
+        in_generated = cover(torch.cdist(rows, generated) <= around_generated for rows in torch.split(real, self.batch))
         return {
-            self.named("precision"): self._coverage(real, generated),
-            self.named("recall"): self._coverage(generated, real),
+            self.named("precision"): wilson_interval(in_real.hit),
+            self.named("recall"): share_of_covered(in_generated),
         }
 
     def notes(self, count: int) -> list[str]:
         real = len(self.reference.required_features())
         unequal = "" if real == count else f" on unequal counts ({count} generated, {real} reference)"
-        return [f"precision and recall with k = {self.neighbours}{unequal}"]
-
-    def _coverage(self, members: Tensor, samples: Tensor) -> Tensor:
-        """Share () of samples (N, d) within the balls of members (M, d)."""
-        # The nearest member of all is the member itself, at distance 0.
-        kth = self.neighbours + 1
-        members_in_parts, samples_in_parts = torch.split(members, self.batch), torch.split(samples, self.batch)
-        radii = torch.cat([torch.cdist(rows, members).kthvalue(kth).values for rows in members_in_parts])
-        inside = torch.cat([(torch.cdist(rows, members) <= radii).any(dim=1) for rows in samples_in_parts])
-        return inside.double().mean().cpu()
+        return [f"precision and recall with k = {self.neighbors}{unequal}"]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +38,21 @@ class GaussianStatistics:
     n: int | None
     fingerprint: str | None
     source: str = "unknown"
+
+    @cached_property
+    def factor(self) -> Tensor:
+        """F (d, r) with F F^T = sigma and r the numerical rank; ValueError if sigma is no covariance."""
+        values, vectors = torch.linalg.eigh(self.sigma)
+        largest = values[-1].clamp(min=0)
+        # sigma is a sum over n samples less the square of the mean: samples that are all equal leave only rounding.
+        eps = torch.finfo(torch.float64).eps
+        rounding = eps * (len(self.mu) * largest + (len(self.mu) + (self.n or 0)) * self.mu.square().sum())
+        if values[0] < -1e-6 * largest - rounding:
+            raise ValueError("sigma has negative eigenvalues, so it is no covariance")
+        # Smaller ones are rounding; their roots would not be small.
+        kept = values > rounding
+        factor: Tensor = vectors[:, kept] * values[kept].sqrt()
+        return factor
 
     def save(self, path: str | Path) -> None:
         """Write an npz file; a reader sees the old file or the whole new one."""
@@ -79,16 +95,17 @@ class StatisticsAccumulator:
 
     Args:
         num_features: d.
+        device: of the sums; one with float64.
     """
 
-    def __init__(self, num_features: int) -> None:
+    def __init__(self, num_features: int, device: torch.device | str = "cpu") -> None:
         self.count = 0
-        self.sum = torch.zeros(num_features, dtype=torch.float64)
-        self.outer = torch.zeros(num_features, num_features, dtype=torch.float64)
+        self.sum = torch.zeros(num_features, dtype=torch.float64, device=device)
+        self.outer = torch.zeros(num_features, num_features, dtype=torch.float64, device=device)
 
     def update(self, features: Tensor) -> None:
         """Add features (B, d)."""
-        features = features.detach().to("cpu", torch.float64)
+        features = features.detach().to(self.sum)
         self.count += len(features)
         self.sum += features.sum(dim=0)
         self.outer.addmm_(features.T, features)
@@ -117,9 +134,11 @@ def statistics_from_sums(
     return GaussianStatistics(mu, (sigma + sigma.T) / 2, count, fingerprint, source)
 
 
-def statistics_of(features: Tensor, fingerprint: str | None, source: str = "unknown") -> GaussianStatistics:
-    """Moments of features (N, d)."""
-    accumulator = StatisticsAccumulator(features.shape[1])
+def statistics_of(
+    features: Tensor, fingerprint: str | None, source: str = "unknown", device: torch.device | str = "cpu"
+) -> GaussianStatistics:
+    """Moments of features (N, d), on ``device``."""
+    accumulator = StatisticsAccumulator(features.shape[1], device)
     for part in torch.split(features, 4096):
         accumulator.update(part)
     return accumulator.statistics(fingerprint, source)

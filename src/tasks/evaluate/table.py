@@ -22,7 +22,7 @@ def table(entries: Sequence[Result]) -> list[str]:
     rows = [
         [
             entry.label,
-            *(_value(entry.values.get(name)) for name in values),
+            *(_value(entry, name) for name in values),
             *(_shown(entry.conditions.get(name, "")) for name in varying),
         ]
         for entry in entries
@@ -52,13 +52,16 @@ def common(entries: Sequence[Result]) -> str:
 
 def sentence(entry: Result) -> str:
     """An entry in one line."""
-    values = ", ".join(f"{name} {_value(value)}" for name, value in entry.values.items())
+    values = ", ".join(f"{name} {_value(entry, name)}" for name in entry.values)
     conditions = ", ".join(f"{name} {_shown(value)}" for name, value in entry.conditions.items())
     return f"{entry.label}: {values} ({conditions})"
 
 
-def _value(value: float | None) -> str:
-    return "none" if value is None else f"{value:.4g}"
+def _value(entry: Result, name: str) -> str:
+    value, interval = entry.values.get(name), entry.intervals.get(name)
+    if value is None:
+        return "none"
+    return f"{value:.4g}" if interval is None else f"{value:.4g} ({interval[0]:.4g} to {interval[1]:.4g})"
 
 
 def _shown(value: Any) -> str:

@@ -4,19 +4,23 @@ from torch import nn
 from torchmetrics.image.inception import InceptionScore as TheirScore
 
 from src.metrics import InceptionScore, PixelFeatures
-from src.metrics.distances.inception_score import classifier_score
+from src.metrics.distances.inception_score import divergences
 from src.noise import permutation
 from tests.metrics.examples import score
 
 
+def inception_score(probabilities):
+    return divergences(probabilities).mean().exp()
+
+
 @pytest.mark.parametrize("classes", [2, 10])
 def test_sure_and_diverse_is_the_number_of_classes(classes):
-    assert float(classifier_score(torch.eye(classes).double().repeat(5, 1))) == pytest.approx(classes)
+    assert float(inception_score(torch.eye(classes).double().repeat(5, 1))) == pytest.approx(classes)
 
 
 def test_unsure_or_uniform_is_one():
-    assert float(classifier_score(torch.full((30, 10), 0.1).double())) == pytest.approx(1)
-    assert float(classifier_score(torch.eye(10)[:1].repeat(30, 1).double())) == pytest.approx(1)
+    assert float(inception_score(torch.full((30, 10), 0.1).double())) == pytest.approx(1)
+    assert float(inception_score(torch.eye(10)[:1].repeat(30, 1).double())) == pytest.approx(1)
 
 
 def test_agrees_with_torchmetrics(held_out, digit_features):
@@ -47,7 +51,7 @@ def test_splits_repeat_and_leave_the_random_state_alone(held_out, digit_features
 def test_parts_are_as_many_as_said_and_none_is_a_single_image(count, splits, sizes, held_out, digit_features):
     features = digit_features(held_out[0][:count])
     shuffled = digit_features.probabilities(features).double()[permutation(0, "inception-score", 0, count)]
-    expected = torch.stack([classifier_score(part) for part in shuffled.split(sizes)])
+    expected = torch.stack([inception_score(part) for part in shuffled.split(sizes)])
     scores = score(InceptionScore(splits=splits), features, extractor=digit_features)
     assert scores["inception_score"] == pytest.approx(float(expected.mean()))
     assert scores["inception_score_std"] == pytest.approx(float(expected.std(correction=0)))

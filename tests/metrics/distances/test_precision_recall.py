@@ -18,7 +18,7 @@ def generator():
 def test_a_hand_made_case():
     # With k = 1 the balls around 0, 1 and 5 have radii 1, 1 and 4; those around 2, 3 and 20 have 1, 1 and 17.
     real, generated = torch.tensor([[0.0], [1.0], [5.0]]), torch.tensor([[2.0], [3.0], [20.0]])
-    result = score(generated, real, neighbours=1)
+    result = score(generated, real, neighbors=1)
     assert result == {"precision": pytest.approx(2 / 3), "recall": pytest.approx(2 / 3)}
 
 

@@ -1,0 +1,85 @@
+"""How the Fréchet distance of N samples varies, and what it tends to as N grows.
+
+The distance F depends on the weight of each sample through the moments. Its derivative with respect to the weight of
+x, the influence (Hampel 1974), with z = x - mu, reference (m, R) and the optimal map T from N(mu, S) to N(m, R), is
+
+    L(x) = 2 (mu - m)^T z + z^T (I - T) z - its mean,       T = F_R U s^{-1} U^T F_R^T,       F_R^T F_S = U s V^T
+
+so the infinitesimal jackknife (Jaeckel 1972; Efron 1982) gives Var F_N = Var L / N without any resampling. Expand to
+the second order: F_N = F + mean L + Q_N with E Q_N = B / N. At the moments of the samples themselves Var L / N
+estimates Var(mean L) + 2 Var Q_N: as every jackknife, too much. The excess falls as 1 / N^2 and is measured on halves:
+
+    Var F_N = Var L(N) / N - (Var L(N / 2) - Var L(N)) / (2 N)
+
+Of the extrapolation in 1 / N from 1, 2, .. p disjoint parts of all N samples the linear term is the same mean L, and
+the second-order term varies twice as much as Q_N: its variance is Var L(N) / N as it stands.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..reference.statistics import GaussianStatistics, statistics_of
+
+_CHUNK = 4096
+
+
+class Expansion(NamedTuple):
+    """First-order expansion of a distance.
+
+    Args:
+        distance: () squared Fréchet distance.
+        variance: () of the influence of one sample, over the number of samples.
+        samples: N.
+    """
+
+    distance: Tensor
+    variance: Tensor
+    samples: int
+
+
+def expand(features: Tensor, reference: GaussianStatistics, device: torch.device) -> Expansion:
+    """The distance of samples to a reference, with the variance of its influence; about 4 d^3 + N d^2 operations.
+
+    Args:
+        features: (N, d) of the samples, N >= 2.
+        reference: moments (d,), (d, d).
+        device: where to compute; it must have float64.
+    """
+    if features.shape[1] != len(reference.mu):
+        raise ValueError(f"{features.shape[1]} and {len(reference.mu)} features do not compare")
+    samples = statistics_of(features, reference.fingerprint, "the samples", device)
+    factor, m = reference.factor.to(device), reference.mu.to(device)
+    shift = samples.mu - m
+    u, s, _ = torch.linalg.svd(factor.T @ samples.factor, full_matrices=False)
+    distance = shift.square().sum() + samples.sigma.trace() + reference.sigma.trace().to(device) - 2 * s.sum()
+    kept = s > 1e-10 * s[:1]
+    root = factor @ (u[:, kept] / s[kept].sqrt())  # (d, r), T = root root^T
+    parts = torch.split(features, _CHUNK)
+    influence = torch.cat([_influence(part.to(root) - samples.mu, shift, root) for part in parts])
+    return Expansion(distance, influence.var() / len(features), len(features))
+
+
+def _influence(z: Tensor, shift: Tensor, root: Tensor) -> Tensor:
+    influence: Tensor = 2 * z @ shift + z.square().sum(dim=1) - (z @ root).square().sum(dim=1)
+    return influence
+
+
+def variance_of_distance(whole: Expansion, halves: list[Expansion]) -> Tensor:
+    """Variance () of the distance of N samples, from their expansion and those of their two halves."""
+    # Var L(N / 2) / N, where the expansion of a half divides by N / 2.
+    of_half = torch.stack([half.variance * half.samples for half in halves]).mean() / whole.samples
+    excess = (of_half - whole.variance) / 2
+    # Var(mean L) is not negative, so at most half of the plain estimate is excess.
+    return whole.variance - excess.clamp(min=torch.zeros_like(excess), max=whole.variance / 2)
+
+
+def extrapolate(curve: Tensor) -> Tensor:
+    """The intercept () of the least-squares line through distances (p,) of N / 1, .. N / p samples, in 1 / N."""
+    x = torch.arange(1, len(curve) + 1, dtype=curve.dtype, device=curve.device)
+    line = torch.linalg.lstsq(torch.stack([torch.ones_like(x), x], dim=1), curve[:, None]).solution
+    intercept: Tensor = line[0, 0]
+    return intercept

@@ -1,0 +1,60 @@
+"""Balls around the members of a set: what precision, recall, density and coverage count."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..intervals import Estimate, normal_interval, wilson_interval
+
+
+def kth_distances(members: Tensor, k: int, batch: int) -> Tensor:
+    """Distance (M,) from each member (M, d) to its k-th nearest other member, with ``batch`` rows at a time."""
+    # The nearest member of all is the member itself, at distance 0.
+    blocks = torch.split(members, batch)
+    return torch.cat([torch.cdist(rows, members).kthvalue(k + 1).values for rows in blocks])
+
+
+class Cover(NamedTuple):
+    """Which points are covered by a set of samples.
+
+    Args:
+        hit: (P,) bool, whether any sample covers the point.
+        sole: (N,) how many points each sample covers alone.
+        covered: (N,) how many points each sample covers.
+    """
+
+    hit: Tensor
+    sole: Tensor
+    covered: Tensor
+
+
+def cover(blocks: Iterable[Tensor]) -> Cover:
+    """The cover of P points by N samples.
+
+    Args:
+        blocks: rows (b, N) bool of the matrix that says which sample covers which point.
+    """
+    parts = []
+    for block in blocks:
+        covering = block.sum(dim=1)
+        parts.append(Cover(covering > 0, block[covering == 1].sum(dim=0), block.sum(dim=0)))
+    hits, sole, covered = zip(*parts, strict=True)
+    return Cover(torch.cat(hits), torch.stack(sole).sum(dim=0), torch.stack(covered).sum(dim=0))
+
+
+def share_of_covered(points: Cover) -> Estimate:
+    """The share of covered points, with the points given and the samples random.
+
+    The jackknife: without a sample, exactly the points that it covers alone are lost. It is never too short in the
+    mean (Efron and Stein 1981). At 0 and 1, where it says nothing, the interval is Wilson's over the points.
+    """
+    share, n, p = points.hit.double().mean(), len(points.sole), len(points.hit)
+    if not 0 < float(share) < 1:
+        return wilson_interval(points.hit)
+    lost = points.sole.double() / p
+    value, low, high = normal_interval(share, (n - 1) * lost.var(correction=0), least=0)
+    return Estimate(value, low, high.clamp(max=1))
