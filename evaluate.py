@@ -15,12 +15,12 @@ from src.config_dir import CONFIG_DIR
 def main(cfg: DictConfig) -> float | None:
     """Print a table, write ``metrics.json``; return the first value of the last row."""
     # Heavy libraries only once the command line is known to be good.
-    from src.tasks.evaluate.plan import check_request, plan_evaluation
-    from src.tasks.evaluate.task import started
+    from src.tasks.evaluate.plan import check_evaluation, plan_evaluation
+    from src.tasks.evaluate.task import start_evaluation
 
-    request = check_request(cfg)
+    request = check_evaluation(cfg)
     plan = plan_evaluation(request)
-    with started(plan) as evaluation:
+    with start_evaluation(plan) as evaluation:
         work = evaluation.prepare()
         results = evaluation.run(work)
         evaluation.report(results)

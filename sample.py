@@ -15,12 +15,12 @@ from src.config_dir import CONFIG_DIR
 def main(cfg: DictConfig) -> float | None:
     """Write images, a grid and a manifest to a folder; return the first score, if there is one."""
     # Heavy libraries only once the command line is known to be good.
-    from src.tasks.sample.plan import check_request, plan_sampling
-    from src.tasks.sample.task import started
+    from src.tasks.sample.plan import check_sampling, plan_sampling
+    from src.tasks.sample.task import start_sampling
 
-    request = check_request(cfg)
+    request = check_sampling(cfg)
     plan = plan_sampling(request)
-    with started(plan) as run:
+    with start_sampling(plan) as run:
         run.generate()
         run.draw()
         scores = run.score()

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from .errors import UserError
 
-Result = TypeVar("Result")
+T = TypeVar("T")
 
 
 def world_size() -> int:
@@ -57,7 +57,7 @@ def gather_parts(rows: Tensor, group: Any = None) -> list[Tensor]:
     return [part[:size].cpu() for part, size in zip(parts, sizes, strict=True)]
 
 
-def gather_objects(value: Result) -> list[Result]:
+def gather_objects(value: T) -> list[T]:
     """What each process has, in order of the ranks."""
     if world_size() == 1:
         return [value]
@@ -94,7 +94,7 @@ def failing_together() -> Iterator[None]:
     raise_together(failure)
 
 
-def on_rank_zero(work: Callable[[], Result]) -> Result:
+def on_rank_zero(work: Callable[[], T]) -> T:
     """Do ``work`` on rank 0 and hand its result, or its error, to every rank, so that none waits in vain."""
     if world_size() == 1:
         return work()
@@ -114,10 +114,10 @@ def on_rank_zero(work: Callable[[], Result]) -> Result:
     result = outcome[0]
     if isinstance(result, Exception):
         raise result
-    return cast(Result, result)
+    return cast(T, result)
 
 
-def agreed(value: Result) -> tuple[Result, bool]:
+def agreed(value: T) -> tuple[T, bool]:
     """What the first process has in place of ``value``, and whether all have the same; all processes call it."""
     first = on_rank_zero(lambda: value)
     return first, all(gather_objects(first == value))

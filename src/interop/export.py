@@ -30,7 +30,7 @@ from ..errors import UserError
 from ..io.atomic import replacing
 from .checkpoints import open_checkpoint
 from .diffusers import write_diffusers
-from .safetensors import write_safetensors
+from .safetensors import write_checkpoint_file
 from .song.checkpoint import write_song_checkpoint
 
 _REQUIRED = ("ckpt_path", "format", "output")
@@ -51,7 +51,7 @@ def export(
         UserError: in one line, whatever cannot be read, expressed or written.
     """
     writers: dict[str, Callable[[Mapping[str, Any], str], None]] = {
-        "safetensors": write_safetensors,
+        "safetensors": write_checkpoint_file,
         "diffusers": partial(write_diffusers, weights=weights),
         "song": partial(write_song_checkpoint, layout="song"),
         "peng": partial(write_song_checkpoint, layout="peng"),

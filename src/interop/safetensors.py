@@ -18,13 +18,13 @@ from torch import Tensor
 
 from ..checkpoint.read import NET_PREFIX
 from ..errors import UserError
-from ..io.safetensors import write_safetensors as write
+from ..io.safetensors import write_safetensors
 
 SUFFIX = ".safetensors"
 _FORMAT = "score-sde"
 
 
-def write_safetensors(checkpoint: Mapping[str, Any], path: str | Path) -> None:
+def write_checkpoint_file(checkpoint: Mapping[str, Any], path: str | Path) -> None:
     """Write weights, averages and configuration of a checkpoint; optimiser and counters of callbacks stay behind.
 
     Raises:
@@ -44,11 +44,11 @@ def write_safetensors(checkpoint: Mapping[str, Any], path: str | Path) -> None:
         "global_step": str(int(checkpoint["global_step"])),
         "config": json.dumps(checkpoint["config"]),
     }
-    write(path, separate, metadata)
+    write_safetensors(path, separate, metadata)
 
 
 def read_safetensors(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """The checkpoint in a file of ``write_safetensors``, with ``config``, ``state_dict``, ``ema`` and ``global_step``.
+    """Read the checkpoint in such a file: ``config``, ``state_dict``, ``ema`` and ``global_step``.
 
     Raises:
         UserError: a file that is missing, damaged, or of another program.

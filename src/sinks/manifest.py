@@ -82,7 +82,7 @@ def first_difference(there: Any, here: Any, name: str = "") -> str | None:
     return None if there == here else f"{name} is {_short(there)} there and {_short(here)} now"
 
 
-def plain(value: Any) -> Any:
+def from_json(value: Any) -> Any:
     """``value`` as it comes back from JSON."""
     return json.loads(json.dumps(value))
 

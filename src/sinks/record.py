@@ -17,7 +17,7 @@ from typing import Any
 from ..errors import UserError
 from ..io.atomic import write_json
 from ..metrics import Scores
-from .manifest import difference_now, plain, versions
+from .manifest import difference_now, from_json, versions
 
 FILE = "metrics.json"
 
@@ -67,7 +67,7 @@ class Result:
     def plain(self) -> dict[str, Any]:
         """Plain containers, for JSON, which has no word for numbers that are not finite."""
         values = {name: value if _is_number(value) else None for name, value in self.values.items()}
-        return dict(plain({**asdict(self), "values": values}))
+        return dict(from_json({**asdict(self), "values": values}))
 
 
 class Record:
@@ -94,7 +94,7 @@ class Record:
 
     def find(self, task: str, subject: Mapping[str, Any], settings: Mapping[str, Any]) -> Result | None:
         """The finished entry, None if there is none; UserError if there is one with other settings."""
-        subject, settings = plain(subject), plain(settings)
+        subject, settings = from_json(subject), from_json(settings)
         for entry in self.results:
             if entry.task == task and entry.subject == subject:
                 difference = difference_now(entry.settings, settings)

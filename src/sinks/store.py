@@ -16,7 +16,7 @@ from ..io.atomic import remove_leftovers
 from ..sampling.generation import GeneratedBatch
 from ..sampling.statistics import Statistics
 from .files import NpzFiles, PngFiles, SampleFiles
-from .manifest import FILE, Manifest, difference_now, load_manifest, plain, versions
+from .manifest import FILE, Manifest, difference_now, from_json, load_manifest, versions
 
 FORMATS = ("png", "npz")
 
@@ -64,8 +64,8 @@ class SampleStore:
         self.folder = Path(folder)
         self.is_image = len(shape) == 3
         self._arguments = (settings, num_samples, shape, file_format, raw, about)
-        made_with = plain({**settings, "shape": list(shape), "format": file_format, "raw": raw})
-        self.manifest = Manifest(made_with, num_samples, about=plain(about or {}), versions=versions())
+        made_with = from_json({**settings, "shape": list(shape), "format": file_format, "raw": raw})
+        self.manifest = Manifest(made_with, num_samples, about=from_json(about or {}), versions=versions())
         dtype = torch.uint8 if self.is_image else torch.float32
         self._files: SampleFiles = (
             PngFiles(self.folder / "images", shape)

@@ -11,13 +11,13 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from ..errors import UserError
 from ..precision import check_float32_precision, set_float32_precision
 
-PRECISIONS = ("32-true", "16-mixed", "bf16-mixed")
+NET_PRECISIONS = ("32-true", "16-mixed", "bf16-mixed")
 
 
 def check_precision(precision: str | int, of_float32: str) -> None:
     """Raise UserError if ``precision`` or ``float32_matmul_precision`` (``of_float32``) is unknown."""
-    if precision not in PRECISIONS:
-        raise UserError(f"precision={precision}: choose one of {', '.join(PRECISIONS)}")
+    if precision not in NET_PRECISIONS:
+        raise UserError(f"precision={precision}: choose one of {', '.join(NET_PRECISIONS)}")
     check_float32_precision(of_float32)
 
 

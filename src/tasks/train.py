@@ -20,7 +20,6 @@ from ..checkpoint.io import AtomicCheckpointIO
 from ..checkpoint.lock import RunLock
 from ..checkpoint.read import read_checkpoint
 from ..checkpoint.restore import restore_model
-from ..cli.checks import check_run
 from ..cli.instantiate import fill_in_from_data, instantiate, instantiate_all, plain
 from ..cli.sweeps import RESULT_FILE
 from ..errors import UserError
@@ -28,6 +27,7 @@ from ..interop.checkpoints import open_checkpoint
 from ..io.atomic import replacing, write_json
 from ..loggers import finish_wandb
 from ..precision import set_float32_precision
+from .train_checks import check_run
 
 _log = logging.getLogger(__name__)
 

@@ -7,10 +7,10 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, open_dict
 
-from src.cli.checks import check_model, check_run
 from src.cli.instantiate import instantiate, instantiate_all, needs_data, plain
 from src.cli.run_dir import register_resolvers
 from src.config_dir import CONFIG_DIR
+from src.tasks.train_checks import check_model, check_run
 from tests.configs import names
 
 FOLDER = CONFIG_DIR / "experiment"

@@ -10,7 +10,7 @@ from hydra.core.global_hydra import GlobalHydra
 from src.checkpoint import instantiate_node, restore_model
 from src.errors import UserError
 from src.interop.checkpoints import open_checkpoint
-from src.interop.safetensors import write_safetensors
+from src.interop.safetensors import write_checkpoint_file
 from src.interop.song import experiments
 from src.interop.song.checkpoint import architecture
 from src.interop.song.names import to_song
@@ -31,7 +31,7 @@ SONG: dict[str, Any] = {
 def test_own_checkpoints_need_nothing(tmp_path: Path) -> None:
     saved = example.checkpoint()
     torch.save(saved, tmp_path / "a.ckpt")
-    write_safetensors(saved, tmp_path / "a.safetensors")
+    write_checkpoint_file(saved, tmp_path / "a.safetensors")
     for name in ("a.ckpt", "a.safetensors"):
         opened = open_checkpoint(tmp_path / name)
         assert opened["config"] == saved["config"]

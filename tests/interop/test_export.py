@@ -13,7 +13,7 @@ from src.errors import UserError
 from src.interop import diffusers as diffusers_export
 from src.interop.diffusers import unet_from, write_diffusers
 from src.interop.export import main
-from src.interop.safetensors import read_safetensors, write_safetensors
+from src.interop.safetensors import read_safetensors, write_checkpoint_file
 from src.interop.song.config import build_net, net_kwargs_from_song
 from src.interop.song.names import from_song
 from src.nets import NCSNpp
@@ -157,7 +157,7 @@ def test_safetensors_of_others_are_refused(tmp_path: Path) -> None:
     save_file({"weight": torch.zeros(2)}, tmp_path / "a.safetensors")
     with pytest.raises(UserError, match="no configuration of this project"):
         read_safetensors(tmp_path / "a.safetensors")
-    write_safetensors(example.checkpoint(), tmp_path / "b.safetensors")
+    write_checkpoint_file(example.checkpoint(), tmp_path / "b.safetensors")
     content = (tmp_path / "b.safetensors").read_bytes()
     (tmp_path / "b.safetensors").write_bytes(content[: len(content) // 2])
     with pytest.raises(UserError, match="damaged"):

@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 from src.checkpoint import restore_model
 from src.errors import UserError
 from src.interop.checkpoints import open_checkpoint
-from src.interop.safetensors import write_safetensors
+from src.interop.safetensors import write_checkpoint_file
 from src.tasks.train import Run
 from tests.interop import originals
 from tests.nets import goldens
@@ -39,7 +39,7 @@ def test_samples_of_a_pth_are_those_of_its_weights(tmp_path: Path) -> None:
     (tmp_path / "song.json").write_text(json.dumps(SONG))
     experiment = f"experiment={tmp_path}/song.json"
     sample(f"ckpt_path={path}", experiment, *FEW, f"output_dir={tmp_path}/pth")
-    write_safetensors(open_checkpoint(path, f"{tmp_path}/song.json"), tmp_path / "a.safetensors")
+    write_checkpoint_file(open_checkpoint(path, f"{tmp_path}/song.json"), tmp_path / "a.safetensors")
     sample(f"ckpt_path={tmp_path}/a.safetensors", *FEW, f"output_dir={tmp_path}/safetensors")
     sample(f"ckpt_path={path}", experiment, *FEW, "weights=raw", f"output_dir={tmp_path}/unaveraged")
     assert raw(tmp_path / "pth") == raw(tmp_path / "safetensors") != raw(tmp_path / "unaveraged")

@@ -30,7 +30,7 @@ from src.tasks.evaluate.splits import SplitJob, SplitWork
 from src.tasks.evaluate.subjects import Subject
 from src.tasks.sample import plan as sample_plan
 from src.tasks.sample.pictures import draw_film
-from src.tasks.sample.plan import SamplingPlan, SamplingRequest, agreed_plan, check_request, plan_sampling
+from src.tasks.sample.plan import SamplingPlan, SamplingRequest, agreed_sampling, check_sampling, plan_sampling
 from tests.gaussian import GaussianScore
 from tests.sinks.batches import batch
 from tests.tasks.example import IMAGES, sampling_config, write_checkpoint
@@ -75,9 +75,9 @@ def test_a_file_that_was_replaced_is_not_taken_for_the_other(tmp_path: Path) -> 
 
 def test_all_take_the_checkpoint_that_the_first_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     files = [write_checkpoint(tmp_path / f"{scale}.ckpt", *IMAGES, scale=scale) for scale in (1.0, 0.5)]
-    plans = [plan_sampling(check_request(sampling_config(f"ckpt_path={path}"))) for path in files]
-    assert all(plan is plans[0] for plan in on_ranks(lambda _: agreed_plan(plans[0]), monkeypatch))
-    agreed_on = on_ranks(lambda rank: agreed_plan(plans[rank]), monkeypatch)
+    plans = [plan_sampling(check_sampling(sampling_config(f"ckpt_path={path}"))) for path in files]
+    assert all(plan is plans[0] for plan in on_ranks(lambda _: agreed_sampling(plans[0]), monkeypatch))
+    agreed_on = on_ranks(lambda rank: agreed_sampling(plans[rank]), monkeypatch)
     assert [plan.settings["checkpoint"] for plan in agreed_on] == [checkpoint_hash(files[0])] * 2
     real = sample_plan.plan_sampling
 
@@ -87,7 +87,7 @@ def test_all_take_the_checkpoint_that_the_first_found(tmp_path: Path, monkeypatc
         return real(request)
 
     monkeypatch.setattr(sample_plan, "plan_sampling", damaged_for_the_second)
-    assert messages(on_ranks(lambda rank: agreed_plan(plans[rank]), monkeypatch)) == ["damaged"] * 2
+    assert messages(on_ranks(lambda rank: agreed_sampling(plans[rank]), monkeypatch)) == ["damaged"] * 2
 
 
 def test_all_plan_again_where_one_has_another_checkpoint(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,9 +100,11 @@ def test_all_plan_again_where_one_has_another_checkpoint(monkeypatch: pytest.Mon
         return EvaluationPlan(EvaluationRequest(SCRIPT, (Path("a.ckpt"),), (digest,)), ())
 
     monkeypatch.setattr(evaluation_plan, "plan_evaluation", again)
-    agreed_on = on_ranks(lambda _: evaluation_plan.agreed_plan(plan("a")), monkeypatch)
+    agreed_on = on_ranks(lambda _: evaluation_plan.agreed_evaluation(plan("a")), monkeypatch)
     assert [plan.request.digests for plan in agreed_on] == [("a",)] * 2
-    assert messages(on_ranks(lambda rank: evaluation_plan.agreed_plan(plan(str(rank))), monkeypatch)) == ["gone"] * 2
+    assert (
+        messages(on_ranks(lambda rank: evaluation_plan.agreed_evaluation(plan(str(rank))), monkeypatch)) == ["gone"] * 2
+    )
 
 
 def test_weights_that_one_cannot_have_stop_all(monkeypatch: pytest.MonkeyPatch) -> None:

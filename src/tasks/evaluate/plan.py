@@ -69,7 +69,7 @@ class EvaluationPlan:
     jobs: tuple[EvaluationJob, ...]
 
 
-def check_request(cfg: DictConfig) -> EvaluationRequest:
+def check_evaluation(cfg: DictConfig) -> EvaluationRequest:
     """Check what can be known without devices, and find the checkpoints.
 
     Raises:
@@ -112,7 +112,7 @@ def plan_evaluation(request: EvaluationRequest) -> EvaluationPlan:
     return EvaluationPlan(request, tuple(jobs))
 
 
-def agreed_plan(plan: EvaluationPlan) -> EvaluationPlan:
+def agreed_evaluation(plan: EvaluationPlan) -> EvaluationPlan:
     """The plan of the files that the first process found, also while training goes on writing; all call it.
 
     Raises:

@@ -18,7 +18,7 @@ from ...sinks.record import Record, Result
 from ..devices import launch
 from . import pareto
 from .environment import Environment, Work
-from .plan import EvaluationPlan, agreed_plan
+from .plan import EvaluationPlan, agreed_evaluation
 from .scores import ScoresJob
 from .table import common, sentence, table
 
@@ -142,7 +142,7 @@ class Evaluation:
 
 
 @contextmanager
-def started(plan: EvaluationPlan) -> Iterator[Evaluation]:
+def start_evaluation(plan: EvaluationPlan) -> Iterator[Evaluation]:
     """Start the processes, claim the output folder and find the results in it.
 
     Raises:
@@ -150,7 +150,7 @@ def started(plan: EvaluationPlan) -> Iterator[Evaluation]:
     """
     cfg = plan.request.cfg
     fabric = launch(cfg.accelerator, cfg.devices, cfg.precision, cfg.float32_matmul_precision)
-    plan = agreed_plan(plan)
+    plan = agreed_evaluation(plan)
     environment = Environment(cfg, fabric, plan.request.folder)
 
     with ExitStack() as held:

@@ -140,7 +140,7 @@ class SamplingPlan:
         return store if cfg.output_dir is not None else store.continuing(f"{request.path.stem}-seed{cfg.seed}-*")
 
 
-def check_request(cfg: DictConfig) -> SamplingRequest:
+def check_sampling(cfg: DictConfig) -> SamplingRequest:
     """Check what can be known without the weights, and find the checkpoint.
 
     Raises:
@@ -226,7 +226,7 @@ def plan_sampling(request: SamplingRequest) -> SamplingPlan:
     )
 
 
-def agreed_plan(plan: SamplingPlan) -> SamplingPlan:
+def agreed_sampling(plan: SamplingPlan) -> SamplingPlan:
     """The plan of the files that the first process found, also while training goes on writing; all call it.
 
     Raises:

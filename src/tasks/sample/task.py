@@ -17,7 +17,7 @@ from ...sinks.store import SampleStore
 from .. import scoring
 from ..devices import launch
 from . import constraint_report, pictures
-from .plan import SamplingPlan, agreed_plan
+from .plan import SamplingPlan, agreed_sampling
 
 _log = logging.getLogger(__name__)
 
@@ -128,7 +128,7 @@ class SamplingRun:
 
 
 @contextmanager
-def started(plan: SamplingPlan) -> Iterator[SamplingRun]:
+def start_sampling(plan: SamplingPlan) -> Iterator[SamplingRun]:
     """Start the processes, claim the output folder and find what is missing in it.
 
     Raises:
@@ -136,7 +136,7 @@ def started(plan: SamplingPlan) -> Iterator[SamplingRun]:
     """
     cfg = plan.cfg
     fabric = launch(cfg.accelerator, cfg.devices, cfg.precision, cfg.float32_matmul_precision)
-    plan = agreed_plan(plan)
+    plan = agreed_sampling(plan)
     generation, store = plan.generation(fabric.device, fabric.autocast), plan.store()
 
     with ExitStack() as held:

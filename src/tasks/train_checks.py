@@ -9,11 +9,11 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
+from ..cli.instantiate import check_switches, instantiate, needs_data, plain
+from ..cli.kinds import check_whole
 from ..errors import UserError
 from ..metrics import FeatureExtractor, MetricSuite
 from ..precision import check_float32_precision
-from .instantiate import check_switches, instantiate, needs_data, plain
-from .kinds import check_whole
 
 # Weights, optimiser and averages would be rounded at every step.
 _HALF_WEIGHTS = ("16-true", "bf16-true")
