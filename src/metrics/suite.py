@@ -191,6 +191,8 @@ class MetricSuite:
             "reference": compared[0].statistics.source if compared else "none",
             "reference_samples": compared[0].statistics.n if compared else 0,
             "extractor": "+".join(extractor.fingerprint for extractor in self.extractors.values()),
+            # Reference images are never mirrored, whatever training does.
+            "flips": "none",
             "resize": ", ".join(dict.fromkeys(extractor.resize for extractor in self.extractors.values())),
         }
 

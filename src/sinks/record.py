@@ -17,6 +17,7 @@ from typing import Any
 from ..errors import UserError
 from ..io.atomic import write_json
 from ..metrics import Scores
+from ..metrics.protocol import facts_of, text_of
 from .manifest import difference_now, from_json, versions
 
 FILE = "metrics.json"
@@ -40,6 +41,7 @@ class Result:
         details: results that are lists.
         notes: what a reader should know before comparing.
         about: paths and training step.
+        protocol: ``text`` of the first score, one line for a paper, and the same as ``facts``.
     """
 
     task: str
@@ -52,13 +54,16 @@ class Result:
     notes: list[str] = field(default_factory=list)
     about: dict[str, Any] = field(default_factory=dict)
     intervals: dict[str, list[float]] = field(default_factory=dict)
+    protocol: dict[str, Any] = field(default_factory=dict)
 
     def of_scores(self, scores: Scores) -> Result:
         """A copy with values, intervals, conditions, details and notes of ``scores`` added."""
+        conditions = {**scores.conditions, **self.conditions}
         return replace(
             self,
             values={**self.values, **scores.values},
-            conditions={**scores.conditions, **self.conditions},
+            conditions=conditions,
+            protocol={"text": text_of(next(iter(scores.values), "samples"), conditions), "facts": facts_of(conditions)},
             details={**self.details, **scores.details},
             notes=[*self.notes, *scores.notes],
             intervals={**self.intervals, **{name: list(ends) for name, ends in scores.intervals.items()}},

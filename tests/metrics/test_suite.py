@@ -55,6 +55,7 @@ def test_one_pass_serves_every_metric(suite, reference, samples, digit_features)
         "reference": "digits all",
         "reference_samples": 1797,
         "extractor": digit_features.fingerprint,
+        "flips": "none",
         "resize": "none",
         "quantization": "round",
     }

@@ -16,6 +16,7 @@ from src.config_dir import CONFIG_DIR
 from src.errors import UserError
 from src.sinks.manifest import Manifest
 from src.sinks.record import Record, Result
+from src.tasks.evaluate.curve import draw_curve
 from src.tasks.evaluate.loggers import log
 from src.tasks.evaluate.pareto import choices, front
 from src.tasks.evaluate.picture import figure
@@ -255,3 +256,21 @@ def test_lists_of_paths_need_no_quotes() -> None:
         "ckpt_path=[a,b]",
         "steps=[1,2]",
     ]
+
+
+def test_curve_of_a_distance_against_the_number_of_samples(tmp_path: Path) -> None:
+    result = point("heun", 18, 2.6)
+    assert not draw_curve(tmp_path / "none.png", [result], "fid") and not list(tmp_path.iterdir())
+    result.values["fid_infinity"], result.intervals["fid_infinity"] = 2.4, [2.3, 2.5]
+    result.details = {"fid_curve": [2.6, 2.8, 3.0], "fid_curve_samples": [3000.0, 1500.0, 1000.0]}
+    assert draw_curve(tmp_path / "fid_by_samples.png", [result], "fid")
+    assert (tmp_path / "fid_by_samples.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_table_shows_intervals_and_the_protocol() -> None:
+    result = point("heun", 18, 2.6)
+    (name,) = result.values
+    result.intervals[name] = [2.5, 2.7]
+    result.protocol = {"text": "fid50k · inception-tf-resize"}
+    lines = table([result])
+    assert "2.6 (2.5 to 2.7)" in lines[1] and "protocol: fid50k · inception-tf-resize" in lines

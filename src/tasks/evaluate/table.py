@@ -40,7 +40,9 @@ def table(entries: Sequence[Result]) -> list[str]:
         console.print(grid)
     lines = capture.get().splitlines()
     notes = list(dict.fromkeys(note for entry in entries for note in entry.notes))
-    return [text.rstrip() for text in [*lines, common(entries), *(f"note: {note}" for note in notes)] if text]
+    protocols = dict.fromkeys(entry.protocol["text"] for entry in entries if entry.protocol)
+    below = [*(f"protocol: {text}" for text in protocols), *(f"note: {note}" for note in notes)]
+    return [text.rstrip() for text in [*lines, common(entries), *below] if text]
 
 
 def common(entries: Sequence[Result]) -> str:

@@ -14,6 +14,7 @@ from ...cli.instantiate import instantiate
 from ...distributed import on_rank_zero
 from ...errors import UserError
 from ...loggers import finish_wandb
+from ...metrics.protocol import difference
 from ...sinks.record import Record, Result
 from ..devices import launch
 from . import pareto
@@ -89,27 +90,22 @@ class Evaluation:
         unit.clean_up()
 
     def _check_comparable(self) -> None:
-        """All points of one picture must be scored with the same extractors and reference."""
-        kinds = {}
-        for i, job in enumerate(self.plan.jobs):
+        """Scores of different protocols do not go into one ranking."""
+        cfg, ranked = self.plan.request.cfg, list[tuple[str, Mapping[str, Any]]]()
+        for job in self.plan.jobs:
             assert isinstance(job, ScoresJob)
-            suite = job.setup.suite
-            known = self.known.get(i)
-            conditions = known.conditions if known else suite.conditions(self.environment.references(job.setup))
-            kinds[_kind(conditions)] = job.of.label
-        num_samples = self.plan.request.cfg.num_samples
-        for result in self._earlier():
-            kinds[_kind(result.conditions)] = result.label
-            if result.settings["num_samples"] != num_samples:
+            expected = job.setup.suite.conditions(self.environment.references(job.setup))
+            ranked.append((job.label, {**expected, "quantization": cfg.quantize, "samples": cfg.num_samples}))
+        for result in [*self.known.values(), *self._earlier()]:
+            # The samples asked for: some may have diverged.
+            ranked.append((result.label, {**result.conditions, "samples": result.settings["num_samples"]}))
+        (first, facts), *others = ranked
+        for label, other in others:
+            if (different := difference(facts, other)) is not None:
                 raise UserError(
-                    f"{self.record.path} holds {result.label} with {result.settings['num_samples']} samples, on which "
-                    "distances depend: give the same num_samples or another output_dir"
+                    f"{first} and {label} do not compare ({different}): "
+                    "give the same num_samples, quantize, metric and datamodule for all, or another output_dir"
                 )
-        if len(kinds) > 1:
-            (first, a), (second, b), *_ = kinds.items()
-            raise UserError(
-                f"{a} and {b} do not compare: {_words(first)} and {_words(second)}; set metric and datamodule for both"
-            )
 
     def _earlier(self) -> list[Result]:
         """Points of other calls into the same folder: other checkpoints, samplers or numbers of steps."""
@@ -130,6 +126,10 @@ class Evaluation:
 
             picture = self.environment.folder / PICTURE
             draw(picture, results, value, common(results))
+        from .curve import draw_curve
+
+        for name in dict.fromkeys(name for result in results for name in result.values):
+            draw_curve(self.environment.folder / f"{name}_by_samples.png", results, name)
         loggers = cfg.get("logger")
         if not loggers:
             return
@@ -165,11 +165,3 @@ def start_evaluation(plan: EvaluationPlan) -> Iterator[Evaluation]:
         if known:
             _log.info("%d of %d results are in %s", len(known), len(plan.jobs), record.path)
         yield Evaluation(plan, environment, record, known)
-
-
-def _kind(conditions: Mapping[str, Any]) -> tuple[Any, ...]:
-    return tuple(conditions.get(name) for name in ("extractor", "reference", "reference_samples"))
-
-
-def _words(kind: tuple[Any, ...]) -> str:
-    return f"{kind[0]} against {kind[1]} ({kind[2]} images)"
