@@ -1,4 +1,4 @@
-"""The little that is needed of torch.distributed; with one process all of it does nothing."""
+"""Collectives over the processes of a run; with one process all of them do nothing."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ T = TypeVar("T")
 
 
 def world_size() -> int:
-    """How many processes take part."""
+    """Number of processes."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 def rank() -> int:
-    """The number of this process."""
+    """Number of this process, from 0."""
     return dist.get_rank() if world_size() > 1 else 0
 
 
@@ -58,7 +58,7 @@ def gather_parts(rows: Tensor, group: Any = None) -> list[Tensor]:
 
 
 def gather_objects(value: T) -> list[T]:
-    """What each process has, in order of the ranks."""
+    """Collect ``value`` of every process, in order of the ranks."""
     if world_size() == 1:
         return [value]
     values: list[Any] = [None] * world_size()
@@ -67,7 +67,7 @@ def gather_objects(value: T) -> list[T]:
 
 
 def raise_together(failure: str | None) -> None:
-    """UserError on every process if one has failed, so that none waits for one that has given up.
+    """Raise UserError on every process if one has failed, so that none waits for a process that has ended.
 
     Args:
         failure: why this process failed; None if it did not.
@@ -79,9 +79,9 @@ def raise_together(failure: str | None) -> None:
 
 @contextmanager
 def failing_together() -> Iterator[None]:
-    """A mistake of the user that only some processes meet inside is met by all at the end.
+    """Let a UserError that some processes raise inside be raised by all at the end.
 
-    All processes enter and none waits for another inside: one that has failed would never come.
+    All processes enter it, and none may wait for another inside: a failed one would never come.
 
     Raises:
         UserError: on every process, if one has raised it.
@@ -95,7 +95,7 @@ def failing_together() -> Iterator[None]:
 
 
 def on_rank_zero(work: Callable[[], T]) -> T:
-    """Do ``work`` on rank 0 and hand its result, or its error, to every rank, so that none waits in vain."""
+    """Do ``work`` on rank 0 and hand its result, or its error, to every rank."""
     if world_size() == 1:
         return work()
     outcome: list[object] = [None]
@@ -118,6 +118,6 @@ def on_rank_zero(work: Callable[[], T]) -> T:
 
 
 def agreed(value: T) -> tuple[T, bool]:
-    """What the first process has in place of ``value``, and whether all have the same; all processes call it."""
+    """Return the value of rank 0, and whether all ranks have the same; all processes call it."""
     first = on_rank_zero(lambda: value)
     return first, all(gather_objects(first == value))

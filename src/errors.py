@@ -2,11 +2,11 @@
 
 
 class UserError(Exception):
-    """Something the user can mend: the message is one line that says what is wrong and what to do.
+    """A mistake that the user can correct. The message is one line: what is wrong, the value, what to type instead.
 
     Args:
         message: the line.
-        shared: every process of the run raises it, so that one of them is enough to show it.
+        shared: every process of the run raises it, so only one shows it.
     """
 
     exit_code = 1
@@ -17,11 +17,11 @@ class UserError(Exception):
 
 
 class Interrupted(UserError):
-    """The run was asked to stop and did, all its processes together, with everything written.
+    """All processes of the run stopped on a signal, after writing a checkpoint.
 
     Args:
-        message: where it stopped and how to go on.
-        signal_number: the signal that asked.
+        message: where it stopped and how to resume.
+        signal_number: the signal.
     """
 
     def __init__(self, message: str, signal_number: int) -> None:
@@ -31,7 +31,7 @@ class Interrupted(UserError):
 
 
 def bytes_in_words(count: int) -> str:
-    """``count`` bytes as ``3.3 GB``, in the unit that shows two digits."""
+    """Format ``count`` bytes, such as ``3.3 GB``."""
     for unit, size in (("GB", 1e9), ("MB", 1e6)):
         if count >= size:
             return f"{count / size:.1f} {unit}"

@@ -29,28 +29,29 @@ class Collect:
         self.samples = torch.empty(0, *shape, dtype=dtype)
         self.valid = torch.empty(0, dtype=torch.bool)
         self.frames = torch.empty(0, 0, *shape, dtype=dtype)
-        self._batches: list[GeneratedBatch] = []
+        self._index = [torch.empty(0, dtype=torch.int64)]
+        self._valid, self._samples, self._frames = [self.valid], [self.samples], list[Tensor]()
 
     def add(self, batch: GeneratedBatch) -> None:
-        """Keep ``batch``."""
-        self._batches.append(batch)
+        """Keep ``batch`` on the CPU."""
+        self._index.append(batch.index)
+        self._valid.append(batch.valid)
+        self._samples.append(batch.shown.to("cpu", self.samples.dtype))
+        if batch.trajectory is not None:
+            self._frames.append(batch.trajectory.transpose(0, 1))
 
     def finish(self, statistics: Statistics) -> None:
         """Exchange samples between the processes."""
-        order = gather_rows(self._joined("index", torch.empty(0, dtype=torch.int64))).argsort()
-        self.valid = gather_rows(self._joined("valid", self.valid))[order]
-        self.samples = gather_rows(self._joined("shown", self.samples))[order]
-        states = [batch.trajectory.transpose(0, 1) for batch in self._batches if batch.trajectory is not None]
+        order = gather_rows(torch.cat(self._index)).argsort()
+        self.valid = gather_rows(torch.cat(self._valid))[order]
+        self.samples = gather_rows(torch.cat(self._samples))[order]
         # A process without a share does not know how many there are.
-        count = int(gather_rows(torch.tensor([states[0].shape[1] if states else 0])).max())
+        count = int(gather_rows(torch.tensor([self._frames[0].shape[1] if self._frames else 0])).max())
         if count:
             empty = self.frames.new_empty(0, count, *self.frames.shape[2:])
-            self.frames = gather_rows(torch.cat([empty, *states]))[order].transpose(0, 1)
+            self.frames = gather_rows(torch.cat([empty, *self._frames]))[order].transpose(0, 1)
 
     def blanked(self) -> Tensor:
         """``samples`` with a black image, or a point at NaN, in place of each invalid sample."""
         invalid = ~self.valid.reshape(-1, *(1,) * (self.samples.ndim - 1))
         return self.samples.masked_fill(invalid, 0 if self.samples.dtype == torch.uint8 else torch.nan)
-
-    def _joined(self, name: str, empty: Tensor) -> Tensor:
-        return torch.cat([empty, *(getattr(batch, name).to("cpu", empty.dtype) for batch in self._batches)])

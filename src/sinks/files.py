@@ -1,4 +1,4 @@
-"""Files of samples that are whole or not there, written by several processes without collisions, read by index."""
+"""Files of samples: written whole, by several processes without collisions, and read by index."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ _CHUNK = 256
 
 
 class SampleFiles(ABC):
-    """A way to keep samples by their index."""
+    """A format of samples, addressed by index."""
 
     @abstractmethod
     def present(self) -> set[int]:
-        """The indices that are there."""
+        """Indices of the stored samples."""
 
     @abstractmethod
     def write(self, index: Tensor, samples: Tensor) -> None:
-        """Keep samples (B, *d) under index (B,) int64; UserError when the disk refuses."""
+        """Write samples (B, *d) under index (B,) int64; UserError when the system refuses."""
 
     @abstractmethod
     def read(self, indices: Sequence[int]) -> Tensor:
@@ -41,11 +41,11 @@ class SampleFiles(ABC):
 
     @abstractmethod
     def bytes_for(self, count: int) -> int:
-        """Room that ``count`` more samples may take at most."""
+        """Upper bound of the bytes that ``count`` more samples take."""
 
     @abstractmethod
     def finish(self) -> None:
-        """Called once, by one process, when all samples are there."""
+        """Called once, by one process, when all samples are stored."""
 
 
 class PngFiles(SampleFiles):
@@ -91,7 +91,7 @@ class PngFiles(SampleFiles):
         return count * (math.ceil((math.prod(self.shape) * 1.01 + 1024) / 4096) * 4096)
 
     def finish(self) -> None:
-        """Nothing is left to do."""
+        """Nothing: every image has its own file."""
 
     def _path(self, index: int) -> Path:
         return self.folder / f"{index:06d}.png"

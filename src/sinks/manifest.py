@@ -1,4 +1,4 @@
-"""What a folder of samples is made of: written first, so that nothing else is ever mixed in, and completed last."""
+"""The record of a folder of samples: written before the samples, so that no others are mixed in, and completed last."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ class Manifest:
 
     Attributes:
         settings: plain containers; everything a sample depends on. Samples of other settings do not belong here.
-        num_samples: how many there are to be.
+        num_samples: number of samples when complete.
         status: ``running`` or ``complete``.
-        invalid: indices of samples that diverged or are not finite, and so have no file.
+        invalid: indices of samples that diverged or are not finite; they have no file.
         nfe: mean, least and most evaluations of the net for a sample, once known.
-        seconds: time spent.
-        about: where it came from, for the reader.
-        versions: of what made it.
+        seconds: time that the sampler took, added up over devices.
+        about: origin of the samples, for the reader.
+        versions: of the libraries.
     """
 
     settings: dict[str, Any]
@@ -71,7 +71,7 @@ def difference_now(there: Mapping[str, Any], here: Mapping[str, Any]) -> str | N
 
 
 def first_difference(there: Any, here: Any, name: str = "") -> str | None:
-    """The first setting that differs, in words, or None."""
+    """Describe the first setting that differs, or None."""
     if isinstance(there, Mapping) and isinstance(here, Mapping):
         for key in dict.fromkeys([*here, *there]):
             path = f"{name}.{key}" if name else str(key)
@@ -83,12 +83,12 @@ def first_difference(there: Any, here: Any, name: str = "") -> str | None:
 
 
 def from_json(value: Any) -> Any:
-    """``value`` as it comes back from JSON."""
+    """Return ``value`` as JSON gives it back."""
     return json.loads(json.dumps(value))
 
 
 def versions() -> dict[str, str]:
-    """What the numbers of a sample may depend on in its last digits."""
+    """Versions of libraries that the last digits of a sample may depend on."""
     import lightning
 
     return {

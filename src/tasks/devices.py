@@ -1,4 +1,4 @@
-"""Processes and devices outside of training."""
+"""Processes and devices of sample.py and evaluate.py."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ def check_precision(precision: str | int, of_float32: str) -> None:
 
 
 def launch(accelerator: str, devices: int | str, precision: str | int, of_float32: str) -> Fabric:
-    """One process for each device, talking to each other; this one is among them.
+    """Start one process per device and return this process' Fabric.
 
-    Under ``torchrun`` the processes are there already, and their number is torchrun's.
+    Under ``torchrun`` the processes exist already, and their number is torchrun's.
 
     Args:
         accelerator: ``auto``, ``cpu``, ``gpu``, ...
@@ -33,11 +33,11 @@ def launch(accelerator: str, devices: int | str, precision: str | int, of_float3
         of_float32: how float32 is computed: the setting ``float32_matmul_precision``.
 
     Raises:
-        UserError: an unknown precision, or devices that are not there.
+        UserError: an unknown precision, or devices that do not exist.
     """
     check_precision(precision, of_float32)
     set_float32_precision(of_float32)
-    # What it has to say about itself, it says twice.
+    # Fabric reports devices twice.
     for name in ("lightning.fabric", "lightning.pytorch"):
         logging.getLogger(name).setLevel(logging.WARNING)
     nodes = 1

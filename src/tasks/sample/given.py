@@ -1,4 +1,4 @@
-"""Data that samples are made from: what is known of them, measured on them, or encoded."""
+"""Given data: parts of them are known, measured or encoded, and samples are made from that."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _POINTS = 10_000
 
 
 class Given(ABC):
-    """Data in a fixed order, gone through again and again: sample i belongs to the i-th modulo their number.
+    """Data in a fixed order; sample i belongs to row i modulo their number.
 
     Args:
-        name: where they come from.
+        name: of the split or file.
         count: how many there are.
-        fingerprint: changes when they do.
+        fingerprint: changes when the data change.
         data_range: of the model.
     """
 
@@ -37,7 +37,7 @@ class Given(ABC):
         """Only the first ``count``, all for None; itself.
 
         Raises:
-            UserError: there are not so many.
+            UserError: there are fewer.
         """
         if count is not None:
             if not 1 <= count <= self.count:
@@ -47,7 +47,7 @@ class Given(ABC):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What identifies them."""
+        """Settings that identify the data."""
         return {"given": self.name, "given_count": self.count, "given_fingerprint": self.fingerprint}
 
     def __call__(self, index: Tensor) -> Tensor:
@@ -60,7 +60,7 @@ class Given(ABC):
 
 
 def open_given(spec: str, datamodule: Mapping[str, Any], shape: Sequence[int], data_range: str) -> Given:
-    """The data that ``spec`` names.
+    """Open the data that ``spec`` names.
 
     Args:
         spec: a split of the datamodule, or a folder, zip archive or npz file of images.
@@ -69,7 +69,7 @@ def open_given(spec: str, datamodule: Mapping[str, Any], shape: Sequence[int], d
         data_range: of the model.
 
     Raises:
-        UserError: there is nothing of that name, or it is of another shape.
+        UserError: ``spec`` does not exist, or its data have another shape.
     """
     spec = str(spec)
     path = Path(spec).expanduser()
