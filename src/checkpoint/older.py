@@ -21,6 +21,7 @@ _CLASSES = {"src.metrics.Frechet": "src.metrics.FrechetDistance"}
 
 
 _RENAMED: dict[str, dict[str, Callable[[Any], tuple[str, Any]]]] = {
+    "src.metrics.InceptionFeatures": {"antialias": lambda value: ("resize", "antialias" if value else "tf")},
     "src.metrics.PrecisionRecall": {"neighbours": lambda value: ("neighbors", value)},
     "src.sampling.solvers.pc.PredictorCorrector": {
         "order": lambda value: ("corrector_first", value == "corrector_first"),

@@ -113,7 +113,9 @@ class MetricSuite:
             metric.needs_reference and metric.extractor_name == MAIN for metric in self.metrics.values()
         ):
             extractor = self.extractor
-            statistics = load_statistics(self.statistics_path, extractor.fingerprint, extractor.num_features)
+            statistics = load_statistics(
+                self.statistics_path, extractor.fingerprint, extractor.num_features, extractor.resize
+            )
             references[MAIN] = Reference(statistics)
         if names := self._compared_with_data():
             metrics = self.metrics.values()

@@ -12,6 +12,7 @@ from torch import Tensor
 from ...errors import UserError
 from .base import FeatureExtractor
 from .inception_weights import inception_weights
+from .resize import RESIZES
 
 
 class InceptionFeatures(FeatureExtractor):
@@ -23,11 +24,11 @@ class InceptionFeatures(FeatureExtractor):
     Args:
         weights_path: the file pt_inception-2015-12-05-6726825d.pth; None takes it from the torch hub cache and
             downloads it there when missing.
-        antialias: False resizes to 299 x 299 by the aliasing bilinear rule of TensorFlow 1, as published scores do;
-            True filters first. Statistics of the two do not compare.
+        resize: how images reach 299 x 299 pixels: ``tf`` as published scores, ``pytorch``, ``clean`` or ``antialias``
+            (see ``resize.py``). Statistics of different rules do not compare.
 
     Raises:
-        UserError: the weights cannot be had or are damaged.
+        UserError: the weights cannot be had or are damaged, or the rule is unknown.
     """
 
     num_features = 2048
@@ -35,24 +36,38 @@ class InceptionFeatures(FeatureExtractor):
     distance_name = "fid"
     max_batch = 64
 
-    def __init__(self, weights_path: str | Path | None = None, antialias: bool = False) -> None:
+    def __init__(self, weights_path: str | Path | None = None, resize: str = "tf") -> None:
         super().__init__()
-        self.net, digest = _network(weights_path, antialias)
-        self.resize = "299, bilinear, antialiased" if antialias else "299, bilinear, TensorFlow 1"
-        self.fingerprint = f"inception-{digest[:12]}-antialias-{str(antialias).lower()}"
+        if resize not in RESIZES:
+            raise UserError(f"resize={resize}: choose one of {', '.join(RESIZES)}")
+        self.net, digest = _network(weights_path)
+        self.resize = resize
+        # The names under which statistics of the first two have always been cached.
+        rule = {"tf": "antialias-false", "antialias": "antialias-true"}.get(resize, f"resize-{resize}")
+        self.fingerprint = f"inception-{digest[:12]}-{rule}"
 
     def features(self, images: Tensor) -> Tensor:
         if images.shape[1] not in (1, 3):
             raise ValueError(f"Inception takes images of 1 or 3 channels, not {images.shape[1]}")
-        features: Tensor = self.net(images.expand(-1, 3, -1, -1))
-        return features
+        x = RESIZES[self.resize](images.expand(-1, 3, -1, -1).float())
+        for name in _LAYERS:
+            x = getattr(self.net, name)(x)
+        return x.flatten(1)
 
     def probabilities(self, features: Tensor) -> Tensor:
         weight: Tensor = self.net.fc.weight
         return (features @ weight.T).softmax(dim=1)
 
 
-def _network(path: str | Path | None, antialias: bool) -> tuple[Any, str]:
+_LAYERS = (
+    *("Conv2d_1a_3x3", "Conv2d_2a_3x3", "Conv2d_2b_3x3", "MaxPool_1", "Conv2d_3b_1x1", "Conv2d_4a_3x3", "MaxPool_2"),
+    *("Mixed_5b", "Mixed_5c", "Mixed_5d", "Mixed_6a", "Mixed_6b", "Mixed_6c", "Mixed_6d", "Mixed_6e"),
+    *("Mixed_7a", "Mixed_7b", "Mixed_7c", "AvgPool"),
+)
+"""From the image to pool-3; the network's own ``forward`` would resize by its own rule."""
+
+
+def _network(path: str | Path | None) -> tuple[Any, str]:
     """The network with checked weights, and the SHA-256 of these."""
     from torchmetrics.image.fid import NoTrainInceptionV3
 
@@ -62,7 +77,7 @@ def _network(path: str | Path | None, antialias: bool) -> tuple[Any, str]:
     source: Any = io.BytesIO(raw)
     try:
         with torch.random.fork_rng(devices=[]):
-            net = NoTrainInceptionV3("inception-v3-compat", ["2048"], source, antialias)
+            net = NoTrainInceptionV3("inception-v3-compat", ["2048"], source)
     except RuntimeError as error:
         raise UserError(
             f"the weights in {path} are not those of the FID Inception: "

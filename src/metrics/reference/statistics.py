@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ...errors import UserError
 from ...io.npz import read_npz, write_npz
+from .origin import RULES, advice, resize_of
 
 _log = logging.getLogger(__name__)
 
@@ -145,7 +146,7 @@ def statistics_of(
 
 
 def load_statistics(
-    path: str | Path, fingerprint: str | None = None, num_features: int | None = None
+    path: str | Path, fingerprint: str | None = None, num_features: int | None = None, resize: str | None = None
 ) -> GaussianStatistics:
     """Read statistics from an npz file of this project, pytorch-fid, EDM, or one of ``pool_3`` features.
 
@@ -154,11 +155,23 @@ def load_statistics(
         fingerprint: of the extractor they are to be compared under. A file with another one is refused; one
             without is taken on trust, and that is said in the log.
         num_features: d that is expected.
+        resize: rule of the extractor; a file that is known to be of another rule is refused.
 
     Raises:
-        UserError: the file is missing, damaged, of another extractor or another size, or holds no covariance.
+        UserError: the file is missing, damaged, of another extractor, resize rule or size, or holds no covariance.
     """
-    return parse_statistics(read_npz(path), path, fingerprint, num_features)
+    arrays = read_npz(path)
+    statistics = parse_statistics(arrays, path, fingerprint, num_features)
+    if statistics.fingerprint is None and fingerprint is not None:
+        known = resize_of(path, arrays)
+        if resize in RULES and known is not None and known != resize:
+            raise UserError(
+                f"{path} was made with resize={known}, but the extractor has resize={resize}: "
+                f"set metric.extractor.resize={known}, or choose another file"
+            )
+        doubt = advice(path) if resize in RULES and known is None else "check its documentation"
+        _log.warning("%s does not name its extractor: it is taken to be of %s; %s", path, fingerprint, doubt)
+    return statistics
 
 
 def parse_statistics(
@@ -169,8 +182,6 @@ def parse_statistics(
     stored = str(arrays["fingerprint"]) if "fingerprint" in arrays else None
     if stored is not None and fingerprint is not None and stored != fingerprint:
         raise UserError(f"{path} was computed with {stored}, but the extractor is {fingerprint}: {again}")
-    if stored is None and fingerprint is not None:
-        _log.warning("%s does not name its extractor: it is taken to be of %s", path, fingerprint)
     source = str(arrays.get("source", Path(path).name))
     if "mu" in arrays and "sigma" in arrays:
         mu, sigma = _float64(arrays["mu"]), _float64(arrays["sigma"])

@@ -1,13 +1,16 @@
 import logging
 import urllib.error
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torchmetrics.image.fid import NoTrainInceptionV3
 
 from src.errors import UserError
 from src.metrics import InceptionFeatures
 from src.metrics.extractors.inception_weights import URL
+from src.metrics.extractors.resize import RESIZES
 
 
 @pytest.fixture(scope="module")
@@ -15,12 +18,12 @@ def images():
     return torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
 
 
-@pytest.mark.parametrize("antialias", [False, True])
-def test_is_torchmetrics_network(inception_file, images, antialias):
+@pytest.mark.parametrize(("resize", "antialias"), [("tf", False), ("antialias", True)])
+def test_is_torchmetrics_network(inception_file, images, resize, antialias):
     outputs = ["2048", "logits_unbiased"]
     theirs = NoTrainInceptionV3("inception-v3-compat", outputs, str(inception_file), antialias)
     expected, logits = theirs._torch_fidelity_forward(images)
-    ours = InceptionFeatures(inception_file, antialias=antialias)
+    ours = InceptionFeatures(inception_file, resize=resize)
     features = ours(images)
     torch.testing.assert_close(features, expected)
     torch.testing.assert_close(ours.probabilities(features), logits.softmax(1))
@@ -86,3 +89,35 @@ def test_no_network_and_a_damaged_cache(tmp_path, monkeypatch):
     assert "cannot be downloaded" in one_line(None)
     (tmp_path / "hub" / "checkpoints" / URL.rsplit("/", 1)[1]).write_bytes(b"half")
     assert "delete that file" in one_line(None)
+
+
+def test_pytorch_resize_is_that_of_half_pixel_centers():
+    # Doubling by half-pixel centers: 1/4 and 3/4 between neighbors; TensorFlow 1 puts every other pixel on the grid.
+    row = torch.tensor([0.0, 255.0]).expand(1, 3, 299, 2)
+    pixels = RESIZES["pytorch"](row)[0, 0, 0]
+    expected = (((torch.arange(299) + 0.5) * 2 / 299 - 0.5).clamp(0, 1)) * 2 - 1
+    torch.testing.assert_close(pixels, expected, atol=1e-4, rtol=0)
+    tf = RESIZES["tf"](row)[0, 0, 0]
+    torch.testing.assert_close(tf, ((torch.arange(299) * 2 / 299).clamp(0, 1) * 255 - 128) / 128, atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize("size", [(32, 32), (500, 400)])
+def test_clean_resize_is_pils_bicubic_on_floats(size):
+    pixels = np.random.default_rng(0).integers(0, 256, size).astype(np.float32)
+    pil = np.asarray(Image.fromarray(pixels, mode="F").resize((299, 299), Image.Resampling.BICUBIC))
+    ours = RESIZES["clean"](torch.from_numpy(pixels).expand(1, 3, -1, -1))[0, 0] * 128 + 128
+    torch.testing.assert_close(ours, torch.from_numpy(pil.copy()), atol=0.02, rtol=0)
+
+
+@pytest.mark.parametrize("resize", RESIZES)
+def test_every_rule_keeps_a_constant_image(resize):
+    image = torch.full((1, 3, 20, 30), 77.0)
+    expected = 77 / 255 * 2 - 1 if resize == "pytorch" else (77 - 128) / 128
+    torch.testing.assert_close(RESIZES[resize](image), torch.full((1, 3, 299, 299), expected), atol=1e-4, rtol=0)
+
+
+def test_rules_have_statistics_of_their_own(inception_file):
+    prints = {InceptionFeatures(inception_file, resize=resize).fingerprint for resize in ("tf", "pytorch", "clean")}
+    assert len(prints) == 3
+    with pytest.raises(UserError, match="resize=bilinear: choose one of tf, pytorch"):
+        InceptionFeatures(inception_file, resize="bilinear")

@@ -119,3 +119,30 @@ def test_truncated_files(features, tmp_path, keep):
 def test_missing_file(tmp_path):
     with pytest.raises(UserError, match="does not exist"):
         load_statistics(tmp_path / "none.npz")
+
+
+NAMED = [("cifar10_legacy_pytorch_train_32", "pytorch"), ("ffhq_clean_trainval70k_1024", "clean"), ("any", "tf")]
+
+
+@pytest.mark.parametrize(("name", "resize"), NAMED)
+def test_files_of_another_resize_are_refused(features, tmp_path, name, resize):
+    path = tmp_path / f"{name}.npz"
+    if name == "any":
+        np.savez(path, pool_3=features.numpy())
+    else:
+        np.savez(path, mu=np.zeros(7), sigma=np.eye(7))
+    assert load_statistics(path, "inception", 7, resize).fingerprint is None
+    other = "tf" if resize != "tf" else "clean"
+    with pytest.raises(UserError, match=f"was made with resize={resize}.*set metric.extractor.resize={resize}"):
+        load_statistics(path, "inception", 7, other)
+
+
+@pytest.mark.parametrize(("save", "said"), [(np.savez_compressed, "as those of pytorch-fid"), (np.savez, "of EDM")])
+def test_doubt_about_the_resize_is_said(tmp_path, save, said, caplog):
+    save(tmp_path / "fid_stats.npz", mu=np.zeros(7), sigma=np.eye(7))
+    with caplog.at_level(logging.WARNING):
+        load_statistics(tmp_path / "fid_stats.npz", "inception", 7, "tf")
+    assert said in caplog.text
+    caplog.clear()
+    load_statistics(tmp_path / "fid_stats.npz", "digits", 7, "none")
+    assert "pytorch-fid" not in caplog.text
