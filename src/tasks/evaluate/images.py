@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from omegaconf import DictConfig
+from torch import Tensor
 
 from ...checkpoint.older import up_to_date
 from ...cli.kinds import listed
@@ -17,6 +20,7 @@ from ...sinks.record import Result
 from .. import checkpoint_config, scoring
 from ..image_source import manifest_of, open_images
 from .environment import Environment, ScoringSetups
+from .memorization import MemorizationCheck
 from .scores import describe, settings_for_cache_key
 
 
@@ -55,6 +59,7 @@ class ImagesJob:
         self.settings = {
             "metric": settings_for_cache_key(metric),
             "datamodule": None if datamodule is None else settings_for_cache_key(datamodule),
+            **({"memorization": True} if cfg.memorization else {}),
         }
 
     def prepare(self, environment: Environment) -> ImagesWork:
@@ -69,7 +74,9 @@ class ImagesJob:
             )
         self.setup.check(len(self.source))
         environment.references(self.setup)
-        return ImagesWork(self, environment, channels)
+        device = environment.fabric.device
+        check = MemorizationCheck(self.setup, device) if environment.cfg.memorization else None
+        return ImagesWork(self, environment, channels, check)
 
 
 @dataclass(frozen=True)
@@ -79,6 +86,7 @@ class ImagesWork:
     job: ImagesJob
     environment: Environment
     channels: int | None
+    memorization: MemorizationCheck | None
 
     def run(self) -> Result:
         """Score all images."""
@@ -103,7 +111,14 @@ class ImagesWork:
         result = Result(job.task, job.label, job.subject, job.settings, conditions=made, about=about)
         result = result.of_scores(scores)
         result.notes.extend(job.source.notes)
+        if self.memorization is not None:
+            picture = self.environment.folder / "memorization.png"
+            result = self.memorization.added(result, self._read, range(len(job.source)), picture)
         return result
+
+    def _read(self, indices: Sequence[int]) -> Tensor:
+        batches = self.job.source.batches(indices, self.environment.cfg.batch_size, self.channels)
+        return torch.cat([images for _, images in batches])
 
     def clean_up(self) -> None:
         """Nothing: the images belong to the user."""

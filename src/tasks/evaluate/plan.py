@@ -28,7 +28,7 @@ from .subjects import Subject, find_checkpoints, subjects
 MODES = ("evaluate", "pareto")
 _IN_THE_NAME = (
     *("mode", "num_samples", "seed", "labels", "quantize", "precision", "float32_matmul_precision"),
-    *("metrics", "split", "limit", "sampler", "datamodule", "metric", "likelihood"),
+    *("metrics", "memorization", "split", "limit", "sampler", "datamodule", "metric", "likelihood"),
 )
 
 

@@ -27,6 +27,7 @@ from ...sinks.scores import Scoring
 from ...sinks.store import SampleStore
 from .. import checkpoint_config, scoring
 from .environment import Environment, ScoringSetups
+from .memorization import MemorizationCheck
 from .subjects import Subject
 
 _log = logging.getLogger(__name__)
@@ -103,6 +104,7 @@ class ScoresJob:
             "datamodule": settings_for_cache_key(datamodule),
             # Seconds compare at one batch size only.
             **({"batch_size": cfg.batch_size} if point else {}),
+            **({"memorization": True} if cfg.memorization else {}),
         }
 
     def prepare(self, environment: Environment) -> ScoresWork:
@@ -112,7 +114,9 @@ class ScoresJob:
         folder = environment.folder / "samples" / f"{slug(self.label)}-{settings_hash(settings)}"
         about = {"ckpt_path": str(self.of.path), "trained_with": dict(self.of.config)}
         store = SampleStore(folder, settings, environment.cfg.num_samples, self.shape, "npz", about=about)
-        return ScoresWork(self, environment, store)
+        device = environment.fabric.device
+        check = MemorizationCheck(self.setup, device) if environment.cfg.memorization else None
+        return ScoresWork(self, environment, store, check)
 
 
 @dataclass(frozen=True)
@@ -122,6 +126,7 @@ class ScoresWork:
     job: ScoresJob
     environment: Environment
     store: SampleStore
+    memorization: MemorizationCheck | None
 
     def run(self) -> Result:
         """Make the samples that are missing and score all."""
@@ -155,6 +160,9 @@ class ScoresWork:
         if lost:
             result.conditions["invalid_samples"] = lost
             result.notes.append(f"{job.label}: {lost} samples diverged or are not finite and were left out")
+        if self.memorization is not None:
+            picture = self.environment.folder / f"memorization-{slug(job.label)}.png"
+            result = self.memorization.added(result, self.store.read, on_rank_zero(self.store.valid_indices), picture)
         return result
 
     def clean_up(self) -> None:
