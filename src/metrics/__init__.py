@@ -10,6 +10,7 @@ from .distances.kid import KernelDistance
 from .distances.precision_recall import PrecisionRecall
 from .extractors.base import FeatureExtractor
 from .extractors.digits import DigitFeatures
+from .extractors.dinov2 import DinoFeatures
 from .extractors.image_classifier import ClassifierFeatures
 from .extractors.inception import InceptionFeatures
 from .extractors.pixel import PixelFeatures
@@ -30,6 +31,7 @@ __all__ = [
     "ClassifierReport",
     "DensityCoverage",
     "DigitFeatures",
+    "DinoFeatures",
     "Estimate",
     "FeatureExtractor",
     "FeatureMetric",

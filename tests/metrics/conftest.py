@@ -25,6 +25,35 @@ def digit_features():
     return DigitFeatures()
 
 
+HUBCONF = """
+import torch
+from torch import nn
+
+
+class Net(nn.Sequential):
+    def __init__(self):
+        super().__init__(nn.AvgPool2d(56), nn.Flatten(), nn.Linear(48, 1024))
+
+
+def dinov2_vitl14(pretrained=True):
+    if pretrained:
+        raise OSError("Name or service not known")
+    return Net()
+"""
+
+
+@pytest.fixture
+def dino_file(tmp_path, monkeypatch):
+    """Weights of a small net that stands for DINOv2, with its code in the torch hub cache."""
+    code = tmp_path / "hub" / "facebookresearch_dinov2_main"
+    code.mkdir(parents=True)
+    (code / "hubconf.py").write_text(HUBCONF)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    net = nn.Sequential(nn.AvgPool2d(56), nn.Flatten(), nn.Linear(48, 1024))
+    torch.save(net.state_dict(), tmp_path / "dino.pth")
+    return tmp_path / "dino.pth"
+
+
 @pytest.fixture(scope="session")
 def inception_file(tmp_path_factory):
     """An Inception with random weights in the format of the published file."""

@@ -12,7 +12,7 @@ FILES = sorted((ROOT / "conf" / "metric").glob("*.yaml"))
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_every_config_scores_images(path, inception_file, digits, classifier_file, tmp_path):
+def test_every_config_scores_images(path, inception_file, digits, classifier_file, dino_file, tmp_path):
     data = {"channels": 1, "image_size": 8}
     config = OmegaConf.create({"datamodule": data, "metric": OmegaConf.load(path)}).metric
     config.cache_dir = str(tmp_path)
@@ -22,6 +22,9 @@ def test_every_config_scores_images(path, inception_file, digits, classifier_fil
         config.metrics.pop("frechet")  # two decompositions of 2048 x 2048 are left to the small extractors
     if config.extractor._target_.endswith("ClassifierFeatures"):
         config.extractor.weights_path = str(classifier_file)
+    if config.extractor._target_.endswith("DinoFeatures"):
+        config.extractor.weights_path = str(dino_file)
+        network = bool(config.metrics.pop("frechet"))
     suite = instantiate(config, _convert_="all")
     real = digits[0][: 7 if network else 600]
     suite.update(gaussian_baseline(digits[0], len(real)))
