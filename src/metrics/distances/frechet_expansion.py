@@ -47,19 +47,20 @@ def expand(features: Tensor, reference: GaussianStatistics, device: torch.device
     Args:
         features: (N, d) of the samples, N >= 2.
         reference: moments (d,), (d, d).
-        device: where to compute; it must have float64.
+        device: of the sums over samples; it must have float64.
     """
     if features.shape[1] != len(reference.mu):
         raise ValueError(f"{features.shape[1]} and {len(reference.mu)} features do not compare")
-    samples = statistics_of(features, reference.fingerprint, "the samples", device)
-    factor, m = reference.factor.to(device), reference.mu.to(device)
-    shift = samples.mu - m
-    u, s, _ = torch.linalg.svd(factor.T @ samples.factor, full_matrices=False)
-    distance = shift.square().sum() + samples.sigma.trace() + reference.sigma.trace().to(device) - 2 * s.sum()
+    # What costs N d^2 runs on the device, decompositions on the CPU: GPUs are slow at those in float64.
+    samples = statistics_of(features, reference.fingerprint, "the samples", device).cpu()
+    shift = samples.mu - reference.mu
+    u, s, _ = torch.linalg.svd(reference.factor.T @ samples.factor, full_matrices=False)
+    distance = shift.square().sum() + samples.sigma.trace() + reference.sigma.trace() - 2 * s.sum()
     kept = s > 1e-10 * s[:1]
-    root = factor @ (u[:, kept] / s[kept].sqrt())  # (d, r), T = root root^T
+    root = reference.factor @ (u[:, kept] / s[kept].sqrt())  # (d, r), T = root root^T
+    mu, shift, root = (x.to(device) for x in (samples.mu, shift, root))
     parts = torch.split(features, _CHUNK)
-    influence = torch.cat([_influence(part.to(root) - samples.mu, shift, root) for part in parts])
+    influence = torch.cat([_influence(part.to(root) - mu, shift, root) for part in parts]).cpu()
     return Expansion(distance, influence.var() / len(features), len(features))
 
 

@@ -7,7 +7,7 @@ The files carry ``mu`` (d,) and ``sigma`` (d, d) as those of pytorch-fid and EDM
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -54,6 +54,10 @@ class GaussianStatistics:
         kept = values > rounding
         factor: Tensor = vectors[:, kept] * values[kept].sqrt()
         return factor
+
+    def cpu(self) -> GaussianStatistics:
+        """The same on the CPU."""
+        return replace(self, mu=self.mu.cpu(), sigma=self.sigma.cpu())
 
     def save(self, path: str | Path) -> None:
         """Write an npz file; a reader sees the old file or the whole new one."""
