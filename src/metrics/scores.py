@@ -13,7 +13,7 @@ class Scores:
 
     Args:
         values: one number per metric, for a logger.
-        conditions: what the numbers depend on: counts, reference, extractor, resize, quantisation.
+        conditions: what the numbers depend on: counts, reference, extractor, resize, quantization.
         intervals: lower and upper end of the 95 % interval, by the name of the value.
         details: results that are lists, as the share of every class.
         notes: what a reader should know before comparing.

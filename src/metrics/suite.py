@@ -27,7 +27,7 @@ References = Mapping[str, Reference]
 class MetricSuite:
     """Extracts features of generated images once per extractor and scores them with a ``MetricCollection``.
 
-    It is no module, so that an extractor never enters a checkpoint or a gradient reduction. Use, on every process::
+    It is not a module, so that an extractor never enters a checkpoint or a gradient reduction. Use, on every process::
 
         reference = suite.reference(batches, data_fingerprint, source, device)
         suite.update(images, index)         # as often as needed

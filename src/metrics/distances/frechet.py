@@ -92,7 +92,7 @@ def frechet_distance(a: GaussianStatistics, b: GaussianStatistics) -> float:
     """The squared Fréchet distance d^2 >= 0 of two Gaussians, which is what FID reports.
 
     Raises:
-        ValueError: the numbers of features differ, or a sigma is no covariance.
+        ValueError: the numbers of features differ, or a sigma is not a covariance.
     """
     if a.mu.shape != b.mu.shape:
         raise ValueError(f"statistics of {len(a.mu)} and of {len(b.mu)} features do not compare")

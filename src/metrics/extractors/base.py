@@ -21,7 +21,7 @@ class FeatureExtractor(nn.Module, ABC):
         num_classes: K, or None without a classifier.
         fingerprint: one word without spaces that changes with anything that changes the features (name, hash of the
             weights, settings). Statistics of different fingerprints do not compare.
-        resize: how images reach the input size of the net, in words for a report.
+        resize: name of the rule that brings images to the input size of the net; ``none`` without one.
         distance_name: the name under which the Fréchet distance of these features is reported.
         max_batch: images that go through the net at once; longer batches are split.
     """
@@ -39,7 +39,7 @@ class FeatureExtractor(nn.Module, ABC):
 
     def probabilities(self, features: Tensor) -> Tensor:
         """Class probabilities (B, K) from features (B, d)."""
-        raise ValueError(f"{type(self).__name__} is no classifier: choose an extractor that is one for this metric")
+        raise ValueError(f"{type(self).__name__} is not a classifier: choose another extractor for this metric")
 
     @torch.no_grad()
     def forward(self, images: Tensor) -> Tensor:

@@ -28,7 +28,7 @@ class InceptionFeatures(FeatureExtractor):
             (see ``resize.py``). Statistics of different rules do not compare.
 
     Raises:
-        UserError: the weights cannot be had or are damaged, or the rule is unknown.
+        UserError: the weights are missing, cannot be downloaded or are damaged; unknown rule.
     """
 
     num_features = 2048

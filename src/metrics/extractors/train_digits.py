@@ -1,7 +1,7 @@
 """Train the digit classifier that ships with the project: ``python -m src.metrics.extractors.train_digits``.
 
-Shifts, noise and mixtures of two images (mixup, Zhang et al. 2018) keep it from being sure of what is no digit.
-Half a minute on two cores; the test accuracy goes into the metadata of the file.
+Shifts, noise and mixtures of two images (mixup, Zhang et al. 2018) keep it from being confident about images that
+are not digits. Half a minute on two cores; the test accuracy goes into the metadata of the file.
 """
 
 from __future__ import annotations

@@ -103,7 +103,7 @@ def _cached(path: Path, extractor: FeatureExtractor, keep_features: bool) -> Ref
         if keep_features and (features is None or features.shape != (statistics.n, extractor.num_features)):
             raise UserError(f"{path} lacks its features")
     except UserError as error:
-        _log.warning("%s; computing it anew", error)
+        _log.warning("%s; computing it again", error)
         return None
     return Reference(statistics, torch.from_numpy(features) if keep_features and features is not None else None)
 

@@ -31,7 +31,7 @@ class GaussianStatistics:
         sigma: (d, d) float64 covariance, normalized by n - 1.
         n: how many samples they are of; None when a foreign file does not say.
         fingerprint: of the extractor; None when unknown.
-        source: of what data, in words.
+        source: the data, such as ``cifar10 train``.
     """
 
     mu: Tensor
@@ -42,14 +42,14 @@ class GaussianStatistics:
 
     @cached_property
     def factor(self) -> Tensor:
-        """F (d, r) with F F^T = sigma and r the numerical rank; ValueError if sigma is no covariance."""
+        """F (d, r) with F F^T = sigma and r the numerical rank; ValueError if sigma is not a covariance."""
         values, vectors = torch.linalg.eigh(self.sigma)
         largest = values[-1].clamp(min=0)
         # sigma is a sum over n samples less the square of the mean: samples that are all equal leave only rounding.
         eps = torch.finfo(torch.float64).eps
         rounding = eps * (len(self.mu) * largest + (len(self.mu) + (self.n or 0)) * self.mu.square().sum())
         if values[0] < -1e-6 * largest - rounding:
-            raise ValueError("sigma has negative eigenvalues, so it is no covariance")
+            raise ValueError("sigma has negative eigenvalues, so it is not a covariance")
         # Smaller ones are rounding; their roots would not be small.
         kept = values > rounding
         factor: Tensor = vectors[:, kept] * values[kept].sqrt()
@@ -213,6 +213,6 @@ def _check(statistics: GaussianStatistics, path: str | Path, num_features: int |
     if not bool(torch.isfinite(mu).all() and torch.isfinite(sigma).all()):
         raise UserError(f"{path} holds numbers that are not finite: {again}")
     if not torch.allclose(sigma, sigma.T, rtol=0, atol=1e-6 * float(sigma.abs().max())):
-        raise UserError(f"sigma in {path} is not symmetric, so it is no covariance: {again}")
+        raise UserError(f"sigma in {path} is not symmetric, so it is not a covariance: {again}")
     if bool((sigma.diagonal() < 0).any()):
-        raise UserError(f"sigma in {path} has negative variances, so it is no covariance: {again}")
+        raise UserError(f"sigma in {path} has negative variances, so it is not a covariance: {again}")

@@ -58,5 +58,5 @@ def test_parts_are_as_many_as_said_and_none_is_a_single_image(count, splits, siz
 
 
 def test_needs_a_classifier():
-    with pytest.raises(ValueError, match="no classifier"):
+    with pytest.raises(ValueError, match="not a classifier"):
         score(InceptionScore(), torch.zeros(5, 4), extractor=PixelFeatures((1, 2, 2)))
