@@ -18,7 +18,7 @@ from bench.worker import Worker
 CPU = torch.device("cpu")
 OTHERS = ("textbook", "diffusers")
 WHAT = {"forward": "Forward pass", "train": "Training step"}
-EAGER = ("ours", "ours, winograd")
+EAGER = ("ours", "ours, channels_last")
 COMPILED = ("ours, compiled",)
 FASTER_THAN = {
     **{("forward", name, "textbook"): 1.6 for name in EAGER},

@@ -59,7 +59,7 @@ def steps_against_diffusers(batch: int, rounds: int, budget: float) -> list[Row]
     section = f"One predictor-corrector step, CIFAR-10, batch {batch}"
     ours = {
         "ours": configured("sampler.grid.steps=2"),
-        "ours, winograd": configured("sampler.grid.steps=2", "net.winograd=true", "net.channels_last=true"),
+        "ours, channels_last": configured("sampler.grid.steps=2", "net.channels_last=true"),
     }
     scheduler = ScoreSdeVeScheduler(num_train_timesteps=2, snr=0.16, sigma_min=0.01, sigma_max=50.0)
     pipeline = ScoreSdeVePipeline(Diffusers().eval().net, scheduler)

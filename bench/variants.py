@@ -104,7 +104,6 @@ def variants() -> dict[str, Variant]:
         "diffusers": Variant(Diffusers, _library_adam),
         "ours": ours(cifar_net),
         "ours, channels_last": ours(partial(cifar_net, channels_last=True), channels_last=True),
-        "ours, winograd": ours(partial(cifar_net, channels_last=True, winograd=True), channels_last=True),
         "ours, checkpoint_activations": ours(partial(cifar_net, checkpoint_activations=True)),
         "ours, compiled": ours(partial(cifar_net, compile=True)),
     }

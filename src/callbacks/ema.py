@@ -1,6 +1,6 @@
 """Averages of the net's weights, kept beside the raw ones on the same device.
 
-Only the net is averaged: not the module around it, no optimiser, no metric. A checkpoint holds the raw weights in
+Only the net is averaged: not the module around it, no optimizer, no metric. A checkpoint holds the raw weights in
 ``state_dict`` and the averages under ``ema`` as {name: {parameter: tensor}}; validation, test and every callback that
 samples use the first average through ``averaged_weights``.
 """
@@ -23,7 +23,7 @@ Named = dict[str, Tensor]
 
 
 class EMA(Callback):
-    """Updates averages after every optimiser step that changed the weights.
+    """Updates averages after every optimizer step that changed the weights.
 
     Args:
         averages: how each is formed, by name; the first one is used for validation and sampling.
@@ -38,7 +38,8 @@ class EMA(Callback):
         self.averages = dict(averages)
         self._updates = 0
         self._shadows: dict[str, Named] = {}
-        self._raw: Named | None = None
+        self._raw: list[Tensor] | None = None
+        self._lists: tuple[list[Tensor], dict[str, list[Tensor]]] | None = None
         self._steps_seen = 0
         # The module whose last step the averages have not followed yet.
         self._behind: LightningModule | None = None
@@ -114,12 +115,9 @@ class EMA(Callback):
     def update(self, net: nn.Module) -> None:
         """Move every average towards the weights of ``net``."""
         self.updates += 1
-        parameters = dict(net.named_parameters())
+        parameters, shadows = self._in_order(net)
         for name, average in self.averages.items():
-            shadow = self.shadows[name]
-            torch._foreach_lerp_(
-                [shadow[key] for key in parameters], list(parameters.values()), average.rate(self.updates)
-            )
+            torch._foreach_lerp_(shadows[name], parameters, average.rate(self.updates))
 
     @contextmanager
     def applied(self, pl_module: LightningModule) -> Iterator[None]:
@@ -147,6 +145,7 @@ class EMA(Callback):
                 shared=True,
             )
         self.shadows = {name: dict(shadow) for name, shadow in saved.items()}
+        self._lists = None
 
     def state_dict(self) -> dict[str, Any]:
         return {"updates": self.updates}
@@ -166,29 +165,51 @@ class EMA(Callback):
             self.shadows[name] = {
                 key: _like(source[key], parameter, clone=source is parameters) for key, parameter in parameters.items()
             }
+        # A strategy may have replaced the parameters since the last time.
+        self._lists = None
         self._steps_seen = trainer.global_step
+
+    def _in_order(self, net: nn.Module) -> tuple[list[Tensor], dict[str, list[Tensor]]]:
+        """The parameters of ``net``, and the shadows of each average in the same order.
+
+        They are looked up once after each ``_begin``: a walk over the modules of a net at every step takes longer
+        than the arithmetic on a GPU.
+        """
+        if self._lists is None:
+            parameters = dict(net.named_parameters())
+            self._lists = (
+                list(parameters.values()),
+                {name: [shadow[key] for key in parameters] for name, shadow in self.shadows.items()},
+            )
+        return self._lists
 
     @torch.no_grad()
     def _swap(self, pl_module: LightningModule) -> None:
-        shadow = self.shadows[next(iter(self.averages))]
-        self._raw = {key: parameter.detach().clone() for key, parameter in self.net(pl_module).named_parameters()}
-        for key, parameter in self.net(pl_module).named_parameters():
-            # The parameter keeps its storage: compiled graphs and optimisers hold on to it.
-            parameter.copy_(shadow[key])
+        parameters, shadows = self._in_order(self.net(pl_module))
+        self._raw = [parameter.detach().clone() for parameter in parameters]
+        # The parameters keep their storage: compiled graphs and optimizers hold on to it.
+        torch._foreach_copy_(parameters, shadows[next(iter(self.averages))])
 
     @torch.no_grad()
     def _restore(self, pl_module: LightningModule) -> None:
         if self._raw is None:
             return
-        for key, parameter in self.net(pl_module).named_parameters():
-            parameter.copy_(self._raw[key])
+        parameters, _ = self._in_order(self.net(pl_module))
+        torch._foreach_copy_(parameters, self._raw)
         self._raw = None
 
 
 def _like(source: Tensor, parameter: Tensor, clone: bool) -> Tensor:
+    """``source`` with the device and the strides of ``parameter``, in float32 at least.
+
+    Averages from a file have the strides of the net that wrote it; operations on lists of tensors need equal strides
+    to be one kernel.
+    """
     dtype = torch.promote_types(parameter.dtype, torch.float32)
-    moved = source.detach().to(device=parameter.device, dtype=dtype)
-    return moved.clone() if clone else moved
+    alike = (source.device, source.dtype, source.stride()) == (parameter.device, dtype, parameter.stride())
+    if alike and not clone:
+        return source.detach()
+    return torch.empty_like(parameter, dtype=dtype, requires_grad=False).copy_(source)
 
 
 def ema_of(trainer: Trainer) -> EMA | None:

@@ -30,6 +30,9 @@ _RENAMED: dict[str, dict[str, Callable[[Any], tuple[str, Any]]]] = {
 }
 """For each class, what an old setting with its value has become."""
 
+_RETIRED = {"src.nets.": ("winograd",)}
+"""Settings that no longer exist and never changed a result, by how the class's name begins."""
+
 
 def up_to_date(node: Any) -> Any:
     """Copy a configuration, at any depth, with the present names of classes and their settings.
@@ -43,7 +46,10 @@ def up_to_date(node: Any) -> Any:
             return up_to_date(_several_extractors(node))
         target = _present(node.get("_target_"))
         renamed = _RENAMED.get(target, {}) if isinstance(target, str) else {}
-        pairs = (renamed[key](value) if key in renamed else (key, value) for key, value in node.items())
+        retired = {key for prefix, keys in _RETIRED.items() if str(target).startswith(prefix) for key in keys}
+        pairs = (
+            renamed[key](value) if key in renamed else (key, value) for key, value in node.items() if key not in retired
+        )
         return {key: target if key == "_target_" else up_to_date(value) for key, value in pairs}
     return [up_to_date(value) for value in node] if isinstance(node, list) else node
 

@@ -8,7 +8,7 @@ from .layers import Conv2d, add_residual, group_norm
 
 
 class Attention(nn.Module):
-    """Residual single-head attention, x + proj(softmax(q k^T / sqrt(C)) v) with q, k, v of the normalised x.
+    """Residual single-head attention, x + proj(softmax(q k^T / sqrt(C)) v) with q, k, v of the normalized x.
 
     Args:
         channels: number C of channels.

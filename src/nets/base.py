@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from .layers import Conv2d
+from .compiled import CompiledForward, compile_mode
 
 
 class ScoreNet(nn.Module, ABC):
@@ -17,27 +17,27 @@ class ScoreNet(nn.Module, ABC):
     A subclass calls ``apply_settings()`` as the last line of its constructor and sends its blocks through ``run``.
 
     Args:
-        compile: compile the forward pass in place (names in the state dict stay as they are).
+        compile: compile the forward pass in place (names in the state dict stay as they are), see ``compiled``: true,
+            false or a mode of ``torch.compile``.
         channels_last: keep convolution weights and activations in the channels-last memory format.
         checkpoint_activations: recompute the activations inside every block during the backward pass instead of
             keeping them: about a third more computation for a fraction of the memory.
-        winograd: on a CPU in float32, convolve by Winograd's algorithm where that is faster, with rounding of
-            twice the size. Best with ``channels_last``.
+
+    Raises:
+        UserError: an unknown mode of compilation.
     """
 
     def __init__(
         self,
         *,
-        compile: bool = False,
+        compile: bool | str | None = False,
         channels_last: bool = False,
         checkpoint_activations: bool = False,
-        winograd: bool = False,
     ) -> None:
         super().__init__()
-        self.compile_forward = compile
+        self.compile_mode = compile_mode(compile)
         self.channels_last = channels_last
         self.checkpoint_activations = checkpoint_activations
-        self.winograd = winograd
 
     @property
     def noise_scales(self) -> tuple[str, ...] | None:
@@ -63,14 +63,12 @@ class ScoreNet(nn.Module, ABC):
         """
 
     def apply_settings(self) -> None:
-        """Put ``winograd``, ``channels_last`` and ``compile`` into effect, once all modules exist."""
-        for module in self.modules():
-            if isinstance(module, Conv2d):
-                module.winograd = self.winograd
+        """Put ``channels_last`` and ``compile`` into effect, once all modules exist."""
         if self.channels_last:
             self.to(memory_format=torch.channels_last)
-        if self.compile_forward:
-            self.compile()
+        if self.compile_mode is not None:
+            # What Module.compile sets; torch leaves it out of copies and files.
+            self._compiled_call_impl = CompiledForward(self._call_impl, self.compile_mode)
 
     def arrange(self, x: Tensor) -> Tensor:
         """``x`` in the memory format of the net."""

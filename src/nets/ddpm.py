@@ -1,6 +1,7 @@
 """The U-Net of denoising diffusion probabilistic models (Ho et al. 2020, appendix B)."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from .ncsnpp import NCSNpp
 
@@ -22,7 +23,7 @@ class DDPM(NCSNpp):
         nonlinearity: swish, elu, relu or lrelu.
         num_classes: classes of the label ``cond["labels"]``, whose index ``num_classes`` means "no label".
         augment_dim: length of ``cond["augment"]``.
-        settings: ``compile``, ``channels_last``, ``checkpoint_activations``, ``winograd`` of ``ScoreNet``.
+        settings: ``compile``, ``channels_last``, ``checkpoint_activations`` of ``ScoreNet``.
     """
 
     def __init__(
@@ -39,7 +40,7 @@ class DDPM(NCSNpp):
         nonlinearity: str = "swish",
         num_classes: int | None = None,
         augment_dim: int | None = None,
-        **settings: bool,
+        **settings: Any,
     ) -> None:
         super().__init__(
             image_size=image_size,
@@ -59,5 +60,5 @@ class DDPM(NCSNpp):
             norm_groups=32,
             num_classes=num_classes,
             augment_dim=augment_dim,
-            **settings,  # type: ignore[arg-type] # only flags, and mypy asks every keyword
+            **settings,
         )

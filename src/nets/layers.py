@@ -1,12 +1,14 @@
-"""Elementary layers with the initialisation of Ho et al. 2020, and the checks that name what is wrong."""
+"""Elementary layers with the initialization of Ho et al. 2020, and the checks that name what is wrong."""
 
 import math
 from collections.abc import Callable, Sequence
 
+import torch
+from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from ..errors import UserError
-from .winograd import suits, winograd_conv2d
 
 RSQRT2 = math.sqrt(0.5)
 GROUP_NORM_EPS = 1e-6
@@ -30,6 +32,37 @@ def activation(name: str) -> nn.Module:
     return _ACTIVATIONS[choose("nonlinearity", name, tuple(_ACTIVATIONS))]()
 
 
+class GroupNorm(nn.GroupNorm):
+    """GroupNorm whose output has the dtype of the convolutions around it: bfloat16 or float16 under autocast.
+
+    torch's autocast runs GroupNorm in float32, and the nonlinearity and the dropout after it too: two casts and twice
+    the bytes. Here sums are taken in float32 within the operation, and what is stored is rounded to half precision.
+    """
+
+    def forward(self, input: Float[Tensor, "b c *d"]) -> Float[Tensor, "b c *d"]:
+        device = input.device.type
+        if torch.is_autocast_enabled(device) and input.dtype != torch.float64:
+            input = input.to(torch.get_autocast_dtype(device))
+        with torch.autocast(device, enabled=False):
+            weight, bias = self.weight.to(input.dtype), self.bias.to(input.dtype)
+            # torch's kernel for GPUs makes a contiguous copy of an image with channels last (pytorch#111824).
+            if device != "cpu" and input.ndim == 4 and input.stride(1) == 1:
+                return group_norm_strided(input, self.num_groups, weight, bias, self.eps)
+            return F.group_norm(input, self.num_groups, weight, bias, self.eps)
+
+
+def group_norm_strided(
+    x: Float[Tensor, "b c h w"], groups: int, weight: Float[Tensor, " c"], bias: Float[Tensor, " c"], eps: float
+) -> Float[Tensor, "b c h w"]:
+    """``F.group_norm`` in the memory format of ``x``, in float32 or better; the output has the dtype of ``x``."""
+    accurate = torch.promote_types(x.dtype, torch.float32)
+    grouped = x.reshape(len(x), groups, -1, *x.shape[2:]).to(accurate)
+    var, mean = torch.var_mean(grouped, (2, 3, 4), correction=0, keepdim=True)
+    weight, bias = (parameter.to(accurate).view(groups, -1, 1, 1) for parameter in (weight, bias))
+    scale = weight * torch.rsqrt(var + eps)
+    return torch.addcmul(bias - scale * mean, grouped, scale).to(x.dtype).flatten(1, 2)
+
+
 def group_norm(channels: int, groups: int | None = None) -> nn.GroupNorm:
     """GroupNorm with ``groups`` groups, min(channels // 4, 32) by default; UserError where they do not divide."""
     groups = min(channels // 4, 32) if groups is None else groups
@@ -38,7 +71,7 @@ def group_norm(channels: int, groups: int | None = None) -> nn.GroupNorm:
             f"GroupNorm cannot divide {channels} channels into {groups} groups; change nf or ch_mult "
             "(multiples of 32 always work)"
         )
-    return nn.GroupNorm(groups, channels, eps=GROUP_NORM_EPS)
+    return GroupNorm(groups, channels, eps=GROUP_NORM_EPS)
 
 
 def init_uniform_(weight: Tensor, scale: float) -> None:
@@ -47,12 +80,7 @@ def init_uniform_(weight: Tensor, scale: float) -> None:
 
 
 class Conv2d(nn.Conv2d):
-    """Convolution of odd ``kernel``, same padding unless told otherwise, zero bias, weights of ``init_scale``.
-
-    ``winograd`` allows Winograd's algorithm, where it applies and is faster.
-    """
-
-    winograd = False
+    """Convolution of odd ``kernel``, same padding unless told otherwise, zero bias, weights of ``init_scale``."""
 
     def __init__(
         self,
@@ -72,15 +100,6 @@ class Conv2d(nn.Conv2d):
         init_uniform_(self.weight, self.init_scale)
         if self.bias is not None:
             nn.init.zeros_(self.bias)
-
-    def forward(self, input: Tensor) -> Tensor:
-        if self.winograd and self._is_plain_3x3 and suits(input, self.weight):
-            return winograd_conv2d(input, self.weight, self.bias)
-        return super().forward(input)
-
-    @property
-    def _is_plain_3x3(self) -> bool:
-        return self.kernel_size == (3, 3) and self.stride == (1, 1) and self.padding == (1, 1)
 
 
 class Linear(nn.Linear):

@@ -1,6 +1,7 @@
 """A time-conditioned perceptron for vectors: two-dimensional toys and latents."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -40,7 +41,7 @@ class MLP(ScoreNet):
         nonlinearity: swish, elu, relu or lrelu.
         init_scale: scale of the initial weights of the output layer; 0 stands for 1e-10.
         num_classes: classes of the label ``cond["labels"]``, whose index ``num_classes`` means "no label".
-        settings: ``compile``, ``channels_last``, ``checkpoint_activations``, ``winograd`` of ``ScoreNet``.
+        settings: ``compile``, ``channels_last``, ``checkpoint_activations`` of ``ScoreNet``.
 
     Raises:
         UserError: an unknown option, or an input of another length.
@@ -59,7 +60,7 @@ class MLP(ScoreNet):
         nonlinearity: str = "swish",
         init_scale: float = 0.0,
         num_classes: int | None = None,
-        **settings: bool,
+        **settings: Any,
     ) -> None:
         super().__init__(**settings)
         self.dim = dim

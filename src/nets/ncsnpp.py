@@ -87,7 +87,7 @@ class NCSNpp(ScoreNet):
         norm_groups: groups of every GroupNorm; None for min(channels // 4, 32).
         num_classes: classes of the label ``cond["labels"]``, whose index ``num_classes`` means "no label".
         augment_dim: length of ``cond["augment"]``.
-        settings: ``compile``, ``channels_last``, ``checkpoint_activations``, ``winograd`` of ``ScoreNet``.
+        settings: ``compile``, ``channels_last``, ``checkpoint_activations`` of ``ScoreNet``.
 
     Raises:
         UserError: arguments that do not fit together, in one line that says which.
@@ -120,7 +120,7 @@ class NCSNpp(ScoreNet):
         norm_groups: int | None = None,
         num_classes: int | None = None,
         augment_dim: int | None = None,
-        **settings: bool,
+        **settings: Any,
     ) -> None:
         super().__init__(**settings)
         self.resblock_type = choose("resblock_type", resblock_type, RESBLOCKS)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from lightning.pytorch import LightningModule, Trainer
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from src.callbacks.ema import EMA
 from src.checkpoint.averages import ExponentialAverage, HalfLifeAverage
@@ -64,3 +67,60 @@ def test_averages_stand_in_and_raw_weights_come_back_exactly() -> None:
             ema.on_save_checkpoint(Trainer(logger=False, accelerator="cpu"), module, {})
     assert torch.equal(module.model.net.p, raw)
     assert torch.equal(ema.shadows["default"]["p"], shadow), "float32 averages survive a bfloat16 net"
+
+
+def in_fit(ema: EMA, module: Holder) -> Trainer:
+    trainer = Trainer(logger=False, accelerator="cpu")
+    ema.on_fit_start(trainer, module)
+    return trainer
+
+
+def test_shadows_from_a_file_take_the_strides_of_the_parameters() -> None:
+    weight = torch.randn(4, 3, 3, 3)
+    module = Holder(weight.to(memory_format=torch.channels_last))
+    ema = EMA({"default": ExponentialAverage(0.5, warmup=False)})
+    ema.on_load_checkpoint(Trainer(logger=False), module, {"ema": {"default": {"p": weight.clone()}}})
+    in_fit(ema, module)
+    shadow = ema.shadows["default"]["p"]
+    assert shadow.stride() == module.model.net.p.stride() != weight.stride()
+    assert torch.equal(shadow, weight)
+    in_fit(ema, module)
+    assert ema.shadows["default"]["p"].data_ptr() == shadow.data_ptr(), "a second start keeps the storage"
+
+
+def test_a_step_does_not_walk_over_the_modules(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = Holder(torch.zeros(3))
+    ema = EMA({name: ExponentialAverage(0.5, warmup=False) for name in ("a", "b")})
+    trainer = in_fit(ema, module)
+    ema.update(module.model.net)
+    calls: list[int] = []
+    monkeypatch.setattr(nn.Module, "named_parameters", lambda *_args, **_kwargs: calls.append(1) or iter(()))
+    with torch.no_grad():
+        module.model.net.p += 1
+    ema.update(module.model.net)
+    assert not calls
+    assert ema.shadows["a"]["p"].tolist() == ema.shadows["b"]["p"].tolist() == [0.5] * 3
+    monkeypatch.undo()
+    # A strategy that replaces parameters, or averages from a file, are noticed.
+    module.model.net.p = nn.Parameter(torch.full((3,), 4.5))
+    ema.on_load_checkpoint(trainer, module, {"ema": {name: {"p": torch.full((3,), 2.5)} for name in ("a", "b")}})
+    in_fit(ema, module)
+    ema.update(module.model.net)
+    assert ema.shadows["a"]["p"].tolist() == [3.5] * 3
+
+
+def test_an_update_is_one_operation_for_each_average() -> None:
+    module = Holder(torch.zeros(3))
+    module.model.net.q = nn.Parameter(torch.ones(2))
+    ema = EMA({name: ExponentialAverage(0.5) for name in ("a", "b")})
+    in_fit(ema, module)
+    names: list[str] = []
+
+    class Record(TorchDispatchMode):
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            names.append(str(func))
+            return func(*args, **(kwargs or {}))
+
+    with Record():
+        ema.update(module.model.net)
+    assert names == ["aten._foreach_lerp_.Scalar"] * 2

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from src.checkpoint import instantiate_node, read_checkpoint, restore_model
+from src.checkpoint.read import glance
 from src.checkpoint.restore import check_node
 from src.errors import UserError
 from src.sampling.solvers.schedule import LinearGrid
@@ -36,6 +37,18 @@ def test_restoring_leaves_the_random_numbers_alone() -> None:
     torch.manual_seed(3)
     restore_model(content)
     assert torch.equal(torch.rand(2), expected)
+
+
+@pytest.mark.parametrize("value", [True, False])
+def test_settings_that_no_longer_exist_are_dropped(tmp_path: Path, value: bool) -> None:
+    content = checkpoint()
+    content["config"]["model"]["net"]["winograd"] = value
+    torch.save(content, tmp_path / "a.ckpt")
+    restored = restore_model(read_checkpoint(tmp_path / "a.ckpt"), "raw")
+    assert torch.equal(score(restored), score(restore_model(checkpoint(), "raw")))
+    assert glance(tmp_path / "a.ckpt")["config"] == config()
+    with pytest.raises(UserError, match="winograd"):
+        restore_model(content)
 
 
 def test_unknown_weights_name_the_known() -> None:

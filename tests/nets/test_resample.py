@@ -1,10 +1,31 @@
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
+from torch._subclasses import FakeTensorMode
+from torch.func import jvp, vmap
 from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from src.errors import UserError
-from src.nets.resample import FIRConvDown, FIRConvUp, FIRDown, FIRUp, conv_down, plain_down, plain_up
+from src.nets.resample import (
+    FIRConvDown,
+    FIRConvUp,
+    FIRDown,
+    FIRFilter,
+    FIRUp,
+    conv_down,
+    double_by_slices,
+    filter_by_slices,
+    plain_down,
+    plain_up,
+)
+
+Layer = Callable[[Tensor], Tensor]
 
 KERNELS = [[1.0, 3.0, 3.0, 1.0], [1.0, 1.0], [1.0, 2.0, 1.0], [1.0, 2.0, 5.0], [3.0, 1.0, 1.0, 2.0, 5.0, 4.0]]
 
@@ -78,13 +99,73 @@ def test_strided_convolution_pads_at_the_lower_right() -> None:
     assert layer(x).flatten().tolist() == [45.0, 39.0, 66.0, 50.0]
 
 
-def test_filter_survives_the_meta_device_and_stays_out_of_checkpoints() -> None:
+def test_filters_have_nothing_in_checkpoints() -> None:
     with torch.device("meta"):
         layer = FIRUp(KERNELS[0])
-    layer = layer.to_empty(device="cpu")
-    layer.reset_parameters()
-    assert torch.equal(layer.weight, FIRUp(KERNELS[0]).weight)
-    assert not layer.state_dict()
+    assert not layer.state_dict() and layer.taps == FIRUp(KERNELS[0]).taps
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last], ids=str)
+@pytest.mark.parametrize("taps", [*KERNELS, [1.0, 2.0, 3.0, 4.0, 5.0], [3.0, 1.0]], ids=str)
+class TestSlicesAreTheConvolution:
+    """The form for GPUs against the grouped convolutions that a CPU uses, and ``test_fir_is_the_sum_over_taps``."""
+
+    def pairs(self, taps: list[float], memory_format: torch.memory_format) -> Iterator[tuple[Tensor, Layer, Layer]]:
+        x = torch.randn(2, 3, 6, 8, generator=torch.Generator().manual_seed(0)).to(memory_format=memory_format)
+        down, up = FIRDown(taps), FIRUp(taps)
+        yield x, down, lambda x: filter_by_slices(x, down.taps, 2, (len(taps) - 1) // 2)
+        yield x, up, lambda x: double_by_slices(x, up.taps)
+        plain = FIRFilter(taps)
+        for padding in (0, len(taps)):
+            yield (
+                x,
+                partial(plain.filter, stride=1, padding=padding),
+                partial(filter_by_slices, taps=plain.taps, stride=1, padding=padding),
+            )
+
+    def test_values_gradients_and_format(self, taps: list[float], memory_format: torch.memory_format) -> None:
+        for x, convolution, slices in self.pairs(taps, memory_format):
+            ours, theirs = (x.clone().requires_grad_() for _ in range(2))
+            out, expected = slices(ours), convolution(theirs)
+            torch.testing.assert_close(out, expected, rtol=0, atol=1e-6)
+            assert out.is_contiguous(memory_format=memory_format)
+            probe = torch.randn(out.shape, generator=torch.Generator().manual_seed(1))
+            out.backward(probe)
+            expected.backward(probe)
+            torch.testing.assert_close(ours.grad, theirs.grad, rtol=0, atol=1e-6)
+
+    def test_transforms(self, taps: list[float], memory_format: torch.memory_format) -> None:
+        for x, convolution, slices in self.pairs(taps, memory_format):
+            tangent = torch.randn(x.shape, generator=torch.Generator().manual_seed(1)).to(memory_format=memory_format)
+            # The filter is linear.
+            torch.testing.assert_close(jvp(slices, (x,), (tangent,))[1], convolution(tangent), rtol=0, atol=1e-6)
+            together = vmap(slices)(torch.stack([x, tangent]))
+            torch.testing.assert_close(together[1], convolution(tangent), rtol=0, atol=1e-6)
+
+    def test_half_precision(self, taps: list[float], memory_format: torch.memory_format) -> None:
+        for x, convolution, slices in self.pairs(taps, memory_format):
+            out = slices(x.bfloat16())
+            assert out.dtype == torch.bfloat16
+            # Each of the two directions rounds its partial sums.
+            bound = 2 * len(taps) * 2**-9 * float(convolution(x.abs()).max())
+            torch.testing.assert_close(out.float(), convolution(x.bfloat16().float()), rtol=0, atol=bound)
+
+
+def test_on_a_gpu_there_is_no_grouped_convolution() -> None:
+    operations: set[str] = set()
+
+    class Record(TorchDispatchMode):
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            operations.add(str(func))
+            return func(*args, **(kwargs or {}))
+
+    with FakeTensorMode(), torch.device("cuda"):
+        x = torch.empty(2, 4, 8, 8)
+        layers = [FIRDown(KERNELS[0]), FIRUp(KERNELS[0])]
+        with Record():
+            shapes = [tuple(layer(x).shape) for layer in layers]
+    assert shapes == [(2, 4, 4, 4), (2, 4, 16, 16)]
+    assert operations and not any("convolution" in name for name in operations)
 
 
 @pytest.mark.parametrize("taps", [[1.0], [], [1.0, -1.0]], ids=str)

@@ -14,12 +14,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ...compilation import many_graphs
 from .run import SolverRun
 
 StepFunction = Callable[[SolverRun, Tensor, int], tuple[Tensor, Tensor]]
-
-# Graphs of one sampler: first, middle and last steps, and as many again for a last batch that is smaller.
-_GRAPHS = 64
 
 
 class CapturedStep:
@@ -39,7 +37,7 @@ class CapturedStep:
         """State and mean after the step; ``run`` remembers what it would have remembered."""
         begin = max(i - self._reach, 0)
         part = run.part(begin, min(i + 1 + max(self._reach, 1), run.total), x.device)
-        with torch._dynamo.config.patch(recompile_limit=_GRAPHS):
+        with many_graphs():
             x, x_mean, data, states, nfe = self._graph(x.device.type)(part, x, i - begin)
         if x.is_cuda:
             # The next replay of a CUDA graph writes to the same memory.

@@ -1,0 +1,19 @@
+"""How many graphs torch.compile may make of one function."""
+
+from contextlib import AbstractContextManager
+
+import torch
+
+GRAPHS = 64
+"""More than any function here needs; torch's own limit of 8 is less than some do."""
+
+
+def many_graphs() -> AbstractContextManager[None]:
+    """Allow ``GRAPHS`` graphs per function inside, and raise an error instead of running uncompiled beyond that."""
+    config = torch._dynamo.config
+    if hasattr(config, "recompile_limit"):
+        names = "recompile_limit", "fail_on_recompile_limit_hit"
+    else:  # before torch 2.7
+        names = "cache_size_limit", "fail_on_cache_limit_hit"
+    limits: AbstractContextManager[None] = config.patch(dict(zip(names, (GRAPHS, True), strict=True)))
+    return limits
