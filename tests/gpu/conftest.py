@@ -71,3 +71,13 @@ def record(request: pytest.FixtureRequest, device: torch.device) -> Record:
                 file.write(json.dumps({"case": request.node.name, "device": name, **figures}) + "\n")
 
     return append
+
+
+@pytest.fixture
+def replays(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """Grows with every replay of a CUDA graph."""
+    counted: list[object] = []
+    replay = torch.cuda.CUDAGraph.replay
+    monkeypatch.setattr(torch.cuda.CUDAGraph, "replay", lambda graph: (counted.append(graph), replay(graph))[1])
+    torch.compiler.reset()
+    return counted

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -34,6 +35,26 @@ def test_batches(device: torch.device, dequantize: bool, data_range: str) -> Non
 
 def row(batch: dict[str, Any], i: int) -> dict[str, Any]:
     return {key: value[i : i + 1] if isinstance(value, Tensor) else value for key, value in batch.items()}
+
+
+def test_images_that_lie_on_the_device(device: torch.device) -> None:
+    settings: dict[str, Any] = {"random_flip": True, "dequantize": True, "seed": 5}
+    host, module = MemoryDataModule(**settings, on_device=False), MemoryDataModule(**settings, on_device=True)
+    module.trainer = SimpleNamespace(
+        strategy=SimpleNamespace(root_device=device),
+        **{"world_size": 1, "global_rank": 0, "global_step": 0, "accumulate_grad_batches": 1},
+        precision_plugin=SimpleNamespace(convert_input=lambda x: x),
+    )
+    count = 0
+    for expected, batch in zip(host.train_dataloader(), module.train_dataloader(), strict=True):
+        found, expected = module.on_after_batch_transfer(batch, 0), host.on_after_batch_transfer(expected, 0)
+        assert found.keys() == expected.keys()
+        for name, value in expected.items():
+            if isinstance(value, Tensor):
+                assert found[name].device.type == device.type
+                torch.testing.assert_close(found[name].cpu(), value, rtol=0, atol=2e-7)
+        count += 1
+    assert count == 5
 
 
 @pytest.mark.parametrize("tf32", [False, True], ids=["full", "tf32"])

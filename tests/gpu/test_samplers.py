@@ -80,16 +80,6 @@ def test_samples_are_those_of_the_cpu(device: torch.device, record: Record, name
     assert out.nfe.cpu()[1:3].tolist() == expected.nfe.tolist()
 
 
-@pytest.fixture
-def replays(monkeypatch: pytest.MonkeyPatch) -> list[object]:
-    """Grows with every replay of a CUDA graph."""
-    counted: list[object] = []
-    replay = torch.cuda.CUDAGraph.replay
-    monkeypatch.setattr(torch.cuda.CUDAGraph, "replay", lambda graph: (counted.append(graph), replay(graph))[1])
-    torch.compiler.reset()
-    return counted
-
-
 @pytest.mark.parametrize("name", COMPILABLE)
 def test_captured_steps(
     device: torch.device, record: Record, name: str, replays: list[object], monkeypatch: pytest.MonkeyPatch
@@ -101,19 +91,10 @@ def test_captured_steps(
         return compiled(function, backend="cudagraphs", **settings) if device.type == "cuda" else function
 
     monkeypatch.setattr(torch, "compile", capture)
-    _compare(name, GaussianScore(SUITED.get(name, VESDE())), device, record, replays, 1e-5)
+    compare(name, GaussianScore(SUITED.get(name, VESDE())), device, record, replays, 1e-5)
 
 
-def test_inductor_captures_steps_with_their_net(
-    device: torch.device, record: Record, replays: list[object], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    if device.type == "cpu":
-        # tests/sampling compiles on the CPU.
-        monkeypatch.setattr(torch, "compile", lambda function, **_: function)
-    _compare("pc", net_score(VESDE(), device), device, record, replays, 1e-3)
-
-
-def _compare(
+def compare(
     name: str, model: Model, device: torch.device, record: Record, replays: list[object], tolerance: float
 ) -> None:
     """Two runs of one compiled sampler are the run of a plain one."""

@@ -5,6 +5,7 @@ from torch import nn
 
 from src.metrics.extractors.digits import DigitFeatures, digit_images, digit_split
 from src.metrics.extractors.train_classifier import train
+from tests.inception import save_random_inception
 
 
 @pytest.fixture(scope="session")
@@ -57,21 +58,8 @@ def dino_file(tmp_path, monkeypatch):
 @pytest.fixture(scope="session")
 def inception_file(tmp_path_factory):
     """An Inception with random weights in the format of the published file."""
-    from torch_fidelity import feature_extractor_inceptionv3 as port
-
-    class Blank(port.FeatureExtractorInceptionV3):
-        def load_state_dict(self, state_dict, **_):
-            """Keep the initial weights."""
-
     path = tmp_path_factory.mktemp("inception") / "weights.pth"
-    with pytest.MonkeyPatch.context() as patch, torch.random.fork_rng():
-        patch.setattr(port, "load_state_dict_from_url", lambda *_, **__: {})
-        torch.manual_seed(0)
-        net = Blank("inception-v3-compat", ["2048"])
-    for module in net.modules():
-        if isinstance(module, nn.Conv2d):
-            nn.init.kaiming_normal_(module.weight)  # without it, random features vanish with depth
-    torch.save(net.state_dict(), path)
+    save_random_inception(path)
     return path
 
 

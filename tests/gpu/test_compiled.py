@@ -1,0 +1,79 @@
+"""Graphs that Inductor makes: a net, the loss of a training step, a step of a sampler. They take most of the time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+from hydra.utils import instantiate
+from torch import Tensor
+
+from src.sde import VESDE
+from tests.golden import relative
+from tests.gpu.conftest import Record
+from tests.gpu.runs import config, distance, fit, on_cpu
+from tests.gpu.test_samplers import compare, net_score
+
+
+@pytest.fixture
+def quick_compiler(device: torch.device, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the CPU graphs are traced and run as they are: Inductor takes long there, and other tests use it."""
+    torch.compiler.reset()
+    if device.type == "cpu":
+        monkeypatch.setattr(torch, "compile", partial(_traced, torch.compile))
+
+
+def _traced(compiled: Callable[..., Any], *args: Any, mode: str | None = None, **settings: Any) -> Any:
+    return compiled(*args, **{**settings, "backend": "eager"})
+
+
+def test_compiled_net(device: torch.device, record: Record, quick_compiler: None) -> None:
+    results = []
+    for setting in ("false", "true"):
+        torch.manual_seed(0)
+        net = instantiate(config(f"net.compile={setting}").net, _convert_="all").to(device)
+        x = torch.linspace(-1, 1, 128, device=device).view(2, 1, 8, 8)
+        y: Tensor = net(x, torch.tensor([0.5, 2.0], device=device))
+        y.square().sum().backward()
+        results.append([y.detach(), *(p.grad for p in net.parameters())])
+    errors = [relative(compiled, plain) for plain, compiled in zip(*results, strict=True) if plain.any()]
+    record(output=errors[0], worst_gradient=max(errors[1:]))
+    assert errors[0] < 1e-4 and max(errors[1:]) < 1e-2
+
+
+def test_compiled_loss(device: torch.device, record: Record, monkeypatch: pytest.MonkeyPatch) -> None:
+    # One graph, run as it is: Inductor is in the next case.
+    monkeypatch.setattr(torch, "compile", partial(_traced, torch.compile))
+    torch.compiler.reset()
+    plain, compiled = fit(device), fit(device, "module.compile=true")
+    losses = max(abs(float(a / b) - 1) for a, b in zip(compiled.losses, plain.losses, strict=True))
+    weights = distance(compiled.weights(), plain.weights()) / distance(plain.weights(), plain.start)
+    record(relative_error_of_losses=losses, weights_relative_to_their_change=weights)
+    assert losses < 1e-4 and weights < 0.05
+
+
+def test_compiled_loss_in_half_precision(device: torch.device, record: Record, quick_compiler: None) -> None:
+    """The settings of ``trainer=gpu``, against float32 on the CPU."""
+    settings = (
+        "module.compile=true",
+        "trainer.precision=bf16-mixed",
+        "trainer.benchmark=true",
+        "net.channels_last=true",
+    )
+    run, expected = fit(device, *settings), on_cpu()
+    losses = max(abs(float(a / b) - 1) for a, b in zip(run.losses, expected.losses, strict=True))
+    record(relative_error_of_losses=losses)
+    assert losses < 0.05
+    assert {value.dtype for value in run.everything().values()} == {torch.float32}
+
+
+def test_inductor_captures_steps_with_their_net(
+    device: torch.device, record: Record, replays: list[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if device.type == "cpu":
+        # tests/sampling compiles on the CPU.
+        monkeypatch.setattr(torch, "compile", lambda function, **_: function)
+    compare("pc", net_score(VESDE(), device), device, record, replays, 1e-3)
