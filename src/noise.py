@@ -100,6 +100,19 @@ def _multiply(word: Word, multiplier: int) -> Word:
     return word * multiplier
 
 
+@functools.lru_cache(256)
+def _block_numbers(count: int, device: torch.device) -> Tensor:
+    # An inference tensor could not be used outside.
+    with torch.inference_mode(False):
+        return torch.arange(count, device=device)
+
+
+# As an arange inside a compiled graph they would be index expressions in int32, which a multiplier of Philox exceeds.
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator] # torch has no type for it
+def _blocks(count: int, device: torch.device) -> Tensor:
+    return _block_numbers(count, device)
+
+
 def words(seed: int, purpose: str, step: Word, index: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The four Philox words of ``count`` consecutive blocks of every sample.
 
@@ -114,7 +127,7 @@ def words(seed: int, purpose: str, step: Word, index: Tensor, count: int) -> tup
         Four int64 tensors of shape (B, count) with values in [0, 2^32).
     """
     _check_index(index)
-    block = torch.arange(count, device=index.device)[None, :]
+    block = _blocks(count, index.device)[None, :]
     counter = (block, (index & _MASK)[:, None], step & _MASK, _number(purpose))
     w0, w1, w2, w3 = philox(counter, (seed & _MASK, (seed >> 32) & _MASK))
     assert isinstance(w0, Tensor) and isinstance(w1, Tensor) and isinstance(w2, Tensor) and isinstance(w3, Tensor)

@@ -81,6 +81,17 @@ def steps_on_device(optimizer: Optimizer) -> bool:
     return isinstance(optimizer, Adam | AdamW) and all(group["fused"] for group in optimizer.param_groups)
 
 
+def match_layout(optimizer: Optimizer) -> None:
+    """Give the moments of ``optimizer`` the strides of their parameters, as its fused kernel requires.
+
+    Moments from a checkpoint have the memory format of the run that wrote it.
+    """
+    for parameter, state in optimizer.state.items():
+        for name, value in state.items():
+            if isinstance(value, Tensor) and value.shape == parameter.shape and value.stride() != parameter.stride():
+                state[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+
+
 def let_others_unscale(optimizer: Optimizer) -> None:
     """A fused optimizer would undo the loss scaling of ``16-mixed`` inside its step, after the gradients were clipped.
 

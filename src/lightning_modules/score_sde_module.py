@@ -16,7 +16,7 @@ from ..errors import UserError
 from ..noise import Address, integer
 from ..precision import full_precision
 from .compiled import CompiledLoss, check_mode
-from .gradients import DeviceFlag, let_others_unscale, prepare_step, total_norm
+from .gradients import DeviceFlag, let_others_unscale, match_layout, prepare_step, total_norm
 
 Objective = Callable[..., Tensor]
 Batch = Mapping[str, Any]
@@ -79,6 +79,10 @@ class ScoreSDEModule(LightningModule):
         self._row: dict[str, Tensor | float] = {}
         # Sums of this window: losses and their count, so that accumulation and uneven shards average correctly.
         self._sums: dict[str, Tensor] = {}
+
+    def on_train_start(self) -> None:
+        for optimizer in self.trainer.optimizers:
+            match_layout(optimizer)
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         # Dropout is the one stream left: it starts anew at every micro-batch of every process, so a resumed run

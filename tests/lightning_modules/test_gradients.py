@@ -10,7 +10,7 @@ import torch
 from lightning.pytorch.plugins.precision.amp import _optimizer_handles_unscaling
 from torch import nn
 
-from src.lightning_modules.gradients import DeviceFlag, let_others_unscale, prepare_step, total_norm
+from src.lightning_modules.gradients import DeviceFlag, let_others_unscale, match_layout, prepare_step, total_norm
 
 
 def parameters() -> list[nn.Parameter]:
@@ -99,3 +99,16 @@ def test_fused_optimizers_leave_unscaling_to_the_trainer() -> None:
     assert _optimizer_handles_unscaling(optimizer)
     let_others_unscale(optimizer)
     assert not _optimizer_handles_unscaling(optimizer)
+
+
+def test_moments_take_the_layout_of_their_parameters() -> None:
+    weight = nn.Parameter(torch.randn(4, 3, 3, 3).contiguous(memory_format=torch.channels_last))
+    optimizer = torch.optim.Adam([weight])
+    weight.grad = torch.ones_like(weight)
+    optimizer.step()
+    state = optimizer.state[weight]
+    before = state["exp_avg"].clone()
+    state["exp_avg"] = state["exp_avg"].contiguous()
+    match_layout(optimizer)
+    assert state["exp_avg"].stride() == weight.stride()
+    assert torch.equal(state["exp_avg"], before)
