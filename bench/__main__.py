@@ -14,7 +14,7 @@ from bench import machine, report
 from bench.rows import Row
 from bench.timing import CLOCKS, choose_clock
 
-SECTIONS = ("startup", "pipeline", "trainer", "around", "step", "optimizer", "forward", "train", "memory", "gpu")
+SECTIONS = ("startup", "pipeline", "trainer", "around", "step", "optimizer", "forward", "train", "memory")
 
 
 def main() -> None:
@@ -24,7 +24,7 @@ def main() -> None:
     facts = machine.describe()
     print(", ".join(f"{name}: {value}" for name, value in facts.items()))
     if not torch.cuda.is_available():
-        print("No GPU was found: bf16, TF32, CUDA graphs and the share of a card's peak are not measured here.")
+        print("No GPU was found. With one: python -m bench.gpu_proof")
     measured: list[Row] = []
     for name in arguments.sections:
         rows = _sections(arguments)[name]()
@@ -43,7 +43,6 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("sections", nargs="*", default=list(SECTIONS), metavar="SECTION", help=", ".join(SECTIONS))
     parser.add_argument("--batch", type=int, default=8, help="images of a step on the CPU (default 8)")
     parser.add_argument("--memory-batch", type=int, default=16, help="images of a step when memory is measured")
-    parser.add_argument("--gpu-batch", type=int, default=128, help="images of a step on a GPU")
     parser.add_argument("--rounds", type=int, default=5, help="runs of each alternative (default 5)")
     parser.add_argument("--budget", type=float, default=60.0, help="seconds for the rounds of one comparison")
     parser.add_argument(
@@ -66,7 +65,7 @@ def _arguments() -> argparse.Namespace:
 
 def _sections(a: argparse.Namespace) -> dict[str, Callable[[], list[Row]]]:
     # Imported when wanted: a section need not pay for the libraries of another.
-    from bench import gpu, nets, pipeline, sampling, startup, trainer
+    from bench import nets, pipeline, sampling, startup, trainer
 
     names = a.only or [*nets.OTHERS, *nets.EAGER, *(nets.COMPILED if a.compile else ())]
     return {
@@ -81,7 +80,6 @@ def _sections(a: argparse.Namespace) -> dict[str, Callable[[], list[Row]]]:
         "optimizer": lambda: nets.optimizer_speed(a.rounds),
         **{what: partial(nets.speed, what, names, a.batch, a.rounds, a.budget) for what in ("forward", "train")},
         "memory": lambda: nets.peak_memory([*names, "ours, checkpoint_activations"], a.memory_batch),
-        "gpu": lambda: gpu.speed(a.gpu_batch, 4 * a.rounds) if torch.cuda.is_available() else [],
     }
 
 

@@ -45,7 +45,7 @@ class Down(nn.Module):
 
     def __init__(self, layer: FIRDown) -> None:
         super().__init__()
-        self.taps = _taps(layer.kernel, layer.weight, 1.0)
+        self.taps = _taps(layer.taps[::-1])
 
     def forward(self, x: Tensor) -> Tensor:
         surplus = len(self.taps) - 2
@@ -57,8 +57,8 @@ class Up(nn.Module):
 
     def __init__(self, layer: FIRUp) -> None:
         super().__init__()
-        # The filter of the layer is turned round for its transposed convolution.
-        self.taps = _taps(layer.kernel[::-1], layer.weight, 2.0)
+        # The layer reverses its taps once more, for its transposed convolution.
+        self.taps = _taps(layer.taps)
 
     def forward(self, x: Tensor) -> Tensor:
         surplus = len(self.taps) - 2
@@ -70,7 +70,7 @@ class ConvDown(nn.Module):
 
     def __init__(self, layer: FIRConvDown) -> None:
         super().__init__()
-        self.taps = _taps(layer.fir.kernel, layer.fir.weight, 1.0)
+        self.taps = _taps(layer.fir.taps[::-1])
         self.conv = layer.conv
 
     def forward(self, x: Tensor) -> Tensor:
@@ -166,7 +166,8 @@ def textbook(net: nn.Module) -> nn.Module:
     """
     net = copy.deepcopy(net)
     _replace_layers(net)
-    return net
+    # The taps as well.
+    return net.to(next(net.parameters()).dtype)
 
 
 def _replace_layers(module: nn.Module) -> None:
@@ -183,6 +184,5 @@ def _residual(x: Tensor, h: Tensor, rescale: bool) -> Tensor:
     return (x + h) / math.sqrt(2) if rescale else x + h
 
 
-def _taps(kernel: tuple[float, ...], like: Tensor, gain: float) -> Tensor:
-    taps = torch.tensor(kernel, dtype=like.dtype, device=like.device)
-    return nn.Buffer(taps * gain / taps.sum(), persistent=False)
+def _taps(taps: tuple[float, ...]) -> Tensor:
+    return nn.Buffer(torch.tensor(taps, dtype=torch.float64), persistent=False)

@@ -1,0 +1,61 @@
+"""``pytest tests/gpu``: how many cases hold, and which do not."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterable
+
+from bench.gpu_proof.setup import Say, Setup
+from bench.report import ROOT
+from bench.rows import row
+
+_SECONDS = 55.0
+_WORDS = "PASSED|FAILED|ERROR|SKIPPED"
+# "tests/gpu/test_x.py::test PASSED [ 3%]", or of parallel workers "[gw0] [ 3%] PASSED tests/gpu/test_x.py::test".
+_OUTCOME = re.compile(
+    rf"(?:\[gw\d+\] \[ *\d+%\] (?P<first>{_WORDS}) )?(?P<case>tests/gpu/\S+::.+?)(?: +(?P<last>{_WORDS})\b.*)?\s*$"
+)
+
+
+def prepare(setup: Setup, say: Say) -> Callable[[], None]:
+    """Every case that needs a CUDA device; on a CPU some that do not."""
+
+    def run() -> None:
+        chosen = ["tests/gpu", "-m", "gpu", "-n", "6"] if setup.on_gpu else ["tests/gpu/test_noise.py"]
+        command = [sys.executable, "-m", "pytest", "-v", "-p", "no:cacheprovider", "--tb=short", *chosen]
+        done = subprocess.run(
+            # `timeout` and not this process ends it, so that what it said until then is read.
+            ["timeout", "-s", "KILL", str(_SECONDS), *command],
+            cwd=ROOT,
+            env={**os.environ, "SCORE_SDE_GPU_RECORD": str(setup.out / "tests.jsonl")},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        sys.stderr.write(done.stdout)
+        found = outcomes(done.stdout.splitlines())
+        for word in ("PASSED", "SKIPPED"):
+            say(row("tests/gpu", word.lower(), float(sum(seen == word for seen in found.values())), "cases"))
+        bad = sorted(case for case, seen in found.items() if seen in ("FAILED", "ERROR"))
+        say(row("tests/gpu", "failed", float(len(bad)), "cases", at_most=0.0))
+        for case in bad[:20]:
+            say(row("tests/gpu", f"failed: {case.removeprefix('tests/gpu/')}", 1.0, ""))
+        if done.returncode:
+            sys.exit(f"pytest ended with status {done.returncode}; 137 means that its {_SECONDS:.0f} s were over")
+
+    return run
+
+
+def outcomes(lines: Iterable[str]) -> dict[str, str]:
+    """What became of each case, of the lines that ``pytest -v`` prints, with and without parallel workers."""
+    found = {}
+    for line in lines:
+        match = _OUTCOME.match(line)
+        if match and (match["first"] or match["last"]):
+            found[match["case"]] = match["first"] or match["last"]
+    return found

@@ -1,0 +1,70 @@
+"""The stages, their order and their seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from bench.gpu_proof.driver import Stage
+
+STAGES = (
+    Stage("unpack", 40, beside=True, alone=False),
+    Stage("card", 30, alone=False),
+    Stage("rehearsal", 110, needs=("unpack",), beside=True, alone=False),
+    Stage("classifier", 60, needs=("unpack",), beside=True, alone=False),
+    Stage("tests", 60, alone=False),
+    Stage("step_textbook", 16, early_after="card"),
+    Stage("step_diffusers", 16, early_after="card"),
+    Stage("step_tf32", 14, early_after="card"),
+    Stage("step_bf16", 14, early_after="card"),
+    Stage("step_channels_last", 14, early_after="card"),
+    Stage("step_compiled", 25, early_after="card"),
+    Stage("product_eager", 20, early_after="unpack", needs=("unpack",)),
+    Stage("product_compiled", 30, early_after="unpack", needs=("unpack",)),
+    Stage("step_loss", 25, early_after="card"),
+    Stage("parts", 12, early_after="card"),
+    Stage("samplers", 16, early_after="card"),
+    Stage("samplers_compiled", 25, early_after="card"),
+    Stage("fid", 12, early_after="card"),
+    Stage("train", 330, needs=("unpack",)),
+    Stage("sample", 70, needs=("train",)),
+    Stage("scores", 45, needs=("sample", "classifier"), alone=False),
+    Stage("bits", 120, needs=("train",), alone=False),
+)
+
+GROUPS = {
+    "correctness": ("tests",),
+    "throughput": tuple(s.name for s in STAGES if s.name.startswith(("step_", "product_"))),
+    "sampling": ("samplers", "samplers_compiled"),
+    "speedrun": ("rehearsal", "classifier", "train", "sample", "scores", "bits"),
+}
+"""Names for several stages at once."""
+
+SMALL = (
+    *("unpack", "card", "classifier", "rehearsal", "step_textbook", "step_bf16", "product_eager", "parts", "samplers"),
+    *("train", "sample", "scores", "bits"),
+)
+"""What is worth trying without a card: no compilation, no big nets."""
+
+
+def chosen(names: Iterable[str]) -> list[Stage]:
+    """Stages and groups by name, with what they need, in the order of the program.
+
+    Raises:
+        ValueError: for an unknown name.
+    """
+    by_name, wanted = {stage.name: stage for stage in STAGES}, set()
+    waiting = [member for name in names for member in GROUPS.get(name, (name,))]
+    while waiting:
+        name = waiting.pop()
+        if name not in by_name:
+            raise ValueError(f"unknown stage {name}: choose from {', '.join([*by_name, *GROUPS])}")
+        if name not in wanted:
+            wanted.add(name)
+            waiting += by_name[name].needs
+    return [stage for stage in STAGES if stage.name in wanted]
+
+
+def without_preparation(stages: Iterable[Stage]) -> list[Stage]:
+    """The same, one after the other: a machine with few cores gains nothing from a head start."""
+    return [replace(stage, early_after=None, beside=False, limit=4 * stage.limit) for stage in stages]

@@ -1,0 +1,21 @@
+"""The speedrun in a few steps: it compiles what the real one uses, and its images are those of an untrained net."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from bench.gpu_proof import commands
+from bench.gpu_proof.setup import Say, Setup
+
+UNTRAINED_IMAGES = 1000
+STEPS = 3
+
+
+def prepare(setup: Setup, say: Say) -> Callable[[], None]:
+    """Train for a few steps and sample."""
+
+    def rehearse() -> None:
+        commands.train(setup, commands.REHEARSAL, f"trainer.max_steps={STEPS}")
+        commands.sample(setup, commands.REHEARSAL, min(UNTRAINED_IMAGES, setup.images))
+
+    return rehearse

@@ -1,0 +1,24 @@
+"""``sample.py`` on the speedrun's checkpoint."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from bench.gpu_proof import commands
+from bench.gpu_proof.setup import Say, Setup
+from bench.gpu_proof.train import SECTION
+from bench.rows import row
+
+
+def prepare(setup: Setup, say: Say) -> Callable[[], None]:
+    """Images by Heun's method, as many as were asked for."""
+
+    def make() -> None:
+        start = time.perf_counter()
+        commands.sample(setup, commands.RUN, setup.images)
+        seconds = time.perf_counter() - start
+        say(row(SECTION, f"{setup.images:,} images, the whole command", seconds, "s"))
+        say(row(SECTION, "sampling with start and compilation", setup.images / seconds, "images/s"))
+
+    return make

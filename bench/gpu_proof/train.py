@@ -1,0 +1,42 @@
+"""``train.py experiment=cifar10_speedrun``."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+
+import torch
+
+from bench.gpu_proof import commands
+from bench.gpu_proof.setup import Say, Setup
+from bench.rows import row
+
+SECTION = "CIFAR-10 speedrun"
+_START, _AFTER = 30.0, 75.0
+"""Seconds that train.py takes before its first step, and that sampling and scoring take."""
+
+
+def prepare(setup: Setup, say: Say) -> Callable[[], None]:
+    """Train for the time that is left, at most for ``Setup.train_seconds``."""
+
+    def fit() -> None:
+        left = setup.seconds_left - (0.0 if setup.small else _START + _AFTER)
+        seconds = min(setup.train_seconds, max(left, 10.0))
+        start = time.perf_counter()
+        commands.train(setup, commands.RUN, f"callbacks.time_budget.seconds={seconds:.0f}")
+        taken = time.perf_counter() - start
+        read = torch.load(commands.checkpoint(setup, commands.RUN), weights_only=True, mmap=True)
+        steps, batch = read["global_step"], read["config"]["datamodule"]["global_batch_size"]
+        metrics = json.loads((setup.work / commands.RUN / "result.json").read_text(encoding="utf-8"))["metrics"]
+        parameters = sum(value.numel() for value in read["ema"]["default"].values())
+        say(row(SECTION, "parameters", parameters / 1e6, "M"))
+        say(row(SECTION, "training, first step to last", seconds, "s"))
+        say(row(SECTION, "training, the whole command", taken, "s"))
+        say(row(SECTION, "optimizer steps", float(steps), "steps"))
+        say(row(SECTION, "images seen", steps * batch / 1e6, "M"))
+        say(row(SECTION, "training with compilation", steps * batch / seconds, "images/s"))
+        if "train/loss" in metrics:
+            say(row(SECTION, "loss at the end", metrics["train/loss"], ""))
+
+    return fit
