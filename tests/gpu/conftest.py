@@ -29,10 +29,15 @@ _CUDA = pytest.param(
 
 def pytest_configure(config: pytest.Config) -> None:
     """Alone, these cases run the code as users do: the checks of shapes would cut compiled graphs into pieces."""
+    if alone(config):
+        checks.uninstall()
+
+
+def alone(config: pytest.Config) -> bool:
+    """Whether nothing but these cases runs."""
     here = Path(__file__).parent
     paths = [(config.invocation_params.dir / argument.split("::")[0]).resolve() for argument in config.args]
-    if all(path.is_relative_to(here) for path in paths):
-        checks.uninstall()
+    return all(path.is_relative_to(here) for path in paths)
 
 
 @pytest.fixture(params=["cpu", _CUDA])

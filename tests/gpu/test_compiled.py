@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import pytest
@@ -13,21 +11,33 @@ from torch import Tensor
 
 from src.sde import VESDE
 from tests.golden import relative
-from tests.gpu.conftest import Record
+from tests.gpu.conftest import Record, alone
 from tests.gpu.runs import config, distance, fit, on_cpu
 from tests.gpu.test_samplers import compare, net_score
 
 
 @pytest.fixture
-def quick_compiler(device: torch.device, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On the CPU graphs are traced and run as they are: Inductor takes long there, and other tests use it."""
+def traced(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Graphs are traced and run as they are, without Inductor.
+
+    In a run of the whole suite they are not even traced, for the checks of shapes make that slow;
+    ``tests/lightning_modules/test_compiled.py`` traces in a process of its own.
+    """
+    torch.compiler.reset()
+    compiled, here = torch.compile, alone(request.config)
+
+    def trace(function: Any, *, mode: str | None = None, **settings: Any) -> Any:
+        return compiled(function, **{**settings, "backend": "eager"}) if here else function
+
+    monkeypatch.setattr(torch, "compile", trace)
+
+
+@pytest.fixture
+def quick_compiler(device: torch.device, request: pytest.FixtureRequest) -> None:
+    """Inductor on a card; on the CPU, where it takes long and other tests use it, ``traced``."""
     torch.compiler.reset()
     if device.type == "cpu":
-        monkeypatch.setattr(torch, "compile", partial(_traced, torch.compile))
-
-
-def _traced(compiled: Callable[..., Any], *args: Any, mode: str | None = None, **settings: Any) -> Any:
-    return compiled(*args, **{**settings, "backend": "eager"})
+        request.getfixturevalue("traced")
 
 
 def test_compiled_net(device: torch.device, record: Record, quick_compiler: None) -> None:
@@ -44,10 +54,7 @@ def test_compiled_net(device: torch.device, record: Record, quick_compiler: None
     assert errors[0] < 1e-4 and max(errors[1:]) < 1e-2
 
 
-def test_compiled_loss(device: torch.device, record: Record, monkeypatch: pytest.MonkeyPatch) -> None:
-    # One graph, run as it is: Inductor is in the next case.
-    monkeypatch.setattr(torch, "compile", partial(_traced, torch.compile))
-    torch.compiler.reset()
+def test_compiled_loss(device: torch.device, record: Record, traced: None) -> None:
     plain, compiled = fit(device), fit(device, "module.compile=true")
     losses = max(abs(float(a / b) - 1) for a, b in zip(compiled.losses, plain.losses, strict=True))
     weights = distance(compiled.weights(), plain.weights()) / distance(plain.weights(), plain.start)
