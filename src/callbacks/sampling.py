@@ -63,6 +63,7 @@ class TrainingSamples:
             conditioning=class_condition(None, getattr(model.net, "num_classes", None)),
             device=pl_module.device,
             autocast=trainer.precision_plugin.forward_context,
+            values=data_of(trainer).values,
         )
         with averaged_weights(trainer, pl_module):
             return generation.run(range(self.count), sinks, frames=self.frames, equal_calls=True, terminal=False)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .photos import PhotosDataModule
     from .torchvision_images import TorchvisionDataModule
     from .toy import ToyDataModule
+    from .vectors import VectorDataModule
 
 _HOMES = {
     "AddressedBatchSampler": "addressing",
@@ -31,6 +32,7 @@ _HOMES = {
     "ShardSampler": "addressing",
     "TorchvisionDataModule": "torchvision_images",
     "ToyDataModule": "toy",
+    "VectorDataModule": "vectors",
 }
 
 __all__ = [
@@ -45,6 +47,7 @@ __all__ = [
     "ShardSampler",
     "TorchvisionDataModule",
     "ToyDataModule",
+    "VectorDataModule",
 ]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,14 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ..data_range import check_range, dequantize, from_bytes
+from ..data_range import RANGES, check_range
 from ..errors import UserError
+from ..image_shape import height_and_width
+from ..io.hashing import text_hash
 from ..noise import Address, uniform
-from .addressed import AddressedDataModule
+from ..values import BYTES, Values
 from .addressing import AddressedLoader, address_only
+from .addressing.module import AddressedDataModule
 from .augmentation import GeometricAugmentation
 from .flips import flip, flip_decisions
 from .image_set import ImageSet
@@ -58,9 +61,11 @@ class ImageDataModule(AddressedDataModule, ABC):
     integers ``step`` and ``epoch``.
 
     Args:
-        image_size: height and width of the images, verified in ``setup``.
-        channels: 1 or 3, verified in ``setup``.
+        image_size: height and width of the images, one number for squares or [height, width]; verified in ``setup``.
+        channels: number of channels, verified in ``setup``.
         num_classes: number of classes, verified in ``setup``; None takes what the data have.
+        class_names: names of the classes as a checkpoint recorded them, verified in ``setup``; None takes what the
+            data have.
         data_dir: folder for downloads and decoded images.
         global_batch_size: images of one optimizer step, over all processes and accumulated micro-batches.
         eval_batch_size: images of one evaluation batch on one device.
@@ -89,9 +94,10 @@ class ImageDataModule(AddressedDataModule, ABC):
     def __init__(
         self,
         *,
-        image_size: int,
+        image_size: int | Sequence[int],
         channels: int,
         num_classes: int | None = None,
+        class_names: Sequence[str] | None = None,
         data_dir: str | Path = "data",
         global_batch_size: int = 128,
         eval_batch_size: int = 128,
@@ -122,6 +128,7 @@ class ImageDataModule(AddressedDataModule, ABC):
         if on_device not in (True, False, "auto"):
             raise UserError(f"datamodule.on_device={on_device}: give true, false or auto")
         self.on_device = on_device
+        self.height, self.width = height_and_width(image_size, "datamodule.image_size")
         self.image_size = image_size
         self.channels = channels
         self.data_dir = Path(data_dir)
@@ -136,6 +143,7 @@ class ImageDataModule(AddressedDataModule, ABC):
         self.reference_split = reference_split
         self.limit = limit
         self._num_classes = num_classes
+        self._recorded_names = None if class_names is None else list(class_names)
         self._splits: dict[str, ImageSet] = {}
         self._uploaded: dict[tuple[str, torch.device], ImageSet] = {}
         self._fingerprints: dict[str, str] = {}
@@ -157,17 +165,29 @@ class ImageDataModule(AddressedDataModule, ABC):
         return len(self.class_names) if self._num_classes is None else self._num_classes
 
     @property
-    def shape(self) -> tuple[int, int, int]:
+    def shape(self) -> tuple[int, ...]:
         """(C, H, W)."""
-        return self.channels, self.image_size, self.image_size
+        return self.channels, self.height, self.width
+
+    @property
+    def values(self) -> Values:
+        """What the stored values mean; bytes unless a subclass says otherwise."""
+        return BYTES
+
+    def settings_from_data(self) -> dict[str, Any]:
+        self.prepare_data()
+        self.setup("fit")
+        names = self.class_names
+        return {"class_names": names, "num_classes": self.num_classes} if names else {}
 
     @property
     def channel_mean(self) -> list[float]:
         """Mean of each channel over the training images, in ``data_range``, without flips and dequantization."""
         if self._channel_mean is None:
-            counts = self.images(self.train_split).byte_counts().double()
-            mean = counts @ torch.arange(256, dtype=torch.float64) / counts.sum(1)
-            self._channel_mean = from_bytes(mean, self.data_range).tolist()
+            mean = self.images(self.train_split).moments().mean
+            low, high, ends = self.values.low, self.values.high, RANGES[self.data_range]
+            scaled = (mean - low) / (high - low) * (ends[1] - ends[0]) + ends[0]
+            self._channel_mean = scaled.tolist()
         return self._channel_mean
 
     def images(self, split: str) -> ImageSet:
@@ -181,18 +201,26 @@ class ImageDataModule(AddressedDataModule, ABC):
         """
         if split not in self._splits:
             names = "+".join(self.parts) if split == "all" else split
-            try:
-                sets = [self.load_split(name) for name in names.split("+")]
-            except KeyError as error:
-                raise UserError(f"there is no split {error}: choose from {', '.join(self.parts)}, all") from error
+            sets = [self._part(name) for name in names.split("+")]
             images = sets[0] if len(sets) == 1 else ImageSet.concatenate(sets)
             self._splits[split] = images if self.limit is None else images.first(self.limit)
         return self._splits[split]
 
+    def _part(self, name: str) -> ImageSet:
+        """A split by its name; ``test`` is ``test_split`` where the data have no split of that name."""
+        try:
+            return self.load_split(name)
+        except KeyError as error:
+            if name != "test" or self.test_split == "test":
+                raise UserError(f"there is no split {error}: choose from {', '.join(self.parts)}, all") from error
+            return self.images(self.test_split)
+
     def fingerprint(self, split: str) -> str:
         """SHA-256 of shape, pixels and labels of a split, computed once."""
         if split not in self._fingerprints:
-            self._fingerprints[split] = self.images(split).fingerprint()
+            found = self.images(split).fingerprint()
+            # Scores see the stored values through their range.
+            self._fingerprints[split] = found if self.values == BYTES else text_hash(f"{found} {self.values}")
         return self._fingerprints[split]
 
     def reference_batches(self, batch_size: int, rank: int = 0, world_size: int = 1) -> Iterator[Tensor]:
@@ -200,7 +228,7 @@ class ImageDataModule(AddressedDataModule, ABC):
         images = self.images(self.reference_split)
         for first in range(rank, len(images), batch_size * world_size):
             last = min(first + batch_size * world_size, len(images))
-            yield images.gather(torch.arange(first, last, world_size))
+            yield self.values.to_bytes(images.gather(torch.arange(first, last, world_size)))
 
     def setup(self, stage: str | None = None) -> None:
         """Opens the data and verifies them.
@@ -210,17 +238,25 @@ class ImageDataModule(AddressedDataModule, ABC):
         """
         images = self.images(self.train_split)
         if images.shape[1:] != self.shape:
-            c, h, w = images.shape[1:]
+            raise UserError(self._wrong_shape(images.shape[1:]), shared=True)
+        names = self.class_names if images.labels is not None else []
+        if self._num_classes not in (None, len(names)):
             raise UserError(
-                f"the data hold {c} channel(s) of {h}x{w} pixels, but datamodule.channels={self.channels} and "
-                f"datamodule.image_size={self.image_size}",
+                f"the data have {len(names)} classes, but datamodule.num_classes={self._num_classes}", shared=True
+            )
+        if self._recorded_names is not None and names and names != self._recorded_names:
+            raise UserError(
+                f"the data have the classes {', '.join(names)}, but the model was trained with "
+                f"{', '.join(self._recorded_names)}: give data with the same classes, or datamodule.labels=false",
                 shared=True,
             )
-        classes = len(self.class_names) if images.labels is not None else 0
-        if self._num_classes not in (None, classes):
-            raise UserError(
-                f"the data have {classes} classes, but datamodule.num_classes={self._num_classes}", shared=True
-            )
+
+    def _wrong_shape(self, there: tuple[int, ...]) -> str:
+        c, h, w = there
+        return (
+            f"the data hold {c} channel(s) of {h}x{w} pixels, but datamodule.channels={self.channels} and "
+            f"datamodule.image_size={self.image_size}"
+        )
 
     def train_dataloader(self) -> AddressedLoader:
         images, device = self._batches(self.train_split)
@@ -237,7 +273,7 @@ class ImageDataModule(AddressedDataModule, ABC):
     def _batches(self, split: str) -> tuple[ImageBatches, torch.device | None]:
         """The images of a split where ``on_device`` wants them, and the device; None for the memory of the host."""
         images = self.images(split)
-        device = self._residence(math.prod(images.shape))
+        device = self._residence(math.prod(images.shape) * images.dtype.itemsize)
         if device is None:
             return ImageBatches(images), None
         if (split, device) not in self._uploaded:
@@ -252,8 +288,8 @@ class ImageDataModule(AddressedDataModule, ABC):
         return device if fits else None
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        """Bytes to floats in ``data_range``, on the device of the batch; batches without bytes pass unchanged."""
-        if not isinstance(batch, dict) or "x" not in batch or batch["x"].dtype != torch.uint8:
+        """Stored values to floats in ``data_range``, on the device of the batch; other batches pass unchanged."""
+        if not isinstance(batch, dict) or "x" not in batch or batch["x"].dtype != self.values.torch_dtype:
             return batch
         x, index = batch["x"], batch["index"]
         training = "epoch" in batch
@@ -262,9 +298,9 @@ class ImageDataModule(AddressedDataModule, ABC):
             x = flip(x, self._mirrored(epoch, x.device)[index])
         if self.dequantize if training else self.dequantize_eval:
             purpose = "dequantize" if training else "dequantize evaluation"
-            x = dequantize(x, self.data_range, uniform(self.seed, purpose, epoch, index, x.shape[1:]))
+            x = self.values.dequantize(x, self.data_range, uniform(self.seed, purpose, epoch, index, x.shape[1:]))
         else:
-            x = from_bytes(x, self.data_range)
+            x = self.values.to_model(x, self.data_range)
         told = {}
         if training and self.augmentation is not None:
             x, told["augment"] = self.augmentation(x, Address(self.seed, batch["step"], batch["position"]))

@@ -1,63 +1,73 @@
-"""Images of one's own: a folder or zip archive, decoded once into a memory map."""
+"""Data of one's own: pictures, arrays or tables, decoded once into a memory map."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from ..errors import UserError
 from ..io.hashing import text_hash
 from ..noise import permutation
-from . import cache
+from ..values import Values, chosen
 from .base import ImageDataModule
-from .image_files import ImageFiles, find_images
 from .image_set import ImageSet
-from .parallel_decoding import DecodeReport, decode
+from .reading import cache
+from .reading.decoding import DecodeReport, decode
+from .reading.opening import open_source
+from .reading.source import Source
 
 _log = logging.getLogger(__name__)
 
 _SPLIT_SEED = 0
-_FORMAT = 1
+_SPLITS = ("train", "val", "test")
+_FORMAT = 2
 """Raised when a change of the decoder changes the bytes, so that no old file is taken for a new one."""
 
 
 class ImageFolderDataModule(ImageDataModule):
-    """Any images, of any sizes, in a folder or zip archive.
+    """Any images, of any sizes: a folder or zip archive of pictures, npy, npz, zarr or parquet files.
 
-    Each image is brought to ``image_size`` by resizing its shorter side (bicubic, antialiased) and a centre crop.
-    If every image lies in a sub-folder, the sub-folders are classes, numbered in the order of their names. The
-    result stays in ``data_dir``, under a name made of the contents and the settings, so a set is decoded again only
-    when it changes, and may exceed the memory.
+    Each image is brought to ``image_size``: resized until it just covers that size (bicubic, antialiased), then
+    cropped at the center. Values keep the depth of the files. The result stays in ``data_dir``, under a name made of
+    the contents and the settings, so a set is decoded again only when it changes, and may exceed the memory.
 
-    A fixed random part of ``val_fraction`` of the images is ``val``, the others are ``train``; ``all`` joins them.
+    Labels come from ``dataset.json`` (StyleGAN, EDM), from the arrays, or from sub-folders, which are numbered as
+    numbers if all are numbers and else by the alphabet. Folders or arrays called ``train``, ``val`` and ``test`` are
+    splits. Where the data name no ``val``, a fixed random part of ``val_fraction`` of the training images is ``val``.
+    Where they name no ``test``, ``test`` is ``test_split``. ``all`` joins all splits.
 
     Args:
-        path: the folder or zip archive.
-        image_size: height and width to bring the images to.
-        channels: 3 for RGB, 1 for grey.
-        labels: False ignores sub-folders.
-        val_fraction: part of the images held out, at least one image if positive and there are two.
+        path: the folder or file.
+        image_size: height and width to bring the images to, one number for squares or [height, width].
+        channels: of the result: 1 (gray), 2 (gray and alpha), 3 (RGB), 4 (RGB and alpha) of pictures; those of arrays.
+        labels: False ignores labels and sub-folders.
+        val_fraction: part of the training images held out, at least one image if positive and there are two.
+        value_range: [smallest, largest] stored value, which become the ends of ``data_range``; None reads it from
+            the data.
+        dtype: uint8, uint16, float16 or float32; None takes that of the data. Others are scaled to it.
+        layout: ``NHWC`` or ``NCHW`` of arrays; None tells by the shape.
         on_broken: ``error`` refuses a set with images that cannot be read and names them, ``skip`` leaves them out.
         decode_workers: processes that decode; None for one per core.
         settings: those of ImageDataModule.
     """
 
-    parts = ("train", "val")
-
     def __init__(
         self,
         *,
         path: str | Path,
-        image_size: int,
+        image_size: int | Sequence[int],
         channels: int = 3,
         labels: bool = True,
         val_fraction: float = 0.0,
+        value_range: Sequence[float] | None = None,
+        dtype: str | None = None,
+        layout: str | None = None,
         on_broken: Literal["error", "skip"] = "error",
         decode_workers: int | None = None,
         val_split: str = "val",
@@ -77,18 +87,37 @@ class ImageFolderDataModule(ImageDataModule):
             raise UserError(f"datamodule.val_fraction={val_fraction} must lie in [0, 1)")
         if on_broken not in ("error", "skip"):
             raise UserError(f"datamodule.on_broken must be error or skip, got {on_broken}")
-        if channels not in (1, 3):
-            raise UserError(f"datamodule.channels={channels} must be 1 (grey) or 3 (RGB)")
-        self.path = Path(path)
+        if not isinstance(channels, int) or channels < 1:
+            raise UserError(f"datamodule.channels={channels}: give the number of channels, 1 for gray, 3 for RGB")
+        if dtype is not None or value_range is not None:
+            # Refused before the data are read.
+            chosen(dtype or "float32", value_range, *(value_range or (0, 1)))
+        self.path = Path(path).expanduser()
         self.labels = labels
         self.val_fraction = val_fraction
+        self.value_range = value_range
+        self.stored_dtype = dtype
+        self.layout = layout
         self.on_broken = on_broken
         self.decode_workers = decode_workers
+
+    @property
+    def parts(self) -> tuple[str, ...]:  # type: ignore[override] # the data say which there are
+        named = self._meta["splits"]
+        return tuple(name for name in _SPLITS if name in named or name in ("train", "val"))
 
     @property
     def class_names(self) -> list[str]:
         names: list[str] = self._meta["class_names"]
         return names if self.labels else []
+
+    @cached_property
+    def values(self) -> Values:
+        meta = self._meta
+        return chosen(meta["dtype"], self.value_range, meta["low"], meta["high"])
+
+    def settings_from_data(self) -> dict[str, Any]:
+        return {**super().settings_from_data(), **self.values.as_node()}
 
     def prepare_data(self) -> None:
         """Decodes the images, unless that has been done.
@@ -99,61 +128,131 @@ class ImageFolderDataModule(ImageDataModule):
         _ = self._folder
 
     def load_split(self, name: str) -> ImageSet:
-        rows = self._rows
-        order = permutation(_SPLIT_SEED, "held out", 0, len(rows))
-        held_out = round(self.val_fraction * len(rows))
-        if self.val_fraction > 0 and len(rows) > 1:
-            held_out = min(max(held_out, 1), len(rows) - 1)
-        # Sorted, so that reading in order is reading the file in order.
-        chosen = {"val": order[:held_out], "train": order[held_out:]}[name].sort().values
+        rows = self._rows_of(name)
         labels = torch.from_numpy(np.load(self._folder / "labels.npy")) if self.class_names else None
-        return ImageSet(self._folder / "images.npy", labels, rows[chosen])
+        # Sorted, so that reading in order is reading the file in order.
+        return ImageSet(self._folder / "images.npy", labels, torch.from_numpy(np.sort(rows)))
+
+    def _rows_of(self, name: str) -> np.ndarray:
+        if name not in self.parts:
+            raise KeyError(name)
+        kept = np.ones(self._meta["count"], bool)
+        kept[self._meta["broken_rows"]] = False
+        split = np.load(self._folder / "splits.npy")
+        if name in self._meta["splits"] and (name != "train" or "val" in self._meta["splits"]):
+            return np.flatnonzero(kept & (split == _SPLITS.index(name)))
+        train = np.flatnonzero(kept & (split <= 0))
+        order = train[permutation(_SPLIT_SEED, "held out", 0, len(train)).numpy()]
+        held_out = round(self.val_fraction * len(train))
+        if self.val_fraction > 0 and len(train) > 1:
+            held_out = min(max(held_out, 1), len(train) - 1)
+        chosen_rows: np.ndarray = order[:held_out] if name == "val" else order[held_out:]
+        return chosen_rows
+
+    def _part(self, name: str) -> ImageSet:
+        images = super()._part(name)
+        if name == "test" and not len(images):
+            raise UserError(
+                f"{self.path} has no test split: add a folder test/, hold images out with datamodule.val_fraction=0.1, "
+                "or choose another split, as train"
+            )
+        return images
 
     @cached_property
     def _folder(self) -> Path:
-        files = find_images(self.path)
+        source = open_source(self.path, layout=self.layout)
         decoded = self.data_dir / "decoded"
-        settings = (files.content_key(decoded / "keys"), self.image_size, self.channels, self.on_broken, _FORMAT)
-        key = text_hash(repr(settings))[:16]
-        return cache.ensure(decoded / f"{self.path.stem}-{self.image_size}-{key}", lambda f: self._decode(files, f))
+        settings = (
+            source.content_key(decoded / "keys"),
+            self.shape,
+            self.on_broken,
+            self.labels,
+            self.stored_dtype,
+            # Only rows of another dtype are scaled by it.
+            self.value_range if self.stored_dtype not in (None, source.dtype) else None,
+            _FORMAT,
+        )
+        name = f"{self.path.stem}-{'x'.join(map(str, self.shape))}-{text_hash(repr(settings))[:16]}"
+        return cache.ensure(decoded / name, lambda folder: self._decode(source, folder))
 
     @cached_property
     def _meta(self) -> dict[str, Any]:
         return cache.read_meta(self._folder)
 
-    @property
-    def _rows(self) -> Tensor:
-        kept = torch.ones(self._meta["count"], dtype=torch.bool)
-        kept[self._meta["broken_rows"]] = False
-        return kept.nonzero().flatten()
-
-    def _decode(self, files: ImageFiles, folder: Path) -> None:
-        if files.ignored:
-            _log.info("%s: %d file(s) that are no images are ignored", files.path, files.ignored)
-        images = cache.create_images(folder, len(files.names), self.shape)
-        images.flush()  # type: ignore[attr-defined] # a memory map
-        report = decode(files, folder / "images.npy", self.image_size, self.channels, self.decode_workers)
-        self._judge(files, report)
-        np.save(folder / "labels.npy", np.array(files.labels() if files.classes else [], np.int64))
+    def _decode(self, source: Source, folder: Path) -> None:
+        self._check_shape(source)
+        for note in source.notes:
+            _log.info("%s: %s", source.path, note)
+        dtype = self.stored_dtype or source.dtype
+        labels = source.labels if self.labels else None
+        images = cache.create_images(folder, len(source), self.shape, dtype)
+        images.flush()
+        report = decode(source, folder / "images.npy", self.decode_workers, self.value_range)
+        self._judge(source, report)
+        np.save(folder / "labels.npy", np.zeros(0, np.int64) if labels is None else labels)
+        splits = np.full(len(source), -1, np.int8)
+        for name, rows in source.splits.items():
+            splits[rows] = _SPLITS.index(name)
+        np.save(folder / "splits.npy", splits)
+        if source.splits and (unnamed := int((splits < 0).sum())):
+            _log.warning("%d row(s) of %s lie in no split and count as train", unnamed, source.path)
         cache.write_meta(
             folder,
             {
-                "count": len(files.names),
-                "class_names": list(files.classes),
+                "count": len(source),
+                "class_names": [] if labels is None else source.class_names or sorted(map(str, set(labels.tolist()))),
+                "splits": list(source.splits),
                 "broken_rows": [row for row, _, _ in report.broken],
+                "dtype": dtype,
+                "low": report.low,
+                "high": report.high,
             },
         )
+        _log.info("%s", self._summary(source, dtype, report))
 
-    def _judge(self, files: ImageFiles, report: DecodeReport) -> None:
+    def _summary(self, source: Source, dtype: str, report: DecodeReport) -> str:
+        depth = chosen(dtype, self.value_range, report.low, report.high).name
+        return f"{source.path}: {len(source):,} rows, values {report.low:g} to {report.high:g}, taken as {depth}"
+
+    def _check_shape(self, source: Source) -> None:
+        """Arrays tell all at once; pictures are looked at one by one."""
+        if source.parallel:
+            return
+        (found,) = source.shapes([0])
+        if len(found) == 1:
+            raise UserError(f"{self.path} holds vectors of length {found[0]}: use datamodule=vectors and net=mlp")
+        try:
+            source.reader(self.channels)(0)
+        except ValueError as error:
+            c, h, w = found
+            raise UserError(
+                f"{self.path} holds {c} channel(s) of {h}x{w} pixels ({error}): set datamodule.channels={c} and "
+                f"datamodule.image_size={h if h == w else f'[{h},{w}]'}"
+            ) from error
+        if found[1:] != (self.height, self.width):
+            _log.warning("%s: %dx%d pixels become %dx%d", self.path, *found[1:], self.height, self.width)
+
+    def _judge(self, source: Source, report: DecodeReport) -> None:
         if report.enlarged:
-            _log.warning("%d image(s) are smaller than %d pixels and were enlarged", report.enlarged, self.image_size)
+            _log.warning(
+                "%d image(s) are smaller than %dx%d pixels and were enlarged", report.enlarged, self.height, self.width
+            )
+        if report.cropped:
+            _log.warning(
+                "%d image(s) have other proportions than %dx%d and lose up to %.0f%% of their area: set "
+                "datamodule.image_size=[height,width] to keep it",
+                report.cropped,
+                self.height,
+                self.width,
+                100 * report.most_cropped,
+            )
         if not report.broken:
             return
         named = ", ".join(f"{name} ({reason})" for _, name, reason in report.broken[:5])
         more = f" and {len(report.broken) - 5} more" if len(report.broken) > 5 else ""
-        line = f"{len(report.broken)} of {len(files.names)} images in {files.path} cannot be read: {named}{more}"
+        line = f"{len(report.broken)} of {len(source)} images in {source.path} cannot be read: {named}{more}"
         if self.on_broken == "error":
-            raise UserError(f"{line}; mend or remove them, or set datamodule.on_broken=skip")
-        if len(report.broken) == len(files.names):
+            raise UserError(f"{line}; repair or remove them, or set datamodule.on_broken=skip")
+        if len(report.broken) == len(source):
             raise UserError(line)
         _log.warning("%s; they are left out", line)

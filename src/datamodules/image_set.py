@@ -1,8 +1,9 @@
-"""Images that lie in memory or in a file, and what can be said about them: mean colour and fingerprint."""
+"""Images or vectors in memory or in a file, and what can be said about them: mean, extremes and fingerprint."""
 
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,24 @@ from torch import Tensor
 from ..errors import UserError
 
 _CHUNK_BYTES = 1 << 26
+_DTYPES = (torch.uint8, torch.uint16, torch.int32, torch.float16, torch.float32)
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Stored values of a set.
+
+    Attributes:
+        mean: of each channel, (C,) float64.
+        square: mean square of each channel, (C,) float64.
+        low: smallest value.
+        high: largest value.
+    """
+
+    mean: Tensor
+    square: Tensor
+    low: float
+    high: float
 
 
 class ImageStore:
@@ -23,7 +42,7 @@ class ImageStore:
     A map is opened anew in a worker process instead of being copied to it.
 
     Args:
-        source: path of a uint8 .npy file of shape (N, C, H, W), or such a tensor.
+        source: path of a .npy file of shape (N, *d), uint8, uint16, float16 or float32, or such a tensor.
 
     Raises:
         UserError: if the file is damaged.
@@ -32,8 +51,8 @@ class ImageStore:
     def __init__(self, source: Path | Tensor) -> None:
         self._path = source if isinstance(source, Path) else None
         self.data: Tensor = _open(source) if isinstance(source, Path) else source
-        if self.data.dtype != torch.uint8 or self.data.ndim != 4:
-            raise ValueError(f"images must be uint8 (N, C, H, W), got {self.data.dtype} {tuple(self.data.shape)}")
+        if self.data.dtype not in _DTYPES or self.data.ndim < 2:
+            raise ValueError(f"data must be (N, *d) of {_DTYPES}, got {self.data.dtype} {tuple(self.data.shape)}")
 
     def __getstate__(self) -> dict[str, Any]:
         return {"_path": self._path, "data": self.data if self._path is None else None}
@@ -62,19 +81,28 @@ class _Part:
         return len(self.store.data) if self.rows is None else len(self.rows)
 
     def gather(self, index: Tensor) -> Tensor:
-        return self.store.data.index_select(0, index if self.rows is None else self.rows[index])
+        data, rows = self.store.data, index if self.rows is None else self.rows[index]
+        if data.dtype == torch.uint16:
+            # torch knows few operations on uint16.
+            return data.view(torch.int16).index_select(0, rows).to(torch.int32).bitwise_and_(0xFFFF)
+        return data.index_select(0, rows).to(self.dtype)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        kept = self.store.data.dtype
+        return {torch.uint16: torch.int32, torch.float16: torch.float32}.get(kept, kept)
 
 
 class ImageSet:
-    """An indexable set of uint8 images (N, C, H, W) with int64 labels (N,) or none.
+    """An indexable set of rows (N, *d), images or vectors, with int64 labels (N,) or none.
+
+    Rows come as uint8, int32 (of 16-bit data) or float32 (of float data).
 
     Args:
         source: a tensor of images, or the path of an .npy file with them.
         labels: (N,) int64 labels of the images of ``source``.
         rows: (M,) int64: the images of ``source`` that belong to the set, in order; None for all.
     """
-
-    dtype = torch.uint8
 
     def __init__(self, source: Tensor | Path, labels: Tensor | None = None, rows: Tensor | None = None) -> None:
         if labels is not None and rows is not None:
@@ -110,10 +138,14 @@ class ImageSet:
         return sum(map(len, self._parts))
 
     @property
-    def shape(self) -> tuple[int, int, int, int]:
-        """(N, C, H, W)."""
-        channels, height, width = self._parts[0].store.data.shape[1:]
-        return len(self), channels, height, width
+    def shape(self) -> tuple[int, ...]:
+        """(N, *d)."""
+        return len(self), *self._parts[0].store.data.shape[1:]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the rows that ``gather`` returns."""
+        return self._parts[0].dtype
 
     @property
     def labels(self) -> Tensor | None:
@@ -128,10 +160,10 @@ class ImageSet:
         return self.gather(torch.arange(len(self))[index])
 
     def gather(self, index: Tensor) -> Tensor:
-        """Images ``index`` (M,) int64 in [0, N): (M, C, H, W) uint8."""
+        """Images ``index`` (M,) int64 in [0, N): (M, *d)."""
         if len(self._parts) == 1:
             return self._parts[0].gather(index)
-        images = torch.empty(len(index), *self.shape[1:], dtype=torch.uint8)
+        images = torch.empty(len(index), *self.shape[1:], dtype=self.dtype)
         first = 0
         for part in self._parts:
             mine = (index >= first) & (index < first + len(part))
@@ -141,7 +173,7 @@ class ImageSet:
 
     def to(self, device: torch.device) -> ImageSet:
         """A copy of the whole set in the memory of ``device``."""
-        images = torch.empty(self.shape, dtype=torch.uint8, device=device)
+        images = torch.empty(self.shape, dtype=self.dtype, device=device)
         first = 0
         for chunk in self.chunks():
             images[first : first + len(chunk)] = chunk.to(device)
@@ -149,19 +181,36 @@ class ImageSet:
         return ImageSet(images, None if self.labels is None else self.labels.to(device))
 
     def chunks(self) -> Iterator[Tensor]:
-        """All images in order, as uint8 batches of some 64 MiB."""
-        size = max(1, _CHUNK_BYTES // max(1, int(np.prod(self.shape[1:]))))
+        """All rows in order, in batches of some 64 MiB."""
+        size = max(1, _CHUNK_BYTES // max(1, int(np.prod(self.shape[1:])) * self.dtype.itemsize))
         for first in range(0, len(self), size):
             yield self.gather(torch.arange(first, min(first + size, len(self))))
 
     def byte_counts(self) -> Tensor:
-        """How often each byte occurs in each channel: (C, 256) int64."""
+        """How often each byte occurs in each channel of uint8 data: (C, 256) int64."""
         channels = self.shape[1]
         counts = torch.zeros(channels, 256, dtype=torch.int64)
         for images in self.chunks():
             for c in range(channels):
                 counts[c] += torch.from_numpy(np.bincount(images[:, c].numpy().ravel(), minlength=256))
         return counts
+
+    def moments(self) -> Moments:
+        """Mean and spread of each channel, smallest and largest value, of stored values."""
+        if self.dtype == torch.uint8:
+            counts, values = self.byte_counts().double(), torch.arange(256, dtype=torch.float64)
+            seen = counts.sum(0).nonzero()
+            mean = counts @ values / counts.sum(1)
+            square = counts @ values.square() / counts.sum(1)
+            return Moments(mean, square, float(seen[0]), float(seen[-1]))
+        mean = torch.zeros(self.shape[1], dtype=torch.float64)
+        square, low, high = torch.zeros_like(mean), math.inf, -math.inf
+        for rows in self.chunks():
+            flat = rows.double().movedim(1, 0).flatten(1)
+            mean = mean + flat.mean(1) * (len(rows) / len(self))
+            square = square + flat.square().mean(1) * (len(rows) / len(self))
+            low, high = min(low, float(flat.min())), max(high, float(flat.max()))
+        return Moments(mean, square, low, high)
 
     def fingerprint(self) -> str:
         """SHA-256 over shape, pixels and labels, in hexadecimal; the same wherever the images lie."""

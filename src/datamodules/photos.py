@@ -60,9 +60,7 @@ class PhotosDataModule(ImageDataModule):
     def load_split(self, name: str) -> ImageSet:
         stride = _STRIDES[name]
         bands = (_TEST_ROWS,) if name == "test" else _TRAINING_ROWS
-        parts = [
-            torch.cat([_patches(photo[:, rows], self.image_size, stride) for rows in bands]) for photo in self._photos
-        ]
+        parts = [torch.cat([_patches(photo[:, rows], self.height, stride) for rows in bands]) for photo in self._photos]
         labels = torch.repeat_interleave(torch.arange(len(parts)), torch.tensor([len(part) for part in parts]))
         images = torch.cat(parts)
         return ImageSet(images, labels, permutation(0, f"photos-{name}", 0, len(images)))

@@ -14,11 +14,12 @@ import numpy as np
 import torch
 
 from ..errors import UserError
+from ..pictures import fit
+from ..pictures.decode import byte_pixels
 from ..progress import Progress
-from . import cache
 from .base import ImageDataModule
-from .decoding import to_bytes
 from .image_set import ImageSet
+from .reading import cache
 
 _DAMAGED = (
     OSError,
@@ -94,7 +95,8 @@ class TorchvisionDataModule(ImageDataModule):
             for name, value in (("crop", self.crop), ("pad", self.pad), ("grey", self.channels == 1))
             if value
         )
-        folder = self.data_dir / "decoded" / f"{self.dataset}-{split}-{self.image_size}{treatment}"
+        size = self.height if self.height == self.width else f"{self.height}x{self.width}"
+        folder = self.data_dir / "decoded" / f"{self.dataset}-{split}-{size}{treatment}"
         return cache.ensure(folder, partial(self._decode, arguments))
 
     def _decode(self, arguments: Mapping[str, Any], folder: Path) -> None:
@@ -110,7 +112,8 @@ class TorchvisionDataModule(ImageDataModule):
             with Progress(f"decoding {self.dataset}", len(pictures)) as progress:
                 for i in range(len(pictures)):
                     picture, label = pictures[i]
-                    images[i] = to_bytes(picture, self.image_size, self.channels, self.crop, self.pad)
+                    pixels = byte_pixels(picture, self.channels)
+                    images[i] = fit(pixels, (self.height, self.width), self.crop, self.pad)
                     labels[i] = label if self.labels else 0
                     progress.add(1)
         except _DAMAGED as error:
@@ -121,7 +124,7 @@ class TorchvisionDataModule(ImageDataModule):
             ) from error
         if self.labels and labels.min() < 0:
             raise UserError(f"this split of {self.dataset} has images without label: set datamodule.labels=false")
-        images.flush()  # type: ignore[attr-defined] # a memory map
+        images.flush()
         np.save(folder / "labels.npy", labels)
         names = getattr(pictures, "classes", None) or [str(label) for label in np.unique(labels)]
         cache.write_meta(folder, {"class_names": list(names)})

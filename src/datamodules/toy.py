@@ -12,8 +12,8 @@ from torch.utils.data import Dataset
 
 from ..errors import UserError
 from ..noise import normal, uniform
-from .addressed import AddressedDataModule
 from .addressing import AddressedLoader, address_only
+from .addressing.module import AddressedDataModule
 
 _MODES = 8
 _MODE_STD = 0.1

@@ -15,12 +15,12 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from ..data_range import to_bytes
 from ..distributed import failing_together, rank, world_size
 from ..errors import UserError
 from ..noise import AddressedNoise
 from ..progress import Progress
 from ..sde.score_model import Model
+from ..values import BYTES, Values
 from .output import Callback, Control, Sampler, SamplerStep
 from .starts import PriorStart, Start
 from .statistics import Statistics
@@ -44,7 +44,8 @@ class GeneratedBatch:
     Attributes:
         index: (B,) int64, on the CPU.
         samples: (B, *d) float in the range of the data, not clipped, on the device of the net.
-        shown: (B, *d) what is stored, scored and drawn: uint8 for images (B, C, H, W), ``samples`` for other shapes.
+        stored: (B, *d) what is written: values of the depth and range of the data.
+        shown: (B, *d) what is scored and drawn: uint8 for images (B, C, H, W), ``stored`` for other shapes.
         nfe: (B,) int64 on the CPU, evaluations of the net for each sample.
         reach: (B,) float on the CPU, largest magnitude in each sample.
         valid: (B,) bool on the CPU: whether the sample is finite and within ``DIVERGED``.
@@ -53,6 +54,7 @@ class GeneratedBatch:
 
     index: Tensor
     samples: Tensor
+    stored: Tensor
     shown: Tensor
     nfe: Tensor
     reach: Tensor
@@ -64,6 +66,7 @@ class GeneratedBatch:
         return GeneratedBatch(
             self.index[:count],
             self.samples[:count],
+            self.stored[:count],
             self.shown[:count],
             self.nfe[:count],
             self.reach[:count],
@@ -107,6 +110,7 @@ class Generation:
         start: where samples start; None for a sample of the prior.
         device: where the net is.
         autocast: entered around each batch, to run the net in another precision.
+        values: depth and range of the data.
 
     Raises:
         UserError: the batch size is not positive.
@@ -124,6 +128,7 @@ class Generation:
     start: Start | None = None
     device: torch.device | str = "cpu"
     autocast: Callable[[], AbstractContextManager[object]] = nullcontext
+    values: Values = BYTES
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
@@ -212,14 +217,16 @@ class Generation:
             # NaN prevails in a maximum, and a comparison with it is false.
             reach = output.samples.flatten(1).abs().amax(dim=1).cpu()
             trajectory = recorder.trajectory()
+            stored = self._stored(output.samples)
             yield GeneratedBatch(
                 index.cpu(),
                 output.samples,
-                self._shown(output.samples),
+                stored,
+                self._shown(stored),
                 output.nfe.cpu(),
                 reach,
                 reach <= DIVERGED,
-                None if trajectory is None else self._shown(trajectory),
+                None if trajectory is None else self._shown(self._stored(trajectory)),
             )
 
     def warm_up(self, indices: Sequence[int]) -> None:
@@ -252,8 +259,14 @@ class Generation:
             # Parts of a batch are on the CPU, so the device has finished.
             yield batch, time.perf_counter() - start
 
-    def _shown(self, samples: Tensor) -> Tensor:
-        return to_bytes(samples, self.data_range, self.quantize) if self.is_image else samples
+    def _stored(self, samples: Tensor) -> Tensor:
+        # Points of a distribution are not bytes, and nobody said what else.
+        if not self.is_image and self.values == BYTES:
+            return samples
+        return self.values.from_model(samples, self.data_range, self.quantize)
+
+    def _shown(self, stored: Tensor) -> Tensor:
+        return self.values.to_bytes(stored) if self.is_image else stored
 
 
 class _Recorder:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import os
 import re
@@ -12,12 +13,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from ..errors import UserError
 from ..io.atomic import refusals, replacing, temporary_beside
 from ..io.npz import mapped, write_npz
+from ..pictures import WRITERS, open_picture
 
 ADVICE = "free space, then run the same command again"
 
@@ -48,53 +49,69 @@ class SampleFiles(ABC):
         """Called once, by one process, when all samples are stored."""
 
 
-class PngFiles(SampleFiles):
-    """``000000.png`` and so on.
+class PictureFiles(SampleFiles):
+    """``000000.png`` and so on, one file for each image, of the depth of the data.
 
     Args:
         folder: where they go.
-        shape: (C, H, W) of the uint8 images, C of 1 or 3.
+        shape: (C, H, W) of the images.
+        file_format: ``png`` (C of 1 to 4), ``tiff`` or ``npy`` (H, W, C).
+        dtype: of the stored values.
+
+    Raises:
+        UserError: the format has no such values.
     """
 
-    def __init__(self, folder: Path, shape: Sequence[int]) -> None:
-        if len(shape) != 3 or shape[0] not in (1, 3):
-            raise UserError(f"samples of shape {tuple(shape)} are no grey or colour images: use format=npz")
-        self.folder = folder
-        self.shape = tuple(shape)
+    def __init__(self, folder: Path, shape: Sequence[int], file_format: str = "png", dtype: str = "uint8") -> None:
+        self.folder, self.shape, self.file_format = folder, tuple(shape), file_format
+        # Samples of half-precision data are made in single precision.
+        self.dtype = np.dtype("float32" if dtype.startswith("float") else dtype)
+        if len(shape) != 3:
+            raise UserError(f"samples of shape {self.shape} are not images: use format=npz")
+        if file_format == "png" and (shape[0] > 4 or self.dtype.kind == "f"):
+            raise UserError(
+                f"format=png holds 1 to 4 channels of 8 or 16 bits, not {shape[0]} of {dtype}: use npz, npy or tiff"
+            )
+        self._suffix = {"tiff": ".tif"}.get(file_format, f".{file_format}")
+        self._encode = WRITERS[file_format]
 
     def present(self) -> set[int]:
         if not self.folder.is_dir():
             return set()
         # A power cut can leave an empty file under the final name.
         names = (Path(entry.name) for entry in os.scandir(self.folder) if entry.stat().st_size > 0)
-        return {int(name.stem) for name in names if name.suffix == ".png" and name.stem.isdecimal()}
+        return {int(name.stem) for name in names if name.suffix == self._suffix and name.stem.isdecimal()}
 
     def write(self, index: Tensor, samples: Tensor) -> None:
-        pixels = samples.movedim(1, -1).contiguous().numpy()
-        for i, image in zip(index.tolist(), pixels, strict=True):
+        for i, image in zip(index.tolist(), samples.numpy().astype(self.dtype, copy=False), strict=True):
             # A file cut short by a power cut has no bytes and is made again.
             with replacing(self._path(i), ADVICE, durable=False) as temporary:
-                Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(temporary, format="png")
+                temporary.write_bytes(self._encode(image))
 
     def read(self, indices: Sequence[int]) -> Tensor:
-        images = np.empty((len(indices), *self.shape[1:], self.shape[0]), dtype=np.uint8)
+        images = np.empty((len(indices), *self.shape), self.dtype)
         for row, i in enumerate(indices):
             try:
-                with Image.open(self._path(i)) as image:
-                    images[row] = np.asarray(image).reshape(images.shape[1:])
-            except (OSError, ValueError) as error:
+                content = self._path(i).read_bytes()
+                if self.file_format == "npy":
+                    array = np.load(io.BytesIO(content), allow_pickle=False)
+                    images[row] = array[None] if array.ndim == 2 else array.transpose(2, 0, 1)
+                else:
+                    images[row] = open_picture(content).pixels(self.shape[0])
+            except (OSError, ValueError, EOFError) as error:
                 raise UserError(f"{self._path(i)} is damaged: delete it and run the same command again") from error
-        return torch.from_numpy(images).movedim(-1, 1)
+        return torch.from_numpy(images.astype(np.int32) if self.dtype == np.uint16 else images)
 
     def bytes_for(self, count: int) -> int:
         # Noise does not compress, and a file takes whole blocks.
-        return count * (math.ceil((math.prod(self.shape) * 1.01 + 1024) / 4096) * 4096)
+        size = math.prod(self.shape) * self.dtype.itemsize
+        return count * (math.ceil((size * 1.01 + 1024) / 4096) * 4096)
 
     def finish(self) -> None:
         """Nothing: every image has its own file."""
 
     def _path(self, index: int) -> Path:
-        return self.folder / f"{index:06d}.png"
+        return self.folder / f"{index:06d}{self._suffix}"
 
 
 class NpzFiles(SampleFiles):
@@ -107,12 +124,12 @@ class NpzFiles(SampleFiles):
         folder: where they go.
         stem: how their names begin.
         shape: (*d) of a sample.
-        dtype: of the numbers.
+        dtype: of the numbers; uint16 is read as int32.
     """
 
-    def __init__(self, folder: Path, stem: str, shape: Sequence[int], dtype: torch.dtype) -> None:
+    def __init__(self, folder: Path, stem: str, shape: Sequence[int], dtype: str) -> None:
         self.folder, self.stem = folder, stem
-        self.shape, self.dtype = tuple(shape), dtype
+        self.shape, self.dtype = tuple(shape), np.dtype(dtype)
 
     def present(self) -> set[int]:
         return set(self._where())
@@ -121,13 +138,14 @@ class NpzFiles(SampleFiles):
         if len(index) == 0:
             return
         name = f"{self.stem}_{int(index.min()):06d}-{int(index.max()):06d}.npz"
-        write_npz(self.folder / name, {"samples": self._stored(samples).numpy(), "index": index.numpy()}, ADVICE)
+        write_npz(self.folder / name, {"samples": self._stored(samples), "index": index.numpy()}, ADVICE)
 
     def read(self, indices: Sequence[int]) -> Tensor:
         where = self._where()
         files = {path: mapped(path, "samples") for path in {where[i][0] for i in indices}}
-        rows = [torch.from_numpy(np.array(files[where[i][0]][where[i][1]])) for i in indices]
-        stacked = torch.stack(rows) if rows else torch.empty(0, *self._stored_shape, dtype=self.dtype)
+        rows = [np.array(files[where[i][0]][where[i][1]]) for i in indices]
+        array = np.stack(rows) if rows else np.empty((0, *self._stored_shape), self.dtype)
+        stacked = torch.from_numpy(array.astype(np.int32) if array.dtype == np.uint16 else array)
         return stacked.movedim(-1, 1) if len(self.shape) == 3 else stacked
 
     def bytes_for(self, count: int) -> int:
@@ -144,7 +162,7 @@ class NpzFiles(SampleFiles):
         position = {i: row for row, i in enumerate(sorted(where))}
         shape = (len(position), *self._stored_shape)
         with refusals(target, ADVICE), temporary_beside(self.folder / f"{self.stem}.npy") as flat:
-            joined = np.lib.format.open_memmap(flat, "w+", torch.empty(0, dtype=self.dtype).numpy().dtype, shape)
+            joined = np.lib.format.open_memmap(flat, "w+", self.dtype, shape)
             for path in parts:
                 self._copy(path, joined, where, position)
             joined.flush()
@@ -177,5 +195,6 @@ class NpzFiles(SampleFiles):
     def _stored_shape(self) -> tuple[int, ...]:
         return (*self.shape[1:], self.shape[0]) if len(self.shape) == 3 else self.shape
 
-    def _stored(self, samples: Tensor) -> Tensor:
-        return samples.movedim(1, -1).contiguous() if len(self.shape) == 3 else samples
+    def _stored(self, samples: Tensor) -> np.ndarray:
+        array = samples.movedim(1, -1).contiguous() if len(self.shape) == 3 else samples
+        return array.numpy().astype(self.dtype, copy=False)

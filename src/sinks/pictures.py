@@ -21,7 +21,7 @@ def grid(images: Tensor, columns: int | None = None) -> Tensor:
     """Images side by side on a grey ground, row by row; small ones are magnified without smoothing.
 
     Args:
-        images: (N, C, H, W) uint8, C of 1 or 3.
+        images: (N, C, H, W) uint8; see ``shown`` for C other than 1 and 3.
         columns: images in a row; None for a square.
 
     Returns:
@@ -29,11 +29,17 @@ def grid(images: Tensor, columns: int | None = None) -> Tensor:
     """
     from torchvision.utils import make_grid
 
+    images = shown(images)
     factor = max(1, _SMALLEST_SIDE // max(images.shape[-2:]))
     enlarged = images.repeat_interleave(factor, dim=-2).repeat_interleave(factor, dim=-1)
     columns = columns or math.ceil(math.sqrt(len(images)))
     made: Tensor = make_grid(enlarged, nrow=columns, padding=2, pad_value=128)
     return made.expand(3, -1, -1) if len(made) == 1 else made
+
+
+def shown(images: Tensor) -> Tensor:
+    """The channels of images (N, C, H, W) that a picture shows: the first three, the first alone if there are two."""
+    return images[:, :3] if images.shape[1] >= 3 else images[:, :1]
 
 
 def scatter(points: Tensor, reach: float = 3.0, side: int = 512) -> Tensor:
@@ -61,7 +67,7 @@ def scatter(points: Tensor, reach: float = 3.0, side: int = 512) -> Tensor:
 def picture(samples: Tensor) -> Tensor | None:
     """A picture of samples: the grid of uint8 images (N, C, H, W), a plot of points (N, 2), None of anything else."""
     if samples.ndim == 4:
-        return grid(samples) if len(samples) and samples.shape[1] in (1, 3) else None
+        return grid(samples) if len(samples) else None
     return scatter(samples) if samples.ndim == 2 and samples.shape[1] == 2 else None
 
 

@@ -48,7 +48,7 @@ class Scoring:
         with failing_together(), Progress("scoring", len(indices), enabled=rank() == 0) as progress:
             for first in range(0, len(mine), batch_size):
                 index = mine[first : first + batch_size]
-                self.suite.update(store.read(index).to(self.device), torch.tensor(index))
+                self.suite.update(store.values.to_bytes(store.read(index)).to(self.device), torch.tensor(index))
                 progress.add(len(index) * len(indices) / len(mine))
         self._stored += len(indices)
 

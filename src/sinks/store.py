@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from ..distributed import on_rank_zero
@@ -15,10 +14,11 @@ from ..errors import UserError, bytes_in_words
 from ..io.atomic import remove_leftovers
 from ..sampling.generation import GeneratedBatch
 from ..sampling.statistics import Statistics
-from .files import NpzFiles, PngFiles, SampleFiles
+from ..values import BYTES, IDENTITY, Values
+from .files import NpzFiles, PictureFiles, SampleFiles
 from .manifest import FILE, Manifest, difference_now, from_json, load_manifest, versions
 
-FORMATS = ("png", "npz")
+FORMATS = ("auto", "png", "npz", "npy", "tiff")
 
 
 def check_format(file_format: str) -> None:
@@ -30,8 +30,8 @@ def check_format(file_format: str) -> None:
 class SampleStore:
     """Samples 0 to N - 1 on the disk.
 
-    Images are bytes, in ``images/000000.png`` onward or joined in ``samples.npz``; samples that are no images are
-    floats in ``samples.npz``. ``manifest.json`` says what they are.
+    Images have the depth and range of the data, in ``images/000000.png`` onward (or .tif, .npy) or joined in
+    ``samples.npz``; other samples are in ``samples.npz``. ``manifest.json`` says what they are.
 
     ``prepare`` is for one process; ``add`` and ``read`` for all, each with indices of its own; all call ``finish``.
 
@@ -40,9 +40,10 @@ class SampleStore:
         settings: all that a sample depends on.
         num_samples: N.
         shape: (*d) of a sample.
-        file_format: ``png`` or ``npz``.
+        file_format: ``png``, ``tiff``, ``npy`` or ``npz``; ``auto`` is png where it holds the data, else npz.
         raw: keep the floats of images too, in ``raw.npz``.
         about: for the reader of the manifest.
+        values: depth and range of the data.
 
     Raises:
         UserError: an unknown format, or images for which there is none.
@@ -57,22 +58,27 @@ class SampleStore:
         file_format: str = "png",
         raw: bool = False,
         about: Mapping[str, Any] | None = None,
+        values: Values = BYTES,
     ) -> None:
         if num_samples < 1:
             raise UserError(f"num_samples={num_samples}: ask for at least 1")
         check_format(file_format)
         self.folder = Path(folder)
         self.is_image = len(shape) == 3
-        self._arguments = (settings, num_samples, shape, file_format, raw, about)
-        made_with = from_json({**settings, "shape": list(shape), "format": file_format, "raw": raw})
+        self.values = values
+        self._arguments = (settings, num_samples, shape, file_format, raw, about, values)
+        if file_format == "auto":
+            file_format = "png" if not self.is_image or (shape[0] in (1, 3) and values.levels is not None) else "npz"
+        deep = {} if values in (BYTES, IDENTITY) else {"values": values.as_node()}
+        made_with = from_json({**settings, "shape": list(shape), "format": file_format, "raw": raw, **deep})
         self.manifest = Manifest(made_with, num_samples, about=from_json(about or {}), versions=versions())
-        dtype = torch.uint8 if self.is_image else torch.float32
+        dtype = values.dtype if self.is_image and values.levels is not None else "float32"
         self._files: SampleFiles = (
-            PngFiles(self.folder / "images", shape)
-            if self.is_image and file_format == "png"
+            PictureFiles(self.folder / "images", shape, file_format, dtype)
+            if self.is_image and file_format != "npz"
             else NpzFiles(self.folder, "samples", shape, dtype)
         )
-        self._raw = NpzFiles(self.folder, "raw", shape, torch.float32) if raw and self.is_image else None
+        self._raw = NpzFiles(self.folder, "raw", shape, "float32") if raw and self.is_image else None
 
     def prepare(self) -> list[int]:
         """The indices still to be made; the folder is checked, cleaned of what a killed run left, and claimed.
@@ -95,11 +101,11 @@ class SampleStore:
 
     def add(self, batch: GeneratedBatch) -> None:
         """Keep the valid samples of ``batch``."""
-        index, shown = batch.index[batch.valid], batch.shown[batch.valid].cpu()
+        index, stored = batch.index[batch.valid], batch.stored[batch.valid].cpu()
         # A sample counts as there when its main file is, so that comes last.
         if self._raw is not None:
             self._raw.write(index, batch.samples[batch.valid].float().cpu())
-        self._files.write(index, shown)
+        self._files.write(index, stored)
 
     def finish(self, statistics: Statistics) -> None:
         """Join files that are to be joined and close the manifest; rank 0 writes, every process learns the result."""
@@ -120,7 +126,7 @@ class SampleStore:
         return self
 
     def read(self, indices: Sequence[int]) -> Tensor:
-        """Samples (len(indices), *d), uint8 if they are images."""
+        """Samples (len(indices), *d): stored values, as uint8, int32 (16 bits) or float32."""
         return self._files.read(indices)
 
     def valid_indices(self) -> list[int]:

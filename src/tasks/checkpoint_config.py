@@ -13,6 +13,7 @@ from ..build import build as build_node
 from ..checkpoint.restore import check_node
 from ..cli.instantiate import check_switches
 from ..errors import UserError
+from ..image_shape import height_and_width
 
 
 def node(config: Mapping[str, Any], name: str, changes: DictConfig | None, **beside: Any) -> dict[str, Any]:
@@ -56,7 +57,7 @@ def build(name: str, described: Mapping[str, Any]) -> Any:
 def sample_shape(datamodule: Mapping[str, Any]) -> tuple[int, ...]:
     """(C, H, W) of the images or (d,) of the vectors that a datamodule's node describes."""
     if "channels" in datamodule:
-        return datamodule["channels"], datamodule["image_size"], datamodule["image_size"]
+        return datamodule["channels"], *height_and_width(datamodule["image_size"], "datamodule.image_size")
     if "dim" in datamodule:
         return (datamodule["dim"],)
     raise UserError("the checkpoint's datamodule has neither channels and image_size nor dim: train it anew")

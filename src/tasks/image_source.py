@@ -1,84 +1,127 @@
-"""Images that someone made: a folder, a zip archive, npz files of this project, of EDM and ADM, of score_sde."""
+"""Images that someone made: whatever the data can be read from, and folders that sample.py has written."""
 
 from __future__ import annotations
 
-import io
-from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
-from ..datamodules.image_files import ImageFiles, find_images
+from ..datamodules.reading import Source, open_source
+from ..datamodules.reading.source import Row
 from ..errors import UserError
-from ..io.hashing import listing_hash
-from ..io.npz import mapped, read_npz
 from ..sinks.manifest import Manifest, load_manifest
-
-_ARRAYS = ("samples", "arr_0", "images")
-_LOSSY = (".jpg", ".jpeg", ".webp")
+from ..values import BYTES, Values, measured
 
 
-class ImageSource(ABC):
-    """Images in a fixed order.
+class ImageSource:
+    """Images in a fixed order, decoded as training decodes them, at their own size.
+
+    Args:
+        source: the rows.
 
     Attributes:
         path: what the user named.
         notes: what a reader of a score should know.
     """
 
-    path: Path
-    notes: list[str]
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self.path, self.notes = source.path, source.notes
 
-    @abstractmethod
     def __len__(self) -> int:
-        """How many there are."""
+        return len(self._source)
 
     @property
-    @abstractmethod
     def fingerprint(self) -> str:
         """Changes when the files change."""
+        return self._source.fingerprint
 
-    @abstractmethod
+    def values(self, data: Values | None) -> Values:
+        """What the stored values mean.
+
+        Args:
+            data: of the data that the images belong to; it holds if the images have the same dtype. Otherwise the
+                range is read from the images.
+        """
+        return data if data is not None and data.dtype == self._source.dtype else self._measured
+
     def batches(self, indices: Sequence[int], size: int, channels: int | None) -> Iterator[tuple[Tensor, Tensor]]:
-        """Indices (B,) int64 and images (B, C, H, W) uint8.
+        """Indices (B,) int64 and stored values (B, *d), uint8, int32 (16 bits) or float32.
 
         Args:
             indices: ascending.
             size: B, at most.
-            channels: C; None for that of the first image.
+            channels: C of pictures; None for that of the first image.
 
         Raises:
             UserError: an image that cannot be read, or is of another size than the first.
         """
+        read = self._source.reader(channels)
+        shape: tuple[int, ...] | None = None
+        for first in range(0, len(indices), size):
+            chosen = indices[first : first + size]
+            rows = []
+            for i in chosen:
+                rows.append(row := self._row(read, i))
+                shape = shape or row.shape
+                if row.shape != shape and channels is None and row.shape[1:] == shape[1:]:
+                    read = self._source.reader(shape[0])
+                    rows[-1] = row = self._row(read, i)
+                if row.shape != shape:
+                    # Channels only where they differ.
+                    there, others = (
+                        "x".join(map(str, sides[1:] if row.shape[0] == shape[0] else sides))
+                        for sides in (row.shape, shape)
+                    )
+                    raise UserError(
+                        f"{self._source.name(i)} in {self.path} is {there}, others are {others}: give one size"
+                    )
+            yield torch.tensor(chosen), _tensor(np.stack(rows))
 
     def shape(self, channels: int | None) -> tuple[int, ...]:
-        """(C, H, W) of the first image."""
+        """(C, H, W) or (D,) of the first row."""
         return tuple(next(self.batches([0], 1, channels))[1].shape[1:])
 
+    def _row(self, read: Row, i: int) -> np.ndarray:
+        try:
+            return read(i)
+        # Whatever a decoder raises on bytes from outside.
+        except Exception as error:
+            reason = " ".join(str(error).split())
+            raise UserError(
+                f"{self._source.name(i)} cannot be read ({reason}): remove it from {self.path} or make it again"
+            ) from error
 
-def open_images(path: str | Path) -> ImageSource:
+    @cached_property
+    def _measured(self) -> Values:
+        if self._source.dtype == "uint8":
+            return BYTES
+        read = self._source.reader(None)
+        rows = (self._row(read, i) for i in range(len(self)))
+        ends = [(float(row.min()), float(row.max())) for row in rows]
+        return measured(self._source.dtype, min(low for low, _ in ends), max(high for _, high in ends))
+
+
+def open_images(path: str | Path, setting: str = "images") -> ImageSource:
     """The images at ``path``.
 
     Raises:
         UserError: it does not exist, holds no images, or is still being written.
     """
     path = Path(path).expanduser()
-    if not path.exists():
-        raise UserError(f"images={path} does not exist: give a folder or zip archive of images, or an npz file")
-    manifest = manifest_of(path)
+    manifest = manifest_of(path) if path.exists() else None
     if manifest is not None and manifest.status != "complete":
         raise UserError(f"{path} is not complete: run the same sample.py command again, then score it")
-    if path.is_dir():
-        files = sorted(path.glob("samples*.npz"), key=lambda file: (len(file.name), file.name))
-        if files:
-            return _NpzSource(path, files)
-        inside = path / "images"
-        return _FileSource(find_images(inside if manifest is not None and inside.is_dir() else path))
-    return _NpzSource(path, [path]) if path.suffix == ".npz" else _FileSource(find_images(path))
+    if path.is_dir() and manifest is not None:
+        if (path / "images").is_dir():
+            path = path / "images"
+        elif (path / "samples.npz").is_file():
+            path = path / "samples.npz"
+    return ImageSource(open_source(path, setting))
 
 
 def manifest_of(path: Path) -> Manifest | None:
@@ -87,117 +130,7 @@ def manifest_of(path: Path) -> Manifest | None:
     return next((found for folder in folders if (found := load_manifest(folder)) is not None), None)
 
 
-class _FileSource(ImageSource):
-    def __init__(self, files: ImageFiles) -> None:
-        self.path, self._files = files.path, files
-        lossy = sum(name.lower().endswith(_LOSSY) for name in files.names)
-        self.notes = [f"{lossy} images may be lossy (JPEG, WebP), which changes scores"] if lossy else []
-        if files.ignored:
-            self.notes.append(f"{files.ignored} files are no images and were left out")
-
-    def __len__(self) -> int:
-        return len(self._files.names)
-
-    @property
-    def fingerprint(self) -> str:
-        if self.path.is_file():
-            return listing_hash([self.path])
-        return listing_hash([self.path / name for name in self._files.names])
-
-    def batches(self, indices: Sequence[int], size: int, channels: int | None) -> Iterator[tuple[Tensor, Tensor]]:
-        read = self._files.reader()
-        shape: tuple[int, ...] | None = None
-        for first in range(0, len(indices), size):
-            chosen = indices[first : first + size]
-            images = []
-            for i in chosen:
-                name = self._files.names[i]
-                pixels = _decode(read(name), name, channels or (None if shape is None else shape[0]))
-                shape = shape or pixels.shape
-                if pixels.shape != shape:
-                    raise UserError(
-                        f"{name} in {self.path} is {_size(pixels.shape)}, others are {_size(shape)}: sort it out"
-                    )
-                images.append(torch.from_numpy(pixels))
-            yield torch.tensor(chosen), torch.stack(images)
-
-
-class _NpzSource(ImageSource):
-    def __init__(self, path: Path, files: Sequence[Path]) -> None:
-        self.path, self._paths = path, list(files)
-        self._arrays = [_array(file) for file in files]
-        self._ends = np.cumsum([len(array) for array in self._arrays]).tolist()
-        self.notes: list[str] = []
-        if len(self) == 0:
-            raise UserError(f"{path} holds no images")
-
-    def __len__(self) -> int:
-        return int(self._ends[-1])
-
-    @property
-    def fingerprint(self) -> str:
-        return listing_hash(self._paths)
-
-    def batches(self, indices: Sequence[int], size: int, channels: int | None) -> Iterator[tuple[Tensor, Tensor]]:
-        for first in range(0, len(indices), size):
-            chosen = indices[first : first + size]
-            rows = []
-            for i in chosen:
-                file = int(np.searchsorted(self._ends, i, side="right"))
-                rows.append(np.array(self._arrays[file][i - (self._ends[file - 1] if file else 0)]))
-            if len({row.shape for row in rows}) > 1:
-                raise UserError(f"{self.path} holds images of several sizes: score them apart")
-            images = _channels_first(np.stack(rows), self.path)
-            if channels == 1 and images.shape[1] == 3:
-                raise UserError(f"{self.path} holds colour images, and the data are grey: choose another datamodule")
-            if channels == 3 and images.shape[1] == 1:
-                images = images.repeat(3, axis=1)
-            yield torch.tensor(chosen), torch.from_numpy(np.ascontiguousarray(images))
-
-
-def _array(path: Path) -> np.ndarray:
-    """The images of an npz file, mapped where they are not compressed."""
-    for name in _ARRAYS:
-        try:
-            array = mapped(path, name)
-            break
-        except UserError:
-            continue
-    else:
-        arrays = read_npz(path)
-        name = next((name for name in _ARRAYS if name in arrays), "")
-        if not name:
-            raise UserError(
-                f"{path} holds {', '.join(sorted(arrays)) or 'nothing'}: images are expected as samples or arr_0"
-            )
-        array = arrays[name]
-    if array.dtype != np.uint8 or array.ndim not in (3, 4):
-        raise UserError(
-            f"{path} holds {array.dtype} of shape {array.shape}: images are expected as uint8 (N, H, W, C); "
-            "how floats become bytes is part of a score, so convert them first"
-        )
-    return array
-
-
-def _channels_first(images: np.ndarray, path: Path) -> np.ndarray:
-    if images.ndim == 3:
-        return images[:, None]
-    if images.shape[3] in (1, 3):
-        return images.transpose(0, 3, 1, 2)
-    if images.shape[1] in (1, 3):
-        return images
-    raise UserError(f"{path} holds images of shape {images.shape[1:]}: one or three channels are expected")
-
-
-def _decode(content: bytes, name: str, channels: int | None) -> np.ndarray:
-    try:
-        with Image.open(io.BytesIO(content)) as image:
-            channels = channels or (1 if image.mode in ("1", "L") else 3)
-            pixels = np.array(image.convert("L" if channels == 1 else "RGB"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{name} cannot be read ({error}): remove it or make it again") from error
-    return pixels[None] if channels == 1 else pixels.transpose(2, 0, 1).copy()
-
-
-def _size(shape: tuple[int, ...]) -> str:
-    return f"{shape[1]}x{shape[2]}"
+def _tensor(rows: np.ndarray) -> Tensor:
+    if rows.dtype == np.uint16:
+        return torch.from_numpy(rows.astype(np.int32))
+    return torch.from_numpy(np.ascontiguousarray(rows.astype(np.float32) if rows.dtype == np.float16 else rows))

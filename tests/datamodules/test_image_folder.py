@@ -1,4 +1,5 @@
 import io
+import json
 import logging
 import multiprocessing
 import os
@@ -10,9 +11,10 @@ import pytest
 import torch
 from PIL import Image
 
-from src.datamodules import cache, parallel_decoding
-from src.datamodules.image_files import find_images
 from src.datamodules.image_folder import ImageFolderDataModule
+from src.datamodules.reading import cache
+from src.datamodules.reading import decoding as parallel_decoding
+from src.datamodules.reading.pictures import open_pictures as find_images
 from src.errors import UserError
 from src.io import atomic
 
@@ -66,10 +68,56 @@ def test_all_formats_are_read(tmp_path):
 
 
 def test_a_folder_without_classes_and_one_with_a_common_parent(tmp_path):
-    assert find_images(make(tmp_path / "x", ["a/1.png", "2.png"])).classes == ()
-    assert find_images(make(tmp_path / "y", ["only/1.png", "only/2.png"])).classes == ()
+    assert find_images(make(tmp_path / "y", ["only/1.png", "only/2.png"])).class_names == []
     wrapped = find_images(make(tmp_path / "z", ["set/cat/1.png", "set/dog/2.png", "set/catfish/3.png"]))
-    assert wrapped.classes == ("cat", "catfish", "dog") and wrapped.labels() == [0, 1, 2]
+    assert wrapped.class_names == ["cat", "catfish", "dog"] and wrapped.labels.tolist() == [0, 1, 2]
+
+
+def test_a_stray_picture_is_named_and_does_not_drop_the_labels(tmp_path):
+    root = make(tmp_path / "x", ["a/1.png", "b/2.png", "3.png"])
+    with pytest.raises(UserError, match=r"1 of 3 files .* lie in no class folder \(3\.png\).*labels=false"):
+        module(root, tmp_path).prepare_data()
+    assert len(module(root, tmp_path, labels=False).images("all")) == 3
+
+
+def test_numbers_sort_as_numbers(tmp_path):
+    root = make(tmp_path / "x", ["10/1.png", "9/2.png", "2/3.png"])
+    data = module(root, tmp_path)
+    assert data.class_names == ["2", "9", "10"] and data.images("all").labels.tolist() == [2, 0, 1]
+
+
+def test_folders_called_train_and_test_are_splits(tmp_path):
+    names = [f"{split}/{kind}/{i}.png" for split in ("train", "test") for kind in ("cat", "dog") for i in range(3)]
+    data = module(make(tmp_path / "x", names), tmp_path, val_fraction=0.34)
+    assert data.class_names == ["cat", "dog"] and data.parts == ("train", "val", "test")
+    assert len(data.images("test")) == 6 and len(data.images("train")) == 4 and len(data.images("val")) == 2
+    # In the order of names test comes first.
+    assert values(data.images("test")) == [6, 7, 8, 9, 10, 11]
+    assert data.images("test").labels.tolist() == [0, 0, 0, 1, 1, 1]
+
+
+def test_the_held_out_part_is_the_test_split_where_there_is_no_other(tmp_path):
+    root = make(tmp_path / "x", [f"{i}.png" for i in range(8)])
+    data = module(root, tmp_path, val_fraction=0.25)
+    assert values(data.images("test")) == values(data.images("val")) and len(data.images("all")) == 8
+    with pytest.raises(UserError, match=r"has no test split.*val_fraction"):
+        module(root, tmp_path).images("test")
+
+
+def test_edm_archives_bring_their_labels(tmp_path):
+    root = make(tmp_path / "x", ["00000/img00000000.png", "00000/img00000001.png", "00001/img00000002.png"])
+    listed = [["00000/img00000000.png", 2], ["00000/img00000001.png", 0], ["00001/img00000002.png", 1]]
+    (root / "dataset.json").write_text(json.dumps({"labels": listed}))
+    data = module(root, tmp_path)
+    assert data.images("all").labels.tolist() == [2, 0, 1] and data.class_names == ["0", "1", "2"]
+    (root / "dataset.json").write_text(json.dumps({"labels": None}))
+    assert module(root, tmp_path / "again").class_names == []
+    (root / "dataset.json").write_text(json.dumps({"labels": listed[:2]}))
+    with pytest.raises(UserError, match=r"no label for 1 of 3 images, first 00001/img00000002\.png"):
+        module(root, tmp_path / "third").prepare_data()
+    (root / "dataset.json").write_text("{")
+    with pytest.raises(UserError, match=r"dataset\.json .* is damaged"):
+        module(root, tmp_path / "fourth").prepare_data()
 
 
 def test_a_zip_archive_equals_its_folder(folder, tmp_path):
@@ -80,7 +128,7 @@ def test_a_zip_archive_equals_its_folder(folder, tmp_path):
         out.writestr("__MACOSX/top/a/._3.png", b"resource fork")
         out.writestr("top/.hidden.png", b"hidden")
         out.writestr("top/readme.txt", b"text")
-    assert find_images(archive).ignored == 3
+    assert find_images(archive).notes == ["3 files are not images and were left out"]
     assert module(archive, tmp_path).fingerprint("all") == module(folder, tmp_path).fingerprint("all")
 
 
@@ -129,7 +177,7 @@ def test_only_the_first_broken_names_are_listed(tmp_path):
     root = make(tmp_path / "set", ["z.png"])
     for i in range(9):
         (root / f"{i}.png").touch()
-    with pytest.raises(UserError, match=r"9 of 10 .*4\.png \(empty file\) and 4 more; mend"):
+    with pytest.raises(UserError, match=r"9 of 10 .*4\.png \(empty file\) and 4 more; repair"):
         module(root, tmp_path).prepare_data()
     (root / "z.png").unlink()
     with pytest.raises(UserError, match="9 of 9"):
@@ -141,9 +189,9 @@ def test_missing_empty_and_damaged_sources_get_one_line(tmp_path):
     (tmp_path / "empty/notes.txt").write_text("text")
     (tmp_path / "cut.zip").write_bytes(b"PK\x03\x04 and no end")
     for name, message in (
-        ("nowhere", "does not exist: set datamodule.path"),
+        ("nowhere", "does not exist: give a folder"),
         ("empty", r"holds no image \(among 1 files\)"),
-        ("cut.zip", "is no complete zip archive .* copy it again"),
+        ("cut.zip", "is not a complete zip archive .* copy it again"),
     ):
         with pytest.raises(UserError, match=message) as refused:
             module(tmp_path / name, tmp_path).prepare_data()
@@ -200,7 +248,8 @@ def test_mixed_sizes_and_small_images(tmp_path, caplog):
     for value, size in enumerate([(6, 6), (20, 9), (3, 50), (7, 7)]):
         picture(value, size).save(root / f"{value}.png")
     assert values(module(root, tmp_path).images("all")) == [0, 1, 2, 3]
-    assert "1 image(s) are smaller than 6 pixels and were enlarged" in caplog.text
+    assert "2 image(s) have other proportions than 6x6 and lose up to 94%" in caplog.text
+    assert "1 image(s) are smaller than 6x6 pixels and were enlarged" in caplog.text
 
 
 def test_grey_sets(folder, tmp_path):
@@ -260,6 +309,6 @@ def test_what_an_interrupted_run_left_is_cleared(folder, tmp_path, monkeypatch):
 
 
 def test_wrong_settings_are_refused(folder, tmp_path):
-    for settings, message in (({"val_fraction": 1.0}, "val_fraction=1.0"), ({"channels": 2}, "channels=2")):
+    for settings, message in (({"val_fraction": 1.0}, "val_fraction=1.0"), ({"channels": 0}, "channels=0")):
         with pytest.raises(UserError, match=message):
             module(folder, tmp_path, **settings)

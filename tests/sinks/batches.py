@@ -14,4 +14,4 @@ def batch(
     """Valid samples (B, *d) of the addresses ``index`` (B,)."""
     samples = shown.float() if samples is None else samples
     ones = torch.ones(len(index))
-    return GeneratedBatch(index, samples, shown, ones.long(), ones, ones.bool(), trajectory)
+    return GeneratedBatch(index, samples, shown, shown, ones.long(), ones, ones.bool(), trajectory)

@@ -12,18 +12,19 @@ import torch
 from torch import Tensor
 
 from src.errors import UserError
-from src.sinks.files import NpzFiles, PngFiles, SampleFiles, mapped
+from src.io.npz import mapped
+from src.sinks.files import NpzFiles, PictureFiles, SampleFiles
 
 SHAPE = (3, 5, 4)
 IMAGES = torch.arange(20 * 60, dtype=torch.int64).reshape(20, *SHAPE).remainder(256).to(torch.uint8)
 
 
 def png(folder: Path) -> SampleFiles:
-    return PngFiles(folder, SHAPE)
+    return PictureFiles(folder, SHAPE)
 
 
 def npz(folder: Path) -> SampleFiles:
-    return NpzFiles(folder, "samples", SHAPE, torch.uint8)
+    return NpzFiles(folder, "samples", SHAPE, "uint8")
 
 
 @pytest.mark.parametrize("make", [png, npz])
@@ -41,7 +42,7 @@ def test_what_is_written_is_read(make, tmp_path: Path) -> None:
 
 
 def test_grey_images_stay_grey(tmp_path: Path) -> None:
-    files = PngFiles(tmp_path, (1, 8, 8))
+    files = PictureFiles(tmp_path, (1, 8, 8))
     image = torch.arange(64, dtype=torch.uint8).reshape(1, 1, 8, 8)
     files.write(torch.tensor([1234567]), image)
     assert (tmp_path / "1234567.png").exists()
@@ -74,7 +75,7 @@ def test_join_that_was_killed_before_it_cleaned_up_is_repeated(tmp_path: Path) -
 
 
 def test_joining_needs_little_memory(tmp_path: Path) -> None:
-    files = NpzFiles(tmp_path, "raw", (1, 256, 256), torch.float32)
+    files = NpzFiles(tmp_path, "raw", (1, 256, 256), "float32")
     for first in range(0, 64, 4):
         files.write(torch.arange(first, first + 4), torch.full((4, 1, 256, 256), float(first)))
     tracemalloc.start()
@@ -86,7 +87,7 @@ def test_joining_needs_little_memory(tmp_path: Path) -> None:
 
 
 def test_vectors_keep_their_layout(tmp_path: Path) -> None:
-    files = NpzFiles(tmp_path, "samples", (2,), torch.float32)
+    files = NpzFiles(tmp_path, "samples", (2,), "float32")
     points = torch.randn(3, 2)
     files.write(torch.arange(3), points)
     files.finish()

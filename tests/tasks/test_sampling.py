@@ -199,7 +199,7 @@ def test_mistakes_are_one_line_before_devices_start(
     ("argument", "said"),
     [
         ("precision=16", "precision=16: choose one of 32-true"),
-        ("format=jpg", "format=jpg: choose one of png, npz"),
+        ("format=jpg", "format=jpg: choose one of auto, png, npz, npy, tiff"),
         ("num_samples=0", "num_samples=0: give a whole number of at least 1"),
         ("interpolate=[0,1,0]", "num_samples=0"),
         ("weights=1", "weights=1 is unknown: choose ema"),

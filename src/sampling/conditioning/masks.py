@@ -12,11 +12,11 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from ...errors import UserError
 from ...noise import uniform
+from ...pictures import open_picture
 
 SIDES = ("left", "right", "top", "bottom")
 
@@ -142,16 +142,17 @@ class FileMask:
 
     def __call__(self, shape: tuple[int, ...]) -> Tensor:
         try:
-            with Image.open(self.path) as picture:
-                values = np.array(picture.convert("L"))
+            picture = open_picture(self.path.read_bytes())
+            values = picture.pixels(channels=1)[0]
         except FileNotFoundError as error:
             names = ", ".join(("box", *SIDES, "random"))
             raise UserError(f"there is no mask {self.path}: give the path of a PNG, or one of {names}") from error
-        except (UnidentifiedImageError, IsADirectoryError) as error:
-            raise UserError(f"{self.path} is no picture: give the mask as a PNG") from error
+        except (ValueError, OSError) as error:
+            raise UserError(f"{self.path} is no picture ({error}): give the mask as a PNG") from error
         if values.shape != _size(shape):
             raise UserError(f"the mask {self.path} is {values.shape[::-1]} (width, height), the images {shape[:0:-1]}")
-        return torch.from_numpy(values >= 128)[None]
+        white = 1.0 if values.dtype.kind == "f" else np.iinfo(values.dtype).max
+        return torch.from_numpy(values > white / 2)[None]
 
 
 def _inside(fraction: float) -> float:

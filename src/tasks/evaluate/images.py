@@ -12,11 +12,12 @@ from torch import Tensor
 
 from ...checkpoint.older import up_to_date
 from ...cli.kinds import listed
-from ...distributed import failing_together
+from ...distributed import failing_together, on_rank_zero
 from ...errors import UserError
 from ...progress import Progress
 from ...sampling.generation import shard
 from ...sinks.record import Result
+from ...values import BYTES, Values
 from .. import checkpoint_config, scoring
 from ..image_source import manifest_of, open_images
 from .environment import Environment, ScoringSetups
@@ -74,18 +75,34 @@ class ImagesJob:
             )
         self.setup.check(len(self.source))
         environment.references(self.setup)
+        values = self._values(data)
         device = environment.fabric.device
         check = MemorizationCheck(self.setup, device) if environment.cfg.memorization else None
-        return ImagesWork(self, environment, channels, check)
+        return ImagesWork(self, environment, channels, values, check)
+
+    def _values(self, data: Any) -> Values:
+        """What the stored values of the images mean."""
+        if data is not None:
+            on_rank_zero(data.prepare_data)
+        values = self.source.values(None if data is None else data.values)
+        if values.levels is None and (data is None or data.values.levels is not None):
+            raise UserError(
+                f"{self.source.path} holds {values.dtype} values: how floats become bytes is part of a score, so "
+                "convert them first"
+            )
+        if values != BYTES:
+            self.source.notes.append(f"{values.name} are scored as bytes")
+        return values
 
 
 @dataclass(frozen=True)
 class ImagesWork:
-    """Images of ``channels`` channels (None for their own number), ready to be scored."""
+    """Images of ``channels`` channels (None for their own number) and of a depth, ready to be scored."""
 
     job: ImagesJob
     environment: Environment
     channels: int | None
+    values: Values
     memorization: MemorizationCheck | None
 
     def run(self) -> Result:
@@ -95,7 +112,7 @@ class ImagesWork:
         suite.reset()
         with failing_together(), Progress("scoring", len(job.source), enabled=fabric.is_global_zero) as progress:
             for index, images in job.source.batches(mine, self.environment.cfg.batch_size, self.channels):
-                suite.update(images.to(fabric.device), index)
+                suite.update(self.values.to_bytes(images).to(fabric.device), index)
                 progress.add(len(index) * len(job.source) / len(mine))
         references = self.environment.references(job.setup)
         scores = suite.compute(references, quantization=job.made.get("quantize", "unknown"))
@@ -118,7 +135,7 @@ class ImagesWork:
 
     def _read(self, indices: Sequence[int]) -> Tensor:
         batches = self.job.source.batches(indices, self.environment.cfg.batch_size, self.channels)
-        return torch.cat([images for _, images in batches])
+        return self.values.to_bytes(torch.cat([images for _, images in batches]))
 
     def clean_up(self) -> None:
         """Nothing: the images belong to the user."""

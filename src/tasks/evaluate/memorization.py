@@ -63,7 +63,7 @@ class MemorizationCheck:
     def _batches(self, split: str) -> Iterator[Tensor]:
         images = self.data.images(split)
         for part in torch.split(torch.arange(len(images)), _BATCH):
-            yield images.gather(part)
+            yield self.data.values.to_bytes(images.gather(part))
 
     def added(
         self, result: Result, read: Callable[[Sequence[int]], Tensor], indices: Sequence[int], picture: Path
@@ -125,7 +125,7 @@ class MemorizationCheck:
         rows = []
         for i in found["features"].ratio.argsort()[:_ROWS].tolist():
             nearest = torch.cat([compared.nearest[i, :_NEAREST].cpu() for compared in found.values()])
-            rows += [read([indices[i]]), train.gather(nearest)]
+            rows += [read([indices[i]]), self.data.values.to_bytes(train.gather(nearest))]
         save_picture(picture, grid(torch.cat(rows), columns=1 + 2 * _NEAREST))
 
 

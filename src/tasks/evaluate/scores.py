@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from omegaconf import DictConfig, OmegaConf
+from torch import Tensor
 
 from ...cli.kinds import listed
 from ...distributed import on_rank_zero, rank, world_size
@@ -25,6 +26,7 @@ from ...sde import ScoreModel
 from ...sinks.record import Result
 from ...sinks.scores import Scoring
 from ...sinks.store import SampleStore
+from ...values import values_of
 from .. import checkpoint_config, scoring
 from .environment import Environment, ScoringSetups
 from .memorization import MemorizationCheck
@@ -82,6 +84,7 @@ class ScoresJob:
         self.sampler.check(checkpoint_config.build("sde", checkpoint_config.node(config, "sde", None)))
         datamodule = node("datamodule")
         self.shape = checkpoint_config.sample_shape(datamodule)
+        self.stored_as = values_of(datamodule)
         if len(self.shape) != 3:
             raise UserError(f"{subject.path} makes no images, so there is nothing to score: set score=false")
         names = None if cfg.metrics is None else list(map(str, listed(cfg.metrics)))
@@ -113,7 +116,9 @@ class ScoresJob:
         settings = {**self.subject, **self.settings}
         folder = environment.folder / "samples" / f"{slug(self.label)}-{settings_hash(settings)}"
         about = {"ckpt_path": str(self.of.path), "trained_with": dict(self.of.config)}
-        store = SampleStore(folder, settings, environment.cfg.num_samples, self.shape, "npz", about=about)
+        store = SampleStore(
+            folder, settings, environment.cfg.num_samples, self.shape, "npz", about=about, values=self.stored_as
+        )
         device = environment.fabric.device
         check = MemorizationCheck(self.setup, device) if environment.cfg.memorization else None
         return ScoresWork(self, environment, store, check)
@@ -162,8 +167,11 @@ class ScoresWork:
             result.notes.append(f"{job.label}: {lost} samples diverged or are not finite and were left out")
         if self.memorization is not None:
             picture = self.environment.folder / f"memorization-{slug(job.label)}.png"
-            result = self.memorization.added(result, self.store.read, on_rank_zero(self.store.valid_indices), picture)
+            result = self.memorization.added(result, self._read, on_rank_zero(self.store.valid_indices), picture)
         return result
+
+    def _read(self, indices: Sequence[int]) -> Tensor:
+        return self.store.values.to_bytes(self.store.read(indices))
 
     def clean_up(self) -> None:
         """Delete the samples unless they are to be kept."""
@@ -189,6 +197,7 @@ class ScoresWork:
             conditioning=class_condition(job.labels, classes, cfg.seed),
             device=fabric.device,
             autocast=fabric.autocast,
+            values=job.stored_as,
         )
         return generation, ("cycle" if job.labels is None else job.labels) if classes else None
 

@@ -124,7 +124,7 @@ class SplitWork:
     def parts(self) -> NpzFiles:
         """Values computed so far."""
         shape = (len(self.job.columns),)
-        return NpzFiles(self.environment.folder / f".{self.name}", "values", shape, torch.float64)
+        return NpzFiles(self.environment.folder / f".{self.name}", "values", shape, "float64")
 
     def run(self) -> Result:
         """Compute the values that are missing and sum up all."""

@@ -9,9 +9,9 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from ...data_range import from_bytes, to_bytes
+from ...data_range import to_bytes
 from ...sampling.conditioning.operators import psnr
-from ...sinks.pictures import grid, save_picture
+from ...sinks.pictures import grid, save_picture, shown
 from ...sinks.store import SampleStore
 from .constraints import Constraint
 from .given import Given
@@ -24,7 +24,7 @@ _UNKNOWN = (104, 132, 180)
 
 
 def agreement(store: SampleStore, given: Given, constraint: Constraint | None, batch_size: int) -> dict[str, Any]:
-    """Measures over all valid samples of a complete folder, of images as the bytes that they became.
+    """Measures over all valid samples of a complete folder, of images as they were written.
 
     ``measurement_error``: root mean square over what is known of a sample, in units of the data, its mean;
     ``psnr``: in decibels against the given image, its mean over samples that differ from it, with its standard error;
@@ -40,7 +40,7 @@ def agreement(store: SampleStore, given: Given, constraint: Constraint | None, b
     valid = store.valid_indices()
     for first in range(0, len(valid), batch_size):
         index = torch.tensor(valid[first : first + batch_size])
-        x, reference = _data(store.read(index.tolist()), given.data_range), given(index)
+        x, reference = store.values.to_model(store.read(index.tolist()), given.data_range), given(index)
         if constraint is not None:
             errors.append(constraint.error(index, x))
         if store.is_image:
@@ -77,7 +77,7 @@ def draw(store: SampleStore, given: Given, constraint: Constraint | None) -> Non
         made = [i + repeat * given.count for i in index.tolist()]
         if not all(i in valid for i in made):
             break
-        rows["result" if repeat == 0 else " " * repeat] = _rgb(store.read(made))
+        rows["result" if repeat == 0 else " " * repeat] = _rgb(store.values.to_bytes(store.read(made)))
     save_picture(store.folder / PICTURE, _labelled(list(rows), torch.cat(list(rows.values())), len(index)))
 
 
@@ -100,13 +100,9 @@ def _labelled(labels: list[str], images: Tensor, columns: int) -> Tensor:
     return torch.from_numpy(np.array(sheet)).movedim(-1, 0)
 
 
-def _data(samples: Tensor, data_range: str) -> Tensor:
-    return from_bytes(samples, data_range) if samples.dtype == torch.uint8 else samples
-
-
 def _bytes(x: Tensor, data_range: str) -> Tensor:
     return _rgb(to_bytes(x, data_range))
 
 
 def _rgb(images: Tensor) -> Tensor:
-    return images.expand(-1, 3, -1, -1)
+    return shown(images).expand(-1, 3, -1, -1)

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...data_range import from_bytes
 from ...errors import UserError
 from ...io.hashing import bytes_hash
+from ...values import Values, values_of
 from .. import checkpoint_config
 from ..image_source import open_images
 
@@ -63,7 +63,7 @@ def open_given(spec: str, datamodule: Mapping[str, Any], shape: Sequence[int], d
     """Open the data that ``spec`` names.
 
     Args:
-        spec: a split of the datamodule, or a folder, zip archive or npz file of images.
+        spec: a split of the datamodule, or whatever ``open_images`` reads.
         datamodule: node of the checkpoint's data.
         shape: (*d) of a sample.
         data_range: of the model.
@@ -74,21 +74,24 @@ def open_given(spec: str, datamodule: Mapping[str, Any], shape: Sequence[int], d
     spec = str(spec)
     path = Path(spec).expanduser()
     if path.suffix or len(path.parts) > 1 or path.is_dir():
-        return _Files(path, shape, data_range)
+        return _Files(path, shape, data_range, values_of(datamodule))
     module = checkpoint_config.build("datamodule", datamodule)
     # Every process by itself: this must not wait for others, some of which may have failed.
     module.prepare_data()
     module.setup("test")
-    return _Split(module, spec, data_range) if hasattr(module, "images") else _Points(module, spec, data_range)
+    return _Split(module, spec, data_range) if module.parts else _Points(module, spec, data_range)
 
 
 class _Split(Given):
     def __init__(self, module: Any, split: str, data_range: str) -> None:
-        self._images = module.images(split)
+        self._images, self._values = module.images(split), module.values
+        if not len(self._images):
+            raise UserError(f"given={split}: the data have no rows in this split, choose another")
         super().__init__(split, len(self._images), module.fingerprint(split), data_range)
 
     def rows(self, rows: Tensor) -> Tensor:
-        return from_bytes(self._images.gather(rows), self.data_range)
+        chosen: Tensor = self._values.to_model(self._images.gather(rows), self.data_range)
+        return chosen
 
 
 class _Points(Given):
@@ -103,16 +106,17 @@ class _Points(Given):
 
 
 class _Files(Given):
-    def __init__(self, path: Path, shape: Sequence[int], data_range: str) -> None:
-        self._source = open_images(path)
+    def __init__(self, path: Path, shape: Sequence[int], data_range: str, values: Values) -> None:
+        self._source = open_images(path, "given")
         self._channels = shape[0] if len(shape) == 3 else None
         found = self._source.shape(self._channels)
         if found != tuple(shape):
             raise UserError(f"given={path} holds images of shape {found}, the samples have {tuple(shape)}")
+        self._values = self._source.values(values)
         super().__init__(str(path), len(self._source), self._source.fingerprint, data_range)
 
     def rows(self, rows: Tensor) -> Tensor:
         # The source is read in its own order.
         wanted, where = torch.unique(rows, return_inverse=True)
         ((_, images),) = self._source.batches(wanted.tolist(), len(wanted), self._channels)
-        return from_bytes(images[where], self.data_range)
+        return self._values.to_model(images[where], self.data_range)

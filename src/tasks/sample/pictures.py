@@ -26,6 +26,7 @@ def draw_grid(path: Path, store: SampleStore, columns: int | None = None) -> Non
     """
     images = GRID_IMAGES - GRID_IMAGES % columns if columns and columns < GRID_IMAGES else GRID_IMAGES
     samples = store.read(store.valid_indices()[: images if store.is_image else PLOTTED_POINTS])
+    samples = store.values.to_bytes(samples) if store.is_image else samples
     image = grid(samples, columns) if columns and store.is_image and len(samples) else picture(samples)
     if image is not None:
         save_picture(path, image)

@@ -25,6 +25,7 @@ from ...sampling.conditioning.labels import ClassLabels, class_condition
 from ...sampling.generation import Generation
 from ...sampling.starts import Start
 from ...sinks.store import SampleStore, check_format
+from ...values import Values, values_of
 from .. import checkpoint_config, scoring
 from ..checkpoint_file import open_known
 from ..devices import check_precision
@@ -65,6 +66,7 @@ class SamplingPlan:
         sampler: from the start to the data.
         shape: (*d) of a sample.
         data_range: of the model.
+        values: depth and range of the data.
         classes: the class of each sample; None for a model without classes.
         given: the data that samples are made from, if any.
         constraint: what samples are held to, if anything.
@@ -80,6 +82,7 @@ class SamplingPlan:
     sampler: Sampler
     shape: tuple[int, ...]
     data_range: str
+    values: Values
     classes: ClassLabels | None
     given: Given | None
     constraint: Constraint | None
@@ -119,6 +122,7 @@ class SamplingPlan:
             start=self.start,
             device=device,
             autocast=autocast,
+            values=self.values,
         )
 
     def store(self) -> SampleStore:
@@ -135,7 +139,7 @@ class SamplingPlan:
             home = run_of(request.path) or Path(cfg.paths.log_dir)
             digest = settings_hash([dict(self.settings), cfg.format, cfg.raw])
             folder = home / "samples" / f"{request.path.stem}-seed{cfg.seed}-{digest}"
-        store = SampleStore(folder, self.settings, request.count, self.shape, cfg.format, cfg.raw, about)
+        store = SampleStore(folder, self.settings, request.count, self.shape, cfg.format, cfg.raw, about, self.values)
         # A folder of an older version has another name.
         return store if cfg.output_dir is not None else store.continuing(f"{request.path.stem}-seed{cfg.seed}-*")
 
@@ -217,6 +221,7 @@ def plan_sampling(request: SamplingRequest) -> SamplingPlan:
         sampler,
         shape,
         model.data_range,
+        values_of(datamodule_node),
         classes,
         given,
         constraint,

@@ -9,7 +9,8 @@ import torch
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import Dataset
 
-from .addressing import AddressedBatchSampler, AddressedLoader, ShardSampler
+from ...values import IDENTITY, Values
+from .batches import AddressedBatchSampler, AddressedLoader, ShardSampler
 
 _log = logging.getLogger(__name__)
 
@@ -36,6 +37,18 @@ class AddressedDataModule(LightningDataModule):
         self.seed = seed
         self.num_workers = num_workers
         self.pin_memory = pin_memory
+
+    parts: tuple[str, ...] = ()
+    """The splits that ``all`` joins; empty for a distribution, whose evaluation points are one set."""
+
+    @property
+    def values(self) -> Values:
+        """What the numbers of a batch mean; continuous data as they are unless a subclass says otherwise."""
+        return IDENTITY
+
+    def settings_from_data(self) -> dict[str, Any]:
+        """Settings of this datamodule that only the data can tell, for the configuration in the checkpoint."""
+        return {}
 
     @property
     def world_size(self) -> int:

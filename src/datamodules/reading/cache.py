@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import shutil
 from collections.abc import Callable
@@ -11,11 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from filelock import FileLock, Timeout
 
-from ..errors import UserError, bytes_in_words
-from ..io.atomic import refusal, remove_leftovers, replacing
+from ...errors import UserError, bytes_in_words
+from ...io.atomic import refusal, remove_leftovers, replacing
 
 ADVICE = "free space or set datamodule.data_dir to another folder"
 
@@ -70,20 +70,22 @@ def make_folder(folder: Path) -> None:
         raise refusal(folder, error.strerror or str(error), ADVICE) from error
 
 
-def create_images(folder: Path, count: int, shape: tuple[int, int, int]) -> npt.NDArray[np.uint8]:
-    """A new, zero-filled memory map ``images.npy`` of ``count`` images (C, H, W).
+def create_images(
+    folder: Path, count: int, shape: tuple[int, ...], dtype: str = "uint8"
+) -> np.memmap[Any, np.dtype[Any]]:
+    """A new, zero-filled memory map ``images.npy`` of ``count`` rows of ``shape``.
 
     Raises:
         UserError: if the disk has no room for it.
     """
-    needed = count * int(np.prod(shape))
+    needed = count * math.prod(shape) * np.dtype(dtype).itemsize
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise UserError(
             f"{count} decoded images need {bytes_in_words(needed)}, but {folder.parent} has {bytes_in_words(free)} "
             f"free: set datamodule.data_dir to a larger disk or reduce datamodule.image_size"
         )
-    return np.lib.format.open_memmap(folder / "images.npy", mode="w+", dtype=np.uint8, shape=(count, *shape))
+    return np.lib.format.open_memmap(folder / "images.npy", mode="w+", dtype=np.dtype(dtype), shape=(count, *shape))
 
 
 def write_meta(folder: Path, meta: dict[str, Any]) -> None:

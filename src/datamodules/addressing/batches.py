@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
-from ..errors import UserError
-from ..noise import permutation
+from ...errors import UserError
+from ...noise import permutation
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,109 @@
+"""Headers of npy files and of the members of npz files, compared with the file before memory is taken."""
+
+from __future__ import annotations
+
+import math
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import IOBase
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+from numpy.lib import format as npy
+
+from ...errors import UserError, bytes_in_words
+
+_KINDS = {"uint8": "uint8", "bool": "uint8", "uint16": "uint16", "float16": "float16", "float32": "float32"}
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a npy header says.
+
+    Attributes:
+        shape: of the array.
+        dtype: of its numbers.
+        fortran: whether the first index runs fastest.
+        start: bytes of the header.
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    fortran: bool
+    start: int
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the numbers."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+
+def read_header(file: IOBase | IO[bytes], size: int) -> Header:
+    """The header of a npy file of ``size`` bytes.
+
+    Raises:
+        ValueError: not a npy file, Python objects inside, or fewer bytes than the header promises.
+    """
+    version = npy.read_magic(file)
+    if version not in ((1, 0), (2, 0)):
+        raise ValueError(f"version {version} of the npy format")
+    read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+    shape, fortran, dtype = read(file)
+    header = Header(tuple(shape), dtype, fortran, file.tell())
+    if dtype.hasobject:
+        raise ValueError("it holds Python objects")
+    if size - header.start < header.nbytes:
+        raise ValueError(
+            f"the header promises {bytes_in_words(header.nbytes)}, the file holds {bytes_in_words(size - header.start)}"
+        )
+    return header
+
+
+def read_npy(file: IOBase | IO[bytes], size: int) -> np.ndarray:
+    """The array of a npy file of ``size`` bytes in a supported dtype; ValueError if it is damaged or has another."""
+    read_header(file, size)
+    file.seek(0)
+    return as_stored(npy.read_array(file, allow_pickle=False))
+
+
+def as_stored(array: np.ndarray) -> np.ndarray:
+    """Numbers as uint8, uint16, float16 or float32 without changing a value; float64 is rounded to float32.
+
+    Raises:
+        ValueError: no such type holds the values.
+    """
+    if array.dtype.name in _KINDS:
+        return array.astype(_KINDS[array.dtype.name], copy=False)
+    if array.dtype == np.float64:
+        return array.astype(np.float32)
+    if array.dtype.kind in "iu":
+        low, high = (int(array.min()), int(array.max())) if array.size else (0, 0)
+        if low >= 0 and high < 65536:
+            return array.astype(np.uint8 if high < 256 and array.dtype.itemsize == 1 else np.uint16)
+        raise ValueError(f"{array.dtype} values from {low} to {high}: convert to uint8, uint16 or float32")
+    raise ValueError(f"{array.dtype} values: convert to uint8, uint16, float16 or float32")
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[dict[str, Header]]:
+    """Headers of all arrays of an npz file.
+
+    Raises:
+        UserError: the file is damaged, encrypted, or larger unpacked than it says.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+            if any(member.flag_bits & 1 for member in members):
+                raise UserError(f"{path} is encrypted: save it again without a password")
+            headers = {}
+            for member in members:
+                if member.filename.endswith(".npy"):
+                    with archive.open(member) as file:
+                        headers[member.filename.removesuffix(".npy")] = read_header(file, member.file_size)
+            yield headers
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, NotImplementedError, SyntaxError) as error:
+        raise UserError(f"{path} cannot be read ({' '.join(str(error).split())}): write it again") from error

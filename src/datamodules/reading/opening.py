@@ -1,0 +1,89 @@
+"""One way to read data from outside, whatever they lie in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ...errors import UserError
+from .arrays import open_npy, open_npys, open_npz
+from .listing import WANTED, Listing, check_file, list_files
+from .pictures import PictureSource
+from .source import Source
+from .tables import open_tables
+from .zarr_store import is_zarr, open_zarr
+
+_TABLES = (".parquet", ".arrow")
+
+
+def open_source(path: str | Path, setting: str = "datamodule.path", layout: str | None = None) -> Source:
+    """The rows at ``path``: a folder or zip archive of pictures, a npy, npz, parquet or arrow file, or a zarr store.
+
+    Args:
+        path: the file or folder.
+        setting: name of the setting, for messages.
+        layout: ``NHWC`` or ``NCHW`` of arrays; None tells by the shape.
+
+    Raises:
+        UserError: there is nothing that can be read.
+    """
+    from ...pictures import SUFFIXES
+
+    path = Path(path).expanduser()
+    check_file(path, setting)
+    if path.is_file():
+        return _open_file(path, setting, layout)
+    if is_zarr(path):
+        return open_zarr(path, layout)
+    found = list_files(path, SUFFIXES | {".npy", ".npz", *_TABLES})
+    kinds = {Path(name).suffix.lower() for name in found.names}
+    if kinds & SUFFIXES:
+        return PictureSource(list_files(path, SUFFIXES | {".npy"}))
+    for suffixes, opener in (((".npz",), open_npz), ((".npy",), open_npys), (_TABLES, open_tables)):
+        names = [name for name in found.names if name.lower().endswith(suffixes) and name not in found.unreadable]
+        if not names:
+            continue
+        if suffixes == (".npy",) and not _is_stacks(path, names):
+            break
+        # Programs write statistics beside their samples.
+        names = [name for name in names if Path(name).name.startswith("samples")] or names
+        # As numbers: samples_10 comes after samples_9.
+        files = [path / name for name in sorted(names, key=lambda name: (len(name), name))]
+        return opener(path, files, layout)
+    return PictureSource(list_files(path, SUFFIXES | {".npy"}))
+
+
+def _open_file(path: Path, setting: str, layout: str | None) -> Source:
+    suffix = path.suffix.lower()
+    if suffix == ".npz":
+        return open_npz(path, [path], layout)
+    if suffix == ".npy":
+        return open_npy(path, layout)
+    if suffix in _TABLES:
+        return open_tables(path, [path], layout)
+    if suffix in (".tif", ".tiff"):
+        return PictureSource(_single(path))
+    from zipfile import is_zipfile
+
+    if suffix == ".zip" or is_zipfile(path):
+        from ...pictures import SUFFIXES
+
+        return PictureSource(list_files(path, SUFFIXES | {".npy"}))
+    raise UserError(f"{setting}={path} is not a kind of file that is known: give {WANTED}")
+
+
+def _is_stacks(path: Path, names: list[str]) -> bool:
+    """Whether npy files hold many rows each: files of splits, or arrays of four dimensions."""
+    from .arrays import _mapped
+    from .labels import SPLIT_NAMES
+
+    if all(Path(name).stem.lower() in SPLIT_NAMES for name in names):
+        return True
+    return _mapped(path / names[0]).ndim == 4
+
+
+def _single(path: Path) -> Listing:
+    name = path.name
+    listing = list_files(path.parent, frozenset({path.suffix.lower()}))
+    size = path.stat().st_size
+    unreadable = {key: reason for key, reason in listing.unreadable.items() if key == name}
+    return Listing(path.parent, (name,), (), (size,), unreadable)

@@ -1,0 +1,93 @@
+"""What every kind of data from outside can tell about itself and hand out."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+Row = Callable[[int], np.ndarray]
+"""Reads a row by its number: (C, H, W) of an image, (D,) of a vector, in the dtype of its file."""
+
+
+class Source(ABC):
+    """Rows in a fixed order: images or vectors, with labels and splits where the data have them.
+
+    Attributes:
+        path: what the user named.
+        class_names: names of the classes in the order of their numbers; empty without labels.
+        splits: row numbers of the splits that the data name themselves, ``train``, ``val`` and ``test``.
+        notes: what a reader of the data should know, one line each.
+        parallel: whether several processes read faster than one.
+    """
+
+    path: Path
+    class_names: list[str]
+    splits: dict[str, np.ndarray]
+    notes: list[str]
+    parallel = False
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Number of rows."""
+
+    @property
+    @abstractmethod
+    def labels(self) -> np.ndarray | None:
+        """Class numbers (N,) int64, or None."""
+
+    @property
+    @abstractmethod
+    def dtype(self) -> str:
+        """The dtype that holds every row: uint8, uint16, float16 or float32."""
+
+    @abstractmethod
+    def name(self, row: int) -> str:
+        """A row for a message."""
+
+    @abstractmethod
+    def shapes(self, rows: Sequence[int]) -> list[tuple[int, ...]]:
+        """Shapes (C, H, W) or (D,) of rows by their headers; rows that cannot be read are left out."""
+
+    @abstractmethod
+    def reader(self, channels: int | None) -> Row:
+        """Reads rows; make one in every process.
+
+        Args:
+            channels: channels that pictures are brought to; None for those of each file. Arrays have what they have.
+
+        The reader raises ValueError, OSError or another error of a decoder for a row that cannot be read.
+        """
+
+    @abstractmethod
+    def files(self) -> list[Path]:
+        """The files on the disk whose change changes the data."""
+
+    @abstractmethod
+    def content_key(self, notes: Path) -> str:
+        """SHA-256 over names and contents; ``notes`` is a folder for results of earlier calls."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes when size or time of a file changes."""
+        stats = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in self.files()]
+        return digest(stats)
+
+    def as_dtype(self, row: np.ndarray) -> np.ndarray:
+        """A row in the dtype of the whole source: bytes are scaled to 16 bits or to [0, 1] where others are deeper."""
+        wanted = np.dtype(self.dtype)
+        if row.dtype == wanted:
+            return row
+        if row.dtype == np.uint8 and wanted == np.uint16:
+            return row.astype(np.uint16) * 257
+        if row.dtype.kind == "u":
+            return (row / np.iinfo(row.dtype).max).astype(wanted)
+        return row.astype(wanted)
+
+
+def digest(items: Sequence[object]) -> str:
+    """SHA-256 of the items' representations, in hexadecimal."""
+    return hashlib.sha256("\n".join(map(repr, items)).encode()).hexdigest()

@@ -1,0 +1,50 @@
+"""Arrays of a local zarr store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...errors import UserError
+from .arrays import ArraySource, _parts
+
+
+def is_zarr(path: Path) -> bool:
+    """Whether a folder is a zarr store."""
+    return any((path / name).is_file() for name in ("zarr.json", ".zarray", ".zgroup"))
+
+
+def open_zarr(path: Path, layout: str | None) -> ArraySource:
+    """The rows of a zarr array, or of the arrays of a group by the names that npz files use.
+
+    Raises:
+        UserError: zarr is missing, or the store is damaged.
+    """
+    try:
+        import zarr
+    except ImportError as error:
+        raise UserError(
+            f"{path} is read with zarr, which is not installed: pip install 'score-sde[datasets]'"
+        ) from error
+    try:
+        store: Any = zarr.open(str(path), mode="r")
+        files = sorted(file for file in path.rglob("*") if file.is_file())
+        if hasattr(store, "shape"):
+            return ArraySource(path, [store], files=files, layout=layout)
+        parts = _parts(tuple(store.array_keys()))
+        if not parts:
+            raise UserError(
+                f"{path} holds {', '.join(store.array_keys()) or 'no array'}: images are expected as images"
+            )
+        labels = [None if label is None else np.asarray(store[label]) for _, _, label in parts]
+        known = [label for label in labels if label is not None]
+        joined = np.concatenate(known) if len(known) == len(labels) else None
+        arrays = [store[key] for _, key, _ in parts]
+        return ArraySource(path, arrays, joined, [split for split, _, _ in parts], files, layout)
+    except UserError:
+        raise
+    # A store is many files, and the codecs raise what they like.
+    except Exception as error:
+        raise UserError(f"{path} cannot be read ({' '.join(str(error).split())}): write it again") from error

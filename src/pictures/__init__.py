@@ -1,0 +1,10 @@
+"""Picture files to arrays and back at their own depth: the one decoder of every command.
+
+Ground floor: it knows bytes and arrays, and no folders, data sets or models.
+"""
+
+from .decode import SUFFIXES, Picture, open_picture
+from .encode import WRITERS, png_bytes, tiff_bytes
+from .resize import fit
+
+__all__ = ["SUFFIXES", "WRITERS", "Picture", "fit", "open_picture", "png_bytes", "tiff_bytes"]

@@ -1,0 +1,189 @@
+"""What the numbers of a data set mean: their depth and range, and the way into the range of a model and back."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .data_range import check_quantize, width
+from .errors import UserError
+
+DTYPES = ("uint8", "uint16", "float16", "float32")
+_DEPTHS = (8, 10, 12, 14, 16)
+
+
+@dataclass(frozen=True)
+class Values:
+    """Stored numbers of a data set.
+
+    Args:
+        dtype: ``uint8``, ``uint16`` (held as int32 in tensors), ``float16`` or ``float32``.
+        low: the stored value that becomes the lower end of the model's range.
+        high: the stored value that becomes the upper end.
+
+    Raises:
+        UserError: an unknown dtype, or an empty range.
+    """
+
+    dtype: str = "uint8"
+    low: float = 0.0
+    high: float = 255.0
+
+    def __post_init__(self) -> None:
+        if self.dtype not in DTYPES:
+            raise UserError(f"datamodule.dtype={self.dtype}: choose one of {', '.join(DTYPES)}")
+        if not self.high > self.low or not math.isfinite(self.high - self.low):
+            raise UserError(
+                f"datamodule.value_range=[{self.low:g}, {self.high:g}]: give the smallest and the largest value, "
+                "as [0, 4095]"
+            )
+
+    @property
+    def levels(self) -> int | None:
+        """Number of values in the range; None for continuous data."""
+        return None if self.dtype.startswith("float") else round(self.high - self.low) + 1
+
+    @property
+    def name(self) -> str:
+        """Depth and range for a reader: ``8 bits``, ``12 bits``, ``float32 in [-1, 1]``."""
+        if self.levels is None:
+            return f"{self.dtype} in [{self.low:g}, {self.high:g}]"
+        bits = math.log2(self.levels)
+        depth = f"{bits:.0f} bits" if bits.is_integer() else f"{self.levels} levels"
+        return depth if self.low == 0 else f"{depth} from {self.low:g}"
+
+    @property
+    def array_dtype(self) -> np.dtype[Any]:
+        """Of arrays and files."""
+        return np.dtype(self.dtype)
+
+    @property
+    def torch_dtype(self) -> torch.dtype:
+        """Of tensors of stored values, as ``from_model`` returns them."""
+        dtypes = {"uint8": torch.uint8, "uint16": torch.int32}
+        return dtypes.get(self.dtype, torch.float32)
+
+    def unit(self, data_range: str) -> float:
+        """Width in the model's range of one level, or of one unit of continuous data."""
+        steps = self.high - self.low if self.levels is None else self.levels
+        return width(data_range) / steps
+
+    def to_model(self, x: Tensor, data_range: str) -> Tensor:
+        """Stored values (B, *d) as float32 in ``data_range``: ``low`` at its lower end, ``high`` at its upper end."""
+        x = x.to(torch.float32)
+        if self == IDENTITY and data_range == "centered":
+            return x
+        if self.low:
+            x = x.sub(self.low)
+        span = self.high - self.low
+        return x.div(span) if data_range == "unit" else x.div(span / 2).sub_(1)
+
+    def dequantize(self, x: Tensor, data_range: str, u: Tensor) -> Tensor:
+        """Uniform dequantization: levels k as (k + u) / L in [0, 1], or 2 (k + u) / L - 1 in [-1, 1].
+
+        The L levels tile the whole range, and the density of the result bounds the probability of the levels from
+        below (Theis et al. 2016, "A note on the evaluation of generative models", section 3.1). Continuous data stay
+        as ``to_model`` has them.
+
+        Args:
+            x: (B, *d) stored values.
+            data_range: range of the result.
+            u: (B, *d) uniform in [0, 1).
+        """
+        if self.levels is None:
+            return self.to_model(x, data_range)
+        x = x.to(torch.float32)
+        x = (x.sub(self.low) if self.low else x).add(u)
+        return x.div(self.levels) if data_range == "unit" else x.div(self.levels / 2).sub_(1)
+
+    def spread(self, x: Tensor, data_range: str, u: Tensor) -> Tensor:
+        """``dequantize`` for floats that ``to_model`` has brought into ``data_range`` already."""
+        return x if self.levels is None else self.dequantize(self.from_model(x, data_range), data_range, u)
+
+    def from_model(self, x: Tensor, data_range: str, quantize: str = "round") -> Tensor:
+        """Floats in ``data_range`` as stored values; integers are clipped to the range, NaN becomes ``low``.
+
+        Args:
+            x: (B, *d) float.
+            data_range: ``unit`` or ``centered``.
+            quantize: ``round`` to the nearest level, or ``truncate`` toward the lower one; nothing for continuous data.
+        """
+        check_quantize(quantize)
+        if self == IDENTITY and data_range == "centered":
+            return x.float()
+        span = self.high - self.low
+        scaled = x.float() * span if data_range == "unit" else (x.float() + 1) * (span / 2)
+        if self.levels is None:
+            return scaled + self.low
+        shifted = scaled + 0.5 if quantize == "round" else scaled
+        return (shifted.nan_to_num(0).clamp(0, span).floor() + self.low).to(self.torch_dtype)
+
+    def to_bytes(self, x: Tensor) -> Tensor:
+        """Stored values as uint8, rounded, for pictures and for features that take bytes."""
+        return x if self == BYTES else BYTES.from_model(self.to_model(x, "unit"), "unit")
+
+    def as_node(self) -> dict[str, Any]:
+        """Settings of a datamodule that ``values_of`` reads."""
+        return {"dtype": self.dtype, "value_range": [self.low, self.high]}
+
+
+BYTES = Values()
+IDENTITY = Values("float32", -1.0, 1.0)
+"""Continuous data that a model in [-1, 1] sees as they are."""
+
+
+def values_of(datamodule: Mapping[str, Any]) -> Values:
+    """What a checkpoint's datamodule node says about stored values; bytes, or points as they are, by default."""
+    dtype, ends = datamodule.get("dtype"), datamodule.get("value_range")
+    if dtype is None or ends is None:
+        return IDENTITY if "dim" in datamodule and "dtype" not in datamodule else BYTES
+    return Values(str(dtype), float(ends[0]), float(ends[1]))
+
+
+def measured(dtype: str, low: float, high: float) -> Values:
+    """The range of values of ``dtype`` that lie in [low, high].
+
+    uint8 is [0, 255]. uint16 starts at 0 and ends at the smallest of 8, 10, 12, 14, 16 bits that holds ``high``.
+    Floats have the range [0, 1] or [-1, 1] if they lie in it and use more than half of it, else [low, high].
+    """
+    if dtype == "uint8":
+        return BYTES
+    if dtype == "uint16":
+        bits = next(bits for bits in _DEPTHS if high < 2**bits)
+        return Values(dtype, 0.0, float(2**bits - 1))
+    if low >= 0 and 0.5 < high <= 1:
+        return Values(dtype, 0.0, 1.0)
+    if low >= -1 and 0.5 < max(high, -low) <= 1:
+        return Values(dtype, -1.0, 1.0)
+    return Values(dtype, low, high if high > low else low + 1.0)
+
+
+def chosen(dtype: str, value_range: Sequence[float] | None, low: float, high: float) -> Values:
+    """The given range, or the one that the data have.
+
+    Args:
+        dtype: of the data.
+        value_range: [smallest, largest] as set by the user; None reads it from the data.
+        low: smallest value of the data.
+        high: largest value of the data.
+
+    Raises:
+        UserError: data lie outside the given range.
+    """
+    if value_range is None:
+        return measured(dtype, low, high)
+    if len(value_range) != 2:
+        raise UserError(f"datamodule.value_range={list(value_range)}: give two numbers, as [0, 4095]")
+    made = Values(dtype, float(value_range[0]), float(value_range[1]))
+    if low < made.low or high > made.high:
+        raise UserError(
+            f"the data lie in [{low:g}, {high:g}], outside datamodule.value_range=[{made.low:g}, {made.high:g}]: "
+            "values are never clipped, so give a range that holds them, or null to read it from the data"
+        )
+    return made
