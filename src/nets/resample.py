@@ -160,7 +160,7 @@ class FIRConvUp(nn.Module):
         h = self.fir.filter(h, stride=1, padding=padding)[..., : 2 * x.shape[-2], : 2 * x.shape[-1]]
         # The bias comes last: the filter would darken it at the border.
         assert self.conv.bias is not None
-        return h + self.conv.bias[:, None, None]
+        return h + self.conv.bias.to(h.dtype)[:, None, None]
 
 
 class ConvDown(Conv2d):
@@ -180,7 +180,20 @@ class ConvUp(Conv2d):
         super().__init__(in_channels, out_channels, 3)
 
     def forward(self, x: Tensor) -> Tensor:
-        return super().forward(F.interpolate(x, scale_factor=2.0, mode="nearest"))
+        return super().forward(_nearest(x))
+
+
+class NearestUp(nn.Module):
+    """Repeat every pixel: (B, C, H, W) to (B, C, 2 H, 2 W)."""
+
+    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h2 w2"]:
+        return _nearest(x)
+
+
+def _nearest(x: Tensor) -> Tensor:
+    # autocast would make a float32 copy, though pixels are only copied.
+    with torch.autocast(x.device.type, enabled=False):
+        return F.interpolate(x, scale_factor=2.0, mode="nearest")
 
 
 def plain_down(kernel: Sequence[float] | None) -> nn.Module:
@@ -190,7 +203,7 @@ def plain_down(kernel: Sequence[float] | None) -> nn.Module:
 
 def plain_up(kernel: Sequence[float] | None) -> nn.Module:
     """Upsampling without weights: FIR with ``kernel``, or nearest neighbours where it is None."""
-    return nn.Upsample(scale_factor=2.0, mode="nearest") if kernel is None else FIRUp(kernel)
+    return NearestUp() if kernel is None else FIRUp(kernel)
 
 
 def conv_down(in_channels: int, out_channels: int, kernel: Sequence[float] | None) -> nn.Module:
