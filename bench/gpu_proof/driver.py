@@ -90,7 +90,6 @@ class Driver:
             self._go(running, limit)
             if not stage.beside:
                 self._finish(running)
-            self._start_early(stage.name)
         self._collect(wait=True)
         return self.outcome
 
@@ -120,6 +119,9 @@ class Driver:
             "TORCHINDUCTOR_COMPILE_THREADS": "8",
             "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH")))),
         }
+        if stage.early_after is not None:
+            # They prepare at the same time, on the same cores.
+            environment.setdefault("OMP_NUM_THREADS", "4")
         process = subprocess.Popen(
             self._command(stage.name, self._settings),
             stdin=subprocess.PIPE,
@@ -167,6 +169,7 @@ class Driver:
         if status != 0:
             _say(self._tail(name))
         self._join_logs()
+        self._start_early(name)
 
     def _kill(self, running: Running) -> None:
         """End a stage's process and all that it has started."""

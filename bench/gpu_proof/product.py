@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -21,6 +20,7 @@ from bench.gpu_proof.card import PEAK
 from bench.gpu_proof.clock import allow_tf32, peak_memory, rate, wait
 from bench.gpu_proof.setup import Say, Setup, value_of
 from bench.gpu_proof.steps import FASTER_THAN_TEXTBOOK, LEAST_RATE, flops_per_image
+from bench.gpu_proof.turn import await_turn
 from bench.rows import row
 from bench.timing import Timing
 from src.config_dir import CONFIG_DIR
@@ -103,7 +103,7 @@ class _Watch(Callback):
     """Times steps in blocks, then profiles a few, then ends the training.
 
     Args:
-        held: wait for the turn of this stage, a line on the standard input, after the first steps.
+        held: wait for the turn of this stage after the first steps.
         warm_up: steps before the clock starts.
         seconds: of the timed blocks.
     """
@@ -128,7 +128,7 @@ class _Watch(Callback):
         if self.held:
             wait()
             torch.cuda.empty_cache()
-            sys.stdin.readline()
+            await_turn()
         yield from repeat(None, self.warm_up)
         (probe,) = yield from self._timed(3)
         steps = max(1, int(self.seconds / 5 / probe))

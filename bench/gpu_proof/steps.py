@@ -57,18 +57,14 @@ def prepare(setup: Setup, say: Say, name: str) -> Callable[[], None]:
     variant = variants(setup)[name]
     flops = flops_per_image(setup)
     allow_tf32(variant.tf32)
-    step = None
+    step = _Step(variant, setup, compiled="compiled loss" in name)
+    runs = {"train": step.train} if "compiled loss" in name else {"train": step.train, "forward": step.forward}
     if "compiled" in name:
-        step = _Step(variant, setup, "loss" in name)
-        step.train()
-        if "loss" not in name:
-            step.forward()
+        for run in runs.values():
+            run()
         torch.cuda.empty_cache()
 
     def measure() -> None:
-        nonlocal step
-        step = step or _Step(variant, setup, False)
-        runs = {"train": step.train} if "compiled loss" in name else {"train": step.train, "forward": step.forward}
         section = f"Training step and forward pass, {setup.net}, batch {setup.batch}"
         peak = value_of(setup.record, PEAK["bf16" if variant.autocast else "tf32" if variant.tf32 else "float32"])
         for what, run in runs.items():

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.gpu_proof.setup import Say, Setup, keep
+from bench.gpu_proof.turn import await_turn
 
 Measure = Callable[[], None]
 
@@ -46,8 +47,7 @@ def main() -> None:
     say: Say = partial(keep, setup.record, name)
     module, arguments = STAGES[name]
     measure: Measure = import_module(f"bench.gpu_proof.{module}").prepare(setup, say, *arguments)
-    if not sys.stdin.readline():
-        sys.exit("the program ended before the turn of this stage")
+    await_turn()
     measure()
 
 

@@ -39,7 +39,7 @@ def setup_in(folder: Path, seconds: float = 60.0) -> Setup:
 def drive(setup: Setup, stages: list[Stage], code: dict[str, str]) -> dict[str, str]:
     """Stages that run a line of Python each; ``note`` appends a word to a file."""
     notes = setup.work / "notes"
-    before = f"import sys, time, os\nnote = lambda w: open({str(notes)!r}, 'a').write(w + ' ')\n"
+    before = f"import sys, time, os\nnotes = {str(notes)!r}\nnote = lambda w: open(notes, 'a').write(w + ' ')\n"
     driver = Driver(setup, stages, lambda name, _: [sys.executable, "-u", "-c", before + code[name]])
     return driver.run()
 
@@ -92,23 +92,26 @@ def test_turns(tmp_path: Path) -> None:
             Stage("beside", 20, beside=True, alone=False),
             Stage("first", 20, alone=False),
             Stage("early", 20, early_after="first"),
+            Stage("after", 20, early_after="beside"),
         ],
         {
             # Ends only when the next stage has run, so the program does not wait for it before that.
-            "beside": f"""
-notes = {str(setup.work / "notes")!r}
+            "beside": """
 while not os.path.exists(notes) or 'first' not in open(notes).read():
     time.sleep(0.02)
 time.sleep(0.5); note('beside')""",
             "first": "note('first')",
             # Prepares at once and measures alone.
             "early": "note('prepared'); sys.stdin.readline(); note('measured')",
+            # What needs a stage beside is not started before that has ended.
+            "after": "note('ended' if 'beside' in open(notes).read() else 'too early')",
         },
     )
     assert all(what.startswith("ok") for what in outcome.values())
     order = noted(setup)
     assert order.index("first") < order.index("beside") < order.index("measured")
     assert order.index("prepared") < order.index("measured")
+    assert "ended" in order
 
 
 def test_nothing_starts_when_the_time_is_up(tmp_path: Path) -> None:
