@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import zlib
 
 import numpy as np
 import pytest
@@ -36,6 +37,11 @@ def test_known_answers(device: torch.device, counter: tuple[int, ...], key: tupl
 @pytest.mark.parametrize("step", [0, 12345, 2**32 - 1])
 def test_words_are_bitwise_those_of_the_cpu(device: torch.device, step: int) -> None:
     expected = words(SEED, "purpose", step, INDEX, 100)
+    # Word by word, in integers of Python.
+    address, key = zlib.crc32(b"purpose"), (SEED & 0xFFFFFFFF, SEED >> 32)
+    for i, index in enumerate(INDEX.tolist()):
+        by_hand = philox((99, index & 0xFFFFFFFF, step, address), key)
+        assert tuple(int(word[i, 99]) for word in expected) == by_hand
     for given in (step, torch.tensor(step, device=device)):
         for on_device, on_cpu in zip(words(SEED, "purpose", given, INDEX.to(device), 100), expected, strict=True):
             assert torch.equal(on_device.cpu(), on_cpu)

@@ -94,7 +94,7 @@ def test_averages_are_on_the_device_in_the_layout_of_the_weights(device: torch.d
     (shadow,) = run.ema.shadows.values()
     for name, parameter in run.ema.net(run.module).named_parameters():
         assert shadow[name].device.type == device.type and shadow[name].dtype == torch.float32
-        assert shadow[name].shape == parameter.shape
+        assert shadow[name].shape == parameter.shape and shadow[name].stride() == parameter.stride()
 
 
 class Save(Callback):
