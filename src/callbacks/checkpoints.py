@@ -14,13 +14,14 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
 from ..errors import Interrupted, UserError
+from ..io.step_names import step_name
 from .after_step import AfterStep
 
 _log = logging.getLogger(__name__)
 
 
 class Checkpoints(AfterStep, Checkpoint):
-    """Writes ``step=<optimiser step>.ckpt`` after every n-th optimiser step and after the last.
+    """Writes ``step<optimizer step>.ckpt`` after every n-th optimiser step and after the last.
 
     Only there: the end of an optimiser step is where a resumed run repeats the uninterrupted one bit for bit.
 
@@ -59,7 +60,7 @@ class Checkpoints(AfterStep, Checkpoint):
         return trainer.global_step % self.every_n_steps == 0 or trainer.global_step == trainer.max_steps
 
     def _save(self, trainer: Trainer) -> None:
-        path = self.dirpath / f"step={trainer.global_step:08d}.ckpt"
+        path = self.dirpath / step_name(trainer.global_step, ".ckpt")
         # Two of these callbacks can be due at one step: both must know the file, which is written once and holds
         # what they know.
         for callback in (self, *self._others(trainer)):
@@ -128,7 +129,7 @@ class StopOnSignal(AfterStep, Checkpoint):
         else:
             stop = self._received is not None
         if stop and trainer.global_step != trainer.max_steps:
-            path = self.dirpath / f"step={trainer.global_step:08d}.ckpt"
+            path = self.dirpath / step_name(trainer.global_step, ".ckpt")
             trainer.save_checkpoint(path, weights_only=False)
             requeued = self._requeue() if trainer.is_global_zero else ""
             raise Interrupted(

@@ -10,6 +10,7 @@ from lightning.pytorch import LightningModule, Trainer
 from ..checkpoint.averages import PowerAverage
 from ..checkpoint.posthoc_ema import write_snapshot
 from ..errors import UserError
+from ..io.step_names import step_name
 from .ema import EMA, ema_of
 from .periodic import Periodic
 
@@ -17,7 +18,7 @@ DTYPES = {"float32": torch.float32, "float16": torch.float16}
 
 
 class EMASnapshots(Periodic):
-    """Writes ``step=<optimiser step>.safetensors`` with the averages and nothing else.
+    """Writes ``step<optimizer step>.safetensors`` with the averages and nothing else.
 
     It comes after the EMA callback, whose averages of the same step it writes.
 
@@ -54,5 +55,5 @@ class EMASnapshots(Periodic):
             name: {key: value.to("cpu", self.dtype) for key, value in self._ema.shadows[name].items()}
             for name in self.sigma_rel
         }
-        path = self.dirpath / f"step={trainer.global_step:08d}.safetensors"
+        path = self.dirpath / step_name(trainer.global_step, ".safetensors")
         write_snapshot(path, averages, self.sigma_rel, self._ema.updates)

@@ -11,6 +11,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
 from ..distributed import on_rank_zero
+from ..io.step_names import step_name
 from ..sampling import Sampler
 from ..sinks.collect import Collect
 from ..sinks.pictures import picture, save_film, save_picture
@@ -23,7 +24,7 @@ _FRAMES = 30
 
 
 class SampleImages(Periodic):
-    """Writes ``step=<optimizer step>.png``, the same samples each time, and hands it to the loggers.
+    """Writes ``step<optimizer step>.png``, the same samples each time, and hands it to the loggers.
 
     All processes make a share, with averaged weights where there are any. Samples that diverged are black.
 
@@ -65,7 +66,7 @@ class SampleImages(Periodic):
         if image is None:
             _log.warning("samples of shape %s have no picture", tuple(samples.shape[1:]))
             return
-        path = self.output_dir / f"step={trainer.global_step:08d}.png"
+        path = self.output_dir / step_name(trainer.global_step, ".png")
         save_picture(path, image)
         if len(frames):
             pictures = [picture(frame) for frame in frames]

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..distributed import on_rank_zero
 from ..errors import UserError
+from ..io.step_names import step_name
 from ..sampling import Sampler
 from ..sinks.collect import Collect
 from ..sinks.pictures import save_picture
@@ -25,7 +26,7 @@ _log = logging.getLogger(__name__)
 
 
 class ToyPicture(Periodic):
-    """Writes ``step=<optimiser step>.png`` and hands it to the loggers.
+    """Writes ``step<optimizer step>.png`` and hands it to the loggers.
 
     Data and samples, the learned score against the exact one, trajectories of the probability-flow ODE, the learned
     log-likelihood against the exact one; exact values where the data are a Gaussian mixture. Averaged weights are used
@@ -94,7 +95,7 @@ class ToyPicture(Periodic):
         title = f"{datamodule.kind}, {type(model.sde).__name__}, {step:,} steps: {words}"
         _log.info("step %d: %s", step, words)
         image = plot(view, title)
-        save_picture(self.output_dir / f"step={step:08d}.png", image)
+        save_picture(self.output_dir / step_name(step, ".png"), image)
         trainer.callback_metrics.update({name: torch.tensor(value) for name, value in values.items()})
         for logger in trainer.loggers:
             logger.log_metrics(values, step=step)

@@ -3,15 +3,17 @@
 from .find import find_checkpoint
 from .io import AtomicCheckpointIO
 from .lock import RunLock
-from .read import checkpoint_hash, read_checkpoint
+from .read import OpenCheckpoint, checkpoint_hash, open_verified, read_checkpoint
 from .restore import instantiate_node, restore_classifier, restore_model
 
 __all__ = [
     "AtomicCheckpointIO",
+    "OpenCheckpoint",
     "RunLock",
     "checkpoint_hash",
     "find_checkpoint",
     "instantiate_node",
+    "open_verified",
     "read_checkpoint",
     "restore_classifier",
     "restore_model",

@@ -10,12 +10,15 @@ from __future__ import annotations
 import logging
 import os
 import re
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import UserError
-from .read import check_intact, global_step
+from ..io.step_names import step_of
+from .jobs import NothingToResume, is_restart, made_by_this_job
+from .read import global_step, pin
 
 _log = logging.getLogger(__name__)
 
@@ -23,8 +26,8 @@ FOLDER = "checkpoints"
 """Folder of the checkpoints inside a run folder."""
 
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
-_STEP_IN_NAME = re.compile(r"step=(\d+)")
 _LISTED = 6
+_LOOKS, _PAUSE = 50, 0.02
 
 
 @dataclass(frozen=True)
@@ -36,18 +39,23 @@ class _Candidate:
 def find_checkpoint(spec: str | int | Path, runs_dir: str | Path, name: str | None = None) -> Path:
     """The checkpoint that ``spec`` names.
 
+    What is found by name is verified, and its content stays readable for this process under the path that is returned,
+    even if a running training removes the file.
+
     Args:
         spec: one of
             a file, returned as it is;
             a run folder: its newest intact checkpoint;
-            ``last``: the newest intact checkpoint of the newest run, of an older one if that has none; a best one
-            only where there is no other;
+            ``last``: in a job of a cluster that was started before, the newest intact checkpoint of the run that this
+            job made; otherwise of the newest run, of an older one if that has none; a best one only where there is no
+            other;
             a step: that step of the newest run;
             ``best``, or ``best_<metric>`` where a run keeps several: that file of the newest run.
         runs_dir: folder of all runs.
         name: experiment whose runs count; None for all.
 
     Raises:
+        NothingToResume: ``last`` in a restarted job that has not written a checkpoint yet.
         UserError: in one line that lists what there is.
     """
     text = str(spec)
@@ -62,6 +70,8 @@ def find_checkpoint(spec: str | int | Path, runs_dir: str | Path, name: str | No
         )
     home = path if not by_run else Path(runs_dir, name or "")
     runs = _runs(home)
+    if text == "last":
+        runs = _of_this_job(runs)
     if not runs:
         raise UserError(f"no checkpoint in {home}: train first, or give a file; {_overview(Path(runs_dir))}")
     if text.isdecimal():
@@ -111,12 +121,20 @@ def run_of(checkpoint: Path) -> Path | None:
     return checkpoint.parent.parent if checkpoint.parent.name == FOLDER else None
 
 
+def _of_this_job(runs: list[Path]) -> list[Path]:
+    """The runs that this job of a cluster made, if there are any; all ``runs`` in a job that was not started before."""
+    own = [run for run in runs if made_by_this_job(run)]
+    if not own and is_restart():
+        raise NothingToResume("this job was started before, but has written no checkpoint: it starts anew")
+    return own or runs
+
+
 def _newest_intact(runs: Sequence[Path]) -> Path:
     damaged: dict[Path, None] = {}
     for run in runs:
-        candidates = _candidates(run)
-        while candidates:
-            path = candidates.pop(0).path
+        looks = 0
+        while candidates := [candidate for candidate in _candidates(run) if candidate.path not in damaged]:
+            path = candidates[0].path
             if _is_intact(path):
                 if damaged:
                     _log.warning(
@@ -126,9 +144,12 @@ def _newest_intact(runs: Sequence[Path]) -> Path:
             # A link that leads nowhere is damaged: it will be listed again and again.
             if os.path.lexists(path):
                 damaged[path] = None
-            else:
-                # The run goes on: it removes a checkpoint once a newer one is complete.
-                candidates = [candidate for candidate in _candidates(run) if candidate.path not in damaged]
+                continue
+            # A running training removes a checkpoint once a newer one is complete.
+            looks += 1
+            if looks == _LOOKS:
+                raise UserError(f"all checkpoints of {run} were removed while they were read: try again")
+            time.sleep(_PAUSE * (looks > 1))
     if not damaged:
         raise UserError(f"all checkpoints of {runs[0]} were removed while they were read: try again")
     raise UserError(f"no intact checkpoint is left, damaged are {_some(map(str, damaged))}: start the run anew")
@@ -201,17 +222,20 @@ def _candidates(run: Path) -> list[_Candidate]:
 
 
 def _step(path: Path) -> int:
+    # Written by this project: the name is right, and a file that is being replaced need not be opened.
+    in_name = step_of(path.name)
+    if in_name is not None:
+        return in_name
     try:
         return global_step(path)
     except UserError:
         # Damaged: it is passed over, but in its place of the order, so that the reader learns about it.
-        in_name = _STEP_IN_NAME.search(path.name)
-        return int(in_name[1]) if in_name else -1
+        return -1
 
 
 def _is_intact(path: Path) -> bool:
     try:
-        check_intact(path)
+        pin(path)
     except UserError:
         return False
     return True

@@ -6,10 +6,11 @@ The pickle inside is read by torch's restricted unpickler, which builds tensors 
 
 from __future__ import annotations
 
+import hashlib
 import os
 import pickle
-import zipfile
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from io import BufferedReader
 from pathlib import Path
 from typing import Any, TypeGuard
@@ -18,15 +19,34 @@ import torch
 from torch import Tensor
 
 from ..errors import UserError
-from ..io.hashing import file_hash
 from .older import up_to_date
+from .verify import WHERE, verified
 
 NET_PREFIX = "model.net."
 """What the names of the raw net weights begin with in ``state_dict``."""
 
-_ZIP_MAGIC = b"PK\x03\x04"
-_AGAIN = "use another checkpoint of the run, or copy it again"
-_WHERE = "give a .ckpt file from logs/<name>/<time>/checkpoints"
+
+@dataclass(frozen=True)
+class OpenCheckpoint:
+    """A checkpoint in memory.
+
+    Attributes:
+        path: the file it was read from.
+        digest: SHA-256 of the file.
+        content: what the file holds.
+    """
+
+    path: Path
+    digest: str
+    content: dict[str, Any]
+
+    @property
+    def step(self) -> int:
+        """The optimizer step after which it was written."""
+        return int(self.content["global_step"])
+
+
+_pinned: dict[str, BufferedReader] = {}
 
 
 def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -42,7 +62,7 @@ def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
         UserError: in one line, if the file is missing, truncated, damaged, of another kind, holds objects other than
             tensors and plain values, or lacks what this version needs.
     """
-    return checked(load_archive(path), path)
+    return open_verified(path).content
 
 
 def checked(checkpoint: dict[str, Any], path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -60,7 +80,7 @@ def checked(checkpoint: dict[str, Any], path: str | os.PathLike[str]) -> dict[st
     if missing:
         raise UserError(
             f"{path} lacks {', '.join(missing)}: it comes from another program or an older version of this one; "
-            f"use the version that wrote it, or {_WHERE}"
+            f"use the version that wrote it, or {WHERE}"
         )
     return checkpoint | {"config": up_to_date(config)}
 
@@ -71,31 +91,67 @@ def load_archive(path: str | os.PathLike[str], map_location: Any = "cpu") -> dic
     Raises:
         UserError: as ``read_checkpoint``, except for missing keys.
     """
+    return open_archive(path, map_location).content
+
+
+def open_archive(path: str | os.PathLike[str], map_location: Any = "cpu") -> OpenCheckpoint:
+    """Verify, hash and load a file of ``torch.save``: one pass in a launch for the first two, one for the last.
+
+    Content and hash belong together even where another process replaces the file meanwhile.
+
+    Raises:
+        UserError: as ``read_checkpoint``, except for missing keys.
+    """
     with _open(path) as file:
-        _verify(file, path)
+        digest = verified(file, path)
         file.seek(0)
         try:
             content = torch.load(file, map_location=map_location, weights_only=True)
         except pickle.UnpicklingError as error:
             raise UserError(
                 f"{path} holds Python objects other than tensors and plain values, which are never loaded because "
-                f"they could run code: {_WHERE}"
+                f"they could run code: {WHERE}"
             ) from error
         except Exception as error:
-            raise UserError(f"{path} cannot be loaded ({_first_line(error)}): {_WHERE}") from error
+            raise UserError(f"{path} cannot be loaded ({_first_line(error)}): {WHERE}") from error
+    _unpin(path)
     if not isinstance(content, dict):
-        raise UserError(f"{path} holds a {type(content).__name__}, not a checkpoint: {_WHERE}")
-    return content
+        raise UserError(f"{path} holds a {type(content).__name__}, not a checkpoint: {WHERE}")
+    return OpenCheckpoint(Path(path), digest, content)
+
+
+def open_verified(path: str | os.PathLike[str]) -> OpenCheckpoint:
+    """A checkpoint of this project, verified, hashed and loaded on the CPU; raises as ``read_checkpoint``."""
+    opened = open_archive(path)
+    return replace(opened, content=checked(opened.content, path))
 
 
 def check_intact(path: str | os.PathLike[str]) -> None:
-    """Read ``path`` from end to end and compare every record with its CRC, without loading it.
+    """Compare every record of the file with its CRC, without loading it.
 
     Raises:
         UserError: if it is missing, truncated, damaged or no torch archive.
     """
     with _open(path) as file:
-        _verify(file, path)
+        verified(file, path)
+
+
+def pin(path: Path) -> None:
+    """Keep the present content of ``path`` for this process until it is loaded from there.
+
+    A running training removes and replaces its checkpoints; what is loaded is what was found.
+
+    Raises:
+        UserError: as ``check_intact``.
+    """
+    _unpin(path)
+    file = _open_file(path)
+    try:
+        verified(file, path)
+    except UserError:
+        file.close()
+        raise
+    _pinned[str(path)] = file
 
 
 def global_step(path: str | os.PathLike[str]) -> int:
@@ -107,7 +163,7 @@ def global_step(path: str | os.PathLike[str]) -> int:
     try:
         return int(glance(path)["global_step"])
     except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{path} has no readable step ({_first_line(error)}): {_WHERE}") from error
+        raise UserError(f"{path} has no readable step ({_first_line(error)}): {WHERE}") from error
 
 
 def glance(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -117,46 +173,48 @@ def glance(path: str | os.PathLike[str]) -> dict[str, Any]:
         UserError: if the file cannot be understood.
     """
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        with _open(path) as file:
+            # The file of this descriptor, whatever has the name by now.
+            content = torch.load(f"/dev/fd/{file.fileno()}", map_location="cpu", weights_only=True, mmap=True)
     except Exception as error:
-        raise UserError(f"{path} cannot be read ({_first_line(error)}): {_WHERE}") from error
+        raise UserError(f"{path} cannot be read ({_first_line(error)}): {WHERE}") from error
     if not isinstance(content, dict):
-        raise UserError(f"{path} holds a {type(content).__name__}, not a checkpoint: {_WHERE}")
+        raise UserError(f"{path} holds a {type(content).__name__}, not a checkpoint: {WHERE}")
     return content | {"config": up_to_date(content["config"])} if "config" in content else content
 
 
 def checkpoint_hash(path: str | os.PathLike[str]) -> str:
-    """SHA-256 of the file, in hexadecimal."""
-    _open(path).close()
-    return file_hash(Path(path))
+    """SHA-256 of the file, in hexadecimal; an archive of ``torch.save`` is verified in the same pass.
+
+    Raises:
+        UserError: the file cannot be read, or is a damaged archive.
+    """
+    with _open(path) as file:
+        if Path(path).suffix in (".ckpt", ".pth"):
+            return verified(file, path)
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _open(path: str | os.PathLike[str]) -> BufferedReader:
+    if pinned := _pinned.get(str(path)):
+        return open(f"/dev/fd/{pinned.fileno()}", "rb")  # noqa: PTH123 # no path of the file system
+    return _open_file(path)
+
+
+def _open_file(path: str | os.PathLike[str]) -> BufferedReader:
     file = Path(path)
     if not file.is_file():
         kind = "is a folder, not a file" if file.is_dir() else "does not exist"
-        raise UserError(f"checkpoint {file} {kind}: {_WHERE}")
+        raise UserError(f"checkpoint {file} {kind}: {WHERE}")
     try:
         return file.open("rb")
     except OSError as error:
         raise UserError(f"checkpoint {file} cannot be opened ({error.strerror}): check its permissions") from error
 
 
-def _verify(file: BufferedReader, path: str | os.PathLike[str]) -> None:
-    magic = file.read(len(_ZIP_MAGIC))
-    if not _ZIP_MAGIC.startswith(magic):
-        raise UserError(f"{path} is no checkpoint (not a torch archive): {_WHERE}")
-    try:
-        with zipfile.ZipFile(file) as archive:
-            names = archive.namelist()
-            broken = archive.testzip()
-    # A damaged directory of the archive makes zipfile fail in many ways, few of them documented.
-    except Exception as error:
-        raise UserError(f"{path} is truncated or damaged ({_first_line(error)}): {_AGAIN}") from error
-    if broken is not None:
-        raise UserError(f"{path} is damaged (wrong checksum of {broken}): {_AGAIN}")
-    if not any(name.endswith("/data.pkl") for name in names):
-        raise UserError(f"{path} is a zip archive but no checkpoint: {_WHERE}")
+def _unpin(path: str | os.PathLike[str]) -> None:
+    if pinned := _pinned.pop(str(path), None):
+        pinned.close()
 
 
 def _is_named_tensors(value: Any) -> TypeGuard[Mapping[str, Tensor]]:

@@ -51,7 +51,7 @@ def test_digits_are_told_apart_the_better_the_less_noise(tmp_path: Path) -> None
     accuracy = [float(trainer.callback_metrics[f"val/accuracy_{level:g}"]) for level in (0.01, 0.2, 1.0)]
     assert accuracy[0] > 0.7
     assert accuracy[0] > accuracy[2] > 0.1
-    saved = read_checkpoint(tmp_path / "checkpoints" / f"step={STEPS:08d}.ckpt")
+    saved = read_checkpoint(tmp_path / "checkpoints" / f"step{STEPS:08d}.ckpt")
     averaged = restore_classifier(saved)
     batch = datamodule.on_after_batch_transfer(next(iter(datamodule.val_dataloader())), 0)
     right = averaged(batch["x"], torch.tensor(1e-5, dtype=torch.float64)).argmax(dim=1) == batch["labels"]

@@ -48,5 +48,5 @@ def test_checkpoints_where_validation_is_due(validation: int, due: dict[str, Any
     )
     data = DataLoader(TensorDataset(torch.ones(3, 1)))
     trainer.fit(module, data, DataLoader(TensorDataset(torch.ones(validation, 1))) if validation else [])
-    assert sorted(path.name for path in tmp_path.glob("*.ckpt")) == [f"step={step:08d}.ckpt" for step in range(1, 7)]
+    assert sorted(path.name for path in tmp_path.glob("*.ckpt")) == [f"step{step:08d}.ckpt" for step in range(1, 7)]
     assert set(module.validated) == (set() if not validation else {6} if "check_val_every_n_epoch" in due else {3, 6})

@@ -48,9 +48,9 @@ def train(*callbacks: object) -> None:
 def test_snapshots_hold_the_averages_of_their_step(tmp_path: Path) -> None:
     ema = EMA({"default": PowerAverage(0.05), "long": PowerAverage(0.1), "other": ExponentialAverage()})
     train(ema, EMASnapshots(tmp_path, 2))
-    assert sorted(path.name for path in tmp_path.iterdir()) == [f"step={n:08d}.safetensors" for n in (2, 4, 5)]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f"step{n:08d}.safetensors" for n in (2, 4, 5)]
     for step in (2, 4, 5):
-        with safe_open(tmp_path / f"step={step:08d}.safetensors", "pt") as file:
+        with safe_open(tmp_path / f"step{step:08d}.safetensors", "pt") as file:
             assert sorted(file.keys()) == ["default/weight", "long/weight"]
             assert file.metadata()["updates"] == str(step)
             for name, sigma_rel in (("default", 0.05), ("long", 0.1)):
@@ -62,7 +62,7 @@ def test_snapshots_hold_the_averages_of_their_step(tmp_path: Path) -> None:
 
 def test_half_the_room(tmp_path: Path) -> None:
     train(EMA({"default": PowerAverage(0.05)}), EMASnapshots(tmp_path, 5, dtype="float16"))
-    with safe_open(tmp_path / "step=00000005.safetensors", "pt") as file:
+    with safe_open(tmp_path / "step00000005.safetensors", "pt") as file:
         assert file.get_tensor("default/weight").dtype == torch.float16
 
 

@@ -12,7 +12,7 @@ from lightning.pytorch import LightningModule, Trainer
 from src.callbacks import same_start
 from src.errors import UserError
 
-A, B = Path("run/step=00000001.ckpt"), Path("run/step=00000002.ckpt")
+A, B = Path("run/step00000001.ckpt"), Path("run/step00000002.ckpt")
 
 
 @pytest.mark.parametrize(

@@ -141,14 +141,14 @@ def test_curve_has_every_score_although_lightning_was_not_to_log(trained: tuple[
 def test_pictures_show_the_averaged_net_at_each_due_step(trained: tuple[Path, Trainer, Keep, FID]) -> None:
     folder, _, keep, _ = trained
     assert sorted(path.name for path in (folder / "pictures").glob("*.png")) == [
-        "step=00000002.png",
-        "step=00000003.png",
+        "step00000002.png",
+        "step00000003.png",
     ]
-    picture = np.asarray(Image.open(folder / "pictures" / "step=00000003.png"))
+    picture = np.asarray(Image.open(folder / "pictures" / "step00000003.png"))
     images = expected_images(keep.averaged[3], 5)
     cells = [picture[2 + 66 * (i // 3) :, 2 + 66 * (i % 3) :][:64:8, :64:8, 0] for i in range(5)]
     assert np.abs(np.stack(cells).astype(int) - images[:, 0].numpy()).max() <= 1
-    with Image.open(folder / "pictures" / "step=00000003.gif") as film:
+    with Image.open(folder / "pictures" / "step00000003.gif") as film:
         assert film.n_frames == 3
     assert list((folder / "board").rglob("events*"))
 
@@ -186,12 +186,12 @@ def test_training_does_not_notice(tmp_path: Path) -> None:
 
 def test_accumulation_counts_optimiser_steps(tmp_path: Path) -> None:
     train(tmp_path, [pictures(tmp_path, 2)], steps=2, accumulate_grad_batches=2)
-    assert [path.name for path in (tmp_path / "pictures").iterdir()] == ["step=00000002.png"]
+    assert [path.name for path in (tmp_path / "pictures").iterdir()] == ["step00000002.png"]
 
 
 def test_last_step_of_a_run_counted_in_epochs(tmp_path: Path) -> None:
     train(tmp_path, [pictures(tmp_path, 100)], steps=-1, max_epochs=1)
-    assert [path.name for path in (tmp_path / "pictures").iterdir()] == ["step=00000004.png"]
+    assert [path.name for path in (tmp_path / "pictures").iterdir()] == ["step00000004.png"]
 
 
 def test_resumed_run_keeps_the_best_and_repeats_nothing(tmp_path: Path) -> None:
@@ -237,7 +237,7 @@ def test_points_have_pictures_and_no_scores(tmp_path: Path) -> None:
     )
     data = ToyDataModule(steps_per_epoch=2, global_batch_size=8)
     trainer.fit(module(*POINTS), data)
-    assert (tmp_path / "pictures" / "step=00000001.png").exists()
+    assert (tmp_path / "pictures" / "step00000001.png").exists()
     trainer.callbacks.append(fid(tmp_path))  # type: ignore[attr-defined]
     with pytest.raises(UserError, match="holds no images"):
         trainer.fit(module(*POINTS), data)

@@ -63,7 +63,7 @@ def fit(clock: list[float], folder: Path, seconds: float, **further: Any) -> tup
 def test_the_last_step_is_when_the_time_is_up_and_it_is_written(clock: list[float], tmp_path: Path) -> None:
     module, trainer = fit(clock, tmp_path, 20)
     assert trainer.global_step == 20
-    assert [path.name for path in tmp_path.glob("*.ckpt")] == ["step=00000020.ckpt"]
+    assert [path.name for path in tmp_path.glob("*.ckpt")] == ["step00000020.ckpt"]
     expected = [0.5 * min(1.0, (step + 1) / 4) * 0.5 * (1 + math.cos(math.pi * step / 20)) for step in range(20)]
     assert module.rates == pytest.approx(expected)
 
@@ -76,7 +76,7 @@ def test_fewer_steps_stay_fewer(clock: list[float], tmp_path: Path) -> None:
 def test_a_run_that_goes_on_spends_what_is_left(clock: list[float], tmp_path: Path) -> None:
     fit(clock, tmp_path, 20, max_steps=8, every=8)
     clock[0] += 500.0
-    module, trainer = fit(clock, tmp_path, 20, ckpt_path=tmp_path / "step=00000008.ckpt", weights_only=True)
+    module, trainer = fit(clock, tmp_path, 20, ckpt_path=tmp_path / "step00000008.ckpt", weights_only=True)
     assert trainer.global_step == 20
     uninterrupted, _ = fit(clock, tmp_path / "whole", 20)
     # The clock was read before the checkpoint was written, so no second is lost.

@@ -85,7 +85,7 @@ def test_any_length_from_two(tmp_path: Path, sigma_rel: float) -> None:
     averages = {name: tracked(length, weights) for name, length in KEPT.items()}
     for step in range(100, STEPS, 100):
         kept = {name: {"p": value[step - 1].float()} for name, value in averages.items()}
-        write_snapshot(tmp_path / "ema_snapshots" / f"step={step:08d}.safetensors", kept, KEPT, step)
+        write_snapshot(tmp_path / "ema_snapshots" / f"step{step:08d}.safetensors", kept, KEPT, step)
     path = tmp_path / "checkpoints" / "last.ckpt"
     path.parent.mkdir()
     torch.save(checkpoint(STEPS, averages), path)
@@ -134,7 +134,7 @@ def test_skipped_steps_do_not_count(tmp_path: Path) -> None:
     path = tmp_path / "x.ckpt"
     torch.save(late, path)
     write_snapshot(
-        tmp_path / "ema_snapshots" / "step=00000950.safetensors", {"long": {"p": torch.zeros(256)}}, {"long": 0.1}, 950
+        tmp_path / "ema_snapshots" / "step00000950.safetensors", {"long": {"p": torch.zeros(256)}}, {"long": 0.1}, 950
     )
     assert reconstruct(path, late, 0.075).snapshots == 2, "950 updates lie beyond the checkpoint's 900"
 

@@ -136,7 +136,7 @@ def run(minutes: float, folder: Path, every: float = 5.0) -> dict[str, Job]:
         check=True,
         capture_output=True,
     )
-    (checkpoint,) = folder.rglob("step=00000020.ckpt")
+    (checkpoint,) = folder.rglob("step00000020.ckpt")
     sampling = [f"ckpt_path='{checkpoint}'", f"output_dir={folder}/samples", *SAMPLING]
     jobs = {
         "training": Job("training", ["train.py", *TRAINING, *logs], folder),

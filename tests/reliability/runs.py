@@ -55,7 +55,7 @@ def only_run(folder: Path) -> Path:
 
 def final_checkpoint(run: Path, folder: Path) -> dict[str, Any]:
     """The last checkpoint of ``run``, without what says where it was written and how the run was started."""
-    path = max((run / "checkpoints").glob("step=*.ckpt"))
+    path = max((run / "checkpoints").glob("step*.ckpt"))
     content = torch.load(path, weights_only=True)
     del content["config"]["ckpt_path"]
     place = re.compile(re.escape(str(folder)) + r"(/logs/[\w-]+/[\d_-]+)?")

@@ -12,7 +12,7 @@ EVERY_STEP = ("callbacks.last_checkpoint.every_n_steps=1", "callbacks.last_check
 
 
 def steps(folder: Path) -> list[int]:
-    return sorted(int(path.stem.removeprefix("step=")) for path in (only_run(folder) / "checkpoints").glob("*.ckpt"))
+    return sorted(int(path.stem.removeprefix("step")) for path in (only_run(folder) / "checkpoints").glob("*.ckpt"))
 
 
 def test_newest_and_milestones_stay_and_survive_a_resume(tmp_path: Path) -> None:

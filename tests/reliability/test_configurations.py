@@ -166,7 +166,7 @@ def test_a_run_needs_no_logger_and_its_name_may_be_a_number(tmp_path: Path) -> N
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_checkpoint(tmp_path_factory.mktemp("run") / "step=00000007.ckpt", *IMAGES)
+    return write_checkpoint(tmp_path_factory.mktemp("run") / "step00000007.ckpt", *IMAGES)
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def good(run: Path) -> Path:
-    return run / "checkpoints" / "step=00000004.ckpt"
+    return run / "checkpoints" / "step00000004.ckpt"
 
 
 class _Payload:
@@ -145,11 +145,11 @@ def test_a_checkpoint_that_is_not_there(script: str, tmp_path: Path) -> None:
 def test_last_passes_over_damaged_checkpoints_and_says_so(run: Path, good: Path, tmp_path: Path) -> None:
     folder = tmp_path / "logs" / "digits" / "2030-01-01_00-00-00" / "checkpoints"
     folder.mkdir(parents=True)
-    (folder / "step=00000002.ckpt").write_bytes((good.parent / "step=00000002.ckpt").read_bytes())
-    truncated(good, folder / "step=00000004.ckpt")
+    (folder / "step00000002.ckpt").write_bytes((good.parent / "step00000002.ckpt").read_bytes())
+    truncated(good, folder / "step00000004.ckpt")
     ended = train(*SHORT, *in_folder(tmp_path), "ckpt_path=last", folder=tmp_path)
     assert ended.code == 0, ended.err
-    assert "step=00000004.ckpt" in ended.out and "passed over" in ended.out
+    assert "step00000004.ckpt" in ended.out and "passed over" in ended.out
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ COUNT = 24
 
 @pytest.mark.timeout(300)
 def test_the_part_of_a_killed_rank_is_made_by_the_next_run(tmp_path: Path) -> None:
-    checkpoint = write_checkpoint(tmp_path / "run" / "step=00000007.ckpt", *IMAGES, scale=0.5)
+    checkpoint = write_checkpoint(tmp_path / "run" / "step00000007.ckpt", *IMAGES, scale=0.5)
     common = [
         "sample.py",
         f"ckpt_path='{checkpoint}'",

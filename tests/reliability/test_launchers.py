@@ -48,7 +48,7 @@ def test_a_sweep_runs_complete_jobs_and_survives_one_that_fails(tmp_path: Path) 
     assert values[0] != values[1]
     for result in (tmp_path / "logs").rglob("result.json"):
         assert sorted(curve(result.parent)) == [1, 2, 3]
-        assert (result.parent / "checkpoints" / "step=00000003.ckpt").exists()
+        assert (result.parent / "checkpoints" / "step00000003.ckpt").exists()
 
 
 @pytest.mark.slow

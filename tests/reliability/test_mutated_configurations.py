@@ -52,7 +52,7 @@ def test_training_takes_a_step_or_says_why_not(first: int, tmp_path: Path, figur
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_checkpoint(tmp_path_factory.mktemp("run") / "step=00000007.ckpt", *IMAGES)
+    return write_checkpoint(tmp_path_factory.mktemp("run") / "step00000007.ckpt", *IMAGES)
 
 
 @pytest.mark.timeout(900)

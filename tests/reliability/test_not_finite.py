@@ -26,7 +26,7 @@ BROKEN = (
 
 def state(run: Path, step: int) -> dict[str, Any]:
     """What a step may change: weights, averages, optimiser."""
-    content = torch.load(run / "checkpoints" / f"step={step:08d}.ckpt", weights_only=True)
+    content = torch.load(run / "checkpoints" / f"step{step:08d}.ckpt", weights_only=True)
     ema = content["callbacks"]["EMA"]
     return {key: content[key] for key in ("state_dict", "ema")} | {
         "optimizer": [each["state"] for each in content["optimizer_states"]],
@@ -56,7 +56,7 @@ def test_many_in_a_row_end_the_run_and_name_the_last_good_checkpoint(tmp_path: P
     line = refusal(ended)
     assert "3 steps in a row" in line
     (checkpoints,) = tmp_path.rglob("checkpoints")
-    assert f"the last good checkpoint is {checkpoints / 'step=00000006.ckpt'}" in line
+    assert f"the last good checkpoint is {checkpoints / 'step00000006.ckpt'}" in line
 
 
 def test_samples_that_diverge_are_black_and_never_scored_as_good(tmp_path: Path) -> None:
@@ -72,7 +72,7 @@ def test_samples_that_diverge_are_black_and_never_scored_as_good(tmp_path: Path)
     assert "2 of 4 samples diverged" in ended.out
     assert curve(run)[2]["invalid_samples"] == "8.0"
     assert not (run / "checkpoints" / "best_fid.ckpt").exists()
-    tiles = np.asarray(Image.open(run / "samples" / "step=00000002.png").convert("L"))
+    tiles = np.asarray(Image.open(run / "samples" / "step00000002.png").convert("L"))
     # Two tiles of 64 pixels beside each other, with 2 pixels around each.
     corner, other = tiles[2:66, 2:66], tiles[2:66, 68:132]
     assert corner.max() == 0, "a sample that diverged was drawn"

@@ -50,7 +50,7 @@ def make_run(run: Path, steps: tuple[int, ...] = (10,), cache: Path | None = Non
     for step in steps:
         model = _model(cfg, step)
         averaged = {name: value.detach() for name, value in _model(cfg, step + 1).net.named_parameters()}
-        path = run / "checkpoints" / f"step={step:08d}.ckpt"
+        path = run / "checkpoints" / f"step{step:08d}.ckpt"
         path.parent.mkdir(parents=True, exist_ok=True)
         state = {f"model.{name}": value for name, value in model.state_dict().items()}
         torch.save({"state_dict": state, "ema": {"default": averaged}, "config": config, "global_step": step}, path)

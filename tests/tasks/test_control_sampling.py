@@ -191,7 +191,7 @@ def test_noise_of_a_measurement_belongs_to_its_image(tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An untrained one, as training would write it."""
-    path = tmp_path_factory.mktemp("run") / "step=00000007.ckpt"
+    path = tmp_path_factory.mktemp("run") / "step00000007.ckpt"
     return write_checkpoint(path, "experiment=digits_classifier", "classifier@model=conv", "model.net.nf=8")
 
 

@@ -39,7 +39,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def first(run: Path) -> Path:
-    return run / "checkpoints" / "step=00000010.ckpt"
+    return run / "checkpoints" / "step00000010.ckpt"
 
 
 def ckpt(path: Path) -> str:
@@ -234,16 +234,16 @@ def test_pareto_shows_several_checkpoints_of_one_folder(
         return sorted(f"{e.about['name']} {e.subject['sampler']}" for e in entries)
 
     common = ["mode=pareto", f"output_dir={tmp_path}/out", "steps=[2]", "distance=frechet_digits"]
-    evaluate(*common, f"ckpt_path='{run}/checkpoints/step=00000010.ckpt'", "samplers=[heun]")
-    evaluate(*common, f"ckpt_path='{run}/checkpoints/step=00000020.ckpt'", "samplers=[unipc]")
+    evaluate(*common, f"ckpt_path='{run}/checkpoints/step00000010.ckpt'", "samplers=[heun]")
+    evaluate(*common, f"ckpt_path='{run}/checkpoints/step00000020.ckpt'", "samplers=[unipc]")
     assert drawn == [
         ["frechet_digits", "digits step 10 heun"],
         ["frechet_digits", "digits step 10 heun", "digits step 20 unipc"],
     ]
     with pytest.raises(UserError, match=r"digits step 10 heun 2 do not compare \(samples 13 and 12\)"):
-        evaluate(*common, f"ckpt_path='{run}/checkpoints/step=00000025.ckpt'", "samplers=[heun]", "num_samples=13")
+        evaluate(*common, f"ckpt_path='{run}/checkpoints/step00000025.ckpt'", "samplers=[heun]", "num_samples=13")
     with pytest.raises(UserError, match="distance=kid is none of these scores: choose one of frechet_digits"):
-        evaluate(*common[:-1], f"ckpt_path='{run}/checkpoints/step=00000010.ckpt'", "samplers=[heun]", "distance=kid")
+        evaluate(*common[:-1], f"ckpt_path='{run}/checkpoints/step00000010.ckpt'", "samplers=[heun]", "distance=kid")
 
 
 @pytest.mark.parametrize(

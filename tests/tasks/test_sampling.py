@@ -23,7 +23,7 @@ COMMON = ("accelerator=cpu", "devices=1")
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_checkpoint(tmp_path_factory.mktemp("run") / "checkpoints" / "step=00000007.ckpt", *IMAGES, scale=0.5)
+    return write_checkpoint(tmp_path_factory.mktemp("run") / "checkpoints" / "step00000007.ckpt", *IMAGES, scale=0.5)
 
 
 def pixels(folder: Path) -> np.ndarray:

@@ -52,7 +52,7 @@ def test_bits_per_dimension_of_the_averages(tmp_path: Path) -> None:
     metrics = json.loads((tmp_path / "run" / "result.json").read_text())["metrics"]
     assert value == metrics["val/loss"], "what a sweep optimises is there after the test"
 
-    (path,) = (tmp_path / "run" / "checkpoints").glob("step=00000004.ckpt")
+    (path,) = (tmp_path / "run" / "checkpoints").glob("step00000004.ckpt")
     checkpoint = read_checkpoint(path)
     images = run.datamodule.images("test")  # type: ignore[operator]
     x = images.gather(torch.arange(12)).float() / 255

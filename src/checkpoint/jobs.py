@@ -1,0 +1,59 @@
+"""Which job of a cluster, or launch of torchrun, a run belongs to.
+
+Two requeued jobs of one experiment write into the same folder of runs; each has to go on from its own run. So a run
+keeps the identities of the jobs that worked on it in ``.jobs.json``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from pathlib import Path
+
+from ..errors import UserError
+from ..io.atomic import write_json
+
+_FILE = ".jobs.json"
+
+
+class NothingToResume(UserError):
+    """This job was started before and ended before its first checkpoint."""
+
+
+def this_job() -> str | None:
+    """The identity of this job, the same each time it is started; None outside of SLURM and torchrun."""
+    variables = os.environ
+    if array := variables.get("SLURM_ARRAY_JOB_ID"):
+        return f"slurm {array}_{variables.get('SLURM_ARRAY_TASK_ID')}"
+    if job := variables.get("SLURM_JOB_ID"):
+        return f"slurm {job}"
+    if run := variables.get("TORCHELASTIC_RUN_ID"):
+        # Launches without an id of their own share a word, and only their agents, the parents, tell them apart.
+        return f"torchrun {run} {socket.gethostname()} {os.getppid()}"
+    return None
+
+
+def is_restart() -> bool:
+    """Whether this job, or the processes of this torchrun, were started before."""
+    return any(int(os.environ.get(name) or 0) > 0 for name in ("SLURM_RESTART_COUNT", "TORCHELASTIC_RESTART_COUNT"))
+
+
+def note_job(run_dir: Path) -> None:
+    """Record in ``run_dir``, which this process holds, that this job works on it."""
+    job = this_job()
+    if job is not None and job not in (jobs := _jobs(run_dir)):
+        write_json(run_dir / _FILE, [*jobs, job])
+
+
+def made_by_this_job(run_dir: Path) -> bool:
+    """Whether this job has worked on the run in ``run_dir``."""
+    return this_job() in _jobs(run_dir)
+
+
+def _jobs(run_dir: Path) -> list[str]:
+    try:
+        found = json.loads((run_dir / _FILE).read_text())
+    except (OSError, ValueError):
+        return []
+    return [job for job in found if isinstance(job, str)] if isinstance(found, list) else []
