@@ -243,12 +243,12 @@ def test_jpeg_archives_are_decoded_in_the_order_of_their_names(tmp_path: Path) -
     "arguments",
     [
         "card,step_bf16,product_eager",
-        pytest.param("", marks=[pytest.mark.slow, pytest.mark.timeout(600)]),
+        pytest.param("", marks=[pytest.mark.slow, pytest.mark.timeout(1000)]),
     ],
 )
 def test_the_program_on_the_digits(arguments: str, tmp_path: Path) -> None:
     command = [*PROGRAM, "--small", "--out", str(tmp_path / "out"), "--work", str(tmp_path / "work")]
-    command += ["--data", str(tmp_path), *(["--only", arguments] if arguments else [])]
+    command += ["--data", str(tmp_path), "--budget", "900", *(["--only", arguments] if arguments else [])]
     done = subprocess.run(command, cwd=report.ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-2000:]
     measured = {row.what for _, row in rows_of(tmp_path / "out" / "rows.jsonl")}
