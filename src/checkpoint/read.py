@@ -82,7 +82,7 @@ def checked(checkpoint: dict[str, Any], path: str | os.PathLike[str]) -> dict[st
             f"{path} lacks {', '.join(missing)}: it comes from another program or an older version of this one; "
             f"use the version that wrote it, or {WHERE}"
         )
-    return checkpoint | {"config": up_to_date(config)}
+    return checkpoint | {"config": _plain(config, path)}
 
 
 def load_archive(path: str | os.PathLike[str], map_location: Any = "cpu") -> dict[str, Any]:
@@ -180,7 +180,25 @@ def glance(path: str | os.PathLike[str]) -> dict[str, Any]:
         raise UserError(f"{path} cannot be read ({_first_line(error)}): {WHERE}") from error
     if not isinstance(content, dict):
         raise UserError(f"{path} holds a {type(content).__name__}, not a checkpoint: {WHERE}")
-    return content | {"config": up_to_date(content["config"])} if "config" in content else content
+    return content | {"config": _plain(content["config"], path)} if "config" in content else content
+
+
+def _plain(config: Any, path: str | os.PathLike[str]) -> Any:
+    """The configuration of the file ``path``, with the present names of its classes.
+
+    Values of a file are data. Interpolations are refused before any of them can meet OmegaConf, whose resolvers read
+    environment variables: what a command merges with them would be resolved too, and written to manifests.
+    """
+    waiting = [config]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, Mapping):
+            waiting += [*value.keys(), *value.values()]
+        elif isinstance(value, list | tuple):
+            waiting += value
+        elif isinstance(value, str) and "${" in value:
+            raise UserError(f"{path}: the configuration holds the unresolved value {value!r} and is not used: {WHERE}")
+    return up_to_date(config)
 
 
 def checkpoint_hash(path: str | os.PathLike[str]) -> str:

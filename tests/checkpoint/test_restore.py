@@ -148,3 +148,18 @@ def test_the_refusal_of_a_class_reaches_the_user_as_it_is() -> None:
 def test_a_node_that_is_no_model() -> None:
     with pytest.raises(UserError, match="not a ScoreModel"):
         restore_model(checkpoint() | {"config": {"model": config()["sampler"]}})
+
+
+@pytest.mark.parametrize("where", ["sampler", "name"])
+def test_interpolations_of_a_file_are_refused_before_they_meet_omegaconf(
+    tmp_path: Path, where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SECRET", "of the user")
+    content = checkpoint()
+    value = "${oc.env:SECRET}"
+    content["config"][where] = {**config()["sampler"], "_convert_": [value]} if where == "sampler" else value
+    torch.save(content, tmp_path / "a.ckpt")
+    for read in (read_checkpoint, glance):
+        with pytest.raises(UserError, match="unresolved value") as caught:
+            read(tmp_path / "a.ckpt")
+        assert "of the user" not in str(caught.value)
