@@ -11,6 +11,7 @@ import logging
 import os
 import select
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
@@ -46,6 +47,8 @@ def entry(config_name: str) -> Callable[[Main], Callable[[], None]]:
                 if HydraConfig.get().mode == RunMode.MULTIRUN:
                     return sweeps.run_in_fresh_process(script)
                 _quiet_all_but_rank_zero()
+                # Lightning says so on every machine of a cluster, in every run.
+                warnings.filterwarnings("ignore", message=r"The `srun` command is available")
                 keep_freed_memory()
                 name_as_text(cfg)
                 check_kinds(cfg, CONFIG_DIR / f"{config_name}.yaml")
