@@ -23,7 +23,9 @@ from filelock import FileLock
 from ..errors import UserError
 
 VARIABLE = "SCORE_SDE_VERIFIED"
-"""Results so far, as JSON; processes that this one starts inherit them."""
+"""The newest results, as JSON; processes that this one starts inherit them."""
+
+_INHERITED = 64
 
 _ZIP_MAGIC = b"PK\x03\x04"
 _LOCAL_HEADER = struct.Struct("<4s22xHH")
@@ -46,7 +48,8 @@ def verified(file: BufferedReader, path: str | os.PathLike[str]) -> str:
     known: dict[str, list[str]] = json.loads(os.environ.get(VARIABLE, "{}"))
     if key not in known:
         known[key] = _once_on_this_node(key, lambda: _outcome(file))
-        os.environ[VARIABLE] = json.dumps(known)
+        # The system limits the length of a variable, and a process may read any number of files.
+        os.environ[VARIABLE] = json.dumps(dict(list(known.items())[-_INHERITED:]))
     kind, text = known[key]
     if kind == "damage":
         raise UserError(f"{path} {text}")

@@ -140,3 +140,11 @@ def test_processes_that_this_one_starts_know_the_result(path: Path, monkeypatch:
     assert [["sha256", digest]] == list(json.loads(os.environ[verify.VARIABLE]).values())
     monkeypatch.setattr(verify, "_read_once", lambda file: pytest.fail("read again"))
     assert checkpoint_hash(path) == digest
+
+
+def test_what_is_inherited_stays_short_however_many_files_are_read(tmp_path: Path) -> None:
+    for i in range(200):
+        (tmp_path / f"{i}.ckpt").write_bytes(b"no archive")
+        with pytest.raises(UserError, match="no checkpoint"):
+            checkpoint_hash(tmp_path / f"{i}.ckpt")
+    assert len(os.environ[verify.VARIABLE]) < 20_000
