@@ -53,6 +53,7 @@ class EMA(Callback):
     @shadows.setter
     def shadows(self, shadows: dict[str, Named]) -> None:
         self._shadows = shadows
+        self._lists = None
 
     @property
     def updates(self) -> int:
@@ -145,7 +146,6 @@ class EMA(Callback):
                 shared=True,
             )
         self.shadows = {name: dict(shadow) for name, shadow in saved.items()}
-        self._lists = None
 
     def state_dict(self) -> dict[str, Any]:
         return {"updates": self.updates}
@@ -185,6 +185,8 @@ class EMA(Callback):
 
     @torch.no_grad()
     def _swap(self, pl_module: LightningModule) -> None:
+        # Before the averages stand in for the weights that they have still to follow.
+        self._catch_up()
         parameters, shadows = self._in_order(self.net(pl_module))
         self._raw = [parameter.detach().clone() for parameter in parameters]
         # The parameters keep their storage: compiled graphs and optimizers hold on to it.

@@ -124,3 +124,18 @@ def test_an_update_is_one_operation_for_each_average() -> None:
     with Record():
         ema.update(module.model.net)
     assert names == ["aten._foreach_lerp_.Scalar"] * 2
+
+
+def test_averages_that_stand_in_have_followed_the_last_step() -> None:
+    module = Holder(torch.zeros(3))
+    ema = EMA({"default": ExponentialAverage(0.5, warmup=False)})
+    trainer = in_fit(ema, module)
+    ema.update(module.model.net)
+    for step in (1, 2):
+        with torch.no_grad():
+            module.model.net.p.fill_(8.0)
+        trainer.fit_loop.epoch_loop.automatic_optimization.optim_progress.optimizer.step.total.completed = step
+        ema.on_train_batch_end(trainer, module, None, None, 0)
+        with ema.applied(module):
+            assert module.model.net.p.tolist() == [8 * (1 - 0.5**step)] * 3
+        assert module.model.net.p.tolist() == [8.0] * 3

@@ -60,8 +60,6 @@ def files(run: Path) -> list[str]:
 
 
 @pytest.mark.timeout(600)
-# Fails since scores have intervals: the row of step 16 differs from the undisturbed run. Open, so not in `make test`.
-@pytest.mark.slow
 def test_killed_at_every_kind_of_moment_in_one_run(
     tmp_path: Path, undisturbed: tuple[Path, float], figures: Figures
 ) -> None:
