@@ -6,4 +6,7 @@ from pathlib import Path
 
 _PACKAGE = Path(__file__).resolve().parent
 
-CONFIG_DIR = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.parent / "conf"
+IS_INSTALLED = (_PACKAGE / "conf").is_dir()
+"""Whether this is the package of a wheel; a checkout has ``conf`` and the scripts beside it."""
+
+CONFIG_DIR = _PACKAGE / "conf" if IS_INSTALLED else _PACKAGE.parent / "conf"

@@ -6,13 +6,12 @@ Only Hydra is imported here, so that ``--help`` and a mistyped key answer at onc
 from __future__ import annotations
 
 import functools
-import inspect
 import logging
 import os
 import select
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -21,7 +20,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from ..config_dir import CONFIG_DIR
+from ..config_dir import CONFIG_DIR, IS_INSTALLED
 from ..errors import UserError
 from . import sweeps
 from .allocator import keep_freed_memory
@@ -30,22 +29,26 @@ from .messages import known_to_all, lost_peer, one_line
 from .run_dir import register_resolvers
 
 Main = Callable[[DictConfig], float | None]
+Arguments = Callable[[Sequence[str], Path], list[str]]
+"""arguments(command line, configuration folder) -> arguments that Hydra accepts."""
 
 
-def entry(config_name: str) -> Callable[[Main], Callable[[], None]]:
-    """Make ``job`` a command configured by ``conf/<config_name>.yaml``.
+def entry(config_name: str, arguments: Arguments | None = None) -> Callable[[Main], Callable[[], None]]:
+    """Make a function the command of that name, configured by ``conf/<config_name>.yaml``.
 
     Mistakes of the user end the process with one line on the standard error and a non-zero exit code; anything else
     is a programming error and shows its traceback. In a sweep every job is a process of its own.
+
+    Args:
+        config_name: name of the command, of its configuration and of its script.
+        arguments: rewrites the command line before Hydra reads it.
     """
 
     def decorate(job: Main) -> Callable[[], None]:
-        script = Path(inspect.getfile(job)).resolve()
-
         def task(cfg: DictConfig) -> float | None:
             try:
                 if HydraConfig.get().mode == RunMode.MULTIRUN:
-                    return sweeps.run_in_fresh_process(script)
+                    return sweeps.run_in_fresh_process(_program(config_name))
                 _quiet_all_but_rank_zero()
                 # Lightning says so on every machine of a cluster, in every run.
                 warnings.filterwarnings("ignore", message=r"The `srun` command is available")
@@ -60,6 +63,8 @@ def entry(config_name: str) -> Callable[[Main], Callable[[], None]]:
 
         @functools.wraps(job)
         def command() -> None:
+            if arguments is not None:
+                sys.argv[1:] = arguments(sys.argv[1:], CONFIG_DIR)
             register_resolvers()
             # Without it Hydra prints errors itself, over several lines.
             os.environ.setdefault("HYDRA_FULL_ERROR", "1")
@@ -73,6 +78,13 @@ def entry(config_name: str) -> Callable[[Main], Callable[[], None]]:
         return command
 
     return decorate
+
+
+def _program(name: str) -> list[str]:
+    """What follows ``python`` to run the command ``name`` in a process of its own, from any folder."""
+    if IS_INSTALLED:
+        return ["-m", f"{__name__.partition('.')[0]}.commands.{name}"]
+    return [str(CONFIG_DIR.parent / f"{name}.py")]
 
 
 def _leave(error: BaseException, config_name: str) -> None:

@@ -41,11 +41,12 @@ _OF_THE_SWEEP = ("hydra.mode", "hydra.sweep", "hydra/sweeper", "hydra.sweeper", 
 _failures: list[str] = []
 
 
-def run_in_fresh_process(script: Path) -> float:
+def run_in_fresh_process(program: Sequence[str]) -> float:
     """Run the current job of a sweep; its optimised value, or NaN if it failed (the sweep goes on).
 
     Args:
-        script: the entry script. A launcher for clusters calls this from a program of its own.
+        program: what follows ``python`` to run the command: a script, or ``-m`` and a module. A launcher for clusters
+            calls this from a program of its own.
 
     Raises:
         Interrupted: SIGTERM came; it was handed on, and the job has ended.
@@ -55,7 +56,7 @@ def run_in_fresh_process(script: Path) -> float:
     folder = Path(config.runtime.output_dir)
     # Hydra's own settings of the command line (a log level, say) hold for the job, those of the sweep do not.
     settings = [o for o in config.overrides.hydra if not o.lstrip("+~").startswith(_OF_THE_SWEEP)]
-    command = [sys.executable, str(script), *config.overrides.task, *settings, f"hydra.run.dir='{folder}'"]
+    command = [sys.executable, *program, *config.overrides.task, *settings, f"hydra.run.dir='{folder}'"]
     environment = {key: value for key, value in os.environ.items() if key not in _OF_ONE_PROCESS_GROUP}
     code, stopped = _run(command, environment)
     if stopped:

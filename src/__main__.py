@@ -1,0 +1,49 @@
+"""The console command: ``score-sde train|sample|evaluate|doctor|export``; in a checkout also ``python -m src ...``."""
+
+from __future__ import annotations
+
+import runpy
+import sys
+
+from . import __version__
+from .build import nearest
+
+COMMANDS = {
+    "train": ("commands.train", "train a score model"),
+    "sample": ("commands.sample", "sample from a checkpoint"),
+    "evaluate": ("commands.evaluate", "score checkpoints or images"),
+    "doctor": ("datamodules.doctor", "inspect a data set before training on it"),
+    "export": ("interop.export", "write a checkpoint in the format of another program"),
+}
+"""Module inside this package and one line of help, by name."""
+
+
+def usage() -> str:
+    """The text of ``--help``."""
+    commands = "\n".join(f"  {name:<10} {text}" for name, (_, text) in COMMANDS.items())
+    return (
+        f"usage: score-sde COMMAND [SETTING=VALUE ...]\n\n{commands}\n\n"
+        "score-sde COMMAND --help lists the settings of a command; score-sde --version prints the version.\n"
+    )
+
+
+def main() -> int:
+    """Run the command that ``sys.argv`` names; return the exit code."""
+    name = sys.argv[1] if len(sys.argv) > 1 else "--help"
+    if name in ("-h", "--help"):
+        print(usage(), end="")
+        return 0
+    if name == "--version":
+        print(f"score-sde {__version__}")
+        return 0
+    if name not in COMMANDS:
+        print(f"error: there is no command {name}{nearest(name, COMMANDS)}; see score-sde --help", file=sys.stderr)
+        return 2
+    del sys.argv[1]
+    # As `python -m` does: Lightning starts the other processes of a run by the name of the main module.
+    runpy.run_module(f"{__package__}.{COMMANDS[name][0]}", run_name="__main__", alter_sys=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,28 @@
+"""Sample from a checkpoint: ``score-sde sample ckpt_path=last``, in a checkout ``python sample.py ckpt_path=last``."""
+
+from __future__ import annotations
+
+from omegaconf import DictConfig
+
+from ..cli.arguments import of_checkpoint
+from ..cli.entry import entry
+
+
+@entry("sample", arguments=of_checkpoint)
+def main(cfg: DictConfig) -> float | None:
+    """Write images, a grid and a manifest to a folder; return the first score, if there is one."""
+    # Import heavy libraries only once the command line is known to be valid.
+    from ..tasks.sample.plan import check_sampling, plan_sampling
+    from ..tasks.sample.task import start_sampling
+
+    request = check_sampling(cfg)
+    plan = plan_sampling(request)
+    with start_sampling(plan) as run:
+        run.generate()
+        run.draw()
+        scores = run.score()
+        return run.finish(scores)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,26 @@
+"""Train a score model: ``score-sde train experiment=digits``, in a checkout ``python train.py experiment=digits``."""
+
+from __future__ import annotations
+
+from omegaconf import DictConfig
+
+from ..cli.entry import entry
+
+
+@entry("train")
+def main(cfg: DictConfig) -> float | None:
+    """Train once; return the optimized metric, for a sweeper."""
+    # Import heavy libraries only once the command line is known to be valid.
+    from ..tasks.train import Run
+
+    with Run(cfg) as run:
+        run.check()
+        run.prepare_data()
+        run.build()
+        run.fit()
+        run.test()
+        return run.finish()
+
+
+if __name__ == "__main__":
+    main()
