@@ -39,9 +39,9 @@ class NoisyClassification:
     def __init__(self, time_sampler: TimeSampler) -> None:
         self.time_sampler = time_sampler
 
-    def check(self, sde: SDE) -> None:
-        """UserError where the times do not lie within those of ``sde``."""
-        self.time_sampler(sde, torch.full((1,), 0.5))
+    def check(self, model: TrainableClassifier) -> None:
+        """UserError where the times do not lie within those of the SDE of ``model``."""
+        self.time_sampler(model.sde, torch.full((1,), 0.5))
 
     def __call__(
         self,

@@ -105,9 +105,9 @@ class ScoreMatching:
         self.label_dropout = label_dropout
         self.null_label = null_label
 
-    def check(self, sde: SDE) -> None:
-        """UserError where the times do not lie within those of ``sde``."""
-        self.time_sampler(sde, torch.full((1,), 0.5))
+    def check(self, model: Model) -> None:
+        """UserError where the times do not lie within those of the SDE of ``model``."""
+        self.time_sampler(model.sde, torch.full((1,), 0.5))
 
     def __call__(
         self, model: Model, x0: Float[Tensor, "b *d"], address: Address, cond: Condition = None, train: bool = True

@@ -36,7 +36,7 @@ def check_run(cfg: DictConfig) -> None:
 
 
 def check_model(cfg: DictConfig) -> None:
-    """Build model, objective and sampler without memory, and let each look at the SDE."""
+    """Build model, objective and sampler without memory; the objective sees the model, the sampler its SDE."""
     probe = cfg.copy()
     if needs_data(probe):
         probe.sde.prior_mean = 0.0
@@ -46,10 +46,10 @@ def check_model(cfg: DictConfig) -> None:
     if (check := getattr(model, "check", None)) is not None:
         check()
     sde, objective, sampler = (instantiate(probe.get(name)) for name in ("sde", "objective", "sampler"))
-    for part in (objective, sampler):
+    for part, seen in ((objective, model), (sampler, sde)):
         check = getattr(part, "check", None)
         if check is not None and sde is not None:
-            check(sde)
+            check(seen)
 
 
 def _check_classes(of_net: int | None, of_data: int | None) -> None:

@@ -13,14 +13,17 @@ from src.noise import AddressedNoise, normal
 from src.sampling.solvers.loop import GridSampler
 from src.sde import EDMSDE, SDE, VESDE, VPSDE
 from tests.configs import build, names, read
-from tests.gaussian import GaussianScore
+from tests.gaussian import GaussianFlowMap, GaussianScore
 
 SUITED: dict[str, SDE] = {
     "pc_vp": VPSDE(),
     "euler_maruyama": VPSDE(),
     "ancestral": VPSDE(),
     "heun": EDMSDE(),
+    "consistency": EDMSDE(),
 }
+# Samplers of nets whose data prediction is the flow map and not the posterior mean.
+MAPS = ("consistency",)
 # Corrector-only sampling has nothing else to bring the noise down and needs all of its steps.
 UNSHORTENED = ("corrector_only",)
 STEPS = 250
@@ -37,12 +40,23 @@ class CountingScore(GaussianScore):
         return super().__call__(x, t)
 
 
+@dataclass(frozen=True)
+class CountingMap(GaussianFlowMap):
+    """The exact flow map, which remembers the same."""
+
+    conditions: list[bool] = field(default_factory=list)
+
+    def __call__(self, x: Tensor, t: Tensor, cond: Mapping[str, Tensor] | None = None) -> Tensor:
+        self.conditions.append(cond is not None and "labels" in cond)
+        return super().__call__(x, t)
+
+
 @pytest.mark.parametrize("name", names("sampler"))
 def test_samples_gaussian_data(name: str) -> None:
     sde, index = SUITED.get(name, VESDE()), torch.arange(128)
     steps = read("sampler", name).get("grid", {}).get("steps", 0)
     sampler = build("sampler", name, {"grid.steps": STEPS} if steps > STEPS and name not in UNSHORTENED else {})
-    model, cond = CountingScore(sde), {"labels": index}
+    model, cond = (CountingMap if name in MAPS else CountingScore)(sde), {"labels": index}
     x_init = sde.prior_sample(normal(0, "prior", 0, index, (48,)))
     out = sampler(model, x_init, AddressedNoise(0, index), cond=cond)
     # 6,144 values: 0.006. The rest is the samplers' own: few steps, and Langevin's finite ones, whose size varies with
