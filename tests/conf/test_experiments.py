@@ -22,6 +22,8 @@ PUBLISHED = {
     "ve/cifar10_ncsnpp_continuous": 62_758_787,
     "ve/cifar10_ncsnpp_deep_continuous": 107_586_947,
     "ve/celeba_ncsnpp": 62_693_251,
+    "ve/cifar10_ddpm": 35_218_947,
+    "subvp/cifar10_ddpm_continuous": 35_218_947,
     "vp/ddpm/cifar10": 35_218_947,
     "vp/ddpm/cifar10_continuous": 35_218_947,
     **{f"{sde}/cifar10_ncsnpp_continuous": 62_693_251 for sde in ("vp", "subvp")},
