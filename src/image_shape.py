@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from .errors import UserError
 
@@ -17,3 +18,10 @@ def height_and_width(image_size: int | Sequence[int], name: str = "image_size") 
     if len(sides) != 2 or not all(isinstance(side, int) and not isinstance(side, bool) and side > 0 for side in sides):
         raise UserError(f"{name}={image_size}: give one positive number for squares, or [height, width]")
     return sides[0], sides[1]
+
+
+def flat_shape(shape: Sequence[Any]) -> tuple[int, ...]:
+    """(C, H, W) of a configured shape, which repeats ``image_size``: [C, 32, 32] or [C, [H, W], [H, W]]."""
+    if len(shape) == 3 and not isinstance(shape[1], int):
+        return shape[0], *height_and_width(shape[1])
+    return tuple(shape)

@@ -6,7 +6,7 @@ import functools
 from collections.abc import Mapping
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from ..build import build, located, parameters_of
 from ..errors import UserError
@@ -72,7 +72,12 @@ def needs_data(cfg: DictConfig) -> bool:
 
 
 def fill_in_from_data(cfg: DictConfig, datamodule: Any) -> None:
-    """Replace ``sde.prior_mean: data`` by the channel means of the training images, in their own range."""
+    """Write what only the data can tell into ``cfg``: class names, depth and range of the values.
+
+    ``sde.prior_mean: data`` becomes the channel means of the training images, in their own range.
+    """
+    with open_dict(cfg.datamodule):
+        cfg.datamodule.update(datamodule.settings_from_data())
     if needs_data(cfg):
         datamodule.prepare_data()
         datamodule.setup("fit")

@@ -174,6 +174,11 @@ class ImageDataModule(AddressedDataModule, ABC):
         """What the stored values mean; bytes unless a subclass says otherwise."""
         return BYTES
 
+    @property
+    def dequantized(self) -> bool:
+        """Whether evaluation batches are dequantized already."""
+        return self.dequantize_eval
+
     def settings_from_data(self) -> dict[str, Any]:
         self.prepare_data()
         self.setup("fit")

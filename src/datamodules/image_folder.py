@@ -117,7 +117,8 @@ class ImageFolderDataModule(ImageDataModule):
         return chosen(meta["dtype"], self.value_range, meta["low"], meta["high"])
 
     def settings_from_data(self) -> dict[str, Any]:
-        return {**super().settings_from_data(), **self.values.as_node()}
+        # Also where there are none: nets and objectives take their number from here.
+        return {"num_classes": self.num_classes, **super().settings_from_data(), **self.values.as_node()}
 
     def prepare_data(self) -> None:
         """Decodes the images, unless that has been done.

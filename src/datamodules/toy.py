@@ -122,8 +122,6 @@ class ToyDataModule(AddressedDataModule):
         seed: seed of the draws.
     """
 
-    num_classes = 0
-
     def __init__(
         self,
         *,

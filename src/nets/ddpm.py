@@ -12,7 +12,7 @@ class DDPM(NCSNpp):
     c_noise is an index of the chain, or 999 t. The defaults are the CIFAR-10 model.
 
     Args:
-        image_size: height and width of the images, divisible by 2^(levels - 1).
+        image_size: height and width of the images, one number or [height, width], divisible by 2^(levels - 1).
         in_channels: channels of the images.
         nf: channels of the first convolution, a multiple of 32.
         ch_mult: channels of each level, as multiples of ``nf``.
@@ -29,7 +29,7 @@ class DDPM(NCSNpp):
     def __init__(
         self,
         *,
-        image_size: int,
+        image_size: int | Sequence[int],
         in_channels: int = 3,
         nf: int = 128,
         ch_mult: Sequence[int] = (1, 2, 2, 2),

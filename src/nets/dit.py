@@ -7,7 +7,7 @@ Every block adds two branches to its tokens h, with shifts, scales and gates tha
 Gates and output start at zero: an untrained block is the identity.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import UserError
+from ..image_shape import height_and_width
 from .base import ScoreNet
 from .embedding import NoiseEmbedding, PositionalFeatures
 from .layers import Conv2d, Linear, activation
@@ -63,7 +64,7 @@ class DiT(ScoreNet):
     """Diffusion transformer over square patches.
 
     Args:
-        image_size: height and width of the images, a multiple of ``patch_size``.
+        image_size: height and width of the images, one number or [height, width], multiples of ``patch_size``.
         in_channels: channels of the images.
         patch_size: side of a patch.
         width: channels of a token and of the embedding, a multiple of ``heads`` and of 4.
@@ -86,7 +87,7 @@ class DiT(ScoreNet):
     def __init__(
         self,
         *,
-        image_size: int,
+        image_size: int | Sequence[int],
         in_channels: int = 3,
         patch_size: int = 2,
         width: int = 384,
@@ -103,13 +104,14 @@ class DiT(ScoreNet):
         **settings: Any,
     ) -> None:
         super().__init__(**settings)
-        if min(patch_size, width, depth, heads) < 1 or image_size % patch_size:
+        rows, columns = height_and_width(image_size, "net.image_size")
+        if min(patch_size, width, depth, heads) < 1 or rows % patch_size or columns % patch_size:
             raise UserError(
                 f"net.patch_size={patch_size} does not divide images of {image_size} pixels: choose a divisor"
             )
         if width % heads or width % 4:
             raise UserError(f"net.width={width} must be a multiple of 4 and of net.heads={heads}")
-        self.image_shape = (in_channels, image_size, image_size)
+        self.image_shape = (in_channels, rows, columns)
         self.patch_size = patch_size
         self.num_classes = num_classes
         self.embedding = NoiseEmbedding(
@@ -124,7 +126,7 @@ class DiT(ScoreNet):
         )
         self.patches = Conv2d(in_channels, width, patch_size, stride=patch_size, padding=0)
         self.positions: Tensor
-        self.register_buffer("positions", torch.empty((image_size // patch_size) ** 2, width), persistent=False)
+        self.register_buffer("positions", torch.empty(rows * columns // patch_size**2, width), persistent=False)
         self.blocks = nn.ModuleList(DiTBlock(width, heads, mlp_ratio, dropout) for _ in range(depth))
         self.modulation = Linear(width, 2 * width, init_scale=0.0)
         self.output = Linear(width, in_channels * patch_size**2, init_scale=0.0)
@@ -133,9 +135,10 @@ class DiT(ScoreNet):
 
     def reset_parameters(self) -> None:
         """Write the fixed positional features into their buffer (again, after a move from the meta device)."""
-        side = self.image_shape[1] // self.patch_size
-        features = PositionalFeatures(self.positions.shape[1] // 2)(torch.arange(side, dtype=torch.float64))
-        rows, columns = features[:, None].expand(-1, side, -1), features[None].expand(side, -1, -1)
+        down, across = (side // self.patch_size for side in self.image_shape[1:])
+        positional = PositionalFeatures(self.positions.shape[1] // 2)
+        rows, columns = (positional(torch.arange(n, dtype=torch.float64)) for n in (down, across))
+        rows, columns = rows[:, None].expand(-1, across, -1), columns[None].expand(down, -1, -1)
         with torch.no_grad():
             self.positions.copy_(torch.cat([rows, columns], dim=-1).flatten(0, 1))
 
@@ -153,8 +156,8 @@ class DiT(ScoreNet):
 
     def _image(self, tokens: Float[Tensor, "b n p"]) -> Float[Tensor, "b c h w"]:
         """Tokens (B, N, C P^2) put together to images (B, C, H, W)."""
-        side = self.image_shape[1] // self.patch_size
-        grid = tokens.transpose(1, 2).reshape(len(tokens), -1, side, side)
+        rows, columns = (side // self.patch_size for side in self.image_shape[1:])
+        grid = tokens.transpose(1, 2).reshape(len(tokens), -1, rows, columns)
         return F.pixel_shuffle(grid, self.patch_size)
 
 

@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ..errors import UserError
+from ..image_shape import height_and_width
 from .attention import Attention
 from .base import ScoreNet
 from .blocks import RESBLOCKS, Head, ResBlock
@@ -63,12 +64,13 @@ class NCSNpp(ScoreNet):
     """The U-Net of NCSN++; the defaults are the continuous VE model of CIFAR-10.
 
     Args:
-        image_size: height and width of the images, divisible by 2^(levels - 1).
+        image_size: height and width of the images, one number for squares or [height, width], divisible by
+            2^(levels - 1).
         in_channels: channels of the images.
         nf: channels of the first convolution; the embedding is 4 nf wide.
         ch_mult: channels of each level, as multiples of ``nf``.
         num_res_blocks: residual blocks of a level on the way down (one more on the way up).
-        attn_resolutions: image sizes at which attention follows (always in the middle).
+        attn_resolutions: image sizes at which attention follows (always in the middle), by the longer side.
         dropout: probability, inside the residual blocks.
         resblock_type: biggan (resampling inside a residual block) or ddpm (as a layer of its own).
         resamp_with_conv: whether the resampling layers of ddpm blocks have a convolution.
@@ -96,7 +98,7 @@ class NCSNpp(ScoreNet):
     def __init__(
         self,
         *,
-        image_size: int,
+        image_size: int | Sequence[int],
         in_channels: int = 3,
         nf: int = 128,
         ch_mult: Sequence[int] = (1, 2, 2, 2),
@@ -128,12 +130,13 @@ class NCSNpp(ScoreNet):
         self.progressive_input = choose("progressive_input", progressive_input, PROGRESSIVE_INPUT)
         self.progressive_combine = choose("progressive_combine", progressive_combine, COMBINE)
         self.embedding_type = choose("embedding_type", embedding_type, EMBEDDINGS)
-        resolutions = _resolutions(image_size, len(ch_mult), attn_resolutions)
+        height, width = height_and_width(image_size, "net.image_size")
+        resolutions = _resolutions(height, width, len(ch_mult), attn_resolutions)
         if self.progressive == "residual" and len(ch_mult) == 1:
             raise UserError("progressive=residual needs at least two levels; extend ch_mult or set progressive=none")
         if not conditional and (num_classes is not None or augment_dim is not None):
             raise UserError("num_classes and augment_dim need conditional=true: labels enter with the noise embedding")
-        self.image_shape = (in_channels, image_size, image_size)
+        self.image_shape = (in_channels, height, width)
         self.nf = nf
         if min(nf, num_res_blocks, *ch_mult) < 1 or not ch_mult:
             raise UserError(
@@ -275,14 +278,15 @@ class NCSNpp(ScoreNet):
         return out
 
 
-def _resolutions(image_size: int, levels: int, attn_resolutions: Sequence[int]) -> list[int]:
-    """The image size of every level."""
-    if levels < 1 or image_size < 1 or image_size % 2 ** (levels - 1):
+def _resolutions(height: int, width: int, levels: int, attn_resolutions: Sequence[int]) -> list[int]:
+    """The longer side of the images at every level."""
+    factor = 2 ** max(levels - 1, 0)
+    if levels < 1 or height % factor or width % factor:
+        size = height if height == width else f"[{height}, {width}]"
         raise UserError(
-            f"image_size={image_size} must be divisible by 2^(levels - 1) = {2 ** max(levels - 1, 0)} "
-            f"for the {levels} levels of ch_mult"
+            f"image_size={size} must be divisible by 2^(levels - 1) = {factor} for the {levels} levels of ch_mult"
         )
-    resolutions = [image_size // 2**level for level in range(levels)]
+    resolutions = [max(height, width) // 2**level for level in range(levels)]
     for resolution in attn_resolutions:
         if resolution not in resolutions:
             raise UserError(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -14,6 +16,8 @@ from ..checkpoint.restore import check_node
 from ..cli.instantiate import check_switches
 from ..errors import UserError
 from ..image_shape import height_and_width
+
+_log = logging.getLogger(__name__)
 
 
 def node(config: Mapping[str, Any], name: str, changes: DictConfig | None, **beside: Any) -> dict[str, Any]:
@@ -46,6 +50,22 @@ def node(config: Mapping[str, Any], name: str, changes: DictConfig | None, **bes
         raise UserError(f"the checkpoint has no {name}: choose one with {name}=<a file of conf/{name}>")
     check_node(there)
     return {str(key): value for key, value in there.items()}
+
+
+def data_node(config: Mapping[str, Any], changes: DictConfig | None) -> dict[str, Any]:
+    """The datamodule's node, see ``node``, in the range of the model, whatever the range of other data is."""
+    made = node(config, "datamodule", changes)
+    of_model = config.get("model", {}).get("data_range")
+    if of_model is not None and made.get("data_range", of_model) != of_model:
+        _log.info("data_range=%s is that of the model; %s is not used", of_model, made["data_range"])
+        made["data_range"] = of_model
+    return made
+
+
+def data_name(datamodule: Mapping[str, Any]) -> str:
+    """The data in a few words, as ``CIFAR10`` or the name of a folder."""
+    kind = str(datamodule["_target_"]).rpartition(".")[2].removesuffix("DataModule").lower()
+    return str(datamodule.get("dataset") or (Path(datamodule["path"]).name if "path" in datamodule else kind))
 
 
 def build(name: str, described: Mapping[str, Any]) -> Any:

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch import LightningDataModule, LightningModule, Trainer, seed_everything
+from lightning.pytorch import Trainer, seed_everything
 from omegaconf import DictConfig, OmegaConf
 
 from ..callbacks.epoch_count import EpochCount
@@ -22,12 +22,15 @@ from ..checkpoint.read import read_checkpoint
 from ..checkpoint.restore import restore_model
 from ..cli.instantiate import fill_in_from_data, instantiate, instantiate_all, plain
 from ..cli.sweeps import RESULT_FILE
+from ..datamodules.addressing.module import AddressedDataModule
 from ..errors import UserError
 from ..interop.checkpoints import open_checkpoint
 from ..io.atomic import replacing, write_json
+from ..lightning_modules import ScoreSDEModule
 from ..loggers import finish_wandb
 from ..precision import set_float32_precision
-from .train_checks import check_run
+from ..sampling.ode.bits_per_dim import BitsPerDim
+from .train_checks import check_classes, check_run
 
 _log = logging.getLogger(__name__)
 
@@ -39,8 +42,9 @@ class Run:
         cfg: the composed configuration of ``conf/train.yaml``.
     """
 
-    datamodule: LightningDataModule
-    module: LightningModule
+    datamodule: AddressedDataModule
+    module: ScoreSDEModule
+    measure: BitsPerDim | None
     trainer: Trainer
 
     def __init__(self, cfg: DictConfig) -> None:
@@ -72,6 +76,10 @@ class Run:
         """Data settings are checked; the data themselves are read now only if the configuration depends on them."""
         self.datamodule = instantiate(self.cfg.datamodule)
         fill_in_from_data(self.cfg, self.datamodule)
+        check_classes(self.cfg, self.datamodule.num_classes)
+        names = self.cfg.datamodule.get("class_names")
+        if names:
+            _log.info("classes: %s", ", ".join(f"{i} {name}" for i, name in enumerate(names)))
 
     def build(self) -> None:
         """All objects of the run; the folder is locked."""
@@ -80,6 +88,11 @@ class Run:
         # The initial weights; every other random number has an address.
         seed_everything(self.cfg.seed, verbose=False)
         self.module = instantiate(self.cfg.module)
+        data, self.measure = self.datamodule, instantiate(self.cfg.get("likelihood"))
+        if self.measure is not None:
+            # The range is the model's, the depth is that of the data.
+            self.measure = self.measure.of_data(data.values, self.cfg.datamodule.data_range, data.dequantized)
+            self.module.likelihood = self.measure
         self._check_weights()
         self._start_from()
         config = plain(self.cfg)
@@ -127,7 +140,8 @@ class Run:
             self.trainer.test(self.module, self.datamodule, verbose=False)
             for name, value in self.trainer.callback_metrics.items():
                 if name.startswith("test/"):
-                    _log.info("%s %.5g", name, value)
+                    unit = f" ({self.measure.unit})" if self.measure and name == "test/bits_per_dim" else ""
+                    _log.info("%s %.5g%s", name, value, unit)
             self._remember_metrics()
 
     def finish(self) -> float | None:

@@ -27,7 +27,7 @@ def check_run(cfg: DictConfig) -> None:
     _check_trainer(cfg.trainer, cfg.datamodule)
     # It is built later, where data are.
     check_switches(cfg.datamodule)
-    _check_classes((cfg.get("net") or {}).get("num_classes"), cfg.datamodule.get("num_classes"))
+    check_classes(cfg, cfg.datamodule.get("num_classes"))
     check_model(cfg)
     _check_optimizer(cfg)
     for average in (cfg.get("ema") or {}).values():
@@ -40,6 +40,9 @@ def check_model(cfg: DictConfig) -> None:
     probe = cfg.copy()
     if needs_data(probe):
         probe.sde.prior_mean = 0.0
+    if probe.datamodule.get("num_classes", 1) is None:
+        # Data that are not read yet; nets and objectives take their number of classes from there.
+        probe.datamodule.num_classes = 1
     with torch.device("meta"):
         model = instantiate(probe.model)
     # A classifier learns no score, has no sampler, and an objective need not care.
@@ -52,8 +55,27 @@ def check_model(cfg: DictConfig) -> None:
             check(seen)
 
 
-def _check_classes(of_net: int | None, of_data: int | None) -> None:
-    if isinstance(of_net, int) and of_data is not None and 0 <= of_net < of_data:
+def check_classes(cfg: DictConfig, of_data: int | None) -> None:
+    """UserError if net, objective and data do not agree on classes.
+
+    Args:
+        cfg: of the run.
+        of_data: classes of the data, 0 without labels; None if that is not known yet.
+    """
+    of_net = (cfg.get("net") or {}).get("num_classes")
+    dropout = (cfg.get("objective") or {}).get("label_dropout")
+    if dropout and cfg.get("net") is not None and not of_net and of_data is not None:
+        raise UserError(
+            f"objective.label_dropout={dropout}, but the net is not told the class: add "
+            "net.num_classes=${datamodule.num_classes}, or set objective.label_dropout=0"
+        )
+    if not isinstance(of_net, int) or of_net == 0 or of_data is None:
+        return
+    if of_data == 0:
+        raise UserError(
+            f"net.num_classes={of_net}, but the data have no labels: set net.num_classes=null, or give data with labels"
+        )
+    if 0 <= of_net < of_data:
         raise UserError(
             f"net.num_classes={of_net}, but the data have {of_data} classes: give at least as many, or null for a net "
             "that is not told the class"

@@ -46,6 +46,16 @@ class AddressedDataModule(LightningDataModule):
         """What the numbers of a batch mean; continuous data as they are unless a subclass says otherwise."""
         return IDENTITY
 
+    @property
+    def num_classes(self) -> int:
+        """Number of classes; 0 without labels."""
+        return 0
+
+    @property
+    def dequantized(self) -> bool:
+        """Whether evaluation batches are dequantized already."""
+        return False
+
     def settings_from_data(self) -> dict[str, Any]:
         """Settings of this datamodule that only the data can tell, for the configuration in the checkpoint."""
         return {}

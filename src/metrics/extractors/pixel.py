@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor
 
+from ...image_shape import flat_shape
 from .base import FeatureExtractor
 
 
@@ -14,14 +16,14 @@ class PixelFeatures(FeatureExtractor):
     """The flattened image, scaled to [0, 1].
 
     Args:
-        shape: (C, H, W) of the images.
+        shape: (C, H, W) of the images; see ``flat_shape``.
     """
 
     distance_name = "frechet_pixel"
 
-    def __init__(self, shape: Sequence[int]) -> None:
+    def __init__(self, shape: Sequence[Any]) -> None:
         super().__init__()
-        self.shape = tuple(shape)
+        self.shape = flat_shape(shape)
         self.num_features = math.prod(self.shape)
         self.fingerprint = "pixel-" + "x".join(map(str, self.shape))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -56,6 +57,26 @@ class ClassLabels:
     def __call__(self, index: Tensor) -> dict[str, Tensor]:
         """The condition of the samples ``index`` (B,) int64."""
         return {"labels": self.of(index)}
+
+
+def class_numbers(labels: Any, names: Sequence[str] | None) -> Any:
+    """Labels with class names replaced by their numbers.
+
+    Args:
+        labels: see ``class_condition``, or a name or a list of names and numbers.
+        names: names of the classes in the order of their numbers, None or empty if they are not known.
+
+    Raises:
+        UserError: a name that no class has.
+    """
+    if isinstance(labels, list | tuple):
+        return [class_numbers(label, names) for label in labels]
+    if not isinstance(labels, str) or labels in RULES:
+        return labels
+    if not names or labels not in names:
+        known = f"the classes are {', '.join(names)}" if names else "the checkpoint names no classes, give numbers"
+        raise UserError(f"labels={labels}: {known}, or one of {', '.join(RULES)}")
+    return list(names).index(labels)
 
 
 def class_condition(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -17,6 +18,7 @@ from torch.nn import functional as F
 
 from ...data_range import check_range, width
 from ...errors import UserError
+from ...image_shape import flat_shape
 from ...noise import normal
 from ...sde import expand
 from .masks import AnyMask, mask_for
@@ -104,15 +106,15 @@ class Masking(_TightFrame):
     """Inpainting: the known elements, in a row.
 
     Args:
-        shape: (*d) of an image.
+        shape: (*d) of an image; see ``flat_shape``.
         mask: 1 where known, broadcastable to an image; see ``mask_for`` for other ways to say it.
 
     Raises:
         UserError: nothing is known, or a mask that does not fit.
     """
 
-    def __init__(self, shape: Sequence[int], mask: AnyMask) -> None:
-        self.shape = tuple(shape)
+    def __init__(self, shape: Sequence[Any], mask: AnyMask) -> None:
+        self.shape = flat_shape(shape)
         known = mask_for(mask, self.shape)
         try:
             index = known.bool().expand(self.shape).flatten().nonzero().flatten()
@@ -134,16 +136,16 @@ class RandomProjection(_TightFrame):
     """Compressed sensing: m orthonormal random directions.
 
     Args:
-        shape: (*d) of an image.
+        shape: (*d) of an image; see ``flat_shape``.
         measurements: m, at most the number of elements of an image.
         seed: another one gives other directions.
     """
 
-    def __init__(self, shape: Sequence[int], measurements: int, seed: int = 0) -> None:
-        dimension = math.prod(shape)
+    def __init__(self, shape: Sequence[Any], measurements: int, seed: int = 0) -> None:
+        self.shape = flat_shape(shape)
+        dimension = math.prod(self.shape)
         if not 0 < measurements <= dimension:
             raise UserError(f"{measurements} random measurements of {dimension} elements: give 1 to {dimension}")
-        self.shape = tuple(shape)
         gaussian = normal(seed, "projection", 0, torch.arange(measurements), (dimension,), torch.float64)
         self._rows = _Constant(torch.linalg.qr(gaussian.T)[0].T)
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 
 from jaxtyping import Float
 from torch import Tensor
 
-from ...data_range import dequantize, to_bytes
 from ...noise import Address, Word
 from ...sde.score_model import Model
+from ...values import BYTES, IDENTITY, Values
 from .likelihood import Likelihood, LikelihoodOutput
 
 
@@ -25,6 +27,33 @@ class BitsPerDim:
     def __init__(self, likelihood: Likelihood, dequantize: bool = True) -> None:
         self.likelihood = likelihood
         self.dequantize = dequantize and likelihood.data_range != "continuous"
+        self.values = IDENTITY if likelihood.data_range == "continuous" else BYTES
+        self.data_range = "centered" if likelihood.data_range == "continuous" else likelihood.data_range
+        self.dequantized = False
+
+    def of_data(self, values: Values, data_range: str, dequantized: bool = False) -> BitsPerDim:
+        """The same measure for data of another depth, in the range of a model.
+
+        Args:
+            values: depth and range of the stored data.
+            data_range: of the model, ``unit`` or ``centered``.
+            dequantized: whether the data come dequantized.
+        """
+        made = copy(self)
+        made.values, made.data_range, made.dequantized = values, data_range, dequantized
+        made.dequantize = self.dequantize and values.levels is not None and not dequantized
+        return made
+
+    @property
+    def unit(self) -> str:
+        """What the number is, for a reader."""
+        if self.values.levels is None:
+            per = "" if self.values == IDENTITY else f" per unit of {self.values.name}"
+            return f"density{per}"
+        depth = "bytes" if self.values == BYTES else self.values.name
+        if self.dequantize or self.dequantized:
+            return f"{depth}, uniform dequantization"
+        return f"{depth} without dequantization: the density at the levels, not a bound"
 
     def __call__(
         self, model: Model, x: Float[Tensor, "b *d"], address: Address, cond: Mapping[str, Tensor] | None = None
@@ -37,17 +66,22 @@ class BitsPerDim:
     ) -> LikelihoodOutput:
         """Everything the likelihood computes.
 
+        Bits per dimension are those of the stored data: with L levels the probability of a level, whose bin is
+        1/L of the range; of continuous data the density per unit of the stored values.
+
         Args:
             model: score and SDE.
-            x: (B, *d), in the range of the data.
+            x: (B, *d), in the range of the model.
             address: where the dequantization noise and the probes of these samples are found.
             cond: named tensors for the net.
         """
         if self.dequantize:
             # The spelling is part of the address: bits/dim of earlier versions repeat.
             u = address.uniform("dequantisation", x.shape[1:]).to(x.dtype)
-            x = dequantize(to_bytes(x, self.likelihood.data_range), self.likelihood.data_range, u)
-        return self.likelihood(model, x, _NoiseAt(address), cond)
+            x = self.values.spread(x, self.data_range, u)
+        output = self.likelihood(model, x, _NoiseAt(address), cond)
+        offset = -math.log2(self.values.unit(self.data_range))
+        return replace(output, bits_per_dim=output.bits_per_dim + (offset - self.likelihood.offset))
 
 
 @dataclass(frozen=True)

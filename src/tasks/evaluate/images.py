@@ -50,7 +50,7 @@ class ImagesJob:
                 "conf/datamodule>"
             )
         has_data = cfg.get("datamodule") is not None or "datamodule" in config
-        datamodule = checkpoint_config.node(config, "datamodule", cfg.get("datamodule")) if has_data else None
+        datamodule = checkpoint_config.data_node(config, cfg.get("datamodule")) if has_data else None
         beside = {} if datamodule is None else {"datamodule": datamodule}
         metric = checkpoint_config.node(config, "metric", cfg.get("metric"), **beside)
         metric = scoring.chosen_metrics(metric, names)

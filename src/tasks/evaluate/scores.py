@@ -19,7 +19,7 @@ from ...distributed import on_rank_zero, rank, world_size
 from ...errors import UserError
 from ...io.hashing import settings_hash
 from ...sampling import Sampler
-from ...sampling.conditioning.labels import class_condition
+from ...sampling.conditioning.labels import class_condition, class_numbers
 from ...sampling.generation import Generation, shard
 from ...sampling.statistics import Statistics
 from ...sde import ScoreModel
@@ -82,7 +82,7 @@ class ScoresJob:
         self.sampler_node = dict(sampler) if sampler is not None else node("sampler")
         self.sampler: Sampler = checkpoint_config.build("sampler", self.sampler_node)
         self.sampler.check(checkpoint_config.build("sde", checkpoint_config.node(config, "sde", None)))
-        datamodule = node("datamodule")
+        datamodule = checkpoint_config.data_node(config, cfg.get("datamodule"))
         self.shape = checkpoint_config.sample_shape(datamodule)
         self.stored_as = values_of(datamodule)
         if len(self.shape) != 3:
@@ -92,7 +92,7 @@ class ScoresJob:
         self.setup = setups.get(metric, datamodule)
         self.setup.check(cfg.num_samples)
         labels: Any = OmegaConf.to_container(cfg.labels) if OmegaConf.is_config(cfg.labels) else cfg.labels
-        self.labels = labels
+        self.labels = labels = class_numbers(labels, datamodule.get("class_names"))
         # Asked once more of the net itself, whose weights are not read yet.
         class_condition(labels, config.get("net", {}).get("num_classes"), cfg.seed)
         self.settings = {

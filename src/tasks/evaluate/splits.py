@@ -27,6 +27,7 @@ from ...sampling.ode.bits_per_dim import BitsPerDim
 from ...sde import ScoreModel
 from ...sinks.files import NpzFiles
 from ...sinks.record import Result
+from ...values import values_of
 from .. import checkpoint_config
 from .environment import Environment
 from .scores import settings_for_cache_key, slug
@@ -60,9 +61,12 @@ class SplitJob(ABC):
     def __init__(self, cfg: DictConfig, subject: Subject, node: str, seed: int) -> None:
         self.of, self.label, self.subject = subject, subject.label, subject.identity
         self.node = checkpoint_config.node(subject.config, node, cfg.get(node))
-        datamodule = checkpoint_config.node(subject.config, "datamodule", cfg.get("datamodule"))
-        self.is_image = len(checkpoint_config.sample_shape(datamodule)) == 3
-        self.split = cfg.split if self.is_image else "evaluation"
+        datamodule = checkpoint_config.data_node(subject.config, cfg.get("datamodule"))
+        self.stored_as, self.data_range = values_of(datamodule), datamodule.get("data_range", "centered")
+        self.data_name = checkpoint_config.data_name(datamodule)
+        # Points of a distribution have no splits.
+        self.has_splits = "path" in datamodule or len(checkpoint_config.sample_shape(datamodule)) == 3
+        self.split = cfg.split if self.has_splits else "evaluation"
         self.seed = seed
         self.settings = {
             "split": self.split,
@@ -71,9 +75,9 @@ class SplitJob(ABC):
             node: self.node,
             "datamodule": settings_for_cache_key(datamodule),
         }
-        self._data = {**datamodule, **({"test_split": cfg.split} if self.is_image else {})}
+        self._data = {**datamodule, **({"test_split": cfg.split} if self.has_splits and cfg.split != "test" else {})}
         # Wrong settings show now.
-        self.dequantized = getattr(self.data(cfg.batch_size), "dequantize_eval", False)
+        self.dequantized = self.data(cfg.batch_size).dequantized
 
     @abstractmethod
     def values(self, environment: Environment, model: ScoreModel) -> Values:
@@ -195,12 +199,9 @@ class BitsPerDimJob(SplitJob):
 
     def __init__(self, cfg: DictConfig, subject: Subject) -> None:
         super().__init__(cfg, subject, "likelihood", int(cfg.seed))
-        if not self.is_image:
-            # Points are no bytes.
-            self.node["likelihood"] = {**self.node["likelihood"], "data_range": "continuous"}
-        self.measure: BitsPerDim = checkpoint_config.build("likelihood", self.node)
-        if self.dequantized:
-            self.measure.dequantize = False
+        measure: BitsPerDim = checkpoint_config.build("likelihood", self.node)
+        # The range is the model's, the depth is that of the data.
+        self.measure = measure.of_data(self.stored_as, self.data_range, self.dequantized)
 
     def values(self, environment: Environment, model: ScoreModel) -> Values:
         def of(model: ScoreModel, x: Tensor, address: Address, cond: Mapping[str, Tensor]) -> Tensor:
@@ -219,13 +220,17 @@ class BitsPerDimJob(SplitJob):
             # Of the mean through the trace estimate alone; it is part of the standard error already.
             "trace_standard_error": float(errors.square().sum().sqrt()) / len(errors),
         }
+        if self.stored_as.levels is None:
+            values["nats_per_dim"] = float(bits.mean()) * math.log(2)
         probes = f", {likelihood.probes} {likelihood.probe_kind}" if likelihood.divergence == "hutchinson" else ""
         conditions = {
             "divergence": likelihood.divergence + probes,
             "rtol": likelihood.tolerance.rtol,
             "atol": likelihood.tolerance.atol,
             "eps": likelihood.eps,
-            "data": "density" if likelihood.data_range == "continuous" else "bytes, uniform dequantization",
+            "data": self.measure.unit,
+            "data_range": self.data_range,
+            "data_set": self.data_name,
             "nfe": float(nfe.mean()),
         }
         return values, conditions

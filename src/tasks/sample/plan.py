@@ -21,7 +21,7 @@ from ...errors import UserError
 from ...io.hashing import settings_hash
 from ...metrics import MetricSuite
 from ...sampling import Sampler
-from ...sampling.conditioning.labels import ClassLabels, class_condition
+from ...sampling.conditioning.labels import ClassLabels, class_condition, class_numbers
 from ...sampling.generation import Generation
 from ...sampling.starts import Start
 from ...sinks.store import SampleStore, check_format
@@ -180,8 +180,10 @@ def plan_sampling(request: SamplingRequest) -> SamplingPlan:
     model = restore_model(checkpoint, str(cfg.weights))
     guided = guide(model, trained, cfg, request.classifier)
     labels: Any = OmegaConf.to_container(cfg.labels) if OmegaConf.is_config(cfg.labels) else cfg.labels
+    names = trained.get("datamodule", {}).get("class_names")
+    labels = class_numbers(labels, names)
     classes = class_condition(labels, guided.classes, cfg.seed)
-    sampler_node, datamodule_node = node("sampler"), node("datamodule")
+    sampler_node, datamodule_node = node("sampler"), checkpoint_config.data_node(trained, cfg.get("datamodule"))
     sampler: Sampler = checkpoint_config.build("sampler", sampler_node)
     sampler.check(model.sde)
     shape = checkpoint_config.sample_shape(datamodule_node)
