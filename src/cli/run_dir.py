@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from datetime import datetime
 from pathlib import Path
 
@@ -12,9 +13,16 @@ TIME_FORMAT = "%Y-%m-%d_%H-%M-%S"
 
 
 def register_resolvers() -> None:
-    """Make ``${run_dir:log_dir,name,ckpt_path}`` known to OmegaConf."""
+    """Make ``${run_dir:log_dir,name,ckpt_path}`` and ``${name_of_path:path}`` known to OmegaConf."""
     # Cached: the answer holds a time and is asked for many times in one process.
     OmegaConf.register_new_resolver("run_dir", run_dir, use_cache=True, replace=True)
+    OmegaConf.register_new_resolver("name_of_path", name_of_path, replace=True)
+
+
+def name_of_path(path: str | None) -> str:
+    """A name for runs on the data at ``path``: that of the file or folder; ``images`` for none."""
+    stem = "" if path is None else Path(str(path)).expanduser().resolve().stem
+    return re.sub(r"[^\w.-]+", "-", stem).strip("-") or "images"
 
 
 def run_dir(log_dir: str, name: str | int, ckpt_path: str | int | None = None) -> str:

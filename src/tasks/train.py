@@ -30,6 +30,7 @@ from ..lightning_modules import ScoreSDEModule
 from ..loggers import finish_wandb
 from ..precision import set_float32_precision
 from ..sampling.ode.bits_per_dim import BitsPerDim
+from .choices import choose_settings
 from .train_checks import check_classes, check_run
 
 _log = logging.getLogger(__name__)
@@ -63,7 +64,11 @@ class Run:
         self._held.close()
 
     def check(self) -> None:
-        """What can be known without data, device or network; the checkpoint to go on from is found and read."""
+        """Check what can be known without a device or network; find and read the checkpoint to go on from.
+
+        Settings that are left to the data are chosen first.
+        """
+        choose_settings(self.cfg)
         check_run(self.cfg)
         if self.cfg.ckpt_path is not None:
             self.ckpt_path = find_checkpoint(self.cfg.ckpt_path, Path(self.cfg.paths.log_dir), self.cfg.name)

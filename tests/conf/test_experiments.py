@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import functools
+import tempfile
+from pathlib import Path
+
+import numpy as np
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict
+from PIL import Image
 
 from src.cli.instantiate import instantiate, instantiate_all, needs_data, plain
 from src.cli.run_dir import register_resolvers
 from src.config_dir import CONFIG_DIR
+from src.tasks.choices import choose_settings, wants_choices
 from src.tasks.train_checks import check_model, check_run
 from tests.configs import names
 
@@ -42,9 +49,23 @@ def composed(*overrides: str) -> DictConfig:
         # Hydra's own node is not there outside a job; a path that the user must give gets one.
         cfg = compose("train", overrides=["paths.run_dir=run", *overrides])
     with open_dict(cfg):
-        if cfg.datamodule.get("path", "") is not None and "path" in cfg.datamodule:
-            cfg.datamodule.path = "images"
+        for key, value in (("path", str(own_images())), ("dim", 5)):
+            if OmegaConf.is_missing(cfg.datamodule, key):
+                cfg.datamodule[key] = value
+        if wants_choices(cfg):
+            cfg.datamodule.path, cfg.datamodule.data_dir = str(own_images()), str(own_images().parent / "data")
+    choose_settings(cfg)
     return cfg
+
+
+@functools.cache
+def own_images() -> Path:
+    """A folder of small images for experiments that choose their settings from the data."""
+    folder = Path(tempfile.mkdtemp()) / "images"
+    folder.mkdir()
+    for i, image in enumerate(np.random.default_rng(0).integers(0, 256, (30, 16, 16, 3), np.uint8)):
+        Image.fromarray(image).save(folder / f"{i}.png")
+    return folder
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from src.datamodules import doctor
+from src.datamodules import doctor, examination
 from src.datamodules.image_set import ImageSet
 from tests.datamodules.memory import MemoryDataModule
 
@@ -9,7 +9,7 @@ from tests.datamodules.memory import MemoryDataModule
 def test_the_largest_distance_is_found():
     x = torch.randn(1300, 7, generator=torch.Generator().manual_seed(0))
     x[3], x[1207] = 100.0, -50.0
-    assert doctor.largest_distance(x) == pytest.approx(150 * 7**0.5, rel=1e-5)
+    assert examination.largest_distance(x) == pytest.approx(150 * 7**0.5, rel=1e-5)
 
 
 def examine(images, **settings):

@@ -61,7 +61,9 @@ def _open_file(path: Path, setting: str, layout: str | None) -> Source:
     if suffix in _TABLES:
         return open_tables(path, [path], layout)
     if suffix in (".tif", ".tiff"):
-        return PictureSource(_single(path))
+        source = PictureSource(_single(path))
+        source.path = path
+        return source
     from zipfile import is_zipfile
 
     if suffix == ".zip" or is_zipfile(path):

@@ -1,0 +1,94 @@
+"""The doctor for images of one's own: findings, the whole training command, and the time of a step."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.errors import HydraException
+from omegaconf import DictConfig
+
+from ..cli.instantiate import fill_in_from_data, instantiate
+from ..cli.run_dir import register_resolvers
+from ..config_dir import CONFIG_DIR
+from ..errors import UserError
+from ..noise import Address
+from .choices import Choices, choose_settings, command
+
+_WARM_UP, _MEASURED = 1, 3
+
+
+def report(overrides: Sequence[str]) -> str:
+    """What was found, the choices as one command, and seconds per step on this machine.
+
+    Args:
+        overrides: of ``train.py experiment=images``.
+
+    Raises:
+        UserError: no data, or settings that do not exist.
+    """
+    register_resolvers()
+    try:
+        with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+            cfg = compose("train", ["experiment=images", "paths.run_dir=.", *overrides])
+    except HydraException as error:
+        raise UserError(" ".join(str(error).split())) from error
+    choices = choose_settings(cfg)
+    if choices is None:
+        raise UserError("every setting is given, so there is nothing to choose: run train.py with them")
+    seconds, device = _time_of_a_step(cfg)
+    steps = int(cfg.trainer.max_steps)
+    lines = [
+        str(choices.findings),
+        f"a step takes {seconds:.3g} s on this machine ({device}), {steps:,} steps {_duration(steps * seconds)}",
+        command(cfg, _with_given(choices, overrides)),
+    ]
+    return "\n".join(lines)
+
+
+def _with_given(choices: Choices, overrides: Sequence[str]) -> Choices:
+    """The choices with what the command line has set."""
+    given = dict(override.split("=", 1) for override in overrides if "=" in override)
+    given.pop("datamodule.path", None)
+    return Choices({**given, **choices.values}, choices.findings)
+
+
+def _time_of_a_step(cfg: DictConfig) -> tuple[float, str]:
+    """Seconds of forward pass, backward pass and optimizer step, and the device."""
+    gpu = torch.cuda.is_available() and cfg.trainer.accelerator != "cpu"
+    device = torch.device("cuda" if gpu else "cpu")
+    data = instantiate(cfg.datamodule)
+    fill_in_from_data(cfg, data)
+    model = instantiate(cfg.model).to(device)
+    objective: Any = instantiate(cfg.objective)
+    optimizer = instantiate(cfg.optimizer)(model.parameters())
+    batch = next(iter(data.train_dataloader()))
+    moved = {key: value.to(device) if isinstance(value, torch.Tensor) else value for key, value in batch.items()}
+    moved = data.on_after_batch_transfer(moved, 0)
+    cond = {"labels": moved["labels"]} if "labels" in moved else {}
+    start = 0.0
+    for step in range(_WARM_UP + _MEASURED):
+        if step == _WARM_UP:
+            _wait(device)
+            start = time.perf_counter()
+        loss = objective(model, moved["x"], Address(0, step, moved["position"]), cond, train=True).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    _wait(device)
+    name = torch.cuda.get_device_name(device) if gpu else f"CPU, {torch.get_num_threads()} threads"
+    return (time.perf_counter() - start) / _MEASURED, name
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
