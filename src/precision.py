@@ -16,6 +16,14 @@ from .errors import UserError
 PRECISIONS = ("highest", "high", "medium")
 
 
+_WITHOUT_FLOAT64 = ("mps",)
+
+
+def wide(device: torch.device) -> torch.dtype:
+    """float64, or float32 on devices that have no float64 (Apple GPUs), for sums and coefficients on ``device``."""
+    return torch.float32 if device.type in _WITHOUT_FLOAT64 else torch.float64
+
+
 def check_float32_precision(precision: object) -> None:
     """Raise UserError if ``float32_matmul_precision`` is none of ``PRECISIONS``."""
     if precision not in PRECISIONS:

@@ -9,7 +9,7 @@ import torch
 
 from src.errors import UserError
 from src.metrics import PixelFeatures
-from src.precision import full_precision, set_float32_precision
+from src.precision import full_precision, set_float32_precision, wide
 
 
 @pytest.fixture(autouse=True)
@@ -58,3 +58,8 @@ def test_features_are_computed_in_full_precision() -> None:
     Looking((1, 4, 4))(torch.zeros(2, 1, 4, 4, dtype=torch.uint8))
     assert seen == [("highest", False)]
     assert switches() == ("high", True)
+
+
+def test_no_float64_on_a_device_without_it() -> None:
+    assert wide(torch.device("mps")) == torch.float32
+    assert wide(torch.device("cpu")) == wide(torch.device("cuda")) == torch.float64

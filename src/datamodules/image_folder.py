@@ -120,6 +120,11 @@ class ImageFolderDataModule(ImageDataModule):
         # Also where there are none: nets and objectives take their number from here.
         return {"num_classes": self.num_classes, **super().settings_from_data(), **self.values.as_node()}
 
+    def setup(self, stage: str | None = None) -> None:
+        # Values outside the given range are refused here.
+        _ = self.values
+        super().setup(stage)
+
     def prepare_data(self) -> None:
         """Decodes the images, unless that has been done.
 

@@ -14,7 +14,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from ..errors import UserError
 from ..noise import Address, integer
-from ..precision import full_precision
+from ..precision import full_precision, wide
 from .compiled import CompiledLoss, check_mode
 from .gradients import DeviceFlag, let_others_unscale, match_layout, prepare_step, total_norm
 
@@ -199,14 +199,15 @@ class ScoreSDEModule(LightningModule):
         return losses
 
     def _add(self, name: str, values: Tensor) -> None:
-        added = torch.stack([values.detach().double().sum(), values.new_full((), len(values), dtype=torch.float64)])
+        kind = wide(values.device)
+        added = torch.stack([values.detach().to(kind).sum(), values.new_full((), len(values), dtype=kind)])
         self._sums[name] = self._sums[name] + added if name in self._sums else added
 
     def _mean(self, name: str) -> Tensor:
         """Mean over all samples of all processes; a process without any takes part in the sum."""
         sums = self._sums.get(name)
         if sums is None:
-            sums = torch.zeros(2, dtype=torch.float64, device=self.device)
+            sums = torch.zeros(2, dtype=wide(self.device), device=self.device)
         sums = self.trainer.strategy.reduce(sums, reduce_op="sum")
         return (sums[0] / sums[1]).float()
 

@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..errors import UserError
+from ..precision import wide
 from .base import SDE
 
 
@@ -116,7 +117,7 @@ class DDPMIndex:
 
     def __call__(self, sde: SDE, t: Float[Tensor, "*b"]) -> Coefficients:
         # floor(t (N - 1)) is i at t = (i + 1) / N; the shift is larger than float32's rounding of t (N - 1).
-        index = torch.floor(t.double() * ((self.num_scales - 1) / sde.T) + 1e-4).to(t.dtype)
+        index = torch.floor(t.to(wide(t.device)) * ((self.num_scales - 1) / sde.T) + 1e-4).to(t.dtype)
         return Coefficients(torch.zeros_like(t), -1 / sde.sigma(t), torch.ones_like(t), index)
 
     def check(self, sde: SDE, data_range: str) -> None:

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from jaxtyping import Float
 from torch import Tensor
 
+from ..precision import wide
 from .base import SDE, expand
 from .objectives import ScoreMatching
 
@@ -47,8 +48,9 @@ class StableTargetField(ScoreMatching):
         reference = x0 if self._reference is None else self._reference(x0)
         # Exponents are of the order of |x|^2 / sigma^2, 1e7 for an image at sigma = 0.01, and only their differences
         # count: float64. |x_t|^2 is common to all and left out.
-        x, x_j = x_t.flatten(1).double(), reference.flatten(1).double()
-        alpha, sigma = (expand(value.double(), x) for value in (sde.alpha(t), sde.sigma(t)))
+        kind = wide(x_t.device)
+        x, x_j = x_t.flatten(1).to(kind), reference.flatten(1).to(kind)
+        alpha, sigma = (expand(value.to(kind), x) for value in (sde.alpha(t), sde.sigma(t)))
         exponents = (alpha * (x @ x_j.T) - 0.5 * (alpha * x_j.norm(dim=1)).square()) / sigma.square()
         mean = exponents.softmax(dim=1) @ x_j
         target: Tensor = (alpha * mean - x) / sigma

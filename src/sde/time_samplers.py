@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..errors import UserError
+from ..precision import wide
 from .base import SDE
 
 
@@ -107,5 +108,5 @@ class LogNormalSigma:
         self.std = std
 
     def __call__(self, sde: SDE, u: Float[Tensor, " b"]) -> tuple[Float[Tensor, " b"], Float[Tensor, " b"]]:
-        log_sigma = self.mean + self.std * torch.special.ndtri(u.double().clamp(1e-10, 1 - 1e-10))
+        log_sigma = self.mean + self.std * torch.special.ndtri(u.to(wide(u.device)).clamp(1e-10, 1 - 1e-10))
         return sde.time_of_log_snr(-log_sigma).clamp(0, sde.T).to(u.dtype), torch.ones_like(u)

@@ -159,6 +159,10 @@ def _order(shape: tuple[int, ...], layout: str | None, path: Path) -> str:
         return "NHWC"
     if middle == last != first:
         return "NCHW"
+    if last < min(first, middle):
+        return "NHWC"
+    if first < min(middle, last):
+        return "NCHW"
     raise UserError(f"{path} holds rows of shape {shape}: say what comes first with datamodule.layout=NHWC or NCHW")
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ...errors import UserError
 from ...noise import uniform
+from ...precision import wide
 
 RULES = ("cycle", "random", "none")
 
@@ -51,8 +52,12 @@ class ClassLabels:
         choices = self.choices.to(index.device)
         if not self.random:
             return choices[index % len(choices)]
-        # A float32 uniform can round to 1.
-        return (uniform(self.seed, "labels", 0, index, dtype=torch.float64) * len(choices)).long()
+        # A float32 uniform can round to 1; the last class takes it.
+        return (
+            (uniform(self.seed, "labels", 0, index, dtype=wide(index.device)) * len(choices))
+            .long()
+            .clamp(max=len(choices) - 1)
+        )
 
     def __call__(self, index: Tensor) -> dict[str, Tensor]:
         """The condition of the samples ``index`` (B,) int64."""
