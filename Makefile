@@ -13,7 +13,7 @@ STAMP := $(VENV)/requirements.lock
 PYTEST := OMP_NUM_THREADS=1 $(PY) -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test test-slow test-gpu lint lint-style lint-types lint-imports lint-docker format bench gpu-proof venv lock clean
+.PHONY: help quickstart test test-slow test-wheel test-gpu lint lint-style lint-types lint-imports lint-docker format bench gpu-proof venv lock clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -27,6 +27,9 @@ test: venv ## run the test suite
 
 test-slow: venv ## run the tests that take longer
 	$(PYTEST) -m "slow and not gpu"
+
+test-wheel: venv ## build the wheel and use it from an empty folder
+	$(PYTEST) -m slow tests/package
 
 # Without `venv`: machines with a card often have PyTorch already and no network. PYTHON=... names another interpreter.
 test-gpu: ## run the tests for a CUDA device in the active environment

@@ -1,0 +1,290 @@
+"""The Python API: a trained model from a checkpoint or a run, with the functions that the commands use.
+
+    from score_sde import load                  # in a checkout: from src import load
+
+    model = load("logs/digits")
+    images = model.sample(16, seed=0)           # (16, 1, 8, 8) floats in the range of the data
+    model.to_pil(images)[0].save("digit.png")
+
+Sample i of a seed is the image i that ``sample.py`` writes for this checkpoint, seed and settings.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from omegaconf import OmegaConf
+from torch import Tensor
+
+from .build import nearest
+from .checkpoint import find_checkpoint, restore_model
+from .config_dir import CONFIG_DIR
+from .errors import UserError
+from .interop.checkpoints import open_checkpoint
+from .noise import Address
+from .sampling import LikelihoodOutput, ProbabilityFlowODE, Sampler
+from .sampling.conditioning.labels import class_condition
+from .sampling.generation import Generation
+from .sampling.ode.bits_per_dim import BitsPerDim
+from .sde import SDE, ScoreModel
+from .tasks import checkpoint_config
+from .values import Values, values_of
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+Labels = int | Sequence[int] | Tensor | None
+Time = float | Tensor
+
+
+def load(
+    path_or_run: str | os.PathLike[str],
+    weights: str = "ema",
+    device: torch.device | str = "cpu",
+    *,
+    experiment: str | None = None,
+    runs_dir: str | os.PathLike[str] = "logs",
+    name: str | None = None,
+) -> LoadedModel:
+    """Load the model of a checkpoint in evaluation mode.
+
+    Args:
+        path_or_run: a checkpoint file (.ckpt, .safetensors, or .pth of Song's or Peng's program), a folder of runs
+            (its newest checkpoint), ``last``, ``best`` or a step.
+        weights: ``ema``, the first average; ``ema:<name>``, another; ``raw``, what the optimizer holds.
+        device: where the model runs.
+        experiment: experiment of a .pth file, which holds no configuration.
+        runs_dir: folder in which ``last``, ``best`` and steps are searched for.
+        name: experiment whose runs count in that search; None for all.
+
+    Raises:
+        UserError: there is no such checkpoint, it is damaged, or it holds no such weights.
+    """
+    path = find_checkpoint(os.fspath(path_or_run), os.fspath(runs_dir), name)
+    checkpoint = open_checkpoint(path, experiment)
+    return LoadedModel(restore_model(checkpoint, weights), checkpoint["config"]).to(device)
+
+
+class LoadedModel:
+    """A trained model with everything that its checkpoint says about the data.
+
+    States x are (B, *d) floats, data in ``data_range``. Times are numbers or tensors () or (B,) in (0, sde.T]. Labels
+    are a class, a class for each sample, or None; a net with classes takes None as "no label".
+
+    Args:
+        model: the score.
+        config: the resolved configuration of its training.
+
+    Attributes:
+        model: the score, for the samplers and likelihoods of ``src.sampling``.
+        config: the resolved configuration of its training.
+        shape: (*d) of one sample: (C, H, W) of images, (d,) of points.
+        values: depth and range of the stored data.
+        device: where the model is.
+    """
+
+    def __init__(self, model: ScoreModel, config: Mapping[str, Any]) -> None:
+        self.model = model
+        self.config = dict(config)
+        datamodule = checkpoint_config.node(config, "datamodule", None)
+        self.shape = checkpoint_config.sample_shape(datamodule)
+        self.values: Values = values_of(datamodule)
+        self.device = torch.device("cpu")
+
+    @property
+    def sde(self) -> SDE:
+        """The forward process."""
+        return self.model.sde
+
+    @property
+    def data_range(self) -> str:
+        """``unit`` [0, 1] or ``centered`` [-1, 1]."""
+        return self.model.data_range
+
+    @property
+    def num_classes(self) -> int | None:
+        """Classes of the net, None or 0 without classes."""
+        return getattr(self.model.net, "num_classes", None)
+
+    def to(self, device: torch.device | str) -> LoadedModel:
+        """Move the model to ``device``; UserError if there is no such device."""
+        try:
+            self.device = torch.device(device)
+            self.model.to(self.device)
+        except (RuntimeError, AssertionError) as error:
+            raise UserError(
+                f"device={device} cannot be used ({str(error).splitlines()[0]}): give cpu or cuda"
+            ) from error
+        return self
+
+    def sampler(self, name: str | None = None, steps: int | None = None) -> Sampler:
+        """Build a sampler.
+
+        Args:
+            name: of ``conf/sampler``; None for the one in the checkpoint.
+            steps: N, the number of times of its grid; None for the number in its configuration.
+
+        Raises:
+            UserError: there is no such sampler, it has no grid, or it does not fit the SDE.
+        """
+        node = checkpoint_config.node(self.config, "sampler", None if name is None else _from_conf("sampler", name))
+        if steps is not None:
+            if "grid" not in node:
+                raise UserError(f"steps={steps}, but this sampler has adaptive steps: leave steps out")
+            node["grid"] = {**node["grid"], "steps": steps}
+        sampler: Sampler = checkpoint_config.build("sampler", node)
+        sampler.check(self.sde)
+        return sampler
+
+    def sample(
+        self,
+        n: int,
+        seed: int = 0,
+        sampler: str | Sampler | None = None,
+        steps: int | None = None,
+        labels: int | Sequence[int] | str | None = None,
+        batch_size: int = 64,
+    ) -> Tensor:
+        """Generate samples; sample i depends on (seed, i) and not on n or ``batch_size``.
+
+        Args:
+            n: number of samples.
+            seed: of starting points and noise.
+            sampler: a name of ``conf/sampler``, a sampler, or None for the one in the checkpoint.
+            steps: N, the number of times of the grid; None for the number in the sampler's configuration.
+            labels: a class, a list of classes to repeat, ``cycle``, ``random`` or ``none``; None cycles through the
+                classes of a net that has classes.
+            batch_size: samples at a time; changes speed and memory only.
+
+        Returns:
+            (n, *d) float in ``data_range``, not clipped, on the device of the model.
+
+        Raises:
+            UserError: a setting out of range, or samples that diverged.
+        """
+        if n < 1:
+            raise UserError(f"n={n}: give at least 1")
+        if sampler is None or isinstance(sampler, str):
+            sampler = self.sampler(sampler, steps)
+        elif steps is not None:
+            raise UserError(f"steps={steps}: a sampler that is an object has its own grid: leave steps out")
+        sampler.check(self.sde)
+        generation = Generation(
+            self.model,
+            sampler,
+            self.shape,
+            seed,
+            batch_size,
+            self.data_range,
+            conditioning=class_condition(labels, self.num_classes, seed),
+            device=self.device,
+            values=self.values,
+        )
+        batches = list(generation.batches(range(n)))
+        invalid = [int(i) for batch in batches for i in batch.index[~batch.valid]]
+        if invalid:
+            raise UserError(f"{len(invalid)} of {n} samples diverged or are not finite: take more steps")
+        return torch.cat([batch.samples for batch in batches])
+
+    @torch.no_grad()
+    def score(self, x: Tensor, t: Time, labels: Labels = None) -> Tensor:
+        """The score at (x, t): gradient of log p_t, (B, *d)."""
+        x = x.to(self.device)
+        score: Tensor = self.model(x, self._time(t), self._condition(labels, len(x)))
+        return score
+
+    @torch.no_grad()
+    def denoise(self, x: Tensor, t: Time, labels: Labels = None) -> Tensor:
+        """The posterior mean of the data given x_t = x (Tweedie), (B, *d)."""
+        x = x.to(self.device)
+        return self.model.denoise(x, self._time(t), self._condition(labels, len(x)))
+
+    def log_likelihood(
+        self, x: Tensor, labels: Labels = None, seed: int = 0, likelihood: str = "hutchinson"
+    ) -> LikelihoodOutput:
+        """Bits per dimension by the probability-flow ODE (Song et al. 2021, sec. 4.3).
+
+        Images are taken as bytes and dequantized uniformly; points count with their density.
+
+        Args:
+            x: (B, *d) uint8, or float in ``data_range``.
+            labels: classes of the samples.
+            seed: of the dequantization and of the probes of the trace estimate.
+            likelihood: a name of ``conf/likelihood``: ``hutchinson``, or ``exact`` for few dimensions.
+
+        Returns:
+            ``bits_per_dim``, ``latent``, ``nfe`` and ``standard_error``, one entry for each sample.
+
+        Raises:
+            UserError: there is no such likelihood, or a solve fails.
+        """
+        x = self._data(x)
+        node = checkpoint_config.node(self.config, "likelihood", _from_conf("likelihood", likelihood))
+        if len(self.shape) != 3:
+            node["likelihood"] = {**node["likelihood"], "data_range": "continuous"}
+        measure: BitsPerDim = checkpoint_config.build("likelihood", node)
+        address = Address(seed, 0, torch.arange(len(x), device=self.device))
+        return measure.output(self.model, x, address, self._condition(labels, len(x)))
+
+    def encode(self, x: Tensor, labels: Labels = None) -> Tensor:
+        """Latents (B, *d) at T of data x (B, *d), by the probability-flow ODE; UserError if a solve fails."""
+        x = self._data(x)
+        latents, _ = self._flow().encode(self.model, x, self._condition(labels, len(x)))
+        return latents
+
+    def decode(self, z: Tensor, labels: Labels = None) -> Tensor:
+        """Data (B, *d) of latents z (B, *d): the inverse of ``encode`` up to the tolerance of the solver."""
+        z = z.to(self.device)
+        return self._flow()(self.model, z, cond=self._condition(labels, len(z))).samples
+
+    def to_uint8(self, images: Tensor) -> Tensor:
+        """Quantize images (B, C, H, W), float in ``data_range``, to uint8 as ``sample.py`` does."""
+        if images.ndim != 4:
+            raise UserError(f"images of shape {tuple(images.shape)}: give (B, C, H, W)")
+        return self.values.to_bytes(self.values.from_model(images, self.data_range))
+
+    def to_pil(self, images: Tensor) -> list[Image]:
+        """Convert images (B, C, H, W), float in ``data_range``, to a list of B PIL images."""
+        from PIL import Image
+
+        levels = self.to_uint8(images).cpu().permute(0, 2, 3, 1).numpy()
+        return [Image.fromarray(one[:, :, 0] if one.shape[2] == 1 else one) for one in levels]
+
+    def _flow(self) -> ProbabilityFlowODE:
+        node = checkpoint_config.node(self.config, "sampler", _from_conf("sampler", "ode"))
+        # A last denoising step has no inverse.
+        flow: ProbabilityFlowODE = checkpoint_config.build("sampler", {**node, "denoise": False})
+        return flow
+
+    def _data(self, x: Tensor) -> Tensor:
+        x = x.to(self.device)
+        return x if x.is_floating_point() else self.values.to_model(x, self.data_range)
+
+    def _time(self, t: Time) -> Tensor:
+        # One number stays on the CPU: it enters kernels as an argument.
+        return t if isinstance(t, Tensor) else torch.tensor(t, dtype=torch.float64)
+
+    def _condition(self, labels: Labels, count: int) -> Mapping[str, Tensor] | None:
+        if labels is None:
+            return None
+        chosen = torch.as_tensor(labels, dtype=torch.int64, device=self.device).expand(count)
+        classes = self.num_classes or 0
+        # The class after the last one means "no label".
+        if not classes or chosen.min() < 0 or chosen.max() > classes:
+            known = (
+                f"the net knows the classes 0 to {classes - 1}" if classes else "the net has no classes: leave it out"
+            )
+            raise UserError(f"labels={labels}: {known}")
+        return {"labels": chosen}
+
+
+def _from_conf(group: str, name: str) -> Any:
+    """The file ``name`` of a folder of ``conf``; UserError if there is none."""
+    path = CONFIG_DIR / group / f"{name}.yaml"
+    if not path.is_file():
+        names = sorted(file.stem for file in path.parent.glob("*.yaml"))
+        raise UserError(f"there is no {group} {name}{nearest(name, names)}; choose one of {', '.join(names)}")
+    return OmegaConf.load(path)

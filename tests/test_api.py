@@ -1,0 +1,73 @@
+"""The Python API: the images of sample.py, inverse maps, and mistakes in one line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from src import load
+from src.api import LoadedModel
+from src.errors import UserError
+from tests.tasks.example import IMAGES, sample, write_checkpoint
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory) -> Path:
+    return write_checkpoint(tmp_path_factory.mktemp("run") / "checkpoints/step=00000007.ckpt", *IMAGES)
+
+
+@pytest.fixture(scope="module")
+def model(checkpoint) -> LoadedModel:
+    return load(checkpoint)
+
+
+def test_images_are_those_of_sample_py(checkpoint, model, tmp_path: Path) -> None:
+    settings = [f"ckpt_path='{checkpoint}'", f"output_dir={tmp_path}", "num_samples=5", "seed=3", "sampler=heun"]
+    sample(*settings, "sampler.grid.steps=3", "accelerator=cpu")
+    images = model.sample(5, seed=3, sampler="heun", steps=3, batch_size=2)
+    written = [np.array(Image.open(path)) for path in sorted(tmp_path.rglob("images/**/*.png"))]
+    assert len(written) == 5
+    for mine, theirs in zip(model.to_pil(images), written, strict=True):
+        assert np.array_equal(np.array(mine), theirs)
+    assert not torch.equal(images, model.sample(5, seed=4, sampler="heun", steps=3))
+
+
+def test_a_time_may_be_a_number_and_the_denoiser_is_tweedies(model) -> None:
+    x = torch.randn(2, *model.shape)
+    t = torch.tensor(0.5, dtype=torch.float64)
+    assert torch.equal(model.score(x, 0.5), model.score(x, t))
+    expected = (x + model.sde.sigma(t) ** 2 * model.score(x, t)) / model.sde.alpha(t)
+    torch.testing.assert_close(model.denoise(x, 0.5), expected.float())
+
+
+def test_decode_inverts_encode(model) -> None:
+    x = torch.rand(2, *model.shape)
+    torch.testing.assert_close(model.decode(model.encode(x)), x, atol=2e-2, rtol=0)
+
+
+def test_likelihoods_of_bytes_and_of_their_floats_agree(model) -> None:
+    levels = torch.randint(0, 256, (2, *model.shape), dtype=torch.uint8)
+    of_bytes = model.log_likelihood(levels, seed=1)
+    assert torch.equal(of_bytes.bits_per_dim, model.log_likelihood(levels / 255, seed=1).bits_per_dim)
+    assert of_bytes.bits_per_dim.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda m: m.sample(2, sampler="huen"), "there is no sampler huen, did you mean heun"),
+        (lambda m: m.sample(2, sampler="ode", steps=3), "adaptive steps"),
+        (lambda m: m.sample(0), "n=0"),
+        (lambda m: m.sample(2, labels=1), "labels=1"),
+        (lambda m: m.score(torch.zeros(1, 1, 8, 8), 0.5, labels=1), "no classes"),
+        (lambda m: m.to_uint8(torch.zeros(8, 8)), "give"),
+        (lambda m: load("nowhere"), "neither a file nor a folder"),
+    ],
+)
+def test_mistakes_are_one_line(model, call, said) -> None:
+    with pytest.raises(UserError, match=said):
+        call(model)
