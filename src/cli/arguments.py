@@ -13,7 +13,7 @@ from pathlib import Path
 from omegaconf import OmegaConf
 
 _INSIDE_A_NODE = re.compile(r"(sampler|datamodule|metric)\.")
-_PATHS = ("ckpt_path", "output_dir", "images", "given", "control.mask", "guidance.classifier_path")
+_PATHS = ("ckpt_path", "output_dir", "images", "given", "control.mask", "guidance.classifier_path", "guidance.path")
 
 
 def of_checkpoint(arguments: Sequence[str], config_dir: str | Path) -> list[str]:

@@ -32,8 +32,9 @@ def build(group: str, name: str) -> Any:
         ]
         cfg = compose(overrides=overrides)
     with open_dict(cfg):
-        # Where a trained classifier is found is not for the object.
-        cfg[group].pop("classifier_path", None)
+        # Where a trained model is found, and when guidance acts, is not for the object.
+        for key in ("classifier_path", "path", "interval"):
+            cfg[group].pop(key, None)
     return instantiate(cfg[group], _convert_="all")
 
 
@@ -54,6 +55,7 @@ def test_controls_keep_what_they_are_given(name: str) -> None:
 @pytest.mark.parametrize("name", names("guidance"))
 def test_guidance_changes_the_score(name: str) -> None:
     extra = {"classifier": build("classifier", "conv")} if name == "classifier" else {}
+    extra |= {"guide": GaussianScore(SDE, std=0.7)} if name == "autoguidance" else {}
     guided = build("guidance", name)(_ByLabel(), **extra)
     t = torch.tensor(0.5, dtype=torch.float64)
     cond = {"labels": torch.tensor([3, 4])}

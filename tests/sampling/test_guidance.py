@@ -20,7 +20,12 @@ from src.sampling import (
     ProbabilityFlowODE,
     log_likelihood,
 )
-from src.sampling.conditioning.guidance import ClassifierFreeGuidance, ClassifierGuidance
+from src.sampling.conditioning.guidance import (
+    Autoguidance,
+    ClassifierFreeGuidance,
+    ClassifierGuidance,
+    IntervalGuidance,
+)
 from src.sde import SDE, VESDE, VPSDE, SubVPSDE, expand
 from tests.gaussian import GaussianScore
 from tests.sampling.closed_forms import Mixture
@@ -158,3 +163,37 @@ def test_missing_labels_are_named(x: Tensor) -> None:
     ):
         with pytest.raises(UserError, match="labels"):
             guided(x, t)
+
+
+@pytest.mark.parametrize("sde", SDES, ids=lambda sde: type(sde).__name__)
+def test_autoguidance_of_gaussians_is_gaussian(sde: SDE, x: Tensor) -> None:
+    """With variances v and v_guide, that of the guided density is 1 / (scale / v + (1 - scale) / v_guide)."""
+    t = torch.tensor(0.3, dtype=torch.float64)
+    guided = Autoguidance(GaussianScore(sde, mean=0.0), GaussianScore(sde, mean=0.0, std=0.9), scale=2.5)
+    alpha, sigma = sde.alpha(t), sde.sigma(t)
+    precision = 2.5 / (alpha**2 * 0.25 + sigma**2) - 1.5 / (alpha**2 * 0.81 + sigma**2)
+    torch.testing.assert_close(guided(x, t), -x * precision)
+    assert guided.evaluations_per_call == 2
+
+
+@pytest.mark.parametrize("sde", SDES, ids=lambda sde: type(sde).__name__)
+def test_guidance_acts_within_its_interval(sde: SDE, x: Tensor) -> None:
+    guidance = Autoguidance(GaussianScore(sde), GaussianScore(sde, std=0.9))
+    levels = torch.tensor([0.05, 0.19, 0.21, 0.5, 0.99, 1.01], dtype=torch.float64)
+    times = sde.time_of_log_snr(-levels.log())
+    model = IntervalGuidance(guidance, [0.2, 1.0])
+    together = model(x, times)
+    for i, acts in enumerate([False, False, True, True, True, False]):
+        one = x[i : i + 1]
+        expected = guidance(one, times[i]) if acts else GaussianScore(sde)(one, times[i])
+        torch.testing.assert_close(together[i : i + 1], expected)
+        torch.testing.assert_close(model(one, times[i]), expected)
+    with pytest.raises(UserError, match="two noise levels"):
+        IntervalGuidance(guidance, [1.0, 0.2])
+
+
+def test_outside_the_interval_the_model_is_told_no_class_that_guidance_keeps_from_it(x: Tensor) -> None:
+    sde = VPSDE()
+    guided = IntervalGuidance(ClassifierGuidance(Mixture(sde, MEANS, STD), ExactClassifier(sde)), [0.0, 1e-9])
+    t = torch.tensor(0.5, dtype=torch.float64)
+    torch.testing.assert_close(guided(x, t, LABELS), Mixture(sde, MEANS, STD)(x, t))

@@ -291,6 +291,8 @@ def test_points_are_controlled_by_a_list(tmp_path: Path) -> None:
         (("guidance=dps",), "say which, for example operator="),
         (("guidance=dps", "operator=super_resolution", "control=inpainting"), "give one of them"),
         (("guidance=classifier",), "classifier_path is missing"),
+        (("guidance=autoguidance",), "guidance.path is missing"),
+        (("guidance=threshold", "guidance.interval=0.5"), "give two noise levels"),
         (("guidance=classifier", "guidance.classifier_path=SELF"), "not a classifier"),
         (("control=inpainting", "control.mask=nowhere.png"), "there is no mask nowhere.png: give"),
         (("control=inpainting", "given=valid"), "no split 'valid'"),

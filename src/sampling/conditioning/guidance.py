@@ -8,6 +8,7 @@ Bayes' rule on the score (Song et al. 2021, eq. 14):
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -15,7 +16,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from ...errors import UserError
-from ...sde import SDE, tweedie
+from ...sde import SDE, expand, tweedie
 from ...sde.score_model import Condition, Model
 from ..output import evaluations_per_call
 from .gradients import gradients, leaf, usable
@@ -41,6 +42,10 @@ class Guidance(ABC):
     @abstractmethod
     def __call__(self, x: Float[Tensor, "b *d"], t: Tensor, cond: Condition = None) -> Float[Tensor, "b *d"]:
         """The guided score (B, *d) at x (B, *d) and t, () or (B,)."""
+
+    def unguided(self, x: Float[Tensor, "b *d"], t: Tensor, cond: Condition = None) -> Float[Tensor, "b *d"]:
+        """The score of the wrapped model alone, told no more than under this guidance."""
+        return self.model(x, t, cond)
 
     def denoise(self, x: Float[Tensor, "b *d"], t: Tensor, cond: Condition = None) -> Float[Tensor, "b *d"]:
         """The data prediction of the guided score, (B, *d)."""
@@ -80,7 +85,10 @@ class ClassifierGuidance(Guidance):
             u = x if x.requires_grad else leaf(x)
             log_prob = self.classifier.log_prob(u, usable(t), usable(labels)).sum()
             (gradient,) = torch.autograd.grad(log_prob, u, create_graph=x.requires_grad)
-        return self.model(x, t, cond if self.pass_labels else without(cond, "labels")) + self.scale * gradient
+        return self.unguided(x, t, cond) + self.scale * gradient
+
+    def unguided(self, x: Float[Tensor, "b *d"], t: Tensor, cond: Condition = None) -> Float[Tensor, "b *d"]:
+        return self.model(x, t, cond if self.pass_labels else without(cond, "labels"))
 
 
 class ClassifierFreeGuidance(Guidance):
@@ -102,6 +110,61 @@ class ClassifierFreeGuidance(Guidance):
         null = {**(cond or {}), "labels": torch.full_like(labels, self.null_label)}
         unconditional = self.model(x, t, null)
         return unconditional + self.scale * (self.model(x, t, cond) - unconditional)
+
+
+class Autoguidance(Guidance):
+    """s_guide + scale (s - s_guide) (Karras et al. 2024), with a worse model as the guide; NFE doubles.
+
+    Works with and without classes: both models are told the same.
+
+    Args:
+        model: score.
+        guide: a score of the same process and data, from an earlier checkpoint or a smaller net.
+        scale: 1 samples the model, more moves away from the errors that both make.
+    """
+
+    def __init__(self, model: Model, guide: Model, scale: float = 2.0) -> None:
+        super().__init__(model, calls=2)
+        self.guide = guide
+        self.scale = scale
+
+    def __call__(self, x: Float[Tensor, "b *d"], t: Tensor, cond: Condition = None) -> Float[Tensor, "b *d"]:
+        worse = self.guide(x, t, cond)
+        return worse + self.scale * (self.model(x, t, cond) - worse)
+
+
+class IntervalGuidance(Guidance):
+    """Guidance at some noise levels only (Kynkäänniemi et al. 2024); elsewhere the model as it is.
+
+    The count of evaluations is that of guidance at all times.
+
+    Args:
+        guidance: what acts inside.
+        interval: smallest and largest noise level sigma / alpha at which it acts, both included.
+
+    Raises:
+        UserError: not two numbers 0 <= low < high.
+    """
+
+    def __init__(self, guidance: Guidance, interval: Sequence[float]) -> None:
+        super().__init__(guidance.model)
+        if len(interval) != 2 or not 0 <= interval[0] < interval[1]:
+            raise UserError(
+                f"guidance.interval={list(interval)}: give two noise levels 0 <= low < high, for example [0.2,2]"
+            )
+        self.guidance = guidance
+        self.low, self.high = interval
+        self.evaluations_per_call = guidance.evaluations_per_call
+
+    def __call__(self, x: Float[Tensor, "b *d"], t: Tensor, cond: Condition = None) -> Float[Tensor, "b *d"]:
+        level = self.sde.sigma(t) / self.sde.alpha(t)
+        inside = (level >= self.low) & (level <= self.high)
+        # A common time on the CPU can be looked at without waiting for a device.
+        if t.ndim == 0 and t.device.type == "cpu" and not torch.compiler.is_compiling():
+            return self.guidance(x, t, cond) if inside else self.guidance.unguided(x, t, cond)
+        return torch.where(
+            expand(inside.to(x.device), x), self.guidance(x, t, cond), self.guidance.unguided(x, t, cond)
+        )
 
 
 def required(cond: Condition, name: str, who: str) -> Tensor:

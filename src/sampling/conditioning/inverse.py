@@ -57,6 +57,9 @@ class PosteriorGuidance(Guidance):
         guided: Tensor = score + self.scale * gradient
         return guided if x.requires_grad else guided.detach()
 
+    def unguided(self, x: Float[Tensor, "b *d"], t: Tensor, cond: Condition = None) -> Float[Tensor, "b *d"]:
+        return self.model(x, t, without(cond, "measurement"))
+
     def pull_back(
         self, x0: Float[Tensor, "b *d"], x: Float[Tensor, "b *d"], t: Tensor, pull: Float[Tensor, "b *d"], keep: bool
     ) -> Float[Tensor, "b *d"]:

@@ -12,9 +12,9 @@ import torch
 from omegaconf import DictConfig
 from torch import nn
 
-from ...checkpoint import checkpoint_hash, find_checkpoint, restore_classifier
+from ...checkpoint import checkpoint_hash, find_checkpoint, restore_classifier, restore_model
 from ...errors import UserError
-from ...sampling.conditioning.guidance import Guidance
+from ...sampling.conditioning.guidance import Guidance, IntervalGuidance
 from ...sde import ScoreModel
 from ...sde.noisy_classifier import NoisyClassifier
 from .. import checkpoint_config
@@ -34,7 +34,7 @@ class GuidedModel:
         operator: the linear operator of an inverse problem, or None.
         noise_std: of its measurement.
         modules: what has weights.
-        classifier: the file of the classifier and its SHA-256, None without one.
+        classifier: the file of the classifier or guide and its SHA-256, None without one.
     """
 
     model: ScoreModel | Guidance
@@ -60,7 +60,7 @@ def guide(
         model: of the checkpoint.
         config: the configuration in the checkpoint.
         cfg: that of the command line.
-        classifier: file and SHA-256 of the classifier; None to find it.
+        classifier: file and SHA-256 of the classifier or guide; None to find it.
 
     Raises:
         UserError: guidance that does not fit the model.
@@ -74,7 +74,19 @@ def guide(
     if "operator" in chosen and operator is None:
         raise UserError("this guidance inverts a measurement: say which, for example operator=super_resolution")
     node = checkpoint_config.node(config, "guidance", chosen, operator=operator)
-    settings, extra = dict(node), {}
+    settings = dict(node)
+    extra: dict[str, nn.Module] = {}
+    interval = node.pop("interval", None)
+    if interval is not None and not isinstance(interval, list):
+        raise UserError(f"guidance.interval={interval}: give two noise levels, for example [0.2,2]")
+    if interval is None:
+        # Samples of older versions, which did not know the setting, keep their folder.
+        settings.pop("interval", None)
+    if "path" in node:
+        classifier = classifier or _model_file(node.pop("path"), cfg)
+        node.pop("path", None)
+        settings["path"] = classifier[1]
+        extra["guide"] = _guide(*classifier, model)
     if "classifier_path" in node:
         if cfg.labels == "none":
             raise UserError("labels=none leaves a classifier nothing to guide to: give classes, or leave guidance out")
@@ -88,6 +100,8 @@ def guide(
     guided: Guidance = checkpoint_config.build("guidance", node)(model, **extra)
     operator = getattr(guided, "operator", None)
     noise_std, modules = getattr(guided, "noise_std", 0.0), (model, *extra.values())
+    if interval is not None:
+        guided = IntervalGuidance(guided, interval)
     return GuidedModel(guided, classes, {"guidance": settings}, operator, noise_std, modules, classifier)
 
 
@@ -101,18 +115,35 @@ def _classifier_file(path: str | None, cfg: DictConfig) -> tuple[Path, str]:
     return found, checkpoint_hash(found)
 
 
+def _model_file(path: str | None, cfg: DictConfig) -> tuple[Path, str]:
+    if path is None:
+        raise UserError("guidance.path is missing: give an earlier checkpoint of the run, or that of a smaller net")
+    found = find_checkpoint(path, cfg.paths.log_dir)
+    return found, checkpoint_hash(found)
+
+
+def _guide(path: Path, digest: str, model: ScoreModel) -> ScoreModel:
+    guide = restore_model(open_known(path, digest))
+    _check_same_process(f"the guide of {path}", guide, model)
+    return guide
+
+
 def _classifier(path: Path, digest: str, model: ScoreModel) -> NoisyClassifier:
     classifier = restore_classifier(open_known(path, digest))
+    _check_same_process(f"the classifier of {path}", classifier, model)
+    return classifier
+
+
+def _check_same_process(what: str, other: ScoreModel | NoisyClassifier, model: ScoreModel) -> None:
     # At the same time it must see the same noise.
     times = torch.linspace(0, 1, 9, dtype=torch.float64)[1:]
-    pairs = [(getattr(sde, name)(times * sde.T)) for name in ("alpha", "sigma") for sde in (classifier.sde, model.sde)]
-    same = classifier.sde.T == model.sde.T and all(map(torch.allclose, pairs[::2], pairs[1::2]))
-    if not same or classifier.data_range != model.data_range:
+    pairs = [(getattr(sde, name)(times * sde.T)) for name in ("alpha", "sigma") for sde in (other.sde, model.sde)]
+    same = other.sde.T == model.sde.T and all(map(torch.allclose, pairs[::2], pairs[1::2]))
+    if not same or other.data_range != model.data_range:
         raise UserError(
-            f"the classifier of {path} was trained on {classifier.sde} and {classifier.data_range} data, the score on "
+            f"{what} was trained on {other.sde} and {other.data_range} data, the score on "
             f"{model.sde} and {model.data_range} data: they must be the same"
         )
-    return classifier
 
 
 def _check_label_dropout(classes: int | None, config: Mapping[str, Any]) -> None:
