@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import zipfile
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -18,11 +19,11 @@ def write_npz(path: str | Path, arrays: dict[str, np.ndarray], advice: str = ADV
         np.savez(file, allow_pickle=False, **arrays)
 
 
-def read_npz(path: str | Path) -> dict[str, np.ndarray]:
-    """All arrays of an npz file; UserError when it is missing, truncated or holds pickled objects."""
+def read_npz(path: str | Path, skip: Collection[str] = ()) -> dict[str, np.ndarray]:
+    """All arrays of an npz file except ``skip``; UserError if it is missing, truncated or holds pickled objects."""
     try:
         with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
+            return {name: archive[name] for name in archive.files if name not in skip}
     except FileNotFoundError as error:
         raise UserError(f"{path} does not exist: give the path of an npz file") from error
     except Exception as error:  # numpy raises whatever zipfile, zlib and its own reader raise

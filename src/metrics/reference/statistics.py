@@ -164,7 +164,8 @@ def load_statistics(
     Raises:
         UserError: the file is missing, damaged, of another extractor, resize rule or size, or holds no covariance.
     """
-    arrays = read_npz(path)
+    # Song's files for 256 pixels and more hold a pickled None there, and nothing here needs the array.
+    arrays = read_npz(path, skip=("logits",))
     statistics = parse_statistics(arrays, path, fingerprint, num_features)
     if statistics.fingerprint is None and fingerprint is not None:
         known = resize_of(path, arrays)

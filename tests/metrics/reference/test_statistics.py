@@ -78,8 +78,9 @@ def test_reads_files_of_others_and_says_what_is_unknown(features, tmp_path, dtyp
     assert "does not name its extractor" in caplog.text
 
 
-def test_reads_raw_pool_3_features(features, tmp_path):
-    np.savez(tmp_path / "cifar10_stats.npz", pool_3=features.numpy(), logits=np.zeros(3))
+@pytest.mark.parametrize("logits", [np.zeros(3), None], ids=["logits", "None, as at 256 pixels"])
+def test_reads_raw_pool_3_features(features, tmp_path, logits):
+    np.savez(tmp_path / "cifar10_stats.npz", pool_3=features.numpy(), logits=logits)
     read, expected = load_statistics(tmp_path / "cifar10_stats.npz"), statistics_of(features, None)
     assert torch.equal(read.sigma, expected.sigma) and read.n == 50
 
