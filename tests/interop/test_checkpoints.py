@@ -70,7 +70,8 @@ SDES = [
 def test_configurations_of_the_original(
     tmp_path: Path, sde: str, continuous: bool, cls: str, parametrization: str, data_range: str
 ) -> None:
-    model = SONG["model"] | {"num_scales": 7, "beta_max": 15.0, "sigma_max": 348}
+    scaled = sde == "vesde"
+    model = SONG["model"] | {"num_scales": 7, "beta_max": 15.0, "sigma_max": 348, "scale_by_sigma": scaled}
     data = SONG["data"] | {"centered": data_range == "centered"}
     song = {"model": model, "data": data, "training": {"sde": sde, "continuous": continuous}}
     (tmp_path / "song.yaml").write_text(yaml.safe_dump(song))
@@ -85,12 +86,36 @@ def test_configurations_of_the_original(
     assert config["sampler"]["grid"]["steps"] == 7
 
 
+def test_settings_of_the_original_are_carried_over(tmp_path: Path) -> None:
+    song = SONG | {
+        "training": SONG["training"] | {"batch_size": 8, "n_iters": 2_400_001},
+        "model": SONG["model"] | {"ema_rate": 0.99},
+        "optim": {"lr": 2e-5},
+        "sampling": {
+            "predictor": "ancestral_sampling",
+            "corrector": "langevin",
+            "snr": 0.15,
+            "n_steps_each": 2,
+            "noise_removal": False,
+        },
+    }
+    (tmp_path / "song.yaml").write_text(yaml.safe_dump(song))
+    config = experiments.training_config(str(tmp_path / "song.yaml"))
+    sampler = config["sampler"]
+    assert sampler["predictor"]["_target_"].endswith("AncestralSampling") and sampler["denoise"] is False
+    assert (sampler["corrector"]["snr"], sampler["corrector"]["steps"]) == (0.15, 2)
+    assert (config["optimizer"]["lr"], config["ema"]["default"]["decay"]) == (2e-5, 0.99)
+    assert (config["trainer"]["max_steps"], config["datamodule"]["global_batch_size"]) == (2_400_000, 8)
+
+
 def test_mistakes_in_a_configuration_of_the_original(tmp_path: Path) -> None:
     file = tmp_path / "song.yaml"
     for text, message in (
         ("model: [", "cannot be read"),
         ("- 1", "no sections"),
         (yaml.safe_dump(SONG | {"training": {"sde": "edm"}}), "training.sde='edm'"),
+        (yaml.safe_dump(SONG | {"training": {"sde": "vpsde"}}), "scale_by_sigma=True with training.sde='vpsde'"),
+        (yaml.safe_dump(SONG | {"sampling": {"predictor": "none", "corrector": "none"}}), "none.none have no"),
     ):
         file.write_text(text)
         with pytest.raises(UserError, match=message) as caught:
