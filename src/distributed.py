@@ -10,6 +10,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from . import signals
 from .errors import UserError
 
 T = TypeVar("T")
@@ -79,18 +80,27 @@ def raise_together(failure: str | None) -> None:
 
 @contextmanager
 def failing_together() -> Iterator[None]:
-    """Let a UserError that some processes raise inside be raised by all at the end.
+    """Let a UserError that some processes raise inside, or a signal that some receive, be raised by all at the end.
 
     All processes enter it, and none may wait for another inside: a failed one would never come.
 
     Raises:
         UserError: on every process, if one has raised it.
+        signals.Stopped: on every process, if one was stopped.
     """
-    failure = None
+    failure, stopped = None, None
     try:
         yield
     except UserError as error:
         failure = str(error)
+    except signals.Stopped as error:
+        if world_size() == 1:
+            raise
+        stopped = error.number
+    if world_size() > 1:
+        number = next((each for each in gather_objects(stopped) if each is not None), None)
+        if number is not None:
+            raise signals.Stopped(number)
     raise_together(failure)
 
 

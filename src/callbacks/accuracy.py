@@ -68,5 +68,5 @@ class NoisyAccuracy(Callback):
         # Loggers are told directly, under the number of finished steps.
         trainer.callback_metrics.update({name: torch.tensor(value) for name, value in values.items()})
         for logger in trainer.loggers:
-            logger.log_metrics(values, step=trainer.global_step)
+            logger.log_metrics({"epoch": trainer.current_epoch, **values}, step=trainer.global_step)
             logger.save()

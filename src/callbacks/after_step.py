@@ -1,4 +1,4 @@
-"""What follows an optimiser step, in an order that makes a resumed run repeat the uninterrupted one."""
+"""What follows an optimizer step, in an order that makes a resumed run repeat the uninterrupted one."""
 
 from __future__ import annotations
 
@@ -9,21 +9,30 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 
 class AfterStep(Callback):
-    """Calls ``after_step`` once after every optimiser step, when all else that belongs to the step is done.
+    """Calls ``after_step`` once after every optimizer step, when all else that belongs to the step is done.
 
     The row of the step is in the loggers by then, and where validation is due it has been run: a checkpoint written
-    earlier would have the resumed run skip both. Inside an accumulation window nothing is called.
+    earlier would have the resumed run skip both. Inside an accumulation window nothing is called. However training
+    ends, the last step is announced as such, if necessary by a second call.
     """
 
     _steps_seen = 0
+    _ended_at: int | None = None
     _validation_first = False
 
     @abstractmethod
-    def after_step(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """What is to be done now, after optimiser step ``trainer.global_step``."""
+    def after_step(self, trainer: Trainer, pl_module: LightningModule, last: bool) -> None:
+        """Do what is due after optimizer step ``trainer.global_step``.
+
+        Args:
+            trainer: of the run.
+            pl_module: what is trained.
+            last: whether training ends with this step. If that turns out late, there is a second call for the step.
+        """
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._steps_seen = trainer.global_step
+        self._ended_at = None
         self._validation_first = False
 
     def on_train_batch_end(
@@ -34,12 +43,28 @@ class AfterStep(Callback):
         self._steps_seen = trainer.global_step
         self._validation_first = _validation_follows(trainer)
         if not self._validation_first:
-            self.after_step(trainer, pl_module)
+            self._call(trainer, pl_module, _ends_here(trainer))
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self._validation_first:
             self._validation_first = False
-            self.after_step(trainer, pl_module)
+            self._call(trainer, pl_module, _ends_here(trainer))
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        # Nobody has to say beforehand that training ends: `should_stop` can be set at the end of an epoch.
+        if self._ended_at != trainer.global_step and trainer.global_step > 0:
+            self._call(trainer, pl_module, True)
+
+    def _call(self, trainer: Trainer, pl_module: LightningModule, last: bool) -> None:
+        if last:
+            self._ended_at = trainer.global_step
+        self.after_step(trainer, pl_module, last)
+
+
+def _ends_here(trainer: Trainer) -> bool:
+    epochs = trainer.max_epochs
+    last_epoch = epochs is not None and 0 <= epochs <= trainer.current_epoch + 1
+    return trainer.fit_loop.done or (trainer.is_last_batch and last_epoch)
 
 
 def _validation_follows(trainer: Trainer) -> bool:

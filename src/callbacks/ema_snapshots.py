@@ -24,7 +24,7 @@ class EMASnapshots(Periodic):
 
     Args:
         dirpath: where the files go; ``ema_snapshots`` of the run folder, for evaluate.py to find them.
-        every_n_steps: optimiser steps between two files.
+        every_n_steps: optimizer steps between two files.
         dtype: of the numbers, ``float32`` or ``float16`` (half the room, as in the paper).
 
     Raises:
@@ -46,6 +46,9 @@ class EMASnapshots(Periodic):
         self.sigma_rel = {name: kept.sigma_rel for name, kept in averages.items() if isinstance(kept, PowerAverage)}
         if not self.sigma_rel:
             raise UserError("callbacks.ema_snapshots needs power-function averages: add ema=posthoc", shared=True)
+
+    def is_done(self, step: int) -> bool:
+        return (self.dirpath / step_name(step, ".safetensors")).exists()
 
     def run(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not trainer.is_global_zero:

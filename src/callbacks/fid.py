@@ -15,7 +15,8 @@ from lightning.pytorch.utilities.seed import isolate_rng
 
 from ..distributed import on_rank_zero
 from ..errors import UserError
-from ..io.atomic import refusals
+from ..io.atomic import refusals, write_text
+from ..loggers import keep_best
 from ..metrics import MetricSuite, Reference, Scores
 from ..sampling import Sampler
 from ..sampling.statistics import Statistics
@@ -93,9 +94,22 @@ class FID(Periodic):
             with isolate_rng():
                 self._reference = reference_of(data_of(trainer), self.suite, pl_module.device)
 
+    def resume(self, trainer: Trainer) -> None:
+        # The checkpoint of a step is written before the scores of that step.
+        step = trainer.global_step
+        on_rank_zero(lambda: self._forget_after(step))
+        self.best, self.best_step = on_rank_zero(lambda: self._best_until(step))
+        for entry in on_rank_zero(self._recorded):
+            if entry["subject"]["step"] == step:
+                values = {name: torch.tensor(value) for name, value in entry["values"].items() if value is not None}
+                trainer.callback_metrics.update(values)
+
+    def is_done(self, step: int) -> bool:
+        return any(entry["subject"]["step"] == step for entry in self._recorded())
+
     def run(self, trainer: Trainer, pl_module: LightningModule) -> None:
         scoring = Scoring(self.suite, self._reference, self.samples.quantize, pl_module.device)
-        statistics = self.samples.make(trainer, pl_module, [scoring])
+        statistics = self.samples.make(trainer, pl_module, [scoring], "scores")
         scores, invalid = scoring.scores, len(statistics.invalid)
         if scores is None:
             _log.warning("step %d: no score, %d samples diverged or are not finite", trainer.global_step, invalid)
@@ -104,8 +118,11 @@ class FID(Periodic):
         # Leaving out what diverged flatters: such a score is shown and not taken for the best.
         if not invalid and scores.values.get(self.monitor, math.inf) < self.best:
             self.best, self.best_step = scores.values[self.monitor], trainer.global_step
+            keep_best(trainer.loggers, self.monitor, self.best, self.best_step)
             if self.save_best is not None:
                 trainer.save_checkpoint(self.save_best, weights_only=False)
+        # Last: a run that is killed before makes the score again when it goes on.
+        self._keep(trainer, scores, statistics)
 
     def state_dict(self) -> dict[str, Any]:
         return {"best": self.best, "best_step": self.best_step}
@@ -121,9 +138,13 @@ class FID(Periodic):
         # logging steps, and logs nothing at the end of a validation.
         trainer.callback_metrics.update({name: torch.tensor(value) for name, value in values.items()})
         for logger in trainer.loggers:
-            logger.log_metrics(values, step=trainer.global_step)
+            logger.log_metrics({"epoch": trainer.current_epoch, **values}, step=trainer.global_step)
             logger.save()
         _log.info("step %d: %s, %.4g evaluations a sample", trainer.global_step, scores, nfe)
+
+    def _keep(self, trainer: Trainer, scores: Scores, statistics: Statistics) -> None:
+        invalid = len(statistics.invalid)
+        nfe = statistics.evaluations / statistics.count
         if (path := self.record) is not None:
             step, samples = trainer.global_step, self.samples
             result = Result(
@@ -134,6 +155,32 @@ class FID(Periodic):
                 conditions={"nfe": nfe, "seed": samples.seed, "invalid_samples": invalid},
             ).of_scores(scores)
             on_rank_zero(lambda: _append(path, {"version": VERSION, **result.plain()}))
+
+    def _recorded(self) -> list[dict[str, Any]]:
+        """What earlier starts of this run have recorded; half a line, of a run that was killed, does not count."""
+        if self.record is None or not self.record.exists():
+            return []
+        lines = self.record.read_bytes().split(b"\n")[:-1]
+        entries = [json.loads(line) for line in lines]
+        # Older versions wrote other lines.
+        return [entry for entry in entries if isinstance(entry.get("subject"), dict)]
+
+    def _best_until(self, step: int) -> tuple[float, int | None]:
+        """The best score and its step."""
+        best = (self.best, self.best_step)
+        for entry in self._recorded():
+            value = entry["values"].get(self.monitor)
+            comparable = entry["settings"]["num_samples"] == self.samples.count
+            if comparable and value is not None and not entry["conditions"]["invalid_samples"] and value < best[0]:
+                best = (value, entry["subject"]["step"])
+        return best
+
+    def _forget_after(self, step: int) -> None:
+        """Remove the scores of steps that this run is about to repeat."""
+        entries = self._recorded()
+        kept = [entry for entry in entries if entry["subject"]["step"] <= step]
+        if self.record is not None and len(kept) < len(entries):
+            write_text(self.record, "".join(json.dumps(entry) + "\n" for entry in kept))
 
 
 def _append(path: Path, entry: dict[str, object]) -> None:

@@ -1,11 +1,19 @@
-"""What a checkpoint must know to be used without anything else."""
+"""What a checkpoint and a run folder must know to be used without anything else."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
+
+from ..io.atomic import write_json
+from ..provenance import provenance
+
+FILE = "run.json"
 
 
 class RunRecord(Callback):
@@ -21,3 +29,41 @@ class RunRecord(Callback):
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         checkpoint["config"] = self.config
         checkpoint["run"] = {type(logger).__name__: logger.version for logger in trainer.loggers}
+
+
+class RunHistory:
+    """``run.json`` of a run folder: for each start command, commit, versions, host, how it ended and how long it took.
+
+    Args:
+        run_dir: the folder, which belongs to this run.
+        overrides: settings of the command line.
+        resumed: the checkpoint that the run goes on from; None for a new run.
+    """
+
+    def __init__(self, run_dir: Path, overrides: Sequence[str], resumed: Path | None) -> None:
+        self.path = run_dir / FILE
+        self._begin = time.monotonic()
+        self._entry: dict[str, Any] = {
+            **provenance(),
+            "overrides": list(overrides),
+            "resumed_from": None if resumed is None else str(resumed),
+            "ended": "running",
+        }
+        self._earlier = self._read()
+        self._write()
+
+    def end(self, how: str, step: int) -> None:
+        """Record how this start ended, at which step and after how many seconds."""
+        self._entry |= {"ended": how, "step": step, "seconds": round(time.monotonic() - self._begin, 1)}
+        self._write()
+
+    def _write(self) -> None:
+        write_json(self.path, {"starts": [*self._earlier, self._entry]})
+
+    def _read(self) -> list[Any]:
+        try:
+            starts = json.loads(self.path.read_text())["starts"]
+        except (OSError, ValueError, KeyError, TypeError):
+            # A new run, or one of an older version.
+            return []
+        return list(starts) if isinstance(starts, list) else []

@@ -54,9 +54,12 @@ class SampleImages(Periodic):
         self.samples = TrainingSamples(sampler, num_images, batch_size, seed, quantize, _FRAMES if trajectory else 0)
         self.output_dir = Path(output_dir)
 
+    def is_done(self, step: int) -> bool:
+        return (self.output_dir / step_name(step, ".png")).exists()
+
     def run(self, trainer: Trainer, pl_module: LightningModule) -> None:
         made = Collect(data_of(trainer).shape)
-        statistics = self.samples.make(trainer, pl_module, [made])
+        statistics = self.samples.make(trainer, pl_module, [made], "pictures")
         if statistics.invalid:
             _log.warning("%d of %d samples diverged or are not finite", len(statistics.invalid), statistics.count)
         on_rank_zero(lambda: self._publish(trainer, made.blanked(), made.frames))

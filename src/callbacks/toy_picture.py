@@ -34,7 +34,7 @@ class ToyPicture(Periodic):
     ``toy/exact_log_likelihood`` and ``toy/score_error``.
 
     Args:
-        every_n_steps: optimiser steps between two pictures; the last step always has one.
+        every_n_steps: optimizer steps between two pictures; the last step always has one.
         num_samples: how many samples, and as many evaluation points.
         seed: of the samples.
         sampler: how they are made.
@@ -66,9 +66,12 @@ class ToyPicture(Periodic):
                 f"callbacks.toy_picture shows points in the plane, the data have shape {shape}: drop it", shared=True
             )
 
+    def is_done(self, step: int) -> bool:
+        return (self.output_dir / step_name(step, ".png")).exists()
+
     def run(self, trainer: Trainer, pl_module: LightningModule) -> None:
         made = Collect(data_of(trainer).shape)
-        statistics = self.samples.make(trainer, pl_module, [made])
+        statistics = self.samples.make(trainer, pl_module, [made], "picture")
         if statistics.invalid:
             _log.warning("step %d: %d samples are not finite", trainer.global_step, len(statistics.invalid))
         with averaged_weights(trainer, pl_module):
@@ -98,7 +101,7 @@ class ToyPicture(Periodic):
         save_picture(self.output_dir / step_name(step, ".png"), image)
         trainer.callback_metrics.update({name: torch.tensor(value) for name, value in values.items()})
         for logger in trainer.loggers:
-            logger.log_metrics(values, step=step)
+            logger.log_metrics({"epoch": trainer.current_epoch, **values}, step=step)
             if isinstance(logger, TensorBoardLogger):
                 logger.experiment.add_image("toy", image.numpy(), step)
             elif hasattr(logger, "log_image"):

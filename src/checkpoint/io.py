@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..errors import bytes_in_words
 from ..io.atomic import refusal, refusals, remove_leftovers, replacing
-from .read import load_archive
+from .read import OpenCheckpoint, load_archive
 
 
 class AtomicCheckpointIO(CheckpointIO):
@@ -22,10 +22,18 @@ class AtomicCheckpointIO(CheckpointIO):
 
     It is written to a temporary file beside the target, flushed to the disk and renamed. Tensors stream into the
     file one by one: nothing is collected in memory first.
+
+    Attributes:
+        last_good: the newest checkpoint that was written or loaded.
     """
 
     def __init__(self) -> None:
+        self._resumed: OpenCheckpoint | None = None
         self.last_good: Path | None = None
+
+    def resume_from(self, opened: OpenCheckpoint) -> None:
+        """Hand out this checkpoint, once, instead of reading its file again."""
+        self._resumed, self.last_good = opened, opened.path
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any = None
@@ -54,6 +62,9 @@ class AtomicCheckpointIO(CheckpointIO):
         Raises:
             UserError: for a missing, damaged or foreign file.
         """
+        resumed, self._resumed = self._resumed, None
+        if resumed is not None and resumed.path == Path(path):
+            return resumed.content
         return load_archive(path, map_location="cpu" if map_location is None else map_location)
 
     def remove_checkpoint(self, path: str | os.PathLike[str]) -> None:
@@ -70,7 +81,7 @@ class AtomicCheckpointIO(CheckpointIO):
         last = self.last_good
         if last is None or not last.exists():
             last = max(folder.glob("*.ckpt"), key=lambda path: path.stat().st_mtime, default=None)
-        kept = "there is no earlier checkpoint" if last is None else f"nothing lost, the last good checkpoint is {last}"
+        kept = "there is no earlier checkpoint" if last is None else f"the last good checkpoint is {last}"
         return f"{kept}; free space or choose another folder, then resume with ckpt_path"
 
 

@@ -30,13 +30,18 @@ def this_job() -> str | None:
         return f"slurm {job}"
     if run := variables.get("TORCHELASTIC_RUN_ID"):
         # Launches without an id of their own share a word, and only their agents, the parents, tell them apart.
-        return f"torchrun {run} {socket.gethostname()} {os.getppid()}"
+        return f"torchrun {run}" if run != "none" else f"torchrun on {socket.gethostname()}, process {os.getppid()}"
     return None
 
 
 def is_restart() -> bool:
     """Whether this job, or the processes of this torchrun, were started before."""
-    return any(int(os.environ.get(name) or 0) > 0 for name in ("SLURM_RESTART_COUNT", "TORCHELASTIC_RESTART_COUNT"))
+    return torchrun_restarted() or int(os.environ.get("SLURM_RESTART_COUNT") or 0) > 0
+
+
+def torchrun_restarted() -> bool:
+    """Whether torchrun has started these processes again, after one of them failed."""
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT") or 0) > 0
 
 
 def note_job(run_dir: Path) -> None:

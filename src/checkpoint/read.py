@@ -45,6 +45,11 @@ class OpenCheckpoint:
         """The optimizer step after which it was written."""
         return int(self.content["global_step"])
 
+    @property
+    def point(self) -> tuple[str, int, str]:
+        """File, step and SHA-256: what tells it from another checkpoint."""
+        return str(self.path), self.step, self.digest
+
 
 _pinned: dict[str, BufferedReader] = {}
 

@@ -10,8 +10,6 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from omegaconf import OmegaConf
-
 _INSIDE_A_NODE = re.compile(r"(sampler|datamodule|metric)\.")
 _PATHS = ("ckpt_path", "output_dir", "images", "given", "control.mask", "guidance.classifier_path", "guidance.path")
 
@@ -44,6 +42,9 @@ def _named(argument: str, config_dir: Path) -> list[str]:
     key, _, experiment = argument.partition("=")
     if key != "experiment":
         return [argument]
+    # Here: scripts handle signals before it is imported.
+    from omegaconf import OmegaConf
+
     path = config_dir / "experiment" / f"{experiment}.yaml"
     # For an experiment that does not exist, the search for its runs will say what there is.
     settings = OmegaConf.to_container(OmegaConf.load(path)) if path.is_file() else {}

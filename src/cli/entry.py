@@ -1,6 +1,7 @@
 """From the command line to a job: Hydra around a function, and every foreseeable mistake as one line.
 
-Only Hydra is imported here, so that ``--help`` and a mistyped key answer at once.
+Only the standard library is imported before signals are handled, and only Hydra before the command line is known, so
+that Ctrl-C, ``--help`` and a mistyped key answer at once.
 """
 
 from __future__ import annotations
@@ -8,29 +9,27 @@ from __future__ import annotations
 import functools
 import logging
 import os
-import select
+import signal
 import sys
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
-import hydra
-from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
-from omegaconf import DictConfig
-
+from .. import signals
 from ..config_dir import CONFIG_DIR, IS_INSTALLED
 from ..errors import UserError
-from . import sweeps
-from .allocator import keep_freed_memory
-from .kinds import check_kinds, name_as_text
-from .messages import known_to_all, lost_peer, one_line
-from .run_dir import register_resolvers
+from .streams import RunLog, forgive_streams
 
-Main = Callable[[DictConfig], float | None]
-Arguments = Callable[[Sequence[str], Path], list[str]]
-"""arguments(command line, configuration folder) -> arguments that Hydra accepts."""
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    Main = Callable[[DictConfig], float | None]
+    # arguments(command line, configuration folder) -> arguments that Hydra accepts.
+    Arguments = Callable[[Sequence[str], Path], list[str]]
+
+run_log = RunLog()
+"""The log of this command; a task opens it in a folder that belongs to it."""
 
 
 def entry(config_name: str, arguments: Arguments | None = None) -> Callable[[Main], Callable[[], None]]:
@@ -45,35 +44,21 @@ def entry(config_name: str, arguments: Arguments | None = None) -> Callable[[Mai
     """
 
     def decorate(job: Main) -> Callable[[], None]:
-        def task(cfg: DictConfig) -> float | None:
-            try:
-                if HydraConfig.get().mode == RunMode.MULTIRUN:
-                    return sweeps.run_in_fresh_process(_program(config_name))
-                _quiet_all_but_rank_zero()
-                # Lightning says so on every machine of a cluster, in every run.
-                warnings.filterwarnings("ignore", message=r"The `srun` command is available")
-                keep_freed_memory()
-                name_as_text(cfg)
-                check_kinds(cfg, CONFIG_DIR / f"{config_name}.yaml")
-                return job(cfg)
-            except (KeyboardInterrupt, Exception) as error:
-                # Here and not further out: Hydra would print a line of its own, and begin the next job of a sweep.
-                _leave(error, config_name)
-                raise
-
         @functools.wraps(job)
         def command() -> None:
+            signals.install()
+            forgive_streams()
             if arguments is not None:
                 sys.argv[1:] = arguments(sys.argv[1:], CONFIG_DIR)
-            register_resolvers()
             # Without it Hydra prints errors itself, over several lines.
             os.environ.setdefault("HYDRA_FULL_ERROR", "1")
             try:
-                hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name=config_name)(task)()
-                sweeps.report_failures()
-            except (KeyboardInterrupt, Exception) as error:
+                _run(job, config_name)
+            except (KeyboardInterrupt, signals.Stopped, Exception) as error:
                 _leave(error, config_name)
                 raise
+            finally:
+                _remove_unused_folders()
 
         return command
 
@@ -87,13 +72,49 @@ def _program(name: str) -> list[str]:
     return [str(CONFIG_DIR.parent / f"{name}.py")]
 
 
+def _run(job: Main, config_name: str) -> None:
+    import hydra
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    from . import sweeps
+    from .allocator import keep_freed_memory
+    from .kinds import check_kinds, name_as_text
+    from .run_dir import register_resolvers
+
+    def task(cfg: DictConfig) -> float | None:
+        # Hydra has just set up logging anew.
+        logging.getLogger().addHandler(run_log)
+        try:
+            if HydraConfig.get().mode == RunMode.MULTIRUN:
+                return sweeps.run_in_fresh_process(_program(config_name))
+            _quiet_all_but_rank_zero()
+            # Lightning says so on every machine of a cluster, in every run.
+            warnings.filterwarnings("ignore", message=r"The `srun` command is available")
+            keep_freed_memory()
+            name_as_text(cfg)
+            check_kinds(cfg, CONFIG_DIR / f"{config_name}.yaml")
+            return job(cfg)
+        except (KeyboardInterrupt, signals.Stopped, Exception) as error:
+            # Here and not further out: Hydra would print a line of its own, and begin the next job of a sweep.
+            _leave(error, config_name)
+            raise
+
+    register_resolvers()
+    with sweeps.reported():
+        hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name=config_name)(task)()
+
+
 def _leave(error: BaseException, config_name: str) -> None:
     """End the process with one line if ``error`` is a mistake of the user; return if it is a programming error."""
     if isinstance(error, KeyboardInterrupt):
         _fail("interrupted", 130, speak=_rank() == 0)
-    if isinstance(error, BrokenPipeError) and _nobody_reads():
-        # Whoever read the output, `head` say, has seen enough; there is nobody to tell.
-        os._exit(1)
+    if isinstance(error, signals.Stopped):
+        queue = signals.requeue() if error.number == signal.SIGUSR1 else ""
+        _fail(f"stopped by {error}; {queue}what is finished is kept", 128 + error.number, speak=_rank() == 0)
+
+    from .messages import one_line
+
     message = one_line(error, config_name)
     if message is not None:
         _fail(message, error.exit_code if isinstance(error, UserError) else 1, speak=_is_mine(error))
@@ -101,6 +122,8 @@ def _leave(error: BaseException, config_name: str) -> None:
 
 def _is_mine(error: BaseException) -> bool:
     """Whether it is for this process to show ``error``: what all of them raise is shown by the first."""
+    from .messages import known_to_all, lost_peer
+
     # Where a peer is lost, it may be the first.
     if _rank() == 0 or lost_peer(error):
         return True
@@ -113,14 +136,6 @@ def _is_mine(error: BaseException) -> bool:
 def _have_met() -> bool:
     distributed = sys.modules.get("torch.distributed")
     return distributed is not None and distributed.is_available() and distributed.is_initialized()
-
-
-def _nobody_reads() -> bool:
-    """Whether the other end of the standard output or of the standard error is closed."""
-    poll = select.poll()
-    for descriptor in (1, 2):
-        poll.register(descriptor, 0)
-    return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
 
 
 def _fail(message: str, code: int, speak: bool) -> NoReturn:
@@ -137,3 +152,10 @@ def _rank() -> int:
 def _quiet_all_but_rank_zero() -> None:
     if _rank() > 0:
         logging.getLogger().setLevel(logging.ERROR)
+
+
+def _remove_unused_folders() -> None:
+    # Imported by then, unless nothing was claimed.
+    run_dir = sys.modules.get(f"{__package__}.run_dir")
+    if run_dir is not None:
+        run_dir.remove_unused()

@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import os
 import re
+import tempfile
 from datetime import datetime
 from pathlib import Path
 
 from omegaconf import OmegaConf
 
+from ..io.atomic import refusals
+
 TIME_FORMAT = "%Y-%m-%d_%H-%M-%S"
+ADVICE = "fix permissions, free space, or set paths.log_dir"
+
+# Folders that this process has made, the innermost first.
+_made: list[Path] = []
+_sweeps: list[Path] = []
 
 
 def register_resolvers() -> None:
-    """Make ``${run_dir:log_dir,name,ckpt_path}`` and ``${name_of_path:path}`` known to OmegaConf."""
+    """Register the resolvers of OmegaConf: ``${run_dir:...}``, ``${sweep_dir:...}`` and ``${name_of_path:...}``."""
     # Cached: the answer holds a time and is asked for many times in one process.
     OmegaConf.register_new_resolver("run_dir", run_dir, use_cache=True, replace=True)
+    OmegaConf.register_new_resolver("sweep_dir", _sweep_dir, use_cache=True, replace=True)
     OmegaConf.register_new_resolver("name_of_path", name_of_path, replace=True)
 
 
@@ -26,28 +35,72 @@ def name_of_path(path: str | None) -> str:
 
 
 def run_dir(log_dir: str, name: str | int, ckpt_path: str | int | None = None) -> str:
-    """The folder of a run: the one of the checkpoint it goes on from, or ``log_dir/name/<time>``.
+    """The folder of a run: the one of the checkpoint it goes on from, or a new ``log_dir/name/<time>``.
+
+    A new folder is made here, before anything else is written, so that two runs never share one.
 
     Args:
         log_dir: folder of all runs.
         name: name of the experiment, which may look like a number.
-        ckpt_path: what the run goes on from, if anything.
-    """
-    name = str(name)
-    if ckpt_path is not None:
-        from ..checkpoint.find import find_checkpoint
+        ckpt_path: what the run goes on from, if anything. Processes that torchrun has started again go on from
+            their own run.
 
-        folder = find_checkpoint(ckpt_path, Path(log_dir), name).parent
-        if folder.name == "checkpoints":
-            return str(folder.parent)
-    start = datetime.now().strftime(TIME_FORMAT)
-    rank = int(os.environ.get("RANK") or os.environ.get("SLURM_PROCID") or 0)
-    if rank > 0:
-        # Launchers that start all processes at once give each its own configuration; only rank 0 writes results.
-        return str(Path(log_dir) / name / ".ranks" / f"{start}-{rank}")
-    folder = Path(log_dir) / name / start
-    suffix = 1
-    while folder.exists():
-        suffix += 1
-        folder = folder.with_name(f"{start}-{suffix}")
-    return str(folder)
+    Raises:
+        UserError: there is no such checkpoint, or the folder cannot be made.
+    """
+    from ..checkpoint.find import find_checkpoint
+    from ..checkpoint.jobs import NothingToResume, torchrun_restarted
+
+    name = str(name)
+    if ckpt_path is None and torchrun_restarted():
+        ckpt_path = "last"
+    if ckpt_path is not None:
+        try:
+            folder = find_checkpoint(ckpt_path, Path(log_dir), name).parent
+        except NothingToResume:
+            pass
+        else:
+            if folder.name == "checkpoints":
+                return str(folder.parent)
+    if int(os.environ.get("RANK") or os.environ.get("SLURM_PROCID") or 0) > 0:
+        # Launchers that start all processes at once give each its own configuration; only rank 0 writes.
+        return tempfile.gettempdir()
+    return str(_claim(Path(log_dir) / name / datetime.now().strftime(TIME_FORMAT)))
+
+
+def sweep_folder() -> Path | None:
+    """The folder of the sweep that this process runs, None if it runs none."""
+    return _sweeps[-1] if _sweeps else None
+
+
+def remove_unused() -> None:
+    """Remove the folders that this process has made as far as they are empty."""
+    while _made:
+        try:
+            _made.pop(0).rmdir()
+        except OSError:
+            # It holds a run, or belongs to other runs too.
+            _made.clear()
+
+
+def _claim(folder: Path) -> Path:
+    """Make ``folder``, or one with a number behind its name if another run has it."""
+    home, suffix = folder.parent, 1
+    with refusals(folder, ADVICE):
+        missing = [parent for parent in (home, *home.parents) if not parent.exists()]
+        home.mkdir(parents=True, exist_ok=True)
+        while True:
+            candidate = folder if suffix == 1 else folder.with_name(f"{folder.name}-{suffix}")
+            try:
+                candidate.mkdir()
+            except FileExistsError:
+                suffix += 1
+                continue
+            _made[:] = [candidate, *missing]
+            return candidate
+
+
+def _sweep_dir(folder: str) -> str:
+    # Hydra asks for it where it runs a sweep, and nowhere else.
+    _sweeps.append(Path(folder))
+    return folder

@@ -1,4 +1,4 @@
-"""Jobs of a sweep, each a fresh process.
+"""Jobs of a sweep, each a fresh process, and a table of their results.
 
 Lightning starts the other processes of a job by running the command line again, which in a sweep would start the
 sweep again, and a process group cannot be left clean for the next job. So a job of a sweep runs the script anew, with
@@ -7,25 +7,37 @@ its own overrides, its own folder and none of the sweep's environment.
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import logging
-import math
 import os
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 
+from ..checkpoint.jobs import is_restart
 from ..errors import Interrupted, UserError
+from ..io.atomic import write_json, write_text
+from ..progress import duration
+from . import run_dir
 
 _log = logging.getLogger(__name__)
 
 RESULT_FILE = "result.json"
+JOB_FILE = "job.json"
+TABLE_FILE = "sweep.csv"
+
+_ALWAYS = ("job", "result", "ended", "time")
 
 _OF_ONE_PROCESS_GROUP = (
     "LOCAL_RANK",
@@ -35,39 +47,50 @@ _OF_ONE_PROCESS_GROUP = (
     "MASTER_ADDR",
     "MASTER_PORT",
     "PL_GLOBAL_SEED",
+    "SCORE_SDE_VERIFIED",
 )
 _OF_THE_SWEEP = ("hydra.mode", "hydra.sweep", "hydra/sweeper", "hydra.sweeper", "hydra/launcher", "hydra.launcher")
+# Ctrl-C reaches the job by itself.
+_HANDED_ON = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
-_failures: list[str] = []
 
+def run_in_fresh_process(program: Sequence[str]) -> float | None:
+    """Run the current job of a sweep in a new process.
 
-def run_in_fresh_process(program: Sequence[str]) -> float:
-    """Run the current job of a sweep; its optimised value, or NaN if it failed (the sweep goes on).
+    A job that a cluster starts again resumes from its own folder.
 
     Args:
         program: what follows ``python`` to run the command: a script, or ``-m`` and a module. A launcher for clusters
             calls this from a program of its own.
 
+    Returns:
+        The optimized value; None if the job failed or has none. A sweep goes on; a search counts the trial as failed.
+
     Raises:
-        Interrupted: SIGTERM came; it was handed on, and the job has ended.
-        KeyboardInterrupt: so did Ctrl-C, which reaches the job by itself.
+        Interrupted: a signal came; it was handed on, and the job has ended.
+        KeyboardInterrupt: so did Ctrl-C.
     """
     config = HydraConfig.get()
     folder = Path(config.runtime.output_dir)
     # Hydra's own settings of the command line (a log level, say) hold for the job, those of the sweep do not.
     settings = [o for o in config.overrides.hydra if not o.lstrip("+~").startswith(_OF_THE_SWEEP)]
-    command = [sys.executable, *program, *config.overrides.task, *settings, f"hydra.run.dir='{folder}'"]
+    overrides = list(config.overrides.task)
+    if is_restart() and any((folder / "checkpoints").glob("*.ckpt")):
+        settings.append(f"ckpt_path='{folder}'")
+        overrides = [o for o in overrides if o.lstrip("+").partition("=")[0] not in ("ckpt_path", "init_from")]
+    command = [sys.executable, *program, *overrides, *settings, f"hydra.run.dir='{folder}'"]
     environment = {key: value for key, value in os.environ.items() if key not in _OF_ONE_PROCESS_GROUP}
+    start = time.monotonic()
     code, stopped = _run(command, environment)
+    about = {"overrides": overrides, "exit_code": code, "seconds": round(time.monotonic() - start, 1)}
+    write_json(folder / JOB_FILE, about)
     if stopped:
-        raise Interrupted(f"the sweep was stopped with its job in {folder}; jobs after it were not begun", stopped)
-    result = folder / RESULT_FILE
-    if code != 0 or not result.exists():
-        _failures.append(str(folder))
+        raise Interrupted(f"the sweep was stopped with its job in {folder}; jobs after it were not started", stopped)
+    if code != 0:
         _log.error("the job in %s failed with exit code %d; the sweep goes on", folder, code)
-        return math.nan
-    value = json.loads(result.read_text())["value"]
-    return math.nan if value is None else float(value)
+        return None
+    value = _result(folder).get("value")
+    return None if value is None else float(value)
 
 
 def _run(command: Sequence[str], environment: Mapping[str, str]) -> tuple[int, int]:
@@ -78,15 +101,16 @@ def _run(command: Sequence[str], environment: Mapping[str, str]) -> tuple[int, i
     """
     process: subprocess.Popen[bytes] | None = None
     stopped = 0
+    at: FrameType | None = None
 
     def hand_on(number: int, frame: FrameType | None) -> None:
-        nonlocal stopped
-        stopped = number
+        nonlocal stopped, at
+        stopped, at = number, frame
         if process is not None:
             process.send_signal(number)
 
     in_main_thread = threading.current_thread() is threading.main_thread()
-    previous = signal.signal(signal.SIGTERM, hand_on) if in_main_thread else None
+    previous = {number: signal.signal(number, hand_on) for number in _HANDED_ON if in_main_thread}
     interrupted = False
     try:
         process = subprocess.Popen(command, env=environment)
@@ -95,18 +119,104 @@ def _run(command: Sequence[str], environment: Mapping[str, str]) -> tuple[int, i
         while process.returncode is None:
             try:
                 process.wait()
-            except KeyboardInterrupt:
-                # The terminal sends it to the job too.
+            except BaseException as error:
+                # Ctrl-C: the terminal sends it to the job too.
+                if isinstance(error, Exception):
+                    raise
                 interrupted = True
     finally:
-        if in_main_thread:
-            signal.signal(signal.SIGTERM, previous)
+        for number, handler in previous.items():
+            signal.signal(number, handler)
     if interrupted:
         raise KeyboardInterrupt
+    if stopped == signal.SIGUSR2 and callable(handler := previous[signal.SIGUSR2]):
+        # submitit puts the job back into the queue, now that its checkpoint is written.
+        handler(stopped, at)
     return process.returncode, stopped
 
 
-def report_failures() -> None:
-    """UserError if a job of the sweep of this process failed."""
-    if _failures:
-        raise UserError(f"{len(_failures)} job(s) of the sweep failed: {', '.join(_failures)}")
+@contextmanager
+def reported() -> Iterator[None]:
+    """Around a command: after a sweep, print and save a table of its jobs.
+
+    Raises:
+        UserError: at the end, if a job failed.
+    """
+    try:
+        yield
+    except Exception:
+        # A search in which every trial failed ends with an error of its own, of which the jobs are the reason.
+        failed = _report()
+        if not failed:
+            raise
+        raise _failure(failed) from None
+    if failed := _report():
+        raise _failure(failed)
+
+
+def _failure(failed: Sequence[Path]) -> UserError:
+    return UserError(f"{len(failed)} job(s) of the sweep failed: {', '.join(map(str, failed))}")
+
+
+def _report() -> list[Path]:
+    """Print and save the table of the sweep of this process, if it is one; the folders of jobs that failed."""
+    folder = run_dir.sweep_folder()
+    if folder is None or not folder.is_dir():
+        return []
+    jobs = sorted((path.parent for path in folder.glob(f"*/{JOB_FILE}")), key=_number)
+    if not jobs:
+        return []
+    rows = [_row(job) for job in jobs]
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(folder / TABLE_FILE, text.getvalue())
+    _print(rows, columns, str(folder))
+    return [job for job in jobs if _read(job / JOB_FILE).get("exit_code") != 0]
+
+
+def _row(job: Path) -> dict[str, str]:
+    """A job: its number, its overrides, its result, how it ended and how long it took."""
+    about, result = _read(job / JOB_FILE), _result(job)
+    settings = dict(override.lstrip("+").partition("=")[::2] for override in about.get("overrides", []))
+    value = result.get("value")
+    code = about.get("exit_code")
+    return {
+        "job": job.name,
+        **settings,
+        "result": "" if value is None else f"{result.get('optimized_metric')} {value:.6g}",
+        "ended": "finished" if code == 0 else f"failed ({code})",
+        "time": duration(about.get("seconds", 0)),
+    }
+
+
+def _print(rows: Sequence[Mapping[str, str]], columns: Sequence[str], title: str) -> None:
+    """The table; settings that all jobs share are left out."""
+    from rich.console import Console
+    from rich.table import Table
+
+    shown = [c for c in columns if c in _ALWAYS or len({row.get(c, "") for row in rows}) > 1]
+    table = Table(title=title)
+    for column in shown:
+        table.add_column(column)
+    for row in rows:
+        table.add_row(*(row.get(column, "") for column in shown))
+    Console().print(table)
+
+
+def _number(job: Path) -> tuple[int, str]:
+    return (int(job.name), "") if job.name.isdecimal() else (sys.maxsize, job.name)
+
+
+def _result(job: Path) -> dict[str, Any]:
+    return _read(job / RESULT_FILE)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}

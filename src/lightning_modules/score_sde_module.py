@@ -220,7 +220,7 @@ class ScoreSDEModule(LightningModule):
         for name, value in row.items():
             self.log(name, value, prog_bar=name.endswith("/loss"), logger=False)
         for logger in self.trainer.loggers:
-            logger.log_metrics(row, step=step)
+            logger.log_metrics({"epoch": self.current_epoch, **row}, step=step)
             logger.save()
 
     def _count_last_step(self) -> None:

@@ -1,6 +1,15 @@
 """Where the curves of a run are kept, beyond what Lightning's loggers do."""
 
-from .csv import AppendingCSVLogger
+from .csv import AppendingCSVLogger, forget_after
+from .summary import finish_loggers, keep_best, log_settings
 from .wandb import finish_wandb, wandb_logger
 
-__all__ = ["AppendingCSVLogger", "finish_wandb", "wandb_logger"]
+__all__ = [
+    "AppendingCSVLogger",
+    "finish_loggers",
+    "finish_wandb",
+    "forget_after",
+    "keep_best",
+    "log_settings",
+    "wandb_logger",
+]

@@ -3,87 +3,154 @@
 from __future__ import annotations
 
 import csv
+import io
+import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from lightning.fabric.loggers.logger import rank_zero_experiment
-from lightning.pytorch.loggers import CSVLogger
-from lightning.pytorch.loggers.csv_logs import ExperimentWriter
+from lightning.pytorch.loggers import Logger
+from lightning.pytorch.utilities import rank_zero_only
+from torch import Tensor
 from typing_extensions import override
 
-from ..io.atomic import refusals, replacing, write_bytes
+from ..io.atomic import refusals, write_text
 
+FILE = "metrics.csv"
+
+_FIRST = ("step", "epoch", "time")
 _ADVICE = "free space or fix permissions, then resume with ckpt_path=last"
 
 
-class AppendingCSVLogger(CSVLogger):
-    """Writes ``metrics.csv``, one row for each time something is logged.
+class AppendingCSVLogger(Logger):
+    """Writes ``metrics.csv``: one row for each step at which something is logged.
 
-    Reopening the folder continues the file. A resumed run logs the steps after its checkpoint once more: where a
-    step occurs twice, the later row counts.
+    The columns begin with ``step``, the number of finished optimizer steps, ``epoch`` and ``time``, seconds of
+    training over all starts of the run. What is logged later for the step of the last row joins that row. Every row is
+    on the disk when the call returns. Reopening the folder continues the file.
 
     Args:
         save_dir: folder of ``metrics.csv``.
-        prefix: begins the name of every column.
-        flush_logs_every_n_steps: rows reach the disk at every n-th step.
     """
 
-    def __init__(self, save_dir: str, prefix: str = "", flush_logs_every_n_steps: int = 1) -> None:
-        super().__init__(
-            save_dir, name="", version="", prefix=prefix, flush_logs_every_n_steps=flush_logs_every_n_steps
-        )
+    def __init__(self, save_dir: str) -> None:
+        super().__init__()
+        self._folder = Path(save_dir)
+        self._table: _Table | None = None
+        self._start = time.monotonic()
+
+    @property
+    @override
+    def name(self) -> str:
+        return ""
+
+    @property
+    @override
+    def version(self) -> str:
+        return ""
+
+    @property
+    @override
+    def save_dir(self) -> str:
+        return str(self._folder)
 
     @property
     @override
     def log_dir(self) -> str:
-        return self.save_dir
+        return str(self._folder)
+
+    @override
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
+        if self._table is None:
+            self._table = _Table(self._folder / FILE)
+            self._start -= self._table.time
+        values = {name: value.item() if isinstance(value, Tensor) else value for name, value in metrics.items()}
+        seconds = f"{time.monotonic() - self._start:.2f}"
+        self._table.add({"step": 0 if step is None else step, "time": seconds, **values})
+
+    @override
+    def log_hyperparams(self, params: Any, *arguments: Any, **settings: Any) -> None:
+        """Nothing: ``config.yaml`` of the run folder holds them."""
+
+
+def forget_after(run_dir: Path, step: int) -> None:
+    """Remove the rows of later steps from ``metrics.csv``, because a run goes on from ``step`` and logs them again."""
+    path = run_dir / FILE
+    if path.exists():
+        _Table(path).keep_until(step)
+
+
+class _Table:
+    """A CSV file whose last row may still grow."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.columns = list(_FIRST)
+        self._last: dict[str, str] = {}
+        # Where the last row begins, in bytes; None before there is one.
+        self._place: int | None = None
+        if path.exists():
+            self._read()
 
     @property
-    @override
-    def root_dir(self) -> str:
-        return self.save_dir
+    def time(self) -> float:
+        """The time of the last row; 0 before there is one."""
+        return float(self._last.get("time") or 0)
 
-    @property
-    @rank_zero_experiment
-    def experiment(self) -> ExperimentWriter:
-        """What writes the rows."""
-        if self._experiment is None:
-            self._experiment = _AppendingWriter(self.log_dir)
-        assert isinstance(self._experiment, ExperimentWriter)
-        return self._experiment
+    def add(self, values: Mapping[str, Any]) -> None:
+        row = {name: str(value) for name, value in values.items()}
+        joins = self._place is not None and self._last.get("step") == row["step"]
+        row = {**self._last, **row} if joins else row
+        new = [name for name in row if name not in self.columns]
+        with refusals(self.path, _ADVICE):
+            if new or not self.path.exists():
+                self.columns += new
+                rows = self._rows()
+                self._write([*(rows[:-1] if joins else rows), row])
+            else:
+                self._append(row, at=self._place if joins else None)
+        self._last = row
 
+    def keep_until(self, step: int) -> None:
+        rows = self._rows()
+        kept = [row for row in rows if float(row["step"] or 0) <= step]
+        if len(kept) < len(rows):
+            with refusals(self.path, _ADVICE):
+                self._write(kept)
 
-class _AppendingWriter(ExperimentWriter):
-    @override
-    def save(self) -> None:
-        with refusals(Path(self.metrics_file_path), _ADVICE):
-            super().save()
+    def _append(self, row: Mapping[str, str], at: int | None) -> None:
+        with self.path.open("r+b") as file:
+            self._place = file.seek(0, io.SEEK_END) if at is None else file.seek(at)
+            file.write(self._text([row]))
+            file.truncate()
 
-    @override
-    def _check_log_dir_exists(self) -> None:
-        # The base class deletes the file here.
-        path = Path(self.metrics_file_path)
-        if not path.exists():
-            return
-        content = path.read_bytes()
-        if not content.endswith(b"\n"):
-            # The process was killed while it wrote the last row.
-            complete = content[: content.rfind(b"\n") + 1]
-            write_bytes(path, complete)
-            content = complete
-        if not content:
-            path.unlink()
-            return
-        with path.open(newline="") as file:
-            self.metrics_keys = next(csv.reader(file))
+    def _write(self, rows: list[dict[str, str]]) -> None:
+        head = self._text([dict(zip(self.columns, self.columns, strict=True))])
+        body = self._text(rows[:-1])
+        write_text(self.path, (head + body + self._text(rows[-1:])).decode(), _ADVICE)
+        self._place = len(head) + len(body) if rows else None
 
-    @override
-    def _rewrite_with_new_header(self, fieldnames: list[str]) -> None:
-        path = Path(self.metrics_file_path)
-        with (
-            replacing(path, _ADVICE) as temporary,
-            path.open(newline="") as old,
-            temporary.open("w", newline="") as new,
-        ):
-            writer = csv.DictWriter(new, fieldnames)
-            writer.writeheader()
-            writer.writerows(csv.DictReader(old))
+    def _text(self, rows: list[Any]) -> bytes:
+        text = io.StringIO()
+        csv.DictWriter(text, self.columns, lineterminator="\n", extrasaction="ignore").writerows(rows)
+        return text.getvalue().encode()
+
+    def _rows(self) -> list[dict[str, str]]:
+        if not self.path.exists():
+            return []
+        with self.path.open(newline="") as file:
+            return list(csv.DictReader(file))
+
+    def _read(self) -> None:
+        content = self.path.read_bytes()
+        # The process was killed while it wrote the last row.
+        complete = content[: content.rfind(b"\n") + 1]
+        rows = list(csv.DictReader(io.StringIO(complete.decode(), newline="")))
+        header = list(rows[0]) if rows else next(csv.reader(complete.decode().splitlines()), [])
+        self.columns = [*_FIRST, *(name for name in header if name not in _FIRST)]
+        if header != self.columns or complete != content or b"\r" in content:
+            self._write(rows)
+        if rows:
+            self._last = {name: value for name, value in rows[-1].items() if value}
+            self._place = self.path.stat().st_size - len(self._text(rows[-1:]))

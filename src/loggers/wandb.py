@@ -1,15 +1,20 @@
-"""Weights & Biases, which never asks a question and never stops a run that has no account."""
+"""Weights & Biases, which never asks a question and never stops a run that has no account or no network."""
 
 from __future__ import annotations
 
+import base64
+import json
 import logging
 import netrc
 import os
 import sys
+import threading
 import uuid
 from pathlib import Path
 from typing import Any, Literal
+from urllib.error import HTTPError
 from urllib.parse import urlsplit
+from urllib.request import Request, urlopen
 
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
@@ -17,6 +22,10 @@ from lightning.pytorch.utilities import rank_zero_only
 from ..errors import UserError
 
 _log = logging.getLogger(__name__)
+
+_PATIENCE = 5.0
+# Seconds for wandb itself, which waits for minutes by default.
+_INIT_TIMEOUT = 20
 
 
 def wandb_logger(
@@ -29,7 +38,8 @@ def wandb_logger(
 ) -> WandbLogger:
     """Lightning's logger with an id from the start and a mode that suits the machine.
 
-    Only rank 0 opens the run, when it logs for the first time; a run that is still open is finished first.
+    Only rank 0 opens the run; a run that is still open is finished first. Where the server cannot be reached, or
+    refuses the key, the run is offline, known within seconds and said in one line.
 
     Args:
         save_dir: the run folder; files go to ``wandb`` inside it.
@@ -43,32 +53,38 @@ def wandb_logger(
         UserError: if ``offline`` is false and there is no key.
     """
     finish_wandb()
-    mode = os.environ.get("WANDB_MODE")
+    mode, key = os.environ.get("WANDB_MODE"), _key()
+    if offline is False and mode in (None, "online") and key is None:
+        raise UserError("wandb has no key: run `wandb login`, set WANDB_API_KEY, or set logger.wandb.offline=true")
     if offline == "auto":
-        offline = mode in ("offline", "dryrun") if mode else not _has_key()
-        without_key = offline and not mode
+        offline = mode in ("offline", "dryrun") if mode else key is None
+        reason = "has no key and " if offline and not mode else ""
     else:
-        without_key = False
-        if not offline and mode in (None, "online") and not _has_key():
-            raise UserError("wandb has no key: run `wandb login`, set WANDB_API_KEY, or set logger.wandb.offline=true")
-    if getattr(rank_zero_only, "rank", 0) == 0:
-        # wandb silently writes elsewhere if the folder is not there.
-        Path(save_dir).mkdir(parents=True, exist_ok=True)
-        if offline:
-            _log.info(
-                "wandb%s logs offline; upload with: wandb sync %s",
-                " has no key and" if without_key else "",
-                Path(save_dir) / "wandb" / "offline-run-*",
-            )
-    return WandbLogger(
-        name=name,
-        save_dir=save_dir,
-        id=id or uuid.uuid4().hex[:8],
-        offline=offline,
-        project=project,
-        resume="allow",
+        reason = ""
+    arguments = {
+        "name": name,
+        "save_dir": save_dir,
+        "id": id or uuid.uuid4().hex[:8],
+        "project": project,
+        "resume": "allow",
         **settings,
-    )
+    }
+    if getattr(rank_zero_only, "rank", 0) != 0:
+        return WandbLogger(offline=offline, **arguments)
+    # wandb silently writes elsewhere if the folder is not there.
+    Path(save_dir).mkdir(parents=True, exist_ok=True)
+    if not offline and mode in (None, "online"):
+        refusal = _refusal(key)
+        if refusal is None:
+            logger, refusal = _online(arguments)
+            if logger is not None:
+                return logger
+        offline, reason = True, f"{refusal} and "
+    if offline:
+        _log.info(
+            "wandb %slogs offline; upload with: wandb sync %s", reason, Path(save_dir) / "wandb" / "offline-run-*"
+        )
+    return WandbLogger(offline=offline, **arguments)
 
 
 def finish_wandb() -> None:
@@ -78,17 +94,68 @@ def finish_wandb() -> None:
         wandb.finish()
 
 
-def _has_key() -> bool:
-    """Whether wandb would find a key by itself, without asking and without importing it."""
-    if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
-        return True
-    host = urlsplit(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).netloc
+def _online(arguments: dict[str, Any]) -> tuple[WandbLogger | None, str]:
+    """A logger whose run is open, or why wandb does not open it."""
+    import wandb
+
+    try:
+        logger = WandbLogger(
+            offline=False, settings=wandb.Settings(mode="online", init_timeout=_INIT_TIMEOUT), **arguments
+        )
+        # Opened now: Lightning would open it at the first step.
+        _ = logger.experiment
+    except Exception as error:
+        # wandb raises errors of many kinds here, none of which is worth a run.
+        wandb.teardown()
+        return None, f"does not open the run ({' '.join(str(error).split())})"
+    return logger, ""
+
+
+def _refusal(key: str | None) -> str | None:
+    """Why the server will not take a run, as far as it can be known in seconds; None if it may."""
+    found: list[str | None] = []
+    # A name server that does not answer has no timeout of ours.
+    asking = threading.Thread(target=lambda: found.append(_ask(key)), daemon=True)
+    asking.start()
+    asking.join(_PATIENCE + 1)
+    return found[0] if found else f"does not reach {_server()}"
+
+
+def _ask(key: str | None) -> str | None:
+    request = Request(f"{_server()}/graphql", json.dumps({"query": "query {viewer {id}}"}).encode())
+    request.add_header("Content-Type", "application/json")
+    if key:
+        request.add_header("Authorization", f"Basic {base64.b64encode(f'api:{key}'.encode()).decode()}")
+    try:
+        with urlopen(request, timeout=_PATIENCE) as answer:
+            viewer = json.loads(answer.read())["data"]["viewer"]
+    except HTTPError as error:
+        return "has a key that the server refuses" if error.code in (401, 403) else None
+    except OSError:
+        return f"does not reach {_server()}"
+    except (ValueError, KeyError, TypeError):
+        # Something else answers; wandb finds out.
+        return None
+    return "has a key that the server refuses" if key and viewer is None else None
+
+
+def _server() -> str:
+    return os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai").rstrip("/")
+
+
+def _key() -> str | None:
+    """The key that wandb would find by itself; empty where it has another way to say who it is; None without one."""
+    if key := os.environ.get("WANDB_API_KEY"):
+        return key
+    if os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
+        return ""
+    host = urlsplit(_server()).netloc
     candidates = [os.environ["NETRC"]] if "NETRC" in os.environ else ["~/.netrc", "~/_netrc"]
     for path in (Path(candidate).expanduser() for candidate in candidates):
         try:
-            if path.is_file() and netrc.netrc(path).authenticators(host):
-                return True
+            if path.is_file() and (entry := netrc.netrc(path).authenticators(host)):
+                return entry[2]
         except (OSError, netrc.NetrcParseError):
             # wandb cannot read it either.
             continue
-    return False
+    return None

@@ -15,6 +15,7 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from .. import signals
 from ..distributed import failing_together, rank, world_size
 from ..errors import UserError
 from ..noise import AddressedNoise
@@ -148,6 +149,7 @@ class Generation:
         equal_calls: bool = False,
         task: str = "sampling",
         terminal: bool | None = None,
+        on_step: Callback | None = None,
     ) -> Statistics:
         """Make the samples ``indices``, this process its share, and hand every batch to every sink.
 
@@ -161,12 +163,14 @@ class Generation:
                 beyond ``indices`` is dropped.
             task: what the progress report calls it.
             terminal: whether to draw a bar, None to ask the terminal.
+            on_step: called after every step of the sampler.
 
         Returns:
             Counts over the samples of all processes.
 
         Raises:
             UserError: a batch does not fit into memory, or a sink refuses.
+            signals.Stopped: a signal came; within one evaluation of the net, on every process.
         """
         spare = -len(indices) % world_size() if equal_calls else 0
         padded = [*indices, *(indices[-1] + 1 + i for i in range(spare))]
@@ -174,8 +178,9 @@ class Generation:
         made = Statistics()
         # The other processes progress alike.
         scale = len(indices) / max(len(mine), 1)
-        with failing_together(), Progress(task, len(indices), enabled=rank() == 0, terminal=terminal) as progress:
-            for batch, seconds in self._timed(mine, frames, progress, scale):
+        report = Progress(task, len(indices), enabled=rank() == 0, terminal=terminal)
+        with failing_together(), signals.ending_at_once(), report as progress:
+            for batch, seconds in self._timed(mine, frames, progress, scale, on_step):
                 kept = batch.first(wanted - made.count)
                 made.add(kept, seconds)
                 for sink in sinks:
@@ -244,13 +249,14 @@ class Generation:
             torch.cuda.synchronize()
 
     def _timed(
-        self, indices: Sequence[int], frames: int, progress: Progress, scale: float
+        self, indices: Sequence[int], frames: int, progress: Progress, scale: float, on_step: Callback | None
     ) -> Iterator[tuple[GeneratedBatch, float]]:
-        batches = self.batches(
-            indices,
-            frames=frames,
-            on_step=lambda step: progress.set_fraction(scale * len(step.x) * step.index / step.total),
-        )
+        def after(step: SamplerStep) -> None:
+            progress.set_fraction(scale * len(step.x) * step.index / step.total)
+            if on_step is not None:
+                on_step(step)
+
+        batches = self.batches(indices, frames=frames, on_step=after)
         while True:
             start = time.perf_counter()
             batch = next(batches, None)

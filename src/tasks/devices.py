@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import warnings
 
 from lightning.fabric import Fabric
 from lightning.fabric.utilities.exceptions import MisconfigurationException
@@ -12,6 +13,24 @@ from ..errors import UserError
 from ..precision import check_float32_precision, set_float32_precision
 
 NET_PRECISIONS = ("32-true", "16-mixed", "bf16-mixed")
+
+
+def quiet_lightning() -> None:
+    """Keep out of the log what Lightning says about itself, so that the news of a run are read."""
+    for name in ("lightning.fabric", "lightning.pytorch"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for message in (
+        # Its own use of torch.
+        r".*isinstance\(treespec, LeafSpec\)",
+        # Epochs, where everything here counts steps.
+        r"The number of training batches .* is smaller than",
+        # A cluster's login node, or a job that needs one process.
+        r"The `srun` command is available on your system",
+        # A run folder that exists is this run's.
+        r"Checkpoint directory .* exists and is not empty",
+        r"Experiment logs directory .* exists and is not empty",
+    ):
+        warnings.filterwarnings("ignore", message=message)
 
 
 def check_precision(precision: str | int, of_float32: str) -> None:
@@ -37,9 +56,7 @@ def launch(accelerator: str, devices: int | str, precision: str | int, of_float3
     """
     check_precision(precision, of_float32)
     set_float32_precision(of_float32)
-    # Fabric reports devices twice.
-    for name in ("lightning.fabric", "lightning.pytorch"):
-        logging.getLogger(name).setLevel(logging.WARNING)
+    quiet_lightning()
     nodes = 1
     if "TORCHELASTIC_RUN_ID" in os.environ:
         devices = int(os.environ["LOCAL_WORLD_SIZE"])

@@ -4,34 +4,38 @@ from __future__ import annotations
 
 import logging
 import math
-import warnings
 from contextlib import ExitStack
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
+from hydra.core.hydra_config import HydraConfig
 from lightning.pytorch import Trainer, seed_everything
 from omegaconf import DictConfig, OmegaConf
 
+from ..callbacks.check_same_resume_point import CheckSameResumePoint
 from ..callbacks.epoch_count import EpochCount
-from ..callbacks.run_record import RunRecord
-from ..callbacks.same_start import SameStart
-from ..checkpoint.find import find_checkpoint
-from ..checkpoint.io import AtomicCheckpointIO
-from ..checkpoint.lock import RunLock
-from ..checkpoint.read import read_checkpoint
-from ..checkpoint.restore import restore_model
+from ..callbacks.periodic import periodic_last
+from ..callbacks.run_record import RunHistory, RunRecord
+from ..checkpoint import AtomicCheckpointIO, OpenCheckpoint, RunLock, find_checkpoint, open_verified, restore_model
+from ..checkpoint.jobs import NothingToResume, note_job, torchrun_restarted
+from ..checkpoint.training_state import check_complete, check_training_state
+from ..cli.entry import run_log
 from ..cli.instantiate import fill_in_from_data, instantiate, instantiate_all, plain
+from ..cli.messages import lost_peer
 from ..cli.sweeps import RESULT_FILE
 from ..datamodules.addressing.module import AddressedDataModule
 from ..errors import UserError
 from ..interop.checkpoints import open_checkpoint
 from ..io.atomic import replacing, write_json
 from ..lightning_modules import ScoreSDEModule
-from ..loggers import finish_wandb
+from ..loggers import finish_loggers, forget_after, log_settings
 from ..precision import set_float32_precision
 from ..sampling.ode.bits_per_dim import BitsPerDim
 from .choices import choose_settings
-from .train_checks import check_classes, check_run
+from .devices import quiet_lightning
+from .resume import Difference, apply_settings, compare
+from .train_checks import check_classes, check_run, shorten_warm_up
 
 _log = logging.getLogger(__name__)
 
@@ -51,31 +55,39 @@ class Run:
     def __init__(self, cfg: DictConfig) -> None:
         self.cfg = cfg
         self.run_dir = Path(cfg.paths.run_dir)
-        self.ckpt_path: Path | None = None
-        self._step: int | None = None
+        self._resumed: OpenCheckpoint | None = None
+        self._changes: list[Difference] = []
         self._held = ExitStack()
+        self._is_held = False
+        self._history: RunHistory | None = None
         self._metrics: dict[str, float] = {}
 
     def __enter__(self) -> Run:
         return self
 
-    def __exit__(self, *error: object) -> None:
-        # The folder is free for others again.
-        self._held.close()
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        with self._held:
+            if self._history is not None:
+                how = "finished" if error is None else f"{type(error).__name__}: {error}"
+                self._history.end(how, self.trainer.global_step)
 
     def check(self) -> None:
-        """Check what can be known without a device or network; find and read the checkpoint to go on from.
+        """Check what can be known without a device or network; find and load the checkpoint to resume from.
 
         Settings that are left to the data are chosen first.
         """
+        quiet_lightning()
+        if self.cfg.ckpt_path is not None and self.cfg.init_from is not None:
+            raise UserError(
+                f"ckpt_path={self.cfg.ckpt_path} resumes a run, and init_from={self.cfg.init_from} starts a new one "
+                "from weights: give one of them"
+            )
         choose_settings(self.cfg)
+        shorten_warm_up(self.cfg)
         check_run(self.cfg)
-        if self.cfg.ckpt_path is not None:
-            self.ckpt_path = find_checkpoint(self.cfg.ckpt_path, Path(self.cfg.paths.log_dir), self.cfg.name)
-            checkpoint = read_checkpoint(self.ckpt_path)
-            self._step = checkpoint["global_step"]
-            self._continue_logs(checkpoint)
-            _log.info("going on from %s", self.ckpt_path)
+        self._open_resumed()
 
     def prepare_data(self) -> None:
         """Data settings are checked; the data themselves are read now only if the configuration depends on them."""
@@ -85,10 +97,11 @@ class Run:
         names = self.cfg.datamodule.get("class_names")
         if names:
             _log.info("classes: %s", ", ".join(f"{i} {name}" for i, name in enumerate(names)))
+        if self._resumed is not None:
+            self._changes = compare(self._resumed, plain(self.cfg))
 
     def build(self) -> None:
-        """All objects of the run; the folder is locked."""
-        _quiet_trainer()
+        """All objects of the run; the folder belongs to it."""
         set_float32_precision(self.cfg.float32_matmul_precision)
         # The initial weights; every other random number has an address.
         seed_everything(self.cfg.seed, verbose=False)
@@ -98,46 +111,43 @@ class Run:
             # The range is the model's, the depth is that of the data.
             self.measure = self.measure.of_data(data.values, self.cfg.datamodule.data_range, data.dequantized)
             self.module.likelihood = self.measure
-        self._check_weights()
         self._start_from()
         config = plain(self.cfg)
+        checkpoint_io = AtomicCheckpointIO()
         self.trainer = instantiate(
             self.cfg.trainer,
             callbacks=[
-                SameStart(self.ckpt_path, self._step),
-                *instantiate_all(self.cfg.get("callbacks")),
+                CheckSameResumePoint(None if self._resumed is None else self._resumed.point),
+                *periodic_last(instantiate_all(self.cfg.get("callbacks"))),
                 RunRecord(config),
                 EpochCount(),
             ],
-            logger=instantiate_all(self.cfg.get("logger")),
-            plugins=[AtomicCheckpointIO()],
+            logger=False,
+            plugins=[checkpoint_io],
             **self._validation(),
         )
+        if self._resumed is not None:
+            checkpoint_io.resume_from(self._checked_state(self._resumed))
         if self.trainer.is_global_zero:
-            self._held.enter_context(RunLock(self.run_dir))
-            with replacing(self.run_dir / "config.yaml") as temporary:
-                OmegaConf.save(config, temporary)
-            for logger in self.trainer.loggers:
-                logger.log_hyperparams(config)
+            self._open_folder(config)
+        self.trainer.loggers = instantiate_all(self.cfg.get("logger"))
+        log_settings(self.trainer.loggers, config)
         parameters = sum(p.numel() for p in self.module.parameters() if p.requires_grad)
         _log.info("%s trainable parameters; the run is kept in %s", f"{parameters:,}", self.run_dir)
 
     def fit(self) -> None:
         """Train to the last step."""
+        resumed, self._resumed = self._resumed, None
+        path = None if resumed is None else resumed.path
+        # Loaded into the module and the optimizer, it is not needed twice.
+        del resumed
         try:
-            self.trainer.fit(self.module, self.datamodule, ckpt_path=self.ckpt_path, weights_only=True)
-        except SystemExit:
-            # Lightning's answer to Ctrl-C.
-            if self.trainer.interrupted:
-                raise KeyboardInterrupt from None
-            raise
+            self.trainer.fit(self.module, self.datamodule, ckpt_path=path, weights_only=True)
+        except Exception as error:
+            if not lost_peer(error):
+                raise
+            raise UserError(f"another process of this run has ended: see why; {self._how_to_resume()}") from error
         self._remember_metrics()
-
-    def _validation(self) -> dict[str, int]:
-        """Lightning counts micro-batches between validations; here all intervals are optimiser steps."""
-        interval = self.cfg.trainer.val_check_interval
-        accumulate = self.cfg.trainer.accumulate_grad_batches
-        return {"val_check_interval": interval * accumulate} if isinstance(interval, int) else {}
 
     def test(self) -> None:
         """Loss (and bits/dim) of the test split with averaged weights, if asked for."""
@@ -150,50 +160,99 @@ class Run:
             self._remember_metrics()
 
     def finish(self) -> float | None:
-        """Write ``result.json``; the optimised metric, None if it was never logged."""
+        """Write ``result.json``; the optimized metric, None if it was never logged."""
         metrics = self._metrics
         value = metrics.get(self.cfg.optimized_metric)
+        finite = {name: metric for name, metric in metrics.items() if math.isfinite(metric)}
         if self.trainer.is_global_zero:
-            finite = {name: metric for name, metric in metrics.items() if math.isfinite(metric)}
             result: dict[str, Any] = {"optimized_metric": self.cfg.optimized_metric, "value": value, "metrics": finite}
             write_json(self.run_dir / RESULT_FILE, result)
             _log.info("finished after %s steps: %s", f"{self.trainer.global_step:,}", self.run_dir)
-        finish_wandb()
+        finish_loggers(self.trainer.loggers, plain(self.cfg), finite)
         return value
+
+    def _open_resumed(self) -> None:
+        """Hold the folder of the run that goes on, and load its checkpoint."""
+        spec = self.cfg.ckpt_path
+        if spec is None and torchrun_restarted():
+            spec = "last"
+        if spec is None:
+            return
+        if any((self.run_dir / "checkpoints").glob("*.ckpt")):
+            self._hold()
+            if spec == "last":
+                # The newest of the run that is held now, which nobody else writes to.
+                spec = self.run_dir
+        try:
+            path = find_checkpoint(spec, Path(self.cfg.paths.log_dir), self.cfg.name)
+        except NothingToResume as error:
+            _log.info("%s", error)
+            self.cfg.ckpt_path = None
+            return
+        self._resumed = open_verified(path)
+        check_complete(self._resumed)
+        self._continue_logs(self._resumed)
+        _log.info("resuming from %s", path)
+
+    def _hold(self) -> None:
+        if not self._is_held:
+            self._held.enter_context(RunLock(self.run_dir))
+            self._is_held = True
+
+    def _open_folder(self, config: dict[str, Any]) -> None:
+        """Everything is checked: from here on the run writes into its folder."""
+        self._hold()
+        note_job(self.run_dir)
+        run_log.open(self.run_dir / "train.log")
+        overrides = list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
+        resumed = self._resumed
+        self._history = RunHistory(self.run_dir, overrides, None if resumed is None else resumed.path)
+        if resumed is not None:
+            forget_after(self.run_dir, resumed.step)
+        with replacing(self.run_dir / "config.yaml") as temporary:
+            OmegaConf.save(config, temporary)
+
+    def _checked_state(self, resumed: OpenCheckpoint) -> OpenCheckpoint:
+        """The checkpoint, after its states were compared with those of this run, with the settings of this run."""
+        make_optimizer = instantiate(self.cfg.optimizer)
+        optimizer = make_optimizer(self.module.parameters())
+        make_scheduler = instantiate(self.cfg.get("scheduler"))
+        scheduler = None if make_scheduler is None else make_scheduler(optimizer)
+        check_training_state(
+            resumed,
+            self.module.state_dict(),
+            optimizer,
+            make_optimizer,
+            None if scheduler is None else scheduler.state_dict(),
+            {"fit_loop": self.trainer.fit_loop.state_dict()},
+        )
+        return apply_settings(resumed, self._changes, optimizer, scheduler)
+
+    def _how_to_resume(self) -> str:
+        written = list((self.run_dir / "checkpoints").glob("step*.ckpt"))
+        if not written:
+            return "there is no checkpoint yet, start anew"
+        return f"steps after {max(written)} are lost, resume from there with ckpt_path=last"
+
+    def _validation(self) -> dict[str, int]:
+        """Lightning counts micro-batches between validations; here all intervals are optimizer steps."""
+        interval = self.cfg.trainer.val_check_interval
+        accumulate = self.cfg.trainer.accumulate_grad_batches
+        return {"val_check_interval": interval * accumulate} if isinstance(interval, int) else {}
 
     def _remember_metrics(self) -> None:
         """The trainer forgets those of the training when it tests."""
         self._metrics |= {name: float(value) for name, value in self.trainer.callback_metrics.items()}
 
-    def _continue_logs(self, checkpoint: dict[str, Any]) -> None:
+    def _continue_logs(self, resumed: OpenCheckpoint) -> None:
         """A run that goes on keeps its curve in W&B."""
-        run_id = checkpoint.get("run", {}).get("WandbLogger")
-        if run_id is not None and "wandb" in (self.cfg.get("logger") or {}):
+        run = resumed.content.get("run")
+        run_id = run.get("WandbLogger") if isinstance(run, dict) else None
+        if isinstance(run_id, str) and "wandb" in (self.cfg.get("logger") or {}):
             self.cfg.logger.wandb.id = run_id
 
-    def _check_weights(self) -> None:
-        """One line instead of the trainer's traceback if the checkpoint is of another net, or holds weights only."""
-        if self.ckpt_path is None:
-            return
-        checkpoint = read_checkpoint(self.ckpt_path)
-        lacking = [key for key in ("loops", "optimizer_states", "lr_schedulers") if key not in checkpoint]
-        if lacking:
-            raise UserError(
-                f"{self.ckpt_path} lacks {', '.join(lacking)}, so training cannot go on from it: "
-                "start from its weights with init_from, or use a checkpoint that this version wrote"
-            )
-        there = {name: tuple(value.shape) for name, value in checkpoint["state_dict"].items()}
-        here = {name: tuple(value.shape) for name, value in self.module.state_dict().items()}
-        different = sorted(name for name in there.keys() | here.keys() if there.get(name) != here.get(name))
-        if different:
-            raise UserError(
-                f"{self.ckpt_path} is of another net: {len(different)} tensors differ, first {different[0]} "
-                f"({there.get(different[0], 'absent')} in the file, {here.get(different[0], 'absent')} here); "
-                "resume with the configuration of the run, or start from its weights with init_from"
-            )
-
     def _start_from(self) -> None:
-        if self.cfg.init_from is not None and self.ckpt_path is None:
+        if self.cfg.init_from is not None:
             path = find_checkpoint(self.cfg.init_from, Path(self.cfg.paths.log_dir), self.cfg.name)
             net = restore_model(open_checkpoint(path, config=plain(self.cfg))).net
             try:
@@ -201,12 +260,3 @@ class Run:
             except RuntimeError as error:
                 raise UserError(f"init_from={path} is not of this net: {' '.join(str(error).split())}") from error
             _log.info("weights of %s, counters at zero", path)
-
-
-def _quiet_trainer() -> None:
-    """Only what is news of this run reaches the log."""
-    for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.rank_zero"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    # The trainer's own use of torch, and a warning about epochs where everything here counts steps.
-    for message in (r".*isinstance\(treespec, LeafSpec\)", r"The number of training batches .* is smaller than"):
-        warnings.filterwarnings("ignore", message=message)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,7 +16,9 @@ from ..errors import UserError
 from ..metrics import FeatureExtractor, MetricSuite
 from ..precision import check_float32_precision
 
-# Weights, optimiser and averages would be rounded at every step.
+_log = logging.getLogger(__name__)
+
+# Weights, optimizer and averages would be rounded at every step.
 _HALF_WEIGHTS = ("16-true", "bf16-true")
 
 
@@ -35,6 +38,14 @@ def check_run(cfg: DictConfig) -> None:
     _check_callbacks(cfg)
 
 
+def shorten_warm_up(cfg: DictConfig) -> None:
+    """Shorten a warm-up that would outlast the training to a tenth of it, with a line."""
+    steps, total = (cfg.get("scheduler") or {}).get("steps"), cfg.trainer.get("max_steps")
+    if isinstance(steps, int) and isinstance(total, int) and 0 < total <= steps:
+        cfg.scheduler.steps = total // 10
+        _log.info("scheduler.steps=%d is no shorter than trainer.max_steps=%d: set to %d", steps, total, total // 10)
+
+
 def check_model(cfg: DictConfig) -> None:
     """Build model, objective and sampler without memory; the objective sees the model, the sampler its SDE."""
     probe = cfg.copy()
@@ -49,7 +60,7 @@ def check_model(cfg: DictConfig) -> None:
     if (check := getattr(model, "check", None)) is not None:
         check()
     sde, objective, sampler = (instantiate(probe.get(name)) for name in ("sde", "objective", "sampler"))
-    for part, seen in ((objective, model), (sampler, sde)):
+    for part, seen in ((objective, model), (sampler, sde), (instantiate(probe.get("preview")), sde)):
         check = getattr(part, "check", None)
         if check is not None and sde is not None:
             check(seen)
@@ -136,7 +147,7 @@ def _check_trainer(trainer: Mapping[str, Any], data: Mapping[str, Any]) -> None:
         )
     max_steps = trainer["max_steps"]
     if not isinstance(max_steps, int) or max_steps == 0 or max_steps < -1:
-        raise UserError(f"trainer.max_steps={max_steps!r}: give a number of optimiser steps, or -1 for no limit")
+        raise UserError(f"trainer.max_steps={max_steps!r}: give a number of optimizer steps, or -1 for no limit")
     processes = _check_devices(trainer) * int(trainer["num_nodes"])
     if batch % (processes * accumulate):
         raise UserError(

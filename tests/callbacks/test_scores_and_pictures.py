@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -166,19 +167,20 @@ def test_best_checkpoint_holds_raw_weights_and_its_own_score(trained: tuple[Path
 
 
 def test_training_does_not_notice(tmp_path: Path) -> None:
-    states = []
+    states: list[list[Any]] = []
 
     class Record(Callback):
         def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *_: Any) -> None:
-            # Not Python's generator: beartype draws from it to choose which items of a list to check.
-            states.append((torch.rand(3).tolist(), float(np.random.rand()), pl_module.training))  # noqa: NPY002
+            generators = (random.getstate(), torch.get_rng_state().tolist(), np.random.get_state()[1].tolist())  # noqa: NPY002
+            states.append([*generators, pl_module.training])
 
     finals = []
     for name, extra in {"without": [], "with": [pictures(tmp_path, 1), fid(tmp_path, 1)]}.items():
-        np.random.seed(1)  # noqa: NPY002
-        trainer = train(tmp_path / name, [EMA({"default": ExponentialAverage()}), *extra, Record()])
+        before, after = Record(), Record()
+        trainer = train(tmp_path / name, [EMA({"default": ExponentialAverage()}), before, *extra, after])
         finals.append(trainer.lightning_module.state_dict())
-    assert states[:3] == states[3:]
+    assert len(states) == 12
+    assert states[::2] == states[1::2], "between two callbacks of one step"
     assert all(state[-1] for state in states)
     assert all(torch.equal(a, b) for a, b in zip(finals[0].values(), finals[1].values(), strict=True))
 

@@ -93,7 +93,7 @@ def test_a_failed_write_keeps_the_last_good_checkpoint(tmp_path: Path) -> None:
     # A real failure of write(2), in the middle of the file.
     resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, hard))
     try:
-        with pytest.raises(UserError, match=r"File too large.*nothing lost.*step=1\.ckpt") as caught:
+        with pytest.raises(UserError, match=r"File too large.*last good checkpoint is .*step=1\.ckpt") as caught:
             io.save_checkpoint({"w": torch.zeros(1_000_000)}, tmp_path / "step=2.ckpt")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
@@ -111,7 +111,7 @@ def test_refusals_of_the_system_are_one_line(tmp_path: Path, monkeypatch: pytest
 
     monkeypatch.setattr(os, "fsync", refuse)
     # A new process: the last good checkpoint is found in the folder.
-    with pytest.raises(UserError, match=r"nothing lost, the last good checkpoint is .*last\.ckpt"):
+    with pytest.raises(UserError, match=r"the last good checkpoint is .*last\.ckpt"):
         AtomicCheckpointIO().save_checkpoint({"global_step": 2}, tmp_path / "last.ckpt")
     assert load_archive(tmp_path / "last.ckpt") == {"global_step": 1}
     assert [path.name for path in tmp_path.iterdir()] == ["last.ckpt"]

@@ -5,8 +5,6 @@ from __future__ import annotations
 import copy
 import pickle
 import signal
-import subprocess
-import sys
 
 import pytest
 
@@ -70,24 +68,3 @@ def test_what_processes_agree_on_is_shared() -> None:
     # As it comes from rank 0.
     for error in (pickle.loads(pickle.dumps(caught.value)), copy.copy(caught.value)):
         assert error.shared and str(error) == "no"
-
-
-def test_a_pipe_within_the_run_is_no_closed_output() -> None:
-    program = (
-        "import sys\n"
-        "from src.cli import entry as cli\n"
-        "cli._leave(BrokenPipeError(32, 'Broken pipe'), 'train')\n"
-        "print('came back', file=sys.stderr)\n"
-    )
-    for closed in (False, True):
-        process = subprocess.Popen(
-            [sys.executable, "-c", program], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
-        assert process.stdout is not None and process.stderr is not None
-        if closed:
-            process.stdout.close()
-        errors = process.stderr.read()
-        assert process.wait() == (1 if closed else 0)
-        assert errors == ("" if closed else "came back\n")
-        process.stdout.close()
-        process.stderr.close()

@@ -1,6 +1,7 @@
 import csv
 import os
 import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -9,12 +10,15 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.utilities import rank_zero_only
 
 from src.errors import UserError
-from src.loggers import AppendingCSVLogger
+from src.loggers import AppendingCSVLogger, forget_after
 
 
 def rows(folder: Path) -> list[dict[str, str]]:
+    """The table without the time, which every row has."""
     with (folder / "metrics.csv").open(newline="") as file:
-        return [{key: value for key, value in row.items() if value} for row in csv.DictReader(file)]
+        found = list(csv.DictReader(file))
+    assert all(list(row)[:3] == ["step", "epoch", "time"] and float(row["time"]) >= 0 for row in found)
+    return [{key: value for key, value in row.items() if value and key != "time"} for row in found]
 
 
 def test_every_row_is_on_the_disk_at_once(tmp_path: Path) -> None:
@@ -31,6 +35,52 @@ def test_reopening_continues_the_file(tmp_path: Path) -> None:
         logger.log_metrics({"loss": step / 2}, step)
         logger.finalize("success")
     assert rows(tmp_path) == [{"loss": str(step / 2), "step": str(step)} for step in range(3)]
+
+
+def test_one_row_for_each_step(tmp_path: Path) -> None:
+    logger = AppendingCSVLogger(str(tmp_path))
+    logger.log_metrics({"epoch": 0, "loss": 1.0}, 5)
+    logger.log_metrics({"epoch": 0, "loss": 2.0, "longer name": 2.0}, 10)
+    logger.log_metrics({"fid": 9.0}, 10)
+    # Another start joins the row too.
+    AppendingCSVLogger(str(tmp_path)).log_metrics({"loss": 3.0}, 10)
+    logger = AppendingCSVLogger(str(tmp_path))
+    logger.log_metrics({"loss": 4.0}, 15)
+    logger.log_metrics({"fid": 8.0}, 15)
+    assert rows(tmp_path) == [
+        {"step": "5", "epoch": "0", "loss": "1.0"},
+        {"step": "10", "epoch": "0", "loss": "3.0", "longer name": "2.0", "fid": "9.0"},
+        {"step": "15", "loss": "4.0", "fid": "8.0"},
+    ]
+
+
+def test_a_run_that_goes_on_forgets_the_steps_it_repeats(tmp_path: Path) -> None:
+    forget_after(tmp_path, 3)
+    logger = AppendingCSVLogger(str(tmp_path))
+    for step in range(1, 6):
+        logger.log_metrics({"loss": float(step)}, step)
+    forget_after(tmp_path, 3)
+    assert [row["step"] for row in rows(tmp_path)] == ["1", "2", "3"]
+    AppendingCSVLogger(str(tmp_path)).log_metrics({"loss": 0.5}, 4)
+    assert rows(tmp_path)[2:] == [{"step": "3", "loss": "3.0"}, {"step": "4", "loss": "0.5"}]
+
+
+def test_a_table_of_an_older_version_gets_the_new_columns(tmp_path: Path) -> None:
+    (tmp_path / "metrics.csv").write_bytes(b"loss,step,fid\r\n1.0,2,\r\n0.5,4,9.0\r\n")
+    AppendingCSVLogger(str(tmp_path)).log_metrics({"fid": 8.0}, 4)
+    with (tmp_path / "metrics.csv").open(newline="") as file:
+        found = list(csv.DictReader(file))
+    assert [(row["step"], row["loss"], row["fid"]) for row in found] == [("2", "1.0", ""), ("4", "0.5", "8.0")]
+
+
+def test_time_goes_on_where_the_last_start_ended(tmp_path: Path) -> None:
+    for step in (1, 2):
+        logger = AppendingCSVLogger(str(tmp_path))
+        time.sleep(0.05)
+        logger.log_metrics({"loss": 1.0}, step)
+    with (tmp_path / "metrics.csv").open(newline="") as file:
+        first, second = (float(row["time"]) for row in csv.DictReader(file))
+    assert first >= 0.05 and second >= first + 0.05
 
 
 def test_new_columns_join_old_rows_also_after_reopening(tmp_path: Path) -> None:

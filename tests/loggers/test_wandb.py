@@ -1,5 +1,13 @@
+import base64
+import json
 import logging
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,7 +16,8 @@ from lightning.pytorch.utilities import rank_zero_only
 from PIL import Image
 
 from src.errors import UserError
-from src.loggers import finish_wandb, wandb_logger
+from src.loggers import finish_wandb, keep_best, wandb_logger
+from src.loggers import wandb as module
 from tests.loggers.wandb_reader import read_offline
 
 KEYS = ("WANDB_MODE", "WANDB_API_KEY", "WANDB_IDENTITY_TOKEN_FILE", "WANDB_BASE_URL")
@@ -60,16 +69,128 @@ def test_without_a_key_one_line_says_how_to_upload(tmp_path: Path, caplog: pytes
     assert line == f"wandb has no key and logs offline; upload with: wandb sync {tmp_path}/run/wandb/offline-run-*"
 
 
+class Server(ThreadingHTTPServer):
+    """Stands in for the server of W&B, as far as it is asked who a key belongs to."""
+
+    def __init__(self, status: int, viewer: dict[str, str] | None) -> None:
+        self.asked: list[str] = []
+
+        class Answer(BaseHTTPRequestHandler):
+            def do_POST(handler) -> None:
+                self.asked.append(handler.headers["Authorization"])
+                handler.send_response(status)
+                handler.end_headers()
+                handler.wfile.write(json.dumps({"data": {"viewer": viewer}}).encode())
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        super().__init__(("127.0.0.1", 0), Answer)
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+
+@pytest.fixture
+def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Server]]:
+    servers: list[Server] = []
+
+    def start(status: int = 200, viewer: dict[str, str] | None = None) -> Server:
+        servers.append(Server(status, viewer))
+        monkeypatch.setenv("WANDB_BASE_URL", servers[-1].url)
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
 @pytest.mark.parametrize("place", ["environment", "netrc"])
-def test_with_a_key_it_is_online(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str) -> None:
+def test_with_a_key_that_the_server_knows_it_is_online(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str, serve: Callable[..., Server]
+) -> None:
+    server = serve(viewer={"id": "me"})
     if place == "environment":
         monkeypatch.setenv("WANDB_API_KEY", "x" * 40)
     else:
-        (tmp_path / "netrc").write_text(f"machine api.wandb.ai login user password {'x' * 40}\n")
-    assert not wandb_logger(str(tmp_path), project="p")._offline
+        host = server.url.removeprefix("http://")
+        (tmp_path / "netrc").write_text(f"machine {host} login user password {'x' * 40}\n")
+    opened = []
+    monkeypatch.setattr(module.WandbLogger, "experiment", property(lambda self: opened.append(self)))
+    logger = wandb_logger(str(tmp_path), project="p")
+    assert not logger._offline and opened == [logger]
+    assert server.asked == [f"Basic {base64.b64encode(b'api:' + b'x' * 40).decode()}"]
     assert wandb_logger(str(tmp_path), project="p", offline=True)._offline
     monkeypatch.setenv("WANDB_MODE", "offline")
     assert wandb_logger(str(tmp_path), project="p")._offline
+    assert len(server.asked) == 1
+
+
+@pytest.mark.parametrize(("status", "offline"), [(401, "auto"), (403, "auto"), (200, "auto"), (401, False)])
+def test_a_key_that_the_server_refuses_is_one_line(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    serve: Callable[..., Server],
+    status: int,
+    offline: Any,
+) -> None:
+    serve(status)
+    monkeypatch.setenv("WANDB_API_KEY", "garbage")
+    with caplog.at_level(logging.INFO, logger="src.loggers"):
+        assert wandb_logger(str(tmp_path), project="p", offline=offline)._offline
+    [line] = [record.getMessage() for record in caplog.records]
+    assert line.startswith("wandb has a key that the server refuses and logs offline; upload with: wandb sync")
+
+
+@pytest.mark.parametrize("kind", ["nobody listens", "nobody answers", "no such name"])
+def test_without_network_it_is_offline_within_seconds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, kind: str
+) -> None:
+    monkeypatch.setattr(module, "_PATIENCE", 0.3)
+    monkeypatch.setenv("WANDB_API_KEY", "x" * 40)
+    with socket.socket() as server, caplog.at_level(logging.INFO, logger="src.loggers"):
+        server.bind(("127.0.0.1", 0))
+        if kind == "nobody answers":
+            server.listen()
+        host = "wandb.invalid" if kind == "no such name" else f"127.0.0.1:{server.getsockname()[1]}"
+        monkeypatch.setenv("WANDB_BASE_URL", f"http://{host}")
+        begin = time.monotonic()
+        assert wandb_logger(str(tmp_path), project="p")._offline
+        assert time.monotonic() - begin < 10
+    [line] = [record.getMessage() for record in caplog.records]
+    assert line.startswith(f"wandb does not reach http://{host} and logs offline")
+
+
+def test_a_run_that_wandb_itself_does_not_open_is_offline(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, serve: Callable[..., Server]
+) -> None:
+    serve(viewer={"id": "me"})
+    # Too short for wandb, which says so with a traceback.
+    monkeypatch.setenv("WANDB_API_KEY", "short")
+    with caplog.at_level(logging.INFO, logger="src.loggers"):
+        logger = wandb_logger(str(tmp_path / "run"), project="p")
+    assert logger._offline
+    [line] = [record.getMessage() for record in caplog.records if record.name.startswith("src.")]
+    assert line.startswith("wandb does not open the run (")
+    logger.log_metrics({"loss": 1.0}, 1)
+    finish_wandb()
+    [run] = read_offline(tmp_path / "run")
+    assert run.history[0]["loss"] == 1.0
+
+
+def test_the_summary_holds_the_best_score(tmp_path: Path) -> None:
+    logger = wandb_logger(str(tmp_path / "run"), project="p")
+    for step, value in ((1, 9.0), (2, 4.0), (3, 5.0)):
+        logger.log_metrics({"fid": value}, step)
+        if value < 5:
+            keep_best([logger], "fid", value, step)
+    summary = dict(logger.experiment.summary)
+    assert (summary["best/fid"], summary["best/step"], summary["fid"]) == (4.0, 2, 5.0)
+    finish_wandb()
 
 
 def test_a_key_of_another_server_does_not_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

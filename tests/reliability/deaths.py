@@ -19,12 +19,12 @@ MOMENTS = {
     "training": "src.lightning_modules.score_sde_module:ScoreSDEModule.training_step",
     "optimiser step": "torch.optim:Adam.step",
     "validation": "src.lightning_modules.score_sde_module:ScoreSDEModule.validation_step",
-    "sampling": "src.sampling.solvers.pc:PredictorCorrector.step",
+    "sampling": "src.sampling.solvers.dpm_solver:DPMSolver.step",
     "scoring": "src.metrics.suite:MetricSuite.compute",
     "checkpoint": "torch:save",
     "renaming": "pathlib:Path.replace",
     "removing": "src.checkpoint.io:AtomicCheckpointIO.remove_checkpoint",
-    "table": "lightning.fabric.loggers.csv_logs:_ExperimentWriter.save",
+    "table": "src.loggers.csv:_Table.add",
 }
 
 _ROOM = 64

@@ -32,6 +32,7 @@ _IMPORTED_ONCE = (
     "src.loggers",
     "src.metrics.pixel",
     "src.sampling.solvers.pc",
+    "src.sampling.solvers.dpm_solver",
     "sklearn.datasets",
 )
 

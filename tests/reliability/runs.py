@@ -20,6 +20,7 @@ TINY = (
     # Five steps an epoch: a run goes through several.
     "datamodule.limit=160",
     "sampler.grid.steps=2",
+    "preview.grid.steps=2",
     "scheduler=warm_up",
     "scheduler.steps=10",
     "trainer.log_every_n_steps=1",
@@ -38,6 +39,7 @@ EVENTFUL = (
     "callbacks.sample_images.num_images=4",
     "callbacks.fid.every_n_steps=8",
     "callbacks.fid.num_samples=16",
+    "callbacks.fid.sampler=${preview}",
     "callbacks.fid.batch_size=8",
 )
 
@@ -76,10 +78,11 @@ def differences(a: Any, b: Any, where: str = "") -> list[str]:
 
 
 def curve(run: Path) -> dict[int, dict[str, str]]:
-    """``metrics.csv`` by step: of every value the last that was written, as it was written."""
+    """``metrics.csv`` by step, as it was written, without the time."""
     merged: dict[int, dict[str, str]] = {}
     with (run / "metrics.csv").open(newline="") as file:
         for row in csv.DictReader(file):
+            row.pop("time", None)
             merged.setdefault(int(float(row["step"])), {}).update({key: text for key, text in row.items() if text})
     return merged
 

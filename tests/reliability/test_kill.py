@@ -67,15 +67,15 @@ def test_killed_at_every_kind_of_moment_in_one_run(
     deaths = [
         Death("table", 3),  # before there is any checkpoint
         Death("training", 5),
-        Death("checkpoint", 2),  # the best one
+        Death("checkpoint", 4),  # the best one
         Death("sampling", 2),
         Death("optimiser step", 4),
         Death("validation", 1),
         Death("renaming", 4),
         Death("validation", 1),  # where a checkpoint is due as well
         Death("removing", 1),
-        Death("scoring", 1),
-        Death("checkpoint", 1),  # the last one
+        Death("checkpoint", 2),  # the last one
+        Death("scoring", 1),  # of the last step, made by the run that goes on
     ]
     assert {death.moment for death in deaths} == set(MOMENTS)
     for death in deaths:

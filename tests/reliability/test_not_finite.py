@@ -64,6 +64,7 @@ def test_samples_that_diverge_are_black_and_never_scored_as_good(tmp_path: Path)
         "trainer.max_steps=2",
         "sampler._target_=tests.reliability.broken.DivergingSampler",
         "callbacks.sample_images.num_images=4",
+        "callbacks.sample_images.sampler=${sampler}",
         "callbacks.fid.num_samples=16",
     ]
     ended = train(*TINY, *settings, *in_folder(tmp_path), folder=tmp_path)

@@ -1,0 +1,59 @@
+"""Where a result comes from: commit, versions, host and command."""
+
+from __future__ import annotations
+
+import platform
+import shlex
+import socket
+import subprocess
+import sys
+from datetime import datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+_PACKAGES = ("torch", "lightning", "torchmetrics", "hydra-core", "numpy")
+_PATIENCE = 5.0
+
+
+def provenance() -> dict[str, Any]:
+    """Plain values about this process: ``started``, ``command``, ``host``, ``commit`` and ``versions``."""
+    return {
+        "started": datetime.now().isoformat(timespec="seconds"),
+        "command": shlex.join(sys.argv),
+        "host": socket.gethostname(),
+        "commit": commit(),
+        "versions": versions(),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Of Python, of this project and of the libraries that results depend on, as far as they are installed."""
+    found = {"python": platform.python_version()}
+    for package in ("score-sde", *_PACKAGES):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            # A checkout is not installed.
+            continue
+    return found
+
+
+def commit() -> str | None:
+    """The commit of the checkout that this file lies in, with ``+changes`` if files differ; None outside of one."""
+    root = Path(__file__).resolve().parents[1]
+    if not (root / ".git").exists():
+        return None
+    try:
+        head = _git(root, "rev-parse", "HEAD")
+        changed = _git(root, "status", "--porcelain", "--untracked-files=no")
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return f"{head}+changes" if changed else head
+
+
+def _git(root: Path, *arguments: str) -> str:
+    ended = subprocess.run(
+        ["git", "-C", str(root), *arguments], capture_output=True, text=True, check=True, timeout=_PATIENCE
+    )
+    return ended.stdout.strip()

@@ -1,0 +1,137 @@
+"""What a signal does to a command: end it at once with one line, or, while there is something to save, be noted.
+
+SIGINT (Ctrl-C), SIGTERM, SIGHUP (taken for SIGTERM), SIGUSR1 (a SLURM job's time is almost up, the job goes back into
+the queue) and SIGUSR2 (the same from submitit, which puts the job back itself).
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+
+# Seconds that a worker process of a data loader outlives the SIGTERM of its group, for the step to be finished.
+_GRACE = 20
+
+
+class Stopped(BaseException):
+    """The command ends at once because of a signal; no Exception, so that no library takes it for an error of its own.
+
+    Args:
+        number: the signal.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.number = number
+
+
+class _State:
+    """Of this process.
+
+    Attributes:
+        owner: the process that installed the handlers; worker processes inherit them.
+        received: the first signal, None for none.
+        noted_only: whether a signal is noted instead of ending the command.
+        forward: hands a signal on to processes that this one started.
+    """
+
+    owner = 0
+    received: int | None = None
+    noted_only = False
+    forward: Callable[[int], None] | None = None
+
+
+def install() -> None:
+    """Take over the signals of this process; again after a library has taken them. Does nothing in another thread."""
+    if threading.current_thread() is not threading.main_thread():
+        return
+    if _State.owner != os.getpid():
+        _State.owner, _State.received, _State.noted_only, _State.forward = os.getpid(), None, False, None
+    for number in SIGNALS:
+        # nohup and shells in the background have a process ignore a signal on purpose.
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _receive)
+
+
+def forward_to(send: Callable[[int], None] | None) -> None:
+    """Hand signals on with ``send``, to processes that this one started; None for none."""
+    _State.forward = send
+
+
+def received() -> int | None:
+    """The signal that asked this command to end, None if there was none."""
+    return _State.received
+
+
+def note_only(only: bool) -> None:
+    """From now on signals are noted, to be asked for with ``received``, or end the command at once.
+
+    Raises:
+        Stopped: a signal was received and nothing is to be saved any more.
+    """
+    _State.noted_only = only
+    if not only and _State.received is not None:
+        raise Stopped(_State.received)
+
+
+@contextmanager
+def ending_at_once() -> Iterator[None]:
+    """Inside, a signal raises ``Stopped`` where the process is, also while signals are noted only."""
+    before = _State.noted_only
+    note_only(False)
+    try:
+        yield
+    finally:
+        _State.noted_only = before
+
+
+def requeue() -> str:
+    """Put this SLURM job back into the queue, if there is one; a sentence about it, or nothing."""
+    variables = os.environ
+    if "SLURM_JOB_ID" not in variables or int(variables.get("SLURM_PROCID") or 0) > 0:
+        return ""
+    array, task = variables.get("SLURM_ARRAY_JOB_ID"), variables.get("SLURM_ARRAY_TASK_ID")
+    job = f"{array}_{task}" if array and task else variables["SLURM_JOB_ID"]
+    try:
+        subprocess.run(["scontrol", "requeue", job], check=True, capture_output=True, text=True)
+    except OSError as error:
+        return f"job {job} could not be put back into the queue ({error.strerror}); "
+    except subprocess.CalledProcessError as error:
+        return f"job {job} could not be put back into the queue ({' '.join(error.stderr.split())}); "
+    return f"job {job} is in the queue again; "
+
+
+def _receive(number: int, frame: FrameType | None) -> None:
+    if os.getpid() != _State.owner:
+        # A worker process: the one that started it decides, and needs its data until then.
+        if number == signal.SIGTERM:
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            signal.alarm(_GRACE)
+        return
+    again = _State.received is not None
+    number = signal.SIGTERM if number == signal.SIGHUP else number
+    if not again:
+        _State.received = number
+    if _State.forward is not None:
+        _State.forward(number)
+    if not _State.noted_only or (again and number == signal.SIGINT):
+        # Once: what is cleaned up on the way out is not interrupted.
+        _State.noted_only = True
+        raise Stopped(_State.received if _State.received is not None else number)
+    _say(f"{signal.Signals(number).name}: the checkpoint of this step is written, then training ends\n")
+
+
+def _say(text: str) -> None:
+    """A line on the standard output, without its buffer: the handler may have interrupted a write."""
+    if int(os.environ.get("RANK") or os.environ.get("SLURM_PROCID") or os.environ.get("LOCAL_RANK") or 0) == 0:
+        try:
+            os.write(1, text.encode())
+        except OSError:
+            return

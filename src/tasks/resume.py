@@ -1,0 +1,174 @@
+"""A run that goes on: its settings beside those of the checkpoint, what is refused and what is applied."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from typing import Any
+
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from ..build import located, parameters_of
+from ..checkpoint import OpenCheckpoint
+from ..errors import UserError
+
+_log = logging.getLogger(__name__)
+
+_ABSENT = "not set"
+_LISTED = 6
+
+_OF_THE_MODEL = ("sde", "parametrization", "net", "model", "objective", "datamodule")
+"""Nodes that say what is learned; a difference makes another model, with these exceptions."""
+
+_HARMLESS_OF_NET = ("dropout", "compile", "channels_last", "checkpoint_activations")
+_ESSENTIAL_OF_DATA = (
+    "_target_",
+    "image_size",
+    "channels",
+    "num_classes",
+    "data_range",
+    "dim",
+    "kind",
+    "value_range",
+    "dtype",
+    "layout",
+    "labels",
+    "dequantize",
+)
+
+_TRAINING = ("scheduler", "seed", "ema", "trainer.precision", "trainer.gradient_clip_val")
+"""Settings of training that are applied with a line. Paths, devices, loggers, lengths and callbacks need none."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A setting that differs between a checkpoint and this run."""
+
+    key: str
+    before: Any
+    now: Any
+
+    def __str__(self) -> str:
+        return f"{self.key}={self.now} (the checkpoint has {self.before})"
+
+
+def compare(opened: OpenCheckpoint, config: Mapping[str, Any]) -> list[Difference]:
+    """The differences that are applied, for ``apply_settings``.
+
+    Args:
+        opened: the checkpoint to resume from.
+        config: the resolved configuration of this run.
+
+    Raises:
+        UserError: something that makes another model differs; the line lists it.
+    """
+    before, now = opened.content["config"], dict(config)
+    refused: list[Difference] = []
+    applied: list[Difference] = []
+    for name in _OF_THE_MODEL:
+        for difference in _differences(before.get(name), now.get(name), name):
+            parts = difference.key.split(".")
+            if name == "model" and len(parts) > 1 and parts[1] in before:
+                # A copy of another node, which is compared under its own name.
+                continue
+            harmless = (name == "net" and parts[-1] in _HARMLESS_OF_NET) or (
+                name == "datamodule" and len(parts) > 1 and parts[1] not in _ESSENTIAL_OF_DATA
+            )
+            (applied if harmless else refused).append(difference)
+    for difference in _differences(before.get("optimizer"), now.get("optimizer"), "optimizer"):
+        (refused if difference.key == "optimizer._target_" else applied).append(difference)
+    for name in _TRAINING:
+        applied += _differences(_at(before, name), _at(now, name), name)
+    if refused:
+        more = f" and {len(refused) - _LISTED} more" if len(refused) > _LISTED else ""
+        shown = ", ".join(map(str, refused[:_LISTED])) + more
+        raise UserError(
+            f"{opened.path} is of another training: {shown}; leave these settings out, or start a new run from its "
+            f"weights with init_from={opened.path}"
+        )
+    return applied
+
+
+def apply_settings(
+    opened: OpenCheckpoint,
+    differences: list[Difference],
+    optimizer: Optimizer,
+    scheduler: LRScheduler | None,
+) -> OpenCheckpoint:
+    """The checkpoint with the settings of this run in the states of its optimizer and schedule, which hold old ones.
+
+    Args:
+        opened: the checkpoint, its states checked.
+        differences: from ``compare``.
+        optimizer: of a fresh run.
+        scheduler: of a fresh run; it is moved to the step of the checkpoint.
+    """
+    for difference in differences:
+        _log.info("changed: %s", difference)
+    if not any(difference.key.startswith(("optimizer.", "scheduler")) for difference in differences):
+        return opened
+    steps = opened.content["global_step"]
+    if scheduler is not None:
+        for _ in range(steps):
+            # The schedule counts steps that the optimizer has taken elsewhere.
+            scheduler.optimizer._opt_called = True  # type: ignore[attr-defined]
+            scheduler.step()
+    fresh = deepcopy(optimizer.state_dict()["param_groups"])
+    content = {
+        **opened.content,
+        "optimizer_states": [{**opened.content["optimizer_states"][0], "param_groups": fresh}],
+        "lr_schedulers": [] if scheduler is None else [scheduler.state_dict()],
+    }
+    return replace(opened, content=content)
+
+
+def _at(config: Mapping[str, Any], key: str) -> Any:
+    node: Any = config
+    for part in key.split("."):
+        node = node.get(part) if isinstance(node, Mapping) else None
+    return node
+
+
+def _differences(before: Any, now: Any, name: str) -> Iterator[Difference]:
+    if isinstance(before, Mapping) and isinstance(now, Mapping):
+        if before.get("_target_") != now.get("_target_"):
+            yield Difference(f"{name}._target_", before.get("_target_", _ABSENT), now.get("_target_", _ABSENT))
+            return
+        defaults = _defaults(now.get("_target_"))
+        for key in dict.fromkeys([*now, *before]):
+            if key not in now and defaults is not None and key not in defaults:
+                # A setting of an older version.
+                continue
+            one, other = (node.get(key, (defaults or {}).get(key, _ABSENT)) for node in (before, now))
+            yield from _differences(one, other, f"{name}.{key}")
+    elif isinstance(before, list | tuple) and isinstance(now, list | tuple) and len(before) == len(now):
+        for i, (one, other) in enumerate(zip(before, now, strict=True)):
+            if list(_differences(one, other, f"{name}.{i}")):
+                yield Difference(name, list(before), list(now))
+                return
+    elif not _same(before, now):
+        yield Difference(name, before, now)
+
+
+def _same(before: Any, now: Any) -> bool:
+    if isinstance(before, float) and isinstance(now, float):
+        # Means of data are sums, whose last digits depend on the machine.
+        return before == now or abs(before - now) <= 1e-6 * max(abs(before), abs(now))
+    return bool(before == now)
+
+
+def _defaults(target: Any) -> dict[str, Any] | None:
+    """The defaults of what a node builds; None if it builds nothing that is known."""
+    if not isinstance(target, str):
+        return None
+    try:
+        parameters, _ = parameters_of(located(target))
+    except (UserError, ValueError, TypeError):
+        return None
+    return {
+        name: _ABSENT if parameter.default is parameter.empty else parameter.default
+        for name, parameter in parameters.items()
+    }
