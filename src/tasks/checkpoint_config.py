@@ -14,6 +14,7 @@ from omegaconf.errors import InterpolationKeyError
 from ..build import build as build_node
 from ..checkpoint.restore import check_node
 from ..cli.instantiate import check_switches
+from ..data_range import check_range
 from ..errors import UserError
 from ..image_shape import height_and_width
 
@@ -57,6 +58,7 @@ def data_node(config: Mapping[str, Any], changes: DictConfig | None) -> dict[str
     made = node(config, "datamodule", changes)
     of_model = config.get("model", {}).get("data_range")
     if of_model is not None and made.get("data_range", of_model) != of_model:
+        check_range(str(made["data_range"]), "datamodule.data_range")
         _log.info("data_range=%s is that of the model; %s is not used", of_model, made["data_range"])
         made["data_range"] = of_model
     return made

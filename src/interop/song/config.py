@@ -126,6 +126,8 @@ def config_from_song(config: Mapping[str, Any]) -> tuple[list[str], dict[str, An
         "datamodule.channels": kwargs["in_channels"],
         "datamodule.data_range": "centered" if data.get("centered", not ve) else "unit",
         "sampler.grid.steps": model.get("num_scales", 1000),
+        # The originals end there whatever the predictor and corrector.
+        "sampler.grid.eps": 1e-5 if ve else 1e-3,
     }
     for option in ("sigma_min", "sigma_max") if ve else ("beta_min", "beta_max"):
         if option in model:
