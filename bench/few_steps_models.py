@@ -1,4 +1,4 @@
-"""What the study of few steps holds a net against: the exact score of the training set, and nets mended in part."""
+"""References of the few-step study: the exact score of the training set, and nets corrected in part."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ class Rescaled:
     variance of the data. What was scaled away is counted as noise.
 
     Args:
-        model: to be mended.
+        model: the one to correct.
         digits: for level and variance.
         above: standard deviation.
     """

@@ -26,7 +26,7 @@ _SPECIAL = ("_target_", "_partial_", "_args_", "_convert_", "_recursive_")
 
 
 class SettingsError(UserError):
-    """A node does not fit what it names; what a constructor refuses in words of its own is a plain UserError."""
+    """A node does not fit its target. A constructor that refuses a value in its own message raises UserError."""
 
 
 def build(node: Any, name: str = "", **beside: Any) -> Any:

@@ -1,4 +1,4 @@
-"""The exceptions that are shown to a user as a single line, and a word for it."""
+"""Exceptions that are shown to a user as a single line."""
 
 
 class UserError(Exception):

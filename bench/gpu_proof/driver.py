@@ -77,7 +77,7 @@ class Driver:
         self._logs.mkdir(parents=True, exist_ok=True)
 
     def run(self) -> dict[str, str]:
-        """What became of every stage, in words."""
+        """The outcome of every stage, as text."""
         self._start_early(None)
         for stage in self.stages:
             self._collect(wait=stage.alone, needed=stage.needs)

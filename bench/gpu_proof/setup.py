@@ -56,7 +56,7 @@ class Setup:
 
     @property
     def net(self) -> str:
-        """The net that is measured, in words."""
+        """A description of the measured net."""
         return "NCSN++ of 8 channels" if self.small else "CIFAR-10 NCSN++"
 
     @property

@@ -38,7 +38,7 @@ class AtomicCheckpointIO(CheckpointIO):
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any = None
     ) -> None:
-        """Write ``checkpoint`` to ``path``, replacing what is there only when the new file is complete.
+        """Write ``checkpoint`` to ``path``, replacing an existing file only when the new one is complete.
 
         Raises:
             UserError: when there is no room or no permission; every earlier checkpoint is still there.

@@ -45,7 +45,7 @@ def one_line(error: BaseException, config_name: str | None = None) -> str | None
 
 
 def lost_peer(error: BaseException) -> bool:
-    """Whether ``error`` says that another process of the group is gone: of NCCL by its class, of gloo in words."""
+    """Whether ``error`` means that another process of the group has ended: NCCL has a class for it, gloo a message."""
     return any(
         type(cause).__name__ in ("DistBackendError", "DistNetworkError")
         or (isinstance(cause, RuntimeError) and re.search(r"Connection (closed|reset) by peer|Broken pipe", str(cause)))

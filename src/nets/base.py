@@ -27,6 +27,9 @@ class ScoreNet(nn.Module, ABC):
         UserError: an unknown mode of compilation.
     """
 
+    num_classes: int | None = None
+    """Classes of the label ``cond["labels"]``; None for a net that is not told one."""
+
     def __init__(
         self,
         *,

@@ -82,7 +82,7 @@ def front(entries: Sequence[Result], value: str, cost: str) -> list[Result]:
 
 
 def best_lines(entries: Sequence[Result], value: str) -> list[str]:
-    """The best point for every budget of evaluations, in words."""
+    """One line of text for the best point of every budget of evaluations."""
     return [
         f"with {e.conditions['nfe']:g} evaluations or more: {e.label}, {value} {_number(e, value):.4g}, "
         f"{e.conditions['seconds_per_image']:.3g} s an image"

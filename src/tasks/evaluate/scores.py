@@ -213,7 +213,7 @@ class ScoresWork:
 
 
 def describe(sampler: Mapping[str, Any]) -> str:
-    """A sampler's node in words: its class, those of its parts, its steps."""
+    """Describe a sampler's node: its class, the classes of its parts, its steps."""
 
     def name(node: Mapping[str, Any]) -> str:
         return str(node["_target_"]).rpartition(".")[2]
@@ -228,7 +228,7 @@ def describe(sampler: Mapping[str, Any]) -> str:
 
 
 def device_name(device: torch.device) -> str:
-    """The device in words, for whoever compares seconds."""
+    """Name of the device, stored because times depend on it."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 

@@ -35,7 +35,7 @@ class Subject:
         step: optimiser steps it has seen.
         weights: ``ema``, ``ema:<name>`` or ``raw``; with ``ema_length`` only a word for it.
         config: the configuration inside it.
-        label: in words, different for each subject.
+        label: a text that differs between subjects.
         ema_length: sigma_rel of an average to be built; None for one that is there.
         trained_as: the experiment that stands for the configuration of a checkpoint without one.
     """

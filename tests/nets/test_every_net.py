@@ -1,0 +1,103 @@
+"""What must hold for every net in conf/net, built small: it runs forward and backward and keeps the contract."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+from torch import Tensor
+
+from src.build import build
+from src.nets import ScoreNet
+from tests.configs import CONF, names
+
+SMALL = {
+    "nf": 32,
+    "ch_mult": [1, 2],
+    "num_res_blocks": 1,
+    "attn_resolutions": [4],
+    "width": 32,
+    "depth": 2,
+    "heads": 2,
+    "dropout": 0.0,
+    "init_scale": 1.0,
+    "compile": False,
+    "channels_last": False,
+}
+CLASSES = 3
+
+
+def net(name: str, **settings: Any) -> ScoreNet:
+    with initialize_config_dir(str(CONF), version_base=None):
+        data = [f"+datamodule.{key}={value}" for key, value in {"image_size": 8, "channels": 3, "dim": 6}.items()]
+        options = OmegaConf.to_container(compose(f"net/{name}", overrides=data), resolve=True)["net"]
+    torch.manual_seed(0)
+    made = build(options | {key: value for key, value in (SMALL | settings).items() if key in options})
+    assert isinstance(made, ScoreNet)
+    with torch.no_grad():
+        # Layers that begin at zero would hide what is behind them.
+        for parameter in made.parameters():
+            if parameter.abs().max() < 1e-3:
+                parameter.normal_(std=0.1)
+    return made.eval()
+
+
+def batch(made: ScoreNet, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
+    shape = getattr(made, "image_shape", (6,))
+    draw = torch.Generator().manual_seed(1)
+    # Positive and below one: good for any embedding.
+    return torch.randn(4, *shape, generator=draw).to(dtype), torch.tensor([0.9, 0.1, 0.5, 0.3], dtype=dtype)
+
+
+@pytest.mark.parametrize("name", names("net"))
+def test_output_has_the_shape_of_the_input_and_every_parameter_a_gradient(name: str) -> None:
+    made = net(name)
+    x, level = batch(made)
+    out = made(x, level)
+    assert out.shape == x.shape and out.dtype == x.dtype and out.isfinite().all()
+    out.square().sum().backward()
+    without = [key for key, p in made.named_parameters() if p.requires_grad and p.grad is None]
+    assert not without
+    assert all(p.grad.isfinite().all() for p in made.parameters() if p.grad is not None)
+
+
+@pytest.mark.parametrize("name", names("net"))
+def test_an_example_does_not_depend_on_its_batch_and_one_level_serves_all(name: str) -> None:
+    made = net(name)
+    x, level = batch(made, torch.float64)
+    made = made.double()
+    together = made(x, level)
+    for i in range(len(x)):
+        torch.testing.assert_close(made(x[i : i + 1], level[i : i + 1])[0], together[i], rtol=0, atol=1e-10)
+    torch.testing.assert_close(made(x, level[0]), made(x, level[:1].expand(len(x))), rtol=0, atol=1e-10)
+    if made.noise_scales is not None:
+        assert not torch.allclose(made(x, level[0]), made(x, level[1]), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", names("net"))
+def test_classes_are_declared_and_seen(name: str) -> None:
+    made = net(name, num_classes=CLASSES)
+    if made.num_classes is None:
+        return
+    assert made.num_classes == CLASSES
+    x, level = batch(made)
+    first, second, none = (made(x, level, {"labels": torch.full((4,), label)}) for label in (0, 1, CLASSES))
+    assert not torch.allclose(first, second, rtol=0, atol=1e-6)
+    torch.testing.assert_close(none, made(x, level))
+
+
+@pytest.mark.parametrize("name", names("net"))
+def test_memory_format_and_recomputation_change_nothing(name: str) -> None:
+    plain = net(name).double().train()
+    other = net(name, channels_last=True, checkpoint_activations=True).double().train()
+    other.load_state_dict(plain.state_dict())
+    x, level = batch(plain, torch.float64)
+    for made in (plain, other):
+        made(x, level).square().sum().backward()
+    torch.testing.assert_close(plain(x, level), other(x, level), rtol=0, atol=1e-10)
+    for one, two in zip(plain.parameters(), other.parameters(), strict=True):
+        if one.grad is not None:
+            torch.testing.assert_close(one.grad, two.grad, rtol=1e-8, atol=1e-10)
