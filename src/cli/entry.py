@@ -20,6 +20,7 @@ from .. import signals
 from ..config_dir import CONFIG_DIR, IS_INSTALLED
 from ..errors import UserError
 from .streams import RunLog, forgive_streams
+from .words import readable
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -48,11 +49,12 @@ def entry(config_name: str, arguments: Arguments | None = None) -> Callable[[Mai
         def command() -> None:
             signals.install()
             forgive_streams()
-            if arguments is not None:
-                sys.argv[1:] = arguments(sys.argv[1:], CONFIG_DIR)
             # Without it Hydra prints errors itself, over several lines.
             os.environ.setdefault("HYDRA_FULL_ERROR", "1")
             try:
+                sys.argv[1:] = readable(sys.argv[1:], _known(config_name))
+                if arguments is not None:
+                    sys.argv[1:] = arguments(sys.argv[1:], CONFIG_DIR)
                 _run(job, config_name)
             except (KeyboardInterrupt, signals.Stopped, Exception) as error:
                 _leave(error, config_name)
@@ -63,6 +65,12 @@ def entry(config_name: str, arguments: Arguments | None = None) -> Callable[[Mai
         return command
 
     return decorate
+
+
+def _known(config_name: str) -> list[str]:
+    """Top-level settings of a command: the keys at the margin of its configuration file."""
+    lines = (CONFIG_DIR / f"{config_name}.yaml").read_text(encoding="utf-8").splitlines()
+    return [line.partition(":")[0] for line in lines if line[:1].isalpha() and ":" in line]
 
 
 def _program(name: str) -> list[str]:

@@ -1,0 +1,83 @@
+"""The command line before Hydra reads it: paths as people type them, and hints for what Hydra cannot understand."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Sequence
+
+from ..errors import UserError
+
+_FLAGS = {
+    *("help", "hydra-help", "version", "cfg", "resolve", "package", "run", "multirun", "shell-completion"),
+    *("config-path", "config-name", "config-dir", "experimental-rerun", "info"),
+}
+_PATHS = {
+    *("ckpt_path", "init_from", "images", "given", "reference", "output_dir", "datamodule.path", "guidance.path"),
+    *("guidance.classifier_path", "control.mask", "metric.statistics_path"),
+    *("paths.log_dir", "paths.data_dir", "paths.cache_dir"),
+}
+_SPECIAL = set("=,~ ()[]{}:\\'\"#")
+_HINTS = {
+    "lr": "optimizer.lr={}",
+    "batch_size": "datamodule.global_batch_size={}",
+    "steps": "trainer.max_steps={}",
+    "max_steps": "trainer.max_steps={}",
+    "epochs": "trainer.max_epochs={}",
+    "max_epochs": "trainer.max_epochs={}",
+    "gpus": "trainer.devices={}",
+    "devices": "trainer.devices={}",
+    "sampler.steps": "sampler.grid.steps={}",
+    "resume": "ckpt_path=last",
+    "checkpoint": "ckpt_path={}",
+}
+
+
+def readable(arguments: Sequence[str], known: Collection[str]) -> list[str]:
+    """Arguments that Hydra accepts: every path that needs quotes has them, and ``~`` is the home folder.
+
+    Args:
+        arguments: the command line.
+        known: top-level settings of the command.
+
+    Raises:
+        UserError: a setting is written as a flag, or has another name in this project.
+    """
+    for argument in arguments:
+        _check_flag(argument)
+        _check_name(argument, known)
+    sweeps = any(argument in ("-m", "--multirun") for argument in arguments)
+    return [_quoted(argument, sweeps) for argument in arguments]
+
+
+def _check_flag(argument: str) -> None:
+    if not argument.startswith("--") or argument == "--":
+        return
+    name, _, value = argument[2:].partition("=")
+    # Hydra would take the beginning of a flag for the flag.
+    if name not in _FLAGS:
+        raise UserError(f"{argument}: settings have no dashes, type {name}={value or '<value>'}")
+
+
+def _check_name(argument: str, known: Collection[str]) -> None:
+    name, equals, value = argument.partition("=")
+    if equals and name in _HINTS and name not in known:
+        raise UserError(f"there is no setting {name}: type {_HINTS[name].format(value)}")
+
+
+def _quoted(argument: str, sweeps: bool) -> str:
+    name, equals, value = argument.partition("=")
+    if not equals or name.lstrip("+") not in _PATHS or value[:1] in ("'", '"') or not set(value) & _SPECIAL:
+        return argument
+    if value.startswith("[") and value.endswith("]"):
+        return f"{name}=[{','.join(_text(path.strip()) for path in value[1:-1].split(','))}]"
+    if sweeps and "," in value:
+        return f"{name}={','.join(_text(path) for path in value.split(','))}"
+    return f"{name}={_text(value)}"
+
+
+def _text(path: str) -> str:
+    if path[:1] in ("'", '"'):
+        return path
+    # Inside quotes, Hydra reads a backslash before a quote as an escape and any other as itself.
+    escaped = os.path.expanduser(path).replace("'", "\\'")  # noqa: PTH111 # the rest of the text stays as it is
+    return f"'{escaped}'"

@@ -1,0 +1,59 @@
+"""Paths reach Hydra as they were typed, and misunderstandings are one line that says what to type."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+from src.cli.words import readable
+from src.errors import UserError
+
+
+@pytest.mark.parametrize(
+    "path", ["logs/a/step=00001210.ckpt", "my pictures/a,b", "a(1)/[x]/{y}", "it's", "a:b#c", "plain", "C{}=[,]"]
+)
+@pytest.mark.parametrize("key", ["ckpt_path", "init_from", "datamodule.path", "paths.log_dir", "++images"])
+def test_paths_arrive_as_typed(key: str, path: str) -> None:
+    (parsed,) = OverridesParser.create().parse_overrides(readable([f"{key}={path}"], ()))
+    assert parsed.value() == path
+
+
+def test_tilde_is_the_home_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    (parsed,) = OverridesParser.create().parse_overrides(readable(["datamodule.path=~/pictures"], ()))
+    assert parsed.value() == str(Path("/home/me/pictures"))
+
+
+def test_lists_and_sweeps_stay_lists_and_sweeps() -> None:
+    parser = OverridesParser.create()
+    (several,) = parser.parse_overrides(readable(["ckpt_path=[a=1.ckpt,b=2.ckpt]"], ()))
+    assert several.value() == ["a=1.ckpt", "b=2.ckpt"]
+    _, sweep = readable(["-m", "ckpt_path=a=1.ckpt,b=2.ckpt"], ())
+    assert parser.parse_override(sweep).is_sweep_override()
+
+
+@pytest.mark.parametrize("untouched", ["net.nf=16", "~callbacks.fid", "steps=[9,18]", "ckpt_path='a=b'", "labels=cat"])
+def test_everything_else_is_left_alone(untouched: str) -> None:
+    assert readable([untouched, "--multirun", "-m"], ("steps",)) == [untouched, "--multirun", "-m"]
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("--experiment", r"^--experiment: settings have no dashes, type experiment=<value>$"),
+        ("--experiment=digits", "type experiment=digits$"),
+        ("--config", "type config=<value>$"),
+        ("lr=1e-3", r"^there is no setting lr: type optimizer\.lr=1e-3$"),
+        ("sampler.steps=18", r"type sampler\.grid\.steps=18$"),
+        ("resume=true", "type ckpt_path=last$"),
+    ],
+)
+def test_hints(argument: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        readable([argument], ())
+
+
+def test_a_setting_of_the_command_itself_needs_no_hint() -> None:
+    assert readable(["batch_size=8"], ("batch_size",)) == ["batch_size=8"]
