@@ -121,6 +121,18 @@ class SDE(ABC):
         """
         return *self.transition(t, s), self.ancestral_variance(t, s)
 
+    def chain_marginal(self, index: Float[Tensor, "*b"], steps: int) -> tuple[Tensor, Tensor]:
+        """alpha and sigma after ``index`` + 1 of the ``steps`` steps of the chain that discrete nets are trained on.
+
+        The default is the marginal of the SDE at t = (index + 1) T / steps.
+
+        Args:
+            index: () or (B,), whole numbers from 0 to steps - 1.
+            steps: N, the length of the chain.
+        """
+        t = (index + 1) * (self.T / steps)
+        return self.alpha(t), self.sigma(t)
+
     def transition(self, t: Float[Tensor, "*b"], s: Float[Tensor, "*b"]) -> tuple[Tensor, Tensor]:
         """Scale a and variance v of the exact forward transition p(x_t | x_s) = N(a x_s, v I), s < t."""
         scale = self.alpha(t) / self.alpha(s)

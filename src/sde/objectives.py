@@ -82,6 +82,8 @@ class ScoreMatching:
         label_dropout: probability with which a class label is replaced by ``null_label`` in training, for
             classifier-free guidance (Ho and Salimans 2022).
         null_label: the label that means "no label"; the nets use ``num_classes``.
+        chain_steps: N of the discrete chain whose alpha and sigma noise the data at its times (i + 1) T / N, as
+            ``parametrization=ddpm`` reads them; None: those of the SDE.
 
     Raises:
         UserError: unknown reduction, or label dropout without a null label.
@@ -94,6 +96,7 @@ class ScoreMatching:
         reduction: str = "sum",
         label_dropout: float = 0.0,
         null_label: int | None = None,
+        chain_steps: int | None = None,
     ) -> None:
         if reduction not in ("sum", "mean"):
             raise UserError(f"objective.reduction is {reduction!r}: choose sum or mean")
@@ -104,6 +107,7 @@ class ScoreMatching:
         self.reduction = reduction
         self.label_dropout = label_dropout
         self.null_label = null_label
+        self.chain_steps = chain_steps
 
     def check(self, model: Model) -> None:
         """UserError where the times do not lie within those of the SDE of ``model``."""
@@ -135,8 +139,8 @@ class ScoreMatching:
         cond: Condition = None,
     ) -> Float[Tensor, " b"]:
         """Loss of each sample, (B,), at given times (B,) and standard normal noise (B, *d)."""
-        mean, sigma = model.sde.marginal(x0, t)
-        sigma = expand(sigma, x0)
+        alpha, sigma = (expand(value, x0) for value in self._marginal(model.sde, t))
+        mean = alpha * x0
         error = sigma * model(mean + sigma * noise, t, cond) - self.target(
             model.sde, x0, mean + sigma * noise, t, noise
         )
@@ -154,6 +158,11 @@ class ScoreMatching:
     ) -> Float[Tensor, "b *d"]:
         """What sigma * score is regressed on: -noise, an unbiased estimate of sigma times the score of p_t."""
         return -noise
+
+    def _marginal(self, sde: SDE, t: Float[Tensor, " b"]) -> tuple[Tensor, Tensor]:
+        if self.chain_steps is None:
+            return sde.alpha(t), sde.sigma(t)
+        return sde.chain_marginal(torch.round(t * (self.chain_steps / sde.T)) - 1, self.chain_steps)
 
     def _drop_labels(self, cond: Condition, address: Address) -> Condition:
         if cond is None or "labels" not in cond or self.null_label is None:

@@ -102,12 +102,13 @@ class SMLDIndex:
 
 
 class DDPMIndex:
-    """Discrete VP nets (DDPM): score = -net(u, i) / sigma, i the integer label of time t = (i + 1) T / N.
+    """Discrete VP nets (DDPM): score = -net(u, i) / sigma_i, i the integer label of time t = (i + 1) T / N.
 
+    sigma_i is that of the chain the net was trained on, not of the SDE; between two times the earlier label is taken.
     Song's sampler hands the net t (N - 1) with its fraction, up to one index off what the net was trained on.
 
     Args:
-        num_scales: N, the number of steps of the chain the net was trained on.
+        num_scales: N, the number of steps of the chain.
     """
 
     noise_scale = "index"
@@ -118,7 +119,8 @@ class DDPMIndex:
     def __call__(self, sde: SDE, t: Float[Tensor, "*b"]) -> Coefficients:
         # floor(t (N - 1)) is i at t = (i + 1) / N; the shift is larger than float32's rounding of t (N - 1).
         index = torch.floor(t.to(wide(t.device)) * ((self.num_scales - 1) / sde.T) + 1e-4).to(t.dtype)
-        return Coefficients(torch.zeros_like(t), -1 / sde.sigma(t), torch.ones_like(t), index)
+        _, sigma = sde.chain_marginal(index, self.num_scales)
+        return Coefficients(torch.zeros_like(t), -1 / sigma, torch.ones_like(t), index)
 
     def check(self, sde: SDE, data_range: str) -> None:
         if self.num_scales < 2:
