@@ -93,7 +93,8 @@ class VPSDE(LinearBetaSDE):
     def chain_marginal(self, index: Float[Tensor, "*b"], steps: int) -> tuple[Tensor, Tensor]:
         """DDPM's chain: alpha_i^2 = prod (1 - beta_j) over j <= i, with N values beta_j from beta_0 / N to beta_1 / N.
 
-        (Song et al. 2021, appendix B; Ho et al. 2020, eq. 4.) sigma_i differs from sigma((i + 1) / N) by 4.9 % at i = 0.
+        (Song et al. 2021, appendix B; Ho et al. 2020, eq. 4.) At i = 0, sigma_i and sigma((i + 1) / N) are 4.9 %
+        apart.
         """
         # The table is made on the device of the index, which is not read on the host.
         betas = torch.linspace(
