@@ -24,7 +24,8 @@ def open_checkpoint(
 
     Args:
         path: the file.
-        experiment: a name in ``conf/experiment``, or the path of a configuration of Song's in YAML or JSON.
+        experiment: a name in ``conf/experiment``, or the path of a configuration of Song's in Python,
+            YAML or JSON.
         config: a resolved training configuration.
 
     Returns:
@@ -41,6 +42,6 @@ def open_checkpoint(
         return checked(content, path)
     if config is None and experiment is None:
         fits = fitting_experiments(content["model"])
-        choice = f"one of {', '.join(fits)}" if fits else "the path of its configuration in YAML or JSON"
+        choice = f"one of {', '.join(fits)}" if fits else "the path of its configuration"
         raise UserError(f"{path} is of another program and holds no configuration: add experiment=<{choice}>")
     return convert_song_checkpoint(content, training_config(str(experiment)) if config is None else config, path)

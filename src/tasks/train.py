@@ -27,6 +27,7 @@ from ..cli.sweeps import RESULT_FILE
 from ..datamodules.addressing.module import AddressedDataModule
 from ..errors import UserError
 from ..interop.checkpoints import open_checkpoint
+from ..interop.song.experiments import read_original, say_unused
 from ..io.atomic import replacing, write_json
 from ..lightning_modules import ScoreSDEModule
 from ..loggers import finish_loggers, forget_after, log_settings
@@ -84,6 +85,8 @@ class Run:
                 f"ckpt_path={self.cfg.ckpt_path} resumes a run, and init_from={self.cfg.init_from} starts a new one "
                 "from weights: give one of them"
             )
+        if self.cfg.get("original_config") is not None:
+            say_unused(self.cfg.original_config, read_original(self.cfg.original_config))
         choose_settings(self.cfg)
         shorten_warm_up(self.cfg)
         check_run(self.cfg)

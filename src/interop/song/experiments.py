@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,36 +17,67 @@ from torch import Tensor
 from ...config_dir import CONFIG_DIR
 from ...errors import UserError
 from .checkpoint import PREFIX, architecture
-from .config import config_from_song
 from .names import song_weights
+from .settings import Carried, carried_over
+from .source import read_python
 
-_FILES = (".yaml", ".yml", ".json")
+_log = logging.getLogger(__name__)
+
+_FILES = (".py", ".yaml", ".yml", ".json")
 
 
 def training_config(experiment: str) -> dict[str, Any]:
     """The resolved training configuration of an experiment; ``prior_mean: data`` stays as it is.
 
     Args:
-        experiment: a name in ``conf/experiment``, or the path of a configuration of Song's in YAML or JSON.
+        experiment: a name in ``conf/experiment``, or the path of a configuration of Song's in Python, YAML or JSON.
 
     Raises:
         UserError: there is no such experiment, or Song's configuration asks for what this project does not have.
     """
-    path = Path(experiment)
-    if path.suffix in _FILES and path.is_file():
-        try:
-            song = yaml.safe_load(path.read_text())
-        except (yaml.YAMLError, OSError, UnicodeDecodeError) as error:
-            raise UserError(f"{path} cannot be read ({' '.join(str(error).split())}): give YAML or JSON") from error
-        if not isinstance(song, dict):
-            raise UserError(f"{path} holds no sections model, data and training: give the original's configuration")
-        overrides, net = config_from_song(song)
-        config = _composed(overrides)
-        config["net"] = config["model"]["net"] = net
-        return config
+    if is_file_of_original(experiment):
+        carried = read_original(experiment)
+        say_unused(experiment, carried)
+        return _composed(carried.overrides())
     if not (CONFIG_DIR / "experiment" / f"{experiment}.yaml").is_file():
         raise UserError(f"there is no experiment={experiment}: choose one of {', '.join(experiments())}")
     return _composed([f"experiment={experiment}"])
+
+
+def is_file_of_original(experiment: str) -> bool:
+    """Whether ``experiment`` names a file of settings, not a file of ``conf/experiment``."""
+    path = Path(experiment)
+    return path.suffix in _FILES and (path.is_file() or not (CONFIG_DIR / "experiment" / path).is_file())
+
+
+def read_original(experiment: str) -> Carried:
+    """What a configuration file of the original becomes.
+
+    Args:
+        experiment: its path: Python as in the original's ``configs/``, which is read without running it, YAML or JSON.
+
+    Raises:
+        UserError: in one line, if there is no such file, or something in it that this project cannot follow.
+    """
+    path = Path(experiment)
+    if not path.is_file():
+        raise UserError(f"experiment={experiment}: there is no such file")
+    song = read_python(path) if path.suffix == ".py" else _load(path)
+    try:
+        return carried_over(song)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
+
+
+def say_unused(experiment: str, carried: Carried) -> None:
+    """One line with the keys of a configuration of the original that were not carried over."""
+    if carried.unused:
+        _log.info("%s: not carried over, see docs/migration.md: %s", experiment, ", ".join(carried.unused))
+
+
+def run_name(experiment: str) -> str:
+    """The name of a run that a configuration file of the original describes."""
+    return Path(experiment).stem
 
 
 def experiments() -> list[str]:
@@ -72,6 +104,16 @@ def fitting_experiments(state: Mapping[str, Tensor]) -> list[str]:
         return known[net]
 
     return [name for name in experiments() if fits(name)]
+
+
+def _load(path: Path) -> dict[str, Any]:
+    try:
+        song = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} cannot be read ({' '.join(str(error).split())}): give YAML or JSON") from error
+    if not isinstance(song, dict):
+        raise UserError(f"{path} holds no sections model, data and training: give the original's configuration")
+    return song
 
 
 def _composed(overrides: Sequence[str]) -> dict[str, Any]:

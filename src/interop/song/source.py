@@ -1,0 +1,158 @@
+"""Settings in the original's Python configuration files, read without running them.
+
+Such a file holds a function that fills nested ``ml_collections.ConfigDict`` by assignments and may start from the
+function of another file of the same ``configs/`` folder. Exactly that is understood; anything else is refused.
+"""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+from typing import Any
+
+from ...errors import UserError
+
+_START = "get_config"
+_CONTAINER = "ConfigDict"
+# They change how a ConfigDict reacts, not what it holds.
+_NO_EFFECT = ("lock", "unlock")
+
+
+class Computed(str):
+    """The source text of a value that only running the file could tell, as that of ``config.device``."""
+
+
+def read_python(path: Path) -> dict[str, Any]:
+    """The nested settings that ``get_config`` of a configuration file of the original returns.
+
+    Args:
+        path: the file; the files it imports are looked for in the folders above it.
+
+    Raises:
+        UserError: in one line, if the file cannot be read, or does more than assign values.
+    """
+    return _File(path, ()).call(_START)
+
+
+class _File:
+    """One Python file. ``importing`` holds the files on the way to it, so that circular imports end."""
+
+    def __init__(self, path: Path, importing: tuple[Path, ...]) -> None:
+        self.path = path
+        self._importing = (*importing, path)
+        self._functions: dict[str, ast.FunctionDef] = {}
+        self._imported: dict[str, tuple[str, str]] = {}
+        try:
+            tree = ast.parse(path.read_text(encoding="utf-8"))
+        except (SyntaxError, ValueError, RecursionError, OSError, UnicodeDecodeError) as error:
+            reason = " ".join(str(error).split())
+            raise UserError(f"{path} cannot be read ({reason}): give Python, YAML or JSON") from None
+        for statement in tree.body:
+            if isinstance(statement, ast.FunctionDef):
+                self._functions[statement.name] = statement
+            elif isinstance(statement, ast.ImportFrom):
+                for alias in statement.names:
+                    self._imported[alias.asname or alias.name] = (statement.module or "", alias.name)
+
+    def call(self, name: str) -> dict[str, Any]:
+        """The settings that the function ``name`` of this file, or of a file it imports from, returns."""
+        if name in self._functions:
+            # Taken out while it is read: a function that calls itself is then unknown.
+            return _Body(self).run(self._functions.pop(name))
+        if name not in self._imported:
+            raise UserError(f"{self.path} defines no function {name}: give a configuration file of the original")
+        module, original = self._imported[name]
+        relative = Path(*module.split(".")).with_suffix(".py") if module else Path()
+        places = [parent / relative for parent in self.path.parents]
+        found = next((place for place in places if module and place.is_file() and place not in self._importing), None)
+        if found is None:
+            raise UserError(
+                f"{self.path} takes {original} from {relative}, which is in no folder above it: copy that file too"
+            )
+        return _File(found, self._importing).call(original)
+
+    def is_function(self, name: str) -> bool:
+        """Whether ``name`` is a function without arguments that this file can call."""
+        return name in self._functions or name in self._imported
+
+
+class _Body:
+    """The assignments of one function, one after the other."""
+
+    def __init__(self, file: _File) -> None:
+        self._file = file
+        self._names: dict[str, Any] = {}
+
+    def run(self, function: ast.FunctionDef) -> dict[str, Any]:
+        for statement in function.body:
+            if isinstance(statement, ast.Return):
+                returned = self._value(statement.value) if statement.value is not None else None
+                if isinstance(returned, dict):
+                    return returned
+                break
+            self._execute(statement)
+        raise self._refusal(function, "returns no settings")
+
+    def _execute(self, statement: ast.stmt) -> None:
+        if isinstance(statement, ast.Assign):
+            value = self._value(statement.value)
+            for target in statement.targets:
+                self._assign(target, value)
+        elif not _is_without_effect(statement):
+            raise self._refusal(statement, "is more than an assignment")
+
+    def _assign(self, target: ast.expr, value: Any) -> None:
+        if isinstance(target, ast.Name):
+            self._names[target.id] = value
+            return
+        key = _key(target)
+        holder = self._value(target.value) if isinstance(target, ast.Attribute | ast.Subscript) else None
+        if key is None or not isinstance(holder, dict):
+            raise self._refusal(target, "is no setting")
+        holder[key] = value
+
+    def _value(self, node: ast.expr) -> Any:
+        try:
+            return ast.literal_eval(node)
+        except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+            pass
+        if isinstance(node, ast.Name) and node.id in self._names:
+            return self._names[node.id]
+        if isinstance(node, ast.Attribute | ast.Subscript):
+            holder, key = self._value(node.value), _key(node)
+            if isinstance(holder, dict) and key in holder:
+                return holder[key]
+        if isinstance(node, ast.Call) and not node.args and not node.keywords:
+            name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+            if name == _CONTAINER:
+                return {}
+            if isinstance(node.func, ast.Name) and self._file.is_function(name):
+                return self._file.call(name)
+        return Computed(ast.unparse(node))
+
+    def _refusal(self, node: ast.stmt | ast.expr, why: str) -> UserError:
+        text = ast.unparse(node).splitlines()[0]
+        return UserError(
+            f"{self._file.path}, line {node.lineno}: {text!r} {why}, and configuration files are read without running "
+            "them: give the same settings as YAML or JSON"
+        )
+
+
+def _key(node: ast.expr) -> str | None:
+    """The last name in ``config.model`` and ``config["model"]``."""
+    if isinstance(node, ast.Attribute):
+        return node.attr
+    if isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Constant) and isinstance(node.slice.value, str):
+        return node.slice.value
+    return None
+
+
+def _is_without_effect(statement: ast.stmt) -> bool:
+    if isinstance(statement, ast.Pass):
+        return True
+    if not isinstance(statement, ast.Expr):
+        return False
+    call = statement.value
+    if isinstance(call, ast.Constant):
+        return True
+    return isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.func.attr in _NO_EFFECT
