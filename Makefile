@@ -13,7 +13,7 @@ STAMP := $(VENV)/requirements.lock
 PYTEST := OMP_NUM_THREADS=1 $(PY) -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test test-slow test-wheel test-gpu lint lint-style lint-types lint-imports lint-docker format bench gpu-proof venv lock clean
+.PHONY: help quickstart test test-slow test-wheel test-gpu lint lint-style lint-types lint-imports lint-docker format docs bench gpu-proof venv lock clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -54,6 +54,9 @@ format: venv ## rewrite the sources in the house style
 	$(PY) -m ruff check --fix .
 	$(PY) -m ruff format .
 
+docs: venv ## build the site into build/site; warnings, such as broken links, are errors
+	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict --quiet
+
 bench: venv ## measure speed against other implementations
 	$(PY) -m bench
 
@@ -83,7 +86,7 @@ venv: ## create or renew the environment from requirements.lock
 
 lock: ## resolve the dependencies of pyproject.toml anew
 	rm -rf build && $(PYTHON) -m venv build/lock
-	build/lock/bin/python -m pip install ".[dev,bench,sweep,datasets]"
+	build/lock/bin/python -m pip install ".[dev,bench,sweep,datasets,docs]"
 	{ head -n 1 requirements.lock; build/lock/bin/python -m pip freeze --all --exclude pip --exclude score-sde \
 		| sed -E 's/^((nvidia|cuda)-.*|triton=.*)$$/\1 ; platform_system == "Linux"/'; } > build/requirements.lock
 	build/lock/bin/python -m pip check
