@@ -24,7 +24,7 @@ from .checkpoint import find_checkpoint, restore_model
 from .config_dir import CONFIG_DIR
 from .errors import UserError
 from .interop.checkpoints import open_checkpoint
-from .noise import Address
+from .noise import Address, check_seed
 from .sampling import LikelihoodOutput, ProbabilityFlowODE, Sampler
 from .sampling.conditioning.labels import class_condition
 from .sampling.generation import Generation
@@ -167,6 +167,7 @@ class LoadedModel:
         """
         if n < 1:
             raise UserError(f"n={n}: give at least 1")
+        check_seed(seed)
         if sampler is None or isinstance(sampler, str):
             sampler = self.sampler(sampler, steps)
         elif steps is not None:
@@ -221,6 +222,7 @@ class LoadedModel:
         Raises:
             UserError: there is no such likelihood, or a solve fails.
         """
+        check_seed(seed)
         x = self._data(x)
         node = checkpoint_config.node(self.config, "likelihood", _from_conf("likelihood", likelihood))
         if len(self.shape) != 3:

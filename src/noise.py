@@ -29,12 +29,26 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from .errors import UserError
+
 _MASK = 0xFFFFFFFF
 _MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 _KEY_INCREMENTS = (0x9E3779B9, 0xBB67AE85)
 _ROUNDS = 10
 
 Word = Tensor | int
+
+
+def check_seed(seed: object, name: str = "seed", limit: int = 2**64) -> None:
+    """Raise UserError unless ``seed`` is a whole number in [0, limit); larger ones would repeat the numbers of others.
+
+    Args:
+        seed: the value.
+        name: of the setting, for the message.
+        limit: 2^64, the number of keys of the generator, or less.
+    """
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < limit:
+        raise UserError(f"{name}={seed}: give a whole number from 0 to {limit - 1}")
 
 
 def philox(counter: tuple[Word, Word, Word, Word], key: tuple[int, int]) -> tuple[Word, Word, Word, Word]:

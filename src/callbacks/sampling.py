@@ -13,6 +13,7 @@ from lightning.pytorch import LightningModule, Trainer
 
 from ..data_range import check_quantize
 from ..errors import UserError
+from ..noise import check_seed
 from ..progress import duration
 from ..sampling import Sampler
 from ..sampling.conditioning.labels import class_condition
@@ -49,6 +50,7 @@ class TrainingSamples:
 
     def __post_init__(self) -> None:
         check_quantize(self.quantize)
+        check_seed(self.seed)
         if self.count < 1 or self.batch_size < 1:
             raise UserError(f"{self.count} samples in batches of {self.batch_size}: both must be at least 1")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Collection, Sequence
 
 from ..errors import UserError
@@ -32,6 +33,9 @@ _HINTS = {
 }
 
 
+_SEED = re.compile(r"(\+*)seed\.(.+)")
+
+
 def readable(arguments: Sequence[str], known: Collection[str]) -> list[str]:
     """Arguments that Hydra accepts: every path that needs quotes has them, and ``~`` is the home folder.
 
@@ -46,7 +50,20 @@ def readable(arguments: Sequence[str], known: Collection[str]) -> list[str]:
         _check_flag(argument)
         _check_name(argument, known)
     sweeps = any(argument in ("-m", "--multirun") for argument in arguments)
-    return [_quoted(argument, sweeps) for argument in arguments]
+    return [_quoted(_seed(argument, known), sweeps) for argument in arguments]
+
+
+def _seed(argument: str, known: Collection[str]) -> str:
+    """``seed.init=1`` as ``seeds.init=1``: for Hydra ``seed`` is a number, which has no parts."""
+    name, equals, value = argument.partition("=")
+    part = _SEED.fullmatch(name)
+    if not equals or part is None:
+        return argument
+    if "seeds" in known:
+        return f"{part[1]}seeds.{part[2]}={value}"
+    if part[2] == "sample":
+        return f"{part[1]}seed={value}"
+    raise UserError(f"{argument}: this command has one seed, of samples: type seed={value}")
 
 
 def _check_flag(argument: str) -> None:

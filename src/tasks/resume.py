@@ -39,8 +39,12 @@ _ESSENTIAL_OF_DATA = (
     "dequantize",
 )
 
-_TRAINING = ("scheduler", "seed", "ema", "trainer.precision", "trainer.gradient_clip_val")
+_TRAINING = ("scheduler", "ema", "trainer.precision", "trainer.gradient_clip_val")
 """Settings of training that are applied with a line. Paths, devices, loggers, lengths and callbacks need none."""
+
+
+_SEEDS = ("data", "noise")
+"""Random numbers of steps to come; weights are the checkpoint's, whatever ``seed.init`` is."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +78,9 @@ def compare(opened: OpenCheckpoint, config: Mapping[str, Any]) -> list[Differenc
             if name == "model" and len(parts) > 1 and parts[1] in before:
                 # A copy of another node, which is compared under its own name.
                 continue
+            if difference.key == "datamodule.seed":
+                # Told as seed.data.
+                continue
             harmless = (name == "net" and parts[-1] in _HARMLESS_OF_NET) or (
                 name == "datamodule" and len(parts) > 1 and parts[1] not in _ESSENTIAL_OF_DATA
             )
@@ -82,6 +89,8 @@ def compare(opened: OpenCheckpoint, config: Mapping[str, Any]) -> list[Differenc
         (refused if difference.key == "optimizer._target_" else applied).append(difference)
     for name in _TRAINING:
         applied += _differences(_at(before, name), _at(now, name), name)
+    for name in _SEEDS:
+        applied += _differences(_seed(before, name), _seed(now, name), f"seed.{name}")
     if refused:
         more = f" and {len(refused) - _LISTED} more" if len(refused) > _LISTED else ""
         shown = ", ".join(map(str, refused[:_LISTED])) + more
@@ -123,6 +132,11 @@ def apply_settings(
         "lr_schedulers": [] if scheduler is None else [scheduler.state_dict()],
     }
     return replace(opened, content=content)
+
+
+def _seed(config: Mapping[str, Any], name: str) -> Any:
+    """The seed ``name``; older configurations have one for everything."""
+    return config.get("seeds", {}).get(name, config.get("seed"))
 
 
 def _at(config: Mapping[str, Any], key: str) -> Any:

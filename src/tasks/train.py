@@ -107,7 +107,7 @@ class Run:
         """All objects of the run; the folder belongs to it."""
         set_float32_precision(self.cfg.float32_matmul_precision)
         # The initial weights; every other random number has an address.
-        seed_everything(self.cfg.seed, verbose=False)
+        seed_everything(self.cfg.seeds.init, verbose=False)
         self.module = instantiate(self.cfg.module)
         data, self.measure = self.datamodule, instantiate(self.cfg.get("likelihood"))
         if self.measure is not None:

@@ -14,6 +14,7 @@ from ..cli.instantiate import check_switches, instantiate, needs_data, plain
 from ..cli.kinds import check_whole
 from ..errors import UserError
 from ..metrics import FeatureExtractor, MetricSuite
+from ..noise import check_seed
 from ..precision import check_float32_precision
 
 _log = logging.getLogger(__name__)
@@ -24,8 +25,9 @@ _HALF_WEIGHTS = ("16-true", "bf16-true")
 
 def check_run(cfg: DictConfig) -> None:
     """UserError, or an error that ``messages`` turns into a line, for a training run that cannot succeed."""
-    if not 0 <= cfg.seed < 2**32:
-        raise UserError(f"seed={cfg.seed}: choose one from 0 to {2**32 - 1}, others do not fit the initial weights")
+    for name, seed in {"seed": cfg.seed, **{f"seed.{part}": seed for part, seed in cfg.seeds.items()}}.items():
+        # Generators of initial weights take no larger ones.
+        check_seed(seed, name, limit=2**32)
     check_float32_precision(cfg.float32_matmul_precision)
     _check_trainer(cfg.trainer, cfg.datamodule)
     # It is built later, where data are.

@@ -16,6 +16,7 @@ from ...data_range import check_quantize
 from ...distributed import agreed, failing_together
 from ...errors import UserError
 from ...io.hashing import settings_hash
+from ...noise import check_seed
 from ..devices import check_precision
 from ..image_source import open_images
 from . import pareto
@@ -80,6 +81,7 @@ def check_evaluation(cfg: DictConfig) -> EvaluationRequest:
     if (cfg.ckpt_path is None) == (cfg.images is None):
         raise UserError("give either ckpt_path=<a checkpoint, a run folder, last, ...> or images=<files>")
     check_quantize(cfg.quantize)
+    check_seed(cfg.seed)
     check_precision(cfg.precision, cfg.float32_matmul_precision)
     for name in ("num_samples", "batch_size", "limit", "every"):
         if cfg[name] is not None:

@@ -245,7 +245,7 @@ class LossJob(SplitJob):
     what = "loss"
 
     def __init__(self, cfg: DictConfig, subject: Subject) -> None:
-        super().__init__(cfg, subject, "objective", int(subject.config.get("seed", cfg.seed)) + 1)
+        super().__init__(cfg, subject, "objective", _noise_seed(subject.config, cfg.seed) + 1)
         self.objective = checkpoint_config.build("objective", self.node)
         self.settings["precision"] = cfg.precision
         self.settings["float32_matmul_precision"] = cfg.float32_matmul_precision
@@ -268,6 +268,11 @@ class LossJob(SplitJob):
             "objective": name,
             **self.of_batch,
         }
+
+
+def _noise_seed(config: Mapping[str, Any], otherwise: int) -> int:
+    """The seed of times and noises of a run; older configurations have one seed for everything."""
+    return int(config.get("seeds", {}).get("noise", config.get("seed", otherwise)))
 
 
 def standard_error(values: Tensor) -> float | None:

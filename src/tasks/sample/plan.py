@@ -20,6 +20,7 @@ from ...distributed import agreed, failing_together
 from ...errors import UserError
 from ...io.hashing import settings_hash
 from ...metrics import MetricSuite
+from ...noise import check_seed
 from ...sampling import Sampler
 from ...sampling.conditioning.labels import ClassLabels, class_condition, class_numbers
 from ...sampling.generation import Generation
@@ -152,6 +153,7 @@ def check_sampling(cfg: DictConfig) -> SamplingRequest:
     """
     count = num_samples(cfg)
     check_quantize(cfg.quantize)
+    check_seed(cfg.seed)
     check_precision(cfg.precision, cfg.float32_matmul_precision)
     check_format(cfg.format)
     parse_weights(str(cfg.weights))

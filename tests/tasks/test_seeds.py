@@ -1,0 +1,142 @@
+"""Seeds of initial weights, data, noise and samples: each changes its own random numbers and no others."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from src.api import load
+from src.checkpoint import OpenCheckpoint
+from src.cli.instantiate import instantiate
+from src.cli.run_dir import register_resolvers
+from src.cli.words import readable
+from src.errors import UserError
+from src.noise import Address, check_seed
+from src.tasks.resume import compare
+from src.tasks.train import Run
+from tests.tasks.evaluation_example import TINY, composed, make_run
+
+KNOWN = ("seed", "seeds")
+SETTINGS = [
+    *("trainer.max_steps=2", "callbacks=minimal", "~logger", "datamodule.global_batch_size=8"),
+    *("datamodule.random_flip=true", "net.dropout=0.5", "++trainer.limit_val_batches=0"),
+]
+
+
+@dataclass
+class Seen:
+    """What two training steps draw."""
+
+    init: dict[str, Tensor]
+    final: dict[str, Tensor] = field(default_factory=dict)
+    data: list[Tensor] = field(default_factory=list)
+    noise: list[Tensor] = field(default_factory=list)
+    sample: int = 0
+    config: dict[str, Any] = field(default_factory=dict)
+
+
+def train(folder: Path, *arguments: str) -> Seen:
+    """Train as the command line does, and watch."""
+    register_resolvers()
+    settings = readable([*SETTINGS, *arguments], KNOWN)
+    cfg = composed("train", [*TINY, *settings, f"++paths.run_dir={folder}"])
+    previews = composed("train", [*TINY, *readable(arguments, KNOWN), "hydra.run.dir=."]).callbacks
+    with Run(cfg) as run:
+        run.check()
+        run.prepare_data()
+        run.build()
+        seen = Seen({name: value.clone() for name, value in run.module.state_dict().items()})
+        seen.sample = previews.fid.seed
+        assert previews.sample_images.seed == previews.fid.seed
+        objective = run.module.objective
+
+        def watched(model: Any, x: Tensor, address: Any, cond: Any, train: bool) -> Tensor:
+            seen.data.append(x.clone())
+            # Dropout draws from torch's generator, which is seeded for this micro-batch.
+            seen.noise += [address.normal("test", x), torch.tensor(torch.initial_seed())]
+            return objective(model, x, address, cond, train=train)
+
+        run.module._train_objective = watched
+        run.fit()
+        seen.final = {name: value.clone() for name, value in run.module.state_dict().items()}
+        seen.config = run.cfg
+    return seen
+
+
+def differing(a: Seen, b: Seen) -> set[str]:
+    def same(x: Any, y: Any) -> bool:
+        x, y = (list(v.values()) if isinstance(v, dict) else v for v in (x, y))
+        return all(torch.equal(p, q) for p, q in zip(x, y, strict=True))
+
+    names = {name for name in ("init", "data", "noise") if not same(getattr(a, name), getattr(b, name))}
+    return names | ({"sample"} if a.sample != b.sample else set())
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory) -> Seen:
+    seen = train(tmp_path_factory.mktemp("first"), "seed=1")
+    assert len(seen.data) == 2 and len(seen.noise) == 4
+    return seen
+
+
+@pytest.mark.parametrize("part", ["init", "data", "noise", "sample"])
+def test_a_seed_changes_its_own_random_numbers_only(part: str, first: Seen, tmp_path: Path) -> None:
+    # Whatever the order on the command line.
+    seen = train(tmp_path, f"seed.{part}=3", "seed=1")
+    assert differing(first, seen) == {part}
+
+
+def test_all_follow_seed_but_previews_which_are_the_same_for_all_runs(first: Seen, tmp_path: Path) -> None:
+    assert differing(first, train(tmp_path, "seed=2")) == {"init", "data", "noise"}
+    assert first.sample == 0
+
+
+def test_separate_seeds_of_one_value_are_that_seed(first: Seen, tmp_path: Path) -> None:
+    seen = train(tmp_path, "seed.init=1", "seed.data=1", "seed.noise=1")
+    assert differing(first, seen) == set()
+    assert all(torch.equal(first.final[name], value) for name, value in seen.final.items())
+
+
+def test_one_seed_means_what_it_meant_before_it_was_split(first: Seen) -> None:
+    assert first.config.datamodule.seed == first.config.module.seed == 1
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        weights = instantiate(first.config.module).state_dict()
+    assert all(torch.equal(first.init[name], value) for name, value in weights.items())
+    assert torch.equal(first.noise[0], Address(1, 0, torch.arange(8)).normal("test", first.data[0]))
+
+
+def test_a_resumed_run_says_which_seeds_changed_whether_or_not_its_checkpoint_had_one_seed() -> None:
+    def changes(before: dict[str, Any], now: dict[str, Any]) -> set[str]:
+        opened = OpenCheckpoint(Path("last.ckpt"), "", {"config": before})
+        return {str(change) for change in compare(opened, now)}
+
+    parts = {"init": 1, "data": 1, "noise": 1, "sample": 0}
+    old, same = {"seed": 1, "datamodule": {"seed": 1}}, {"seed": 1, "seeds": parts, "datamodule": {"seed": 1}}
+    other = {"seed": 1, "seeds": {**parts, "init": 4, "data": 2, "noise": 3}, "datamodule": {"seed": 2}}
+    assert changes(old, same) == changes(same, same) == set()
+    told = {"seed.data=2 (the checkpoint has 1)", "seed.noise=3 (the checkpoint has 1)"}
+    assert changes(old, other) == changes(same, other) == told
+
+
+def test_commands_that_sample_have_one_seed() -> None:
+    assert readable(["seed.sample=3"], ("seed",)) == ["seed=3"]
+    with pytest.raises(UserError, match=r"^seed\.init=3: .* type seed=3$"):
+        readable(["seed.init=3"], ("seed",))
+
+
+@pytest.mark.parametrize("seed", [2**64, -1, 1.5, True, "many"])
+def test_no_seed_is_taken_for_another(seed: Any) -> None:
+    with pytest.raises(UserError, match=rf"^seed={seed}: give a whole number from 0 to 18446744073709551615$"):
+        check_seed(seed)
+
+
+def test_the_interface_refuses_seeds_that_would_repeat_others(tmp_path: Path) -> None:
+    (path,) = make_run(tmp_path)
+    with pytest.raises(UserError, match=r"^seed=18446744073709551616: give a whole number"):
+        load(path).sample(1, seed=2**64)
