@@ -148,11 +148,10 @@ def _between(of: MeanSquares, k: int, n: int, level: float) -> Estimate:
         free = torch.full_like(total, max(k - 1, 1))
         low, high = (total * free / _chi2(q, free) for q in ((1 + level) / 2, (1 - level) / 2))
         return Estimate(*(x.sqrt() for x in (total, low, high)))
-    free = k - 1
     ends = []
     for q in ((1 + level) / 2, (1 - level) / 2):
-        f, chi2 = float(stats.f.ppf(q, free, free * (n - 1))), float(stats.chi2.ppf(q, free))
-        ends.append(free * (of.trainings - f * of.rest) / (n * chi2))
+        f, chi2 = float(stats.f.ppf(q, k - 1, (k - 1) * (n - 1))), float(stats.chi2.ppf(q, k - 1))
+        ends.append((k - 1) * (of.trainings - f * of.rest) / (n * chi2))
     value = (of.trainings - of.rest) / n
     return Estimate(*(x.clamp(min=0).sqrt() for x in (value, *ends)))
 

@@ -23,19 +23,19 @@ def simulated(k: int, n: int, training: float, draw: Tensor, rest: float, genera
     return 10 + training * normal(k, 1) + draw[:, None] + rest * normal(k, n)
 
 
-def groups(k: int, l: int, n: int, training: float, shared: float, own: float, rest: float) -> tuple[Tensor, Tensor]:
+def groups(k: int, m: int, n: int, training: float, shared: float, own: float, rest: float) -> tuple[Tensor, Tensor]:
     """Two settings that do not differ; draws have an effect on both and one of each."""
     generator = torch.Generator().manual_seed(0)
     common, *each = torch.randn(3, TRIALS, n, generator=generator, dtype=torch.float64)
     a, b = (
         simulated(count, n, training, shared * common + own * x, rest, generator)
-        for count, x in zip((k, l), each, strict=True)
+        for count, x in zip((k, m), each, strict=True)
     )
     return a, b
 
 
 @pytest.mark.parametrize(
-    ("k", "l", "n", "training", "shared", "own", "rest"),
+    ("k", "m", "n", "training", "shared", "own", "rest"),
     [
         (6, 6, 6, 1.0, 1.0, 0.0, 1.0),
         (6, 6, 6, 3.0, 1.0, 0.0, 1.0),
@@ -46,9 +46,9 @@ def groups(k: int, l: int, n: int, training: float, shared: float, own: float, r
     ],
 )
 def test_equal_settings_are_called_different_in_about_one_of_twenty_comparisons(
-    k: int, l: int, n: int, training: float, shared: float, own: float, rest: float
+    k: int, m: int, n: int, training: float, shared: float, own: float, rest: float
 ) -> None:
-    a, b = groups(k, l, n, training, shared, own, rest)
+    a, b = groups(k, m, n, training, shared, own, rest)
     found = difference(a, b)
     wrong = ((found.settings.low > 0) | (found.settings.high < 0)).double().mean()
     assert 0.03 < float(wrong) < 0.07
