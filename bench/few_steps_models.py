@@ -12,9 +12,9 @@ from src.metrics.distances.frechet import frechet_distance
 from src.metrics.extractors.digits import DigitFeatures, digit_images, digit_split
 from src.metrics.reference.statistics import GaussianStatistics
 from src.sde import SDE
-from src.sde.objectives import PaperWeighting
+from src.sde.objectives.score_matching import PaperWeighting
+from src.sde.objectives.stf import StableTargetField
 from src.sde.score_model import Model
-from src.sde.stf import StableTargetField
 from src.sde.time_samplers import UniformTime
 
 Condition = Mapping[str, Tensor] | None

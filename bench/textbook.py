@@ -17,10 +17,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from src.nets.attention import Attention
-from src.nets.blocks import ResBlock
-from src.nets.pyramid import InputResidual, OutputResidual
-from src.nets.resample import FIRConvDown, FIRConvUp, FIRDown, FIRUp
+from src.nets.layers.attention import Attention
+from src.nets.layers.blocks import ResBlock
+from src.nets.layers.pyramid import InputResidual, OutputResidual
+from src.nets.layers.resample import FIRConvDown, FIRConvUp, FIRDown, FIRUp
 
 
 def upfirdn2d(x: Tensor, taps: Tensor, up: int = 1, down: int = 1, pad: tuple[int, int] = (0, 0)) -> Tensor:

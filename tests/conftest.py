@@ -7,8 +7,8 @@ from unittest import mock
 import pytest
 from jaxtyping import install_import_hook
 
-from tests import typechecker
-from tests.reliability.figures import figures, pytest_terminal_summary
+from tests.reliability.support.figures import figures, pytest_terminal_summary
+from tests.support import typechecker
 
 __all__ = ["checks", "environment", "figures", "pytest_terminal_summary"]
 

@@ -11,7 +11,7 @@ from bench.gpu_proof.clock import allow_tf32, per_call
 from bench.gpu_proof.setup import Say, Setup, value_of
 from bench.gpu_proof.steps import net
 from bench.rows import row
-from src.nets import resample
+from src.nets.layers import resample
 from src.noise import AddressedNoise
 
 

@@ -16,7 +16,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from ..checkpoint.averages import Average
+from ..checkpoint.averages.functions import Average
 from ..errors import UserError
 
 Named = dict[str, Tensor]

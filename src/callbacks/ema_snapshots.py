@@ -7,12 +7,12 @@ from pathlib import Path
 import torch
 from lightning.pytorch import LightningModule, Trainer
 
-from ..checkpoint.averages import PowerAverage
-from ..checkpoint.posthoc_ema import write_snapshot
+from ..checkpoint.averages.functions import PowerAverage
+from ..checkpoint.averages.posthoc import write_snapshot
 from ..errors import UserError
 from ..io.step_names import step_name
 from .ema import EMA, ema_of
-from .periodic import Periodic
+from .monitors.periodic import Periodic
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16}
 

@@ -5,19 +5,32 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-_MOVED = {
-    f"src.sampling.{name}.": f"src.sampling.{folder}.{name}."
-    for folder, names in {
-        "solvers": "correctors dpm_solver dpm_solver_sde heun pc predictors schedule unipc",
-        "ode": "bits_per_dim likelihood",
-        "conditioning": "control guidance inverse operators thresholding",
-    }.items()
-    for name in names.split()
-} | {
+_EXPONENTIAL = "ddim dpm_solver dpm_solver_2s_ancestral dpm_solver_3m_sde dpm_solver_sde unipc"
+
+
+def _moved(old: str, new: str, modules: str) -> dict[str, str]:
+    return {f"{old}.{name}.": f"{new}.{name}." for name in modules.split()}
+
+
+_MOVED = (
+    _moved("src.sampling", "src.sampling.solvers", "correctors heun pc predictors schedule")
+    | _moved("src.sampling", "src.sampling.ode", "bits_per_dim likelihood")
+    | _moved("src.sampling", "src.sampling.conditioning", "control guidance inverse operators thresholding")
+    | _moved("src.sampling", "src.sampling.solvers.exponential", _EXPONENTIAL)
+    | _moved("src.sampling.solvers", "src.sampling.solvers.exponential", _EXPONENTIAL)
+    | _moved("src.sde", "src.sde.objectives", "consistency stf")
+    | _moved("src.callbacks", "src.callbacks.monitors", "accuracy fid sample_images toy_picture")
+    | {
+        "src.sde.classifier_objective.": "src.sde.objectives.classification.",
+        "src.callbacks.averages.": "src.checkpoint.averages.",
+    }
+)
+"""How names of classes begin, and how they begin now."""
+
+_CLASSES = {
+    "src.metrics.Frechet": "src.metrics.FrechetDistance",
     "src.sampling.ode.ProbabilityFlowODE": "src.sampling.ode.flow.ProbabilityFlowODE",
-    "src.callbacks.averages.": "src.checkpoint.averages.",
 }
-_CLASSES = {"src.metrics.Frechet": "src.metrics.FrechetDistance"}
 
 
 _RENAMED: dict[str, dict[str, Callable[[Any], tuple[str, Any]]]] = {

@@ -20,8 +20,8 @@ from ..noise import Address, uniform
 from ..values import BYTES, Values
 from .addressing import AddressedLoader, address_only
 from .addressing.module import AddressedDataModule
-from .augmentation import GeometricAugmentation
-from .flips import flip, flip_decisions
+from .augmentation.flips import flip, flip_decisions
+from .augmentation.geometric import GeometricAugmentation
 from .image_set import ImageSet
 
 _SHARE_OF_MEMORY = 0.1

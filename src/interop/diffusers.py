@@ -19,10 +19,10 @@ from ..checkpoint.restore import restore_model
 from ..errors import UserError
 from ..io.atomic import replacing
 from ..nets import NCSNpp
-from ..nets.attention import Attention
-from ..nets.blocks import ResBlock
-from ..nets.embedding import FourierFeatures
-from ..nets.pyramid import InputSkip, OutputSkip
+from ..nets.layers.attention import Attention
+from ..nets.layers.blocks import ResBlock
+from ..nets.layers.embedding import FourierFeatures
+from ..nets.layers.pyramid import InputSkip, OutputSkip
 from ..sde import VESDE, ScoreModel
 from ..sde.parametrization import SongVE
 

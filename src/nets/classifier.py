@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import UserError
-from .embedding import NoiseEmbedding
-from .layers import Conv2d, Linear, activation, group_norm
+from .layers.basic import Conv2d, Linear, activation, group_norm
+from .layers.embedding import NoiseEmbedding
 
 
 class ClassifierBlock(nn.Module):

@@ -18,8 +18,8 @@ from torch.nn import functional as F
 from ..errors import UserError
 from ..image_shape import height_and_width
 from .base import ScoreNet
-from .embedding import NoiseEmbedding, PositionalFeatures
-from .layers import Conv2d, Linear, activation
+from .layers.basic import Conv2d, Linear, activation
+from .layers.embedding import NoiseEmbedding, PositionalFeatures
 
 NORM_EPS = 1e-6
 

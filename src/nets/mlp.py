@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from ..errors import UserError
 from .base import ScoreNet
-from .embedding import NoiseEmbedding
-from .layers import Linear, activation
+from .layers.basic import Linear, activation
+from .layers.embedding import NoiseEmbedding
 
 
 class MLPBlock(nn.Module):

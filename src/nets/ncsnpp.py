@@ -14,12 +14,12 @@ from torch import Tensor, nn
 
 from ..errors import UserError
 from ..image_shape import height_and_width
-from .attention import Attention
 from .base import ScoreNet
-from .blocks import RESBLOCKS, Head, ResBlock
-from .embedding import EMBEDDINGS, NoiseEmbedding
-from .layers import Conv2d, activation, choose
-from .pyramid import (
+from .layers.attention import Attention
+from .layers.basic import Conv2d, activation, choose
+from .layers.blocks import RESBLOCKS, Head, ResBlock
+from .layers.embedding import EMBEDDINGS, NoiseEmbedding
+from .layers.pyramid import (
     COMBINE,
     PROGRESSIVE,
     PROGRESSIVE_INPUT,
@@ -29,7 +29,7 @@ from .pyramid import (
     OutputResidualStart,
     OutputSkip,
 )
-from .resample import conv_down, conv_up, plain_down, plain_up
+from .layers.resample import conv_down, conv_up, plain_down, plain_up
 
 
 class Level(nn.Module):

@@ -5,13 +5,13 @@ from .ode.flow import ProbabilityFlowODE
 from .ode.likelihood import Likelihood, LikelihoodOutput, log_likelihood
 from .output import SampleOutput, Sampler, SamplerStep
 from .solvers.correctors import AnnealedLangevin, Langevin, NoCorrector
-from .solvers.dpm_solver import DPMSolver
-from .solvers.dpm_solver_sde import DPMSolverSDE
+from .solvers.exponential.dpm_solver import DPMSolver
+from .solvers.exponential.dpm_solver_sde import DPMSolverSDE
+from .solvers.exponential.unipc import UniPC
 from .solvers.heun import Heun
 from .solvers.pc import PredictorCorrector
 from .solvers.predictors import AncestralSampling, EulerMaruyama, NoPredictor, ReverseDiffusion
 from .solvers.schedule import KarrasGrid, LinearGrid, LogSNRGrid, TimeGrid
-from .solvers.unipc import UniPC
 
 __all__ = [
     "AncestralSampling",

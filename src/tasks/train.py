@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from ..callbacks.check_same_resume_point import CheckSameResumePoint
 from ..callbacks.epoch_count import EpochCount
-from ..callbacks.periodic import periodic_last
+from ..callbacks.monitors.periodic import periodic_last
 from ..callbacks.run_record import RunHistory, RunRecord
 from ..checkpoint import AtomicCheckpointIO, OpenCheckpoint, RunLock, find_checkpoint, open_verified, restore_model
 from ..checkpoint.jobs import NothingToResume, note_job, torchrun_restarted

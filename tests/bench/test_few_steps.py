@@ -11,7 +11,7 @@ from torch import Tensor
 from bench.few_steps_models import Digits, Exact, Rescaled, Swapped
 from src.noise import normal
 from src.sde import VESDE, tweedie
-from tests.gaussian import GaussianScore
+from tests.support.gaussian import GaussianScore
 
 SDE = VESDE(0.01, 8.0)
 

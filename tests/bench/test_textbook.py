@@ -5,8 +5,8 @@ import torch
 
 from bench.textbook import EinsumAttention, textbook
 from src.nets import NCSNpp
-from src.nets.attention import Attention
-from src.nets.resample import FIRConvUp, FIRDown, FIRFilter
+from src.nets.layers.attention import Attention
+from src.nets.layers.resample import FIRConvUp, FIRDown, FIRFilter
 
 TINY: dict[str, Any] = {
     "image_size": 8,

@@ -11,14 +11,14 @@ from hydra import compose, initialize_config_dir
 from lightning.pytorch.loggers import CSVLogger
 from torch import Tensor
 
-from src.callbacks.accuracy import NoisyAccuracy
+from src.callbacks.monitors.accuracy import NoisyAccuracy
 from src.callbacks.run_record import RunRecord
 from src.checkpoint import read_checkpoint, restore_classifier
 from src.cli.instantiate import fill_in_from_data, instantiate, instantiate_all, plain
 from src.cli.run_dir import register_resolvers
 from src.errors import UserError
 from src.noise import Address
-from tests.configs import CONF
+from tests.support.configs import CONF
 
 STEPS = 80
 

@@ -11,8 +11,8 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from src.callbacks.ema import EMA
-from src.checkpoint.averages import ExponentialAverage, HalfLifeAverage
-from tests.golden import load
+from src.checkpoint.averages.functions import ExponentialAverage, HalfLifeAverage
+from tests.support.golden import load
 
 
 class Holder(LightningModule):

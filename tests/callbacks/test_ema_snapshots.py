@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from src.callbacks.ema import EMA
 from src.callbacks.ema_snapshots import EMASnapshots
-from src.checkpoint.averages import ExponentialAverage, PowerAverage
+from src.checkpoint.averages.functions import ExponentialAverage, PowerAverage
 from src.errors import UserError
 
 

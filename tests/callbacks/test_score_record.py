@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from src.callbacks.fid import _append
+from src.callbacks.monitors.fid import _append
 from src.errors import UserError
 
 

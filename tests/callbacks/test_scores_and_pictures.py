@@ -17,9 +17,9 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from PIL import Image
 
 from src.callbacks.ema import EMA
-from src.callbacks.fid import FID
-from src.callbacks.sample_images import SampleImages
-from src.checkpoint.averages import ExponentialAverage
+from src.callbacks.monitors.fid import FID
+from src.callbacks.monitors.sample_images import SampleImages
+from src.checkpoint.averages.functions import ExponentialAverage
 from src.data_range import to_bytes
 from src.datamodules import DigitsDataModule, ToyDataModule
 from src.errors import UserError
@@ -29,7 +29,7 @@ from src.metrics import DigitFeatures, FrechetDistance, KernelDistance, MetricSu
 from src.noise import AddressedNoise
 from src.sampling import EulerMaruyama, LinearGrid, NoCorrector, PredictorCorrector
 from src.sinks.reference import check_extractor
-from tests.configs import build
+from tests.support.configs import build
 from tests.tasks.example import IMAGES, POINTS, config
 
 SEED = 3

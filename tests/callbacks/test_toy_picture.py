@@ -14,7 +14,7 @@ from lightning.pytorch.loggers import CSVLogger
 from omegaconf import DictConfig
 from PIL import Image
 
-from src.callbacks.toy_picture import ToyPicture
+from src.callbacks.monitors.toy_picture import ToyPicture
 from src.cli.instantiate import fill_in_from_data, instantiate, instantiate_all
 from src.cli.run_dir import register_resolvers
 from src.datamodules.digits import DigitsDataModule
@@ -24,7 +24,7 @@ from src.sampling import Heun, KarrasGrid
 from src.sampling.mixture import GaussianMixture
 from src.sde import VESDE, VPSDE
 from src.toy.view import FINEST, REACH, exact_model, look, score_error
-from tests.configs import CONF
+from tests.support.configs import CONF
 
 STEPS = 500
 

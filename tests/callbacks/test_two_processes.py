@@ -14,7 +14,7 @@ from hydra import compose, initialize_config_dir
 from PIL import Image
 
 from src.tasks.train import Run
-from tests.configs import CONF
+from tests.support.configs import CONF
 from tests.tasks.example import IMAGES
 
 SETTINGS = (

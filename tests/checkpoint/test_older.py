@@ -21,6 +21,12 @@ CLASSES = [
     ("src.metrics.Frechet", "src.metrics.FrechetDistance"),
     ("src.metrics.FrechetDistance", "src.metrics.FrechetDistance"),
     ("src.callbacks.averages.PowerAverage", "src.checkpoint.averages.PowerAverage"),
+    ("src.sampling.dpm_solver.DPMSolver", "src.sampling.solvers.exponential.dpm_solver.DPMSolver"),
+    ("src.sampling.solvers.unipc.UniPC", "src.sampling.solvers.exponential.unipc.UniPC"),
+    ("src.sde.stf.StableTargetField", "src.sde.objectives.stf.StableTargetField"),
+    ("src.sde.classifier_objective.NoisyClassification", "src.sde.objectives.classification.NoisyClassification"),
+    ("src.sde.objectives.ScoreMatching", "src.sde.objectives.ScoreMatching"),
+    ("src.callbacks.fid.FID", "src.callbacks.monitors.fid.FID"),
     ("src.sde.ve.VESDE", "src.sde.ve.VESDE"),
 ]
 
@@ -46,7 +52,7 @@ def test_renamed_settings_of_a_class_keep_their_meaning(word: str, switch: bool)
         "denoise": True,
     }
     # The same word is something else for another class.
-    multistep = {"_target_": "src.sampling.solvers.dpm_solver.DPMSolver", "order": 2}
+    multistep = {"_target_": "src.sampling.solvers.exponential.dpm_solver.DPMSolver", "order": 2}
     assert up_to_date(multistep) == multistep
     bits = {"_target_": "src.sampling.bits_per_dim.BitsPerDim", "dequantise": False}
     assert up_to_date(bits) == {"_target_": "src.sampling.ode.bits_per_dim.BitsPerDim", "dequantize": False}

@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from src.checkpoint import posthoc_ema
-from src.checkpoint.averages import PowerAverage
-from src.checkpoint.posthoc_ema import check_reconstructible, reconstruct, write_snapshot
-from src.checkpoint.power_profile import LONGEST, fit, gamma_of, inner_product
+from src.checkpoint.averages import posthoc as posthoc_ema
+from src.checkpoint.averages.functions import PowerAverage
+from src.checkpoint.averages.posthoc import check_reconstructible, reconstruct, write_snapshot
+from src.checkpoint.averages.power_profile import LONGEST, fit, gamma_of, inner_product
 from src.checkpoint.read import glance
 from src.errors import UserError
 

@@ -18,7 +18,7 @@ from src.cli.run_dir import register_resolvers
 from src.config_dir import CONFIG_DIR
 from src.tasks.choices import choose_settings, wants_choices
 from src.tasks.train_checks import check_model, check_run
-from tests.configs import names
+from tests.support.configs import names
 
 FOLDER = CONFIG_DIR / "experiment"
 EXPERIMENTS = sorted(str(path.relative_to(FOLDER).with_suffix("")) for path in FOLDER.rglob("*.yaml"))

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from src.datamodules.augmentation import GeometricAugmentation
+from src.datamodules.augmentation.geometric import GeometricAugmentation
 from src.errors import UserError
 from tests.datamodules.memory import MemoryDataModule
 

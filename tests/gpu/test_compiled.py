@@ -10,10 +10,10 @@ from hydra.utils import instantiate
 from torch import Tensor
 
 from src.sde import VESDE
-from tests.golden import relative
 from tests.gpu.conftest import Record, alone
 from tests.gpu.runs import config, distance, fit, on_cpu
 from tests.gpu.test_samplers import compare, net_score
+from tests.support.golden import relative
 
 
 @pytest.fixture

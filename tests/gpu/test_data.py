@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from src.datamodules.augmentation import GeometricAugmentation, transformed
+from src.datamodules.augmentation.geometric import GeometricAugmentation, transformed
 from src.noise import Address
 from src.precision import set_float32_precision
 from tests.datamodules.memory import MemoryDataModule

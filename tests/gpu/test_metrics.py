@@ -20,9 +20,9 @@ from src.metrics import (
 )
 from src.metrics.extractors.digits import digit_images
 from src.precision import set_float32_precision
-from tests.golden import relative
 from tests.gpu.conftest import Record
-from tests.inception import save_random_inception
+from tests.support.golden import relative
+from tests.support.inception import save_random_inception
 
 
 def features(extractor: FeatureExtractor, images: Tensor) -> Tensor:

@@ -15,11 +15,11 @@ from src.sampling.output import SampleOutput, Sampler, SamplerStep
 from src.sde import EDMSDE, SDE, VESDE, VPSDE, ScoreModel
 from src.sde.parametrization import EDM, SongVE, SongVP
 from src.sde.score_model import Model
-from tests.configs import build, names, read
-from tests.gaussian import GaussianScore
-from tests.golden import relative
 from tests.gpu.conftest import Record
 from tests.gpu.syncs import Watch
+from tests.support.configs import build, names, read
+from tests.support.gaussian import GaussianScore
+from tests.support.golden import relative
 
 STEPS = 7
 """Enough for the first, middle and last steps of a third-order method, the middle ones replayed from one graph."""

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from src.interop.song.config import net_kwargs_from_song
-from tests.golden import DATA
 from tests.nets import goldens
+from tests.support.golden import DATA
 
 FOLDER = DATA / "checkpoints"
 LAYOUTS = ("song", "peng")

@@ -15,9 +15,9 @@ from src.interop.song import experiments
 from src.interop.song.checkpoint import architecture
 from src.interop.song.names import to_song
 from tests.checkpoint import example
-from tests.golden import relative
 from tests.interop import originals
 from tests.nets import goldens
+from tests.support.golden import relative
 
 GOLDEN = goldens.CONFIGS["ncsnpp_ve_continuous"]
 # As in the original: configurations there have these three sections.

@@ -20,9 +20,9 @@ from src.nets import NCSNpp
 from src.sde import VESDE, VPSDE, ScoreModel
 from src.sde.parametrization import SongVE, SongVP
 from tests.checkpoint import example
-from tests.golden import relative
 from tests.interop import originals
 from tests.nets import goldens
+from tests.support.golden import relative
 
 needs_diffusers = pytest.mark.skipif(importlib.util.find_spec("diffusers") is None, reason="needs the bench extra")
 

@@ -9,8 +9,8 @@ from torch import Tensor
 from src.checkpoint import restore_model
 from src.errors import UserError
 from src.interop.song.checkpoint import read_song_checkpoint, write_song_checkpoint
-from tests.golden import relative
 from tests.interop import originals
+from tests.support.golden import relative
 
 AVERAGED = {"song": "y_song_ema", "peng": "y_dexin_ema"}
 

@@ -9,9 +9,9 @@ from src.errors import UserError
 from src.interop.song.config import build_net, net_kwargs_from_song
 from src.interop.song.names import from_song, song_weights, to_song
 from src.nets import NCSNpp
-from tests.golden import relative
 from tests.interop.song_reference import reference
 from tests.nets import goldens
+from tests.support.golden import relative
 
 BASE: dict[str, Any] = {
     "name": "ncsnpp",

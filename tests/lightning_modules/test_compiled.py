@@ -14,8 +14,8 @@ from hydra.utils import instantiate
 from src.errors import UserError
 from src.lightning_modules.compiled import CompiledLoss, check_mode
 from src.noise import Address
-from tests.configs import names
 from tests.lightning_modules.tiny_run import CONF
+from tests.support.configs import names
 
 STEPS = 5
 VP = ("ddpm", "likelihood", "likelihood_importance", "score_matching_mean")

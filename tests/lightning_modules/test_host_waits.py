@@ -15,8 +15,8 @@ from torch import Tensor
 
 from src.callbacks.ema import EMA
 from src.lightning_modules import gradients
-from tests.host_reads import CARD, NoHostWait
 from tests.lightning_modules.tiny_run import CONF, TINY
+from tests.support.host_reads import CARD, NoHostWait
 
 STEPS = 4
 

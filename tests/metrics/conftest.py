@@ -5,7 +5,7 @@ from torch import nn
 
 from src.metrics.extractors.digits import DigitFeatures, digit_images, digit_split
 from src.metrics.extractors.train_classifier import train
-from tests.inception import save_random_inception
+from tests.support.inception import save_random_inception
 
 
 @pytest.fixture(scope="session")

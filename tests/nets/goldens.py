@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tests.golden import DATA, relative
+from tests.support.golden import DATA, relative
 
 CONFIGS: dict[str, Any] = json.loads((DATA / "nets" / "index.json").read_text())
 

@@ -16,7 +16,7 @@ from src.compilation import GRAPHS, many_graphs
 from src.errors import UserError
 from src.nets import NCSNpp
 from src.nets.compiled import CompiledForward, compile_mode
-from src.nets.resample import FIRUp, double_by_slices, filter_by_slices
+from src.nets.layers.resample import FIRUp, double_by_slices, filter_by_slices
 
 BATCHES = (16, 16, 25, 7, 12)
 

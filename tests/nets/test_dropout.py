@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from src.nets.dropout import Dropout
+from src.nets.layers.dropout import Dropout
 
 
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.99])

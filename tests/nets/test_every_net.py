@@ -12,7 +12,7 @@ from torch import Tensor
 
 from src.build import build
 from src.nets import ScoreNet
-from tests.configs import CONF, names
+from tests.support.configs import CONF, names
 
 SMALL = {
     "nf": 32,

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from src.nets.dropout import Dropout
-from src.nets.lean import norm_act_conv
+from src.nets.layers.dropout import Dropout
+from src.nets.layers.lean import norm_act_conv
 
 
 def layers(act: nn.Module, p: float) -> dict[str, Any]:

@@ -8,8 +8,8 @@ from torch.func import functional_call
 
 from src.errors import UserError
 from src.nets import DDPM, NCSNpp
-from src.nets.attention import Attention
-from src.nets.blocks import ResBlock
+from src.nets.layers.attention import Attention
+from src.nets.layers.blocks import ResBlock
 
 TINY: dict[str, Any] = {
     "image_size": 8,

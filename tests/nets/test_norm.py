@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from src.nets import NCSNpp
-from src.nets.layers import GroupNorm, group_norm_strided
+from src.nets.layers.basic import GroupNorm, group_norm_strided
 
 BATCH = 5
 HALF = 2**-8

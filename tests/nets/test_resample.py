@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from src.errors import UserError
-from src.nets.resample import (
+from src.nets.layers.resample import (
     FIRConvDown,
     FIRConvUp,
     FIRDown,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.reliability.entry import train
-from tests.reliability.runs import TINY, in_folder, only_run
+from tests.reliability.support.entry import train
+from tests.reliability.support.runs import TINY, in_folder, only_run
 
 KEEP = (*TINY, "trainer.max_steps=11", "callbacks=minimal", "optimized_metric=train/loss")
 EVERY_STEP = ("callbacks.last_checkpoint.every_n_steps=1", "callbacks.last_checkpoint.keep=2")

@@ -9,9 +9,9 @@ import pytest
 from src.tasks.evaluate.task import Evaluation
 from src.tasks.sample.task import SamplingRun
 from src.tasks.train import Run
-from tests.reliability.entry import train
-from tests.reliability.in_process import call, refusal
-from tests.reliability.runs import TINY, in_folder
+from tests.reliability.support.entry import train
+from tests.reliability.support.in_process import call, refusal
+from tests.reliability.support.runs import TINY, in_folder
 from tests.tasks.example import IMAGES, write_checkpoint
 
 # What is wrong, and words of the line that says so.

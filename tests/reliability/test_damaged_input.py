@@ -14,9 +14,9 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.reliability.entry import train
-from tests.reliability.in_process import call, refusal
-from tests.reliability.runs import TINY, in_folder, only_run
+from tests.reliability.support.entry import train
+from tests.reliability.support.in_process import call, refusal
+from tests.reliability.support.runs import TINY, in_folder, only_run
 
 SHORT = (*TINY, "trainer.max_steps=4", "callbacks=minimal", "callbacks.last_checkpoint.every_n_steps=2")
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.reliability.entry import Started, train
-from tests.reliability.in_process import refusal
-from tests.reliability.runs import TINY
+from tests.reliability.support.entry import Started, train
+from tests.reliability.support.in_process import refusal
+from tests.reliability.support.runs import TINY
 from tests.tasks.example import IMAGES, write_checkpoint
 
 WRITES = (

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.reliability.deaths import MOMENTS, Death, traced
-from tests.reliability.entry import Started
-from tests.reliability.figures import Figures
-from tests.reliability.runs import EVENTFUL, curve, differences, final_checkpoint, in_folder, only_run
+from tests.reliability.support.deaths import MOMENTS, Death, traced
+from tests.reliability.support.entry import Started
+from tests.reliability.support.figures import Figures
+from tests.reliability.support.runs import EVENTFUL, curve, differences, final_checkpoint, in_folder, only_run
 
 _RANDOM_MOMENTS = 20
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.reliability.entry import Started
+from tests.reliability.support.entry import Started
 from tests.tasks.example import IMAGES, write_checkpoint
 from tests.tasks.test_sampling import assert_same_images, load, pixels
 

@@ -15,8 +15,8 @@ from hydra import compose, initialize_config_dir
 from src.cli.run_dir import register_resolvers
 from src.config_dir import CONFIG_DIR
 from tests.loggers.wandb_reader import read_offline
-from tests.reliability.entry import ONE_THREAD, ROOT, train
-from tests.reliability.runs import TINY, curve, in_folder, only_run
+from tests.reliability.support.entry import ONE_THREAD, ROOT, train
+from tests.reliability.support.runs import TINY, curve, in_folder, only_run
 
 SHORT = (*TINY, "trainer.max_steps=3", "callbacks.fid.num_samples=16", "callbacks.sample_images.num_images=4")
 MINIMAL = (*TINY, "trainer.max_steps=3", "callbacks=minimal", "optimized_metric=train/loss")

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.reliability.figures import Figures
-from tests.reliability.long_run import UNITS, Held, draw, leaks, run, write
+from tests.reliability.support.figures import Figures
+from tests.reliability.support.long_run import UNITS, Held, draw, leaks, run, write
 
 MINUTES = float(os.environ.get("LONG_RUN_MINUTES", "35"))
 

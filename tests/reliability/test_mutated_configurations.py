@@ -11,11 +11,11 @@ import pytest
 from hydra._internal.hydra import Hydra
 from hydra.types import RunMode
 
-from tests.reliability.entry import Ended, train
-from tests.reliability.figures import Figures
-from tests.reliability.in_process import call, refusal
-from tests.reliability.mutations import EVALUATE, SAMPLE, TRAIN, mutation
-from tests.reliability.runs import TINY, in_folder
+from tests.reliability.support.entry import Ended, train
+from tests.reliability.support.figures import Figures
+from tests.reliability.support.in_process import call, refusal
+from tests.reliability.support.mutations import EVALUATE, SAMPLE, TRAIN, mutation
+from tests.reliability.support.runs import TINY, in_folder
 from tests.tasks.example import IMAGES, write_checkpoint
 
 CHUNK = 10

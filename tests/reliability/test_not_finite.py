@@ -10,9 +10,9 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.reliability.entry import train
-from tests.reliability.in_process import refusal
-from tests.reliability.runs import TINY, curve, differences, in_folder, only_run
+from tests.reliability.support.entry import train
+from tests.reliability.support.in_process import refusal
+from tests.reliability.support.runs import TINY, curve, differences, in_folder, only_run
 
 BROKEN = (
     *TINY,
@@ -20,7 +20,7 @@ BROKEN = (
     "optimized_metric=train/loss",
     "callbacks.last_checkpoint.every_n_steps=2",
     "callbacks.last_checkpoint.keep=-1",
-    "objective._target_=tests.reliability.broken.BrokenObjective",
+    "objective._target_=tests.reliability.support.broken.BrokenObjective",
 )
 
 
@@ -62,7 +62,7 @@ def test_many_in_a_row_end_the_run_and_name_the_last_good_checkpoint(tmp_path: P
 def test_samples_that_diverge_are_black_and_never_scored_as_good(tmp_path: Path) -> None:
     settings = [
         "trainer.max_steps=2",
-        "sampler._target_=tests.reliability.broken.DivergingSampler",
+        "sampler._target_=tests.reliability.support.broken.DivergingSampler",
         "callbacks.sample_images.num_images=4",
         "callbacks.sample_images.sampler=${sampler}",
         "callbacks.fid.num_samples=16",

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.reliability.entry import Started, train
-from tests.reliability.runs import EVENTFUL, curve, differences, final_checkpoint, in_folder, only_run
+from tests.reliability.support.entry import Started, train
+from tests.reliability.support.runs import EVENTFUL, curve, differences, final_checkpoint, in_folder, only_run
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])

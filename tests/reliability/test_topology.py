@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 import torch
 
-from tests.reliability.entry import Started
-from tests.reliability.runs import TINY, curve, final_checkpoint, in_folder, only_run
+from tests.reliability.support.entry import Started
+from tests.reliability.support.runs import TINY, curve, final_checkpoint, in_folder, only_run
 
 STEPS = 12
 RUN = (

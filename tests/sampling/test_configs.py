@@ -13,10 +13,10 @@ from omegaconf import open_dict
 from src.noise import Address, AddressedNoise
 from src.sampling import LinearGrid, NoCorrector, PredictorCorrector, ReverseDiffusion
 from src.sde import VESDE
-from src.sde.classifier_objective import NoisyClassification
+from src.sde.objectives.classification import NoisyClassification
 from src.sde.time_samplers import UniformTime
-from tests.configs import CONF, names
-from tests.gaussian import GaussianScore
+from tests.support.configs import CONF, names
+from tests.support.gaussian import GaussianScore
 
 
 def build(group: str, name: str) -> Any:

@@ -14,7 +14,7 @@ from src.sampling.conditioning.labels import class_condition
 from src.sampling.generation import DIVERGED, GeneratedBatch, Generation, shard
 from src.sampling.statistics import Statistics
 from src.sde import VPSDE
-from tests.gaussian import GaussianScore
+from tests.support.gaussian import GaussianScore
 from tests.tasks.ranks import on_ranks
 
 MODEL = GaussianScore(VPSDE())

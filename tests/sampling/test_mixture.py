@@ -7,7 +7,7 @@ import torch
 
 from src.sampling.mixture import GaussianMixture
 from src.sde import EDMSDE, SDE, VESDE, VPSDE
-from tests.mixture import CENTRES, LOG_WEIGHTS, STDS, MixtureScore
+from tests.support.mixture import CENTRES, LOG_WEIGHTS, STDS, MixtureScore
 
 X = torch.randn(7, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
 

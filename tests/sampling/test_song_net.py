@@ -11,8 +11,8 @@ from src.interop.checkpoints import open_checkpoint
 from src.noise import AddressedNoise
 from src.sampling import ProbabilityFlowODE
 from src.sde import ScoreModel
-from tests.configs import build, names, read
 from tests.interop import originals
+from tests.support.configs import build, names, read
 
 EPS = 1e-2
 INDEX = torch.arange(2)

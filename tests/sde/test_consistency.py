@@ -11,12 +11,12 @@ from src.noise import Address, AddressedNoise, normal
 from src.sampling.solvers.consistency import Consistency
 from src.sampling.solvers.schedule import KarrasGrid
 from src.sde import EDMSDE, SDE, VESDE, VPSDE, ScoreModel
-from src.sde.consistency import ConsistencyTuning
 from src.sde.flow import FlowSDE
+from src.sde.objectives.consistency import ConsistencyTuning
 from src.sde.parametrization import EDM, Parametrization, SongVE, SongVP
 from src.sde.prediction import VelocityPrediction, VPrediction, X0Prediction
 from src.sde.time_samplers import LogNormalSigma
-from tests.gaussian import GaussianFlowMap
+from tests.support.gaussian import GaussianFlowMap
 
 SDES = {"ve": VESDE(), "vp": VPSDE(), "edm": EDMSDE(), "flow": FlowSDE()}
 TIMES = LogNormalSigma(-0.5, 1.0)

@@ -18,8 +18,8 @@ from src.sampling.solvers.predictors import ReverseDiffusion
 from src.sampling.solvers.schedule import KarrasGrid, LogSNRGrid
 from src.sde import SDE, VESDE
 from src.sde.flow import FlowSDE
-from tests.configs import build, names
-from tests.gaussian import GaussianScore
+from tests.support.configs import build, names
+from tests.support.gaussian import GaussianScore
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ import torch
 
 from src.sampling import AncestralSampling, AnnealedLangevin, EulerMaruyama, Langevin, ReverseDiffusion
 from src.sde import SDE, VESDE, VPSDE, ReverseSDE, SubVPSDE
-from src.sde.objectives import LikelihoodWeighting, PaperWeighting, ScoreMatching
+from src.sde.objectives.score_matching import LikelihoodWeighting, PaperWeighting, ScoreMatching
 from src.sde.time_samplers import UniformTime
-from tests.gaussian import GaussianScore
-from tests.golden import load, relative
+from tests.support.gaussian import GaussianScore
+from tests.support.golden import load, relative
 
 SDES: dict[str, SDE] = {"vesde": VESDE(), "vpsde": VPSDE(), "subvpsde": SubVPSDE()}
 N = 1000

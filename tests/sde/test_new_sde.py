@@ -20,8 +20,8 @@ from src.sampling.solvers.pc import PredictorCorrector
 from src.sampling.solvers.predictors import ReverseDiffusion
 from src.sampling.solvers.schedule import LogSNRGrid
 from src.sde import SDE
-from tests.configs import CONF
-from tests.gaussian import GaussianScore
+from tests.support.configs import CONF
+from tests.support.gaussian import GaussianScore
 
 EPS = 0.01
 

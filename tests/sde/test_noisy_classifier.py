@@ -10,8 +10,8 @@ from src.errors import UserError
 from src.nets.classifier import ConvClassifier
 from src.noise import Address
 from src.sde import EDMSDE, SDE, VESDE, VPSDE, SubVPSDE
-from src.sde.classifier_objective import NoisyClassification
 from src.sde.noisy_classifier import NoisyClassifier
+from src.sde.objectives.classification import NoisyClassification
 from src.sde.time_samplers import LikelihoodTime, UniformTime
 
 MEANS = torch.tensor([[0.5, 0.0], [-0.5, 0.3]], dtype=torch.float64)

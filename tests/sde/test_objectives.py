@@ -13,11 +13,11 @@ from src.errors import UserError
 from src.noise import Address, normal
 from src.sde import EDMSDE, SDE, VESDE, VPSDE, tweedie
 from src.sde.flow import FlowSDE
-from src.sde.objectives import EDMWeighting, PaperWeighting, ScoreMatching, VelocityWeighting
-from src.sde.stf import StableTargetField
+from src.sde.objectives.score_matching import EDMWeighting, PaperWeighting, ScoreMatching, VelocityWeighting
+from src.sde.objectives.stf import StableTargetField
 from src.sde.time_samplers import UniformTime
-from tests.configs import build, names
-from tests.gaussian import GaussianScore
+from tests.support.configs import build, names
+from tests.support.gaussian import GaussianScore
 
 SUITED: dict[str, SDE] = {"ddpm": VPSDE(), "edm": EDMSDE(), "stf": EDMSDE(), "flow": FlowSDE()}
 

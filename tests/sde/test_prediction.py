@@ -11,8 +11,8 @@ from src.sde import EDMSDE, SDE, VESDE, VPSDE, ScoreModel, tweedie
 from src.sde.flow import FlowSDE
 from src.sde.parametrization import Parametrization
 from src.sde.prediction import VelocityPrediction, VPrediction, X0Prediction
-from tests.configs import build, names
-from tests.gaussian import GaussianScore
+from tests.support.configs import build, names
+from tests.support.gaussian import GaussianScore
 
 SUITED: dict[str, SDE] = {"song_ve": VESDE(), "smld": VESDE(), "edm": EDMSDE(), "velocity": FlowSDE()}
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from src.errors import UserError
 from src.sde import EDMSDE, SDE, VESDE, VPSDE, SubVPSDE
 from src.sde.flow import FlowSDE
-from src.sde.objectives import LikelihoodWeighting
+from src.sde.objectives.score_matching import LikelihoodWeighting
 from src.sde.time_samplers import GridTime, LikelihoodTime, LogNormalSigma, UniformTime
 
 SDES = [VESDE(), VPSDE(), SubVPSDE(), EDMSDE(), FlowSDE()]

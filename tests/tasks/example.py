@@ -13,7 +13,7 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from tests.configs import CONF
+from tests.support.configs import CONF
 
 ROOT = CONF.parent
 

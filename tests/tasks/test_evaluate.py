@@ -23,9 +23,9 @@ from src.metrics.extractors.base import FeatureExtractor
 from src.noise import Address
 from src.sampling.generation import Generation
 from src.sinks.record import Record, Result
-from src.tasks.evaluate import picture as evaluation_picture
-from src.tasks.evaluate import scores as evaluation_scores
 from src.tasks.evaluate.environment import Work
+from src.tasks.evaluate.jobs import scores as evaluation_scores
+from src.tasks.evaluate.results import picture as evaluation_picture
 from src.tasks.evaluate.task import Evaluation
 from tests.tasks.evaluation_example import evaluate, make_run
 

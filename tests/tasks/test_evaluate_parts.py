@@ -16,11 +16,11 @@ from src.config_dir import CONFIG_DIR
 from src.errors import UserError
 from src.sinks.manifest import Manifest
 from src.sinks.record import Record, Result
-from src.tasks.evaluate.curve import draw_curve
-from src.tasks.evaluate.loggers import log
 from src.tasks.evaluate.pareto import choices, front
-from src.tasks.evaluate.picture import figure
-from src.tasks.evaluate.table import table
+from src.tasks.evaluate.results.curve import draw_curve
+from src.tasks.evaluate.results.loggers import log
+from src.tasks.evaluate.results.picture import figure
+from src.tasks.evaluate.results.table import table
 from src.tasks.image_source import open_images
 
 SAMPLER = {

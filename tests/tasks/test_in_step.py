@@ -25,14 +25,14 @@ from src.tasks import scoring
 from src.tasks.checkpoint_file import open_known
 from src.tasks.evaluate import plan as evaluation_plan
 from src.tasks.evaluate.environment import Environment
+from src.tasks.evaluate.jobs.splits import SplitJob, SplitWork
 from src.tasks.evaluate.plan import EvaluationPlan, EvaluationRequest
-from src.tasks.evaluate.splits import SplitJob, SplitWork
 from src.tasks.evaluate.subjects import Subject
 from src.tasks.sample import plan as sample_plan
 from src.tasks.sample.pictures import draw_film
 from src.tasks.sample.plan import SamplingPlan, SamplingRequest, agreed_sampling, check_sampling, plan_sampling
-from tests.gaussian import GaussianScore
 from tests.sinks.batches import batch
+from tests.support.gaussian import GaussianScore
 from tests.tasks.example import IMAGES, sampling_config, write_checkpoint
 from tests.tasks.ranks import on_ranks
 

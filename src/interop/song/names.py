@@ -11,11 +11,11 @@ from torch import Tensor, nn
 
 from ...errors import UserError
 from ...nets import NCSNpp
-from ...nets.attention import Attention
-from ...nets.blocks import Head, ResBlock
-from ...nets.embedding import FourierFeatures
-from ...nets.pyramid import InputResidual, InputSkip, OutputResidual, OutputResidualStart, OutputSkip
-from ...nets.resample import ConvDown, ConvUp, FIRConvDown, FIRConvUp
+from ...nets.layers.attention import Attention
+from ...nets.layers.blocks import Head, ResBlock
+from ...nets.layers.embedding import FourierFeatures
+from ...nets.layers.pyramid import InputResidual, InputSkip, OutputResidual, OutputResidualStart, OutputSkip
+from ...nets.layers.resample import ConvDown, ConvUp, FIRConvDown, FIRConvUp
 
 _NAMED_AT_MOST = 5
 # A table that the original keeps in its state dict; the noise levels belong to the SDE here.

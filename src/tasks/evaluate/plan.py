@@ -21,9 +21,9 @@ from ..devices import check_precision
 from ..image_source import open_images
 from . import pareto
 from .environment import EvaluationJob, ScoringSetups
-from .images import ImagesJob
-from .scores import ScoresJob
-from .splits import BitsPerDimJob, LossJob
+from .jobs.images import ImagesJob
+from .jobs.scores import ScoresJob
+from .jobs.splits import BitsPerDimJob, LossJob
 from .subjects import Subject, find_checkpoints, subjects
 
 MODES = ("evaluate", "pareto")

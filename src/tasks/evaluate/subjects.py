@@ -11,8 +11,8 @@ from typing import Any
 from omegaconf import DictConfig
 
 from ...checkpoint import find_checkpoint, restore_model
+from ...checkpoint.averages.posthoc import check_reconstructible, reconstruct
 from ...checkpoint.find import find_every, run_of
-from ...checkpoint.posthoc_ema import check_reconstructible, reconstruct
 from ...checkpoint.read import glance
 from ...checkpoint.weights import parse_weights
 from ...cli.kinds import listed

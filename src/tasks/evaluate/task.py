@@ -19,9 +19,9 @@ from ...sinks.record import Record, Result
 from ..devices import launch
 from . import pareto
 from .environment import Environment, Work
+from .jobs.scores import ScoresJob
 from .plan import EvaluationPlan, agreed_evaluation
-from .scores import ScoresJob
-from .table import common, sentence, table
+from .results.table import common, sentence, table
 
 _log = logging.getLogger(__name__)
 
@@ -122,18 +122,18 @@ class Evaluation:
     def _publish(self, results: list[Result], value: str | None) -> None:
         picture, cfg = None, self.plan.request.cfg
         if value is not None and any(result.values.get(value) is not None for result in results):
-            from .picture import draw
+            from .results.picture import draw
 
             picture = self.environment.folder / PICTURE
             draw(picture, results, value, common(results))
-        from .curve import draw_curve
+        from .results.curve import draw_curve
 
         for name in dict.fromkeys(name for result in results for name in result.values):
             draw_curve(self.environment.folder / f"{name}_by_samples.png", results, name)
         loggers = cfg.get("logger")
         if not loggers:
             return
-        from .loggers import log
+        from .results.loggers import log
 
         cfg.paths.run_dir = str(self.environment.folder)
         # metrics.json holds more than the rows of a csv could.

@@ -1,0 +1,1 @@
+"""Pictures and scores of the model in training, every so many steps."""

@@ -1,0 +1,193 @@
+"""Scores of generated images while the net learns, and the checkpoint of the best."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.utilities.seed import isolate_rng
+
+from ...distributed import on_rank_zero
+from ...errors import UserError
+from ...io.atomic import refusals, write_text
+from ...loggers import keep_best
+from ...metrics import MetricSuite, Reference, Scores
+from ...sampling import Sampler
+from ...sampling.statistics import Statistics
+from ...sinks.record import VERSION, Result
+from ...sinks.reference import check_extractor, reference_of
+from ...sinks.scores import Scoring
+from .periodic import Periodic
+from .sampling import TrainingSamples, data_of
+
+_log = logging.getLogger(__name__)
+
+
+class FID(Periodic):
+    """Scores the same samples every so many steps, logs the curve, keeps the best checkpoint.
+
+    All processes make a share of the samples, with averaged weights where there are any. A logger gets every score of
+    the suite under its own name (``fid`` for Inception features); what a score depends on is printed beside it.
+
+    Args:
+        every_n_steps: optimizer steps between two scores; the last step always has one.
+        num_samples: how many samples. A Fréchet distance falls with their number, so only scores of the same number
+            compare.
+        batch_size: samples at a time on one device.
+        seed: of the samples.
+        sampler: how they are made.
+        suite: the metrics.
+        monitor: the score whose lowest value is the best; None for the Fréchet distance of the suite's extractor.
+        save_best: checkpoint to write whenever the monitored score is the lowest so far; None for none.
+        quantize: how floats become bytes, ``round`` or ``truncate``.
+        record: file that gets a line of JSON with every score and all it depends on; None for none.
+    """
+
+    def __init__(
+        self,
+        every_n_steps: int,
+        num_samples: int,
+        batch_size: int,
+        seed: int,
+        sampler: Sampler,
+        suite: MetricSuite,
+        monitor: str | None = None,
+        save_best: str | Path | None = None,
+        quantize: str = "round",
+        record: str | Path | None = None,
+    ) -> None:
+        super().__init__(every_n_steps)
+        self.samples = TrainingSamples(sampler, num_samples, batch_size, seed, quantize)
+        self.suite = suite
+        self.monitor = suite.extractor.distance_name if monitor is None else monitor
+        self.save_best = None if save_best is None else Path(save_best)
+        self.record = None if record is None else Path(record)
+        self.best = math.inf
+        self.best_step: int | None = None
+        self._reference: Mapping[str, Reference] = {}
+
+    @property
+    def state_key(self) -> str:
+        """Scores of another number of samples do not compare: their best is not taken over."""
+        return f"{type(self).__qualname__}[{self.samples.count} samples]"
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if stage != "fit":
+            return
+        needed = self.suite.min_samples
+        if self.samples.count < needed:
+            raise UserError(
+                f"callbacks.fid.num_samples={self.samples.count}, but these metrics need at least {needed}: raise it, "
+                "or leave callbacks.fid out"
+            )
+        check_extractor(data_of(trainer), self.suite)
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not trainer.fast_dev_run:  # type: ignore[attr-defined] # set from outside its class
+            # Before training, not at the first score: data or weights that are missing show at once.
+            with isolate_rng():
+                self._reference = reference_of(data_of(trainer), self.suite, pl_module.device)
+
+    def resume(self, trainer: Trainer) -> None:
+        # The checkpoint of a step is written before the scores of that step.
+        step = trainer.global_step
+        on_rank_zero(lambda: self._forget_after(step))
+        self.best, self.best_step = on_rank_zero(lambda: self._best_until(step))
+        for entry in on_rank_zero(self._recorded):
+            if entry["subject"]["step"] == step:
+                values = {name: torch.tensor(value) for name, value in entry["values"].items() if value is not None}
+                trainer.callback_metrics.update(values)
+
+    def is_done(self, step: int) -> bool:
+        return any(entry["subject"]["step"] == step for entry in self._recorded())
+
+    def run(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        scoring = Scoring(self.suite, self._reference, self.samples.quantize, pl_module.device)
+        statistics = self.samples.make(trainer, pl_module, [scoring], "scores")
+        scores, invalid = scoring.scores, len(statistics.invalid)
+        if scores is None:
+            _log.warning("step %d: no score, %d samples diverged or are not finite", trainer.global_step, invalid)
+            return
+        self._log(trainer, scores, statistics)
+        # Leaving out what diverged flatters: such a score is shown and not taken for the best.
+        if not invalid and scores.values.get(self.monitor, math.inf) < self.best:
+            self.best, self.best_step = scores.values[self.monitor], trainer.global_step
+            keep_best(trainer.loggers, self.monitor, self.best, self.best_step)
+            if self.save_best is not None:
+                trainer.save_checkpoint(self.save_best, weights_only=False)
+        # Last: a run that is killed before makes the score again when it goes on.
+        self._keep(trainer, scores, statistics)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best": self.best, "best_step": self.best_step}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.best, self.best_step = state_dict["best"], state_dict["best_step"]
+
+    def _log(self, trainer: Trainer, scores: Scores, statistics: Statistics) -> None:
+        invalid = len(statistics.invalid)
+        nfe = statistics.evaluations / statistics.count
+        values = {**scores.flat(), **({"invalid_samples": float(invalid)} if invalid else {})}
+        # For whoever watches metrics. Loggers are told directly: Lightning would drop what falls between two of its
+        # logging steps, and logs nothing at the end of a validation.
+        trainer.callback_metrics.update({name: torch.tensor(value) for name, value in values.items()})
+        for logger in trainer.loggers:
+            logger.log_metrics({"epoch": trainer.current_epoch, **values}, step=trainer.global_step)
+            logger.save()
+        _log.info("step %d: %s, %.4g evaluations a sample", trainer.global_step, scores, nfe)
+
+    def _keep(self, trainer: Trainer, scores: Scores, statistics: Statistics) -> None:
+        invalid = len(statistics.invalid)
+        nfe = statistics.evaluations / statistics.count
+        if (path := self.record) is not None:
+            step, samples = trainer.global_step, self.samples
+            result = Result(
+                "scores",
+                f"step {step}",
+                {"step": step},
+                {"num_samples": samples.count, "seed": samples.seed, "quantize": samples.quantize},
+                conditions={"nfe": nfe, "seed": samples.seed, "invalid_samples": invalid},
+            ).of_scores(scores)
+            on_rank_zero(lambda: _append(path, {"version": VERSION, **result.plain()}))
+
+    def _recorded(self) -> list[dict[str, Any]]:
+        """What earlier starts of this run have recorded; half a line, of a run that was killed, does not count."""
+        if self.record is None or not self.record.exists():
+            return []
+        lines = self.record.read_bytes().split(b"\n")[:-1]
+        entries = [json.loads(line) for line in lines]
+        # Older versions wrote other lines.
+        return [entry for entry in entries if isinstance(entry.get("subject"), dict)]
+
+    def _best_until(self, step: int) -> tuple[float, int | None]:
+        """The best score and its step."""
+        best = (self.best, self.best_step)
+        for entry in self._recorded():
+            value = entry["values"].get(self.monitor)
+            comparable = entry["settings"]["num_samples"] == self.samples.count
+            if comparable and value is not None and not entry["conditions"]["invalid_samples"] and value < best[0]:
+                best = (value, entry["subject"]["step"])
+        return best
+
+    def _forget_after(self, step: int) -> None:
+        """Remove the scores of steps that this run is about to repeat."""
+        entries = self._recorded()
+        kept = [entry for entry in entries if entry["subject"]["step"] <= step]
+        if self.record is not None and len(kept) < len(entries):
+            write_text(self.record, "".join(json.dumps(entry) + "\n" for entry in kept))
+
+
+def _append(path: Path, entry: dict[str, object]) -> None:
+    with refusals(path, "free space, then resume with ckpt_path=last"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a+b") as file:
+            file.seek(0)
+            # A full disk or a kill may have cut the last line short.
+            file.truncate(file.read().rfind(b"\n") + 1)
+            file.write(json.dumps(entry).encode() + b"\n")

@@ -1,0 +1,96 @@
+"""What happens every so many optimizer steps, beside training and without a trace in it."""
+
+from __future__ import annotations
+
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities.seed import isolate_rng
+
+from ... import signals
+from ...errors import UserError
+from ..after_step import AfterStep
+from ..checkpoints import Checkpoints
+
+_log = logging.getLogger(__name__)
+
+
+def periodic_last(callbacks: Sequence[Callback]) -> list[Callback]:
+    """The callbacks in their order, but for the periodic ones: these come last.
+
+    A periodic one has the checkpoint written first, in which what the others do after the step must be done.
+    """
+    return sorted(callbacks, key=lambda callback: isinstance(callback, Periodic))
+
+
+class Periodic(AfterStep, ABC):
+    """Calls ``run`` after every n-th optimizer step and after the last one, on all processes.
+
+    The checkpoint of the step is written before, if one is due. A run that goes on from there makes up for what is
+    missing. A signal ends it, and the run that goes on makes it. The state of every global random number generator is
+    put back afterwards. Not in Lightning's ``fast_dev_run``, which is to be fast.
+
+    Args:
+        every_n_steps: optimizer steps between two calls.
+    """
+
+    _ran_at: int | None = None
+    _trains = False
+
+    def __init__(self, every_n_steps: int) -> None:
+        if every_n_steps < 1:
+            raise UserError(f"{type(self).__name__} every {every_n_steps} steps: choose at least 1")
+        self.every_n_steps = every_n_steps
+
+    @abstractmethod
+    def run(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Do what is due now, after optimizer step ``trainer.global_step``."""
+
+    def is_done(self, step: int) -> bool:
+        """Whether the run that this one goes on from did what is due after ``step``; False does it once more."""
+        return False
+
+    def resume(self, trainer: Trainer) -> None:
+        """Called where a run goes on, after its state was loaded and before anything is made."""
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        super().on_train_start(trainer, pl_module)
+        self._trains = True
+        # The last step of a finished run is made up for only where it is due by its number: now it is not the last.
+        self._make_up(trainer, pl_module, trainer.global_step % self.every_n_steps == 0)
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not self._trains:
+            # The checkpoint was that of the last step: there was nothing to train.
+            self._make_up(trainer, pl_module, True)
+
+    def _make_up(self, trainer: Trainer, pl_module: LightningModule, due: bool) -> None:
+        step = trainer.global_step
+        if step == 0:
+            return
+        self.resume(trainer)
+        if due and not trainer.strategy.broadcast(self.is_done(step)):
+            self._run(trainer, pl_module)
+
+    def after_step(self, trainer: Trainer, pl_module: LightningModule, last: bool) -> None:
+        step = trainer.global_step
+        if (step % self.every_n_steps == 0 or last) and self._ran_at != step:
+            for callback in trainer.checkpoint_callbacks:
+                if isinstance(callback, Checkpoints):
+                    callback.after_step(trainer, pl_module, last)
+            self._run(trainer, pl_module)
+
+    def _run(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.fast_dev_run:  # type: ignore[attr-defined] # set from outside its class
+            return
+        self._ran_at = trainer.global_step
+        if trainer.world_size == 1 and signals.received() is not None:
+            # The step ends training; there is a checkpoint, and this is made when the run goes on.
+            return
+        try:
+            with isolate_rng():
+                self.run(trainer, pl_module)
+        except signals.Stopped:
+            _log.warning("step %d: %s was given up, the run that goes on makes it", self._ran_at, type(self).__name__)

@@ -1,0 +1,82 @@
+"""Pictures of samples during training."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.loggers import TensorBoardLogger
+from torch import Tensor
+
+from ...distributed import on_rank_zero
+from ...io.step_names import step_name
+from ...sampling import Sampler
+from ...sinks.collect import Collect
+from ...sinks.pictures import picture, save_film, save_picture
+from .periodic import Periodic
+from .sampling import TrainingSamples, data_of
+
+_log = logging.getLogger(__name__)
+
+_FRAMES = 30
+
+
+class SampleImages(Periodic):
+    """Writes ``step<optimizer step>.png``, the same samples each time, and hands it to the loggers.
+
+    All processes make a share, with averaged weights where there are any. Samples that diverged are black.
+
+    Args:
+        every_n_steps: optimizer steps between two pictures; the last step always has one.
+        num_images: how many samples.
+        seed: of the samples.
+        sampler: how they are made.
+        output_dir: where pictures go.
+        trajectory: whether to write a film of the way from the prior too, as a GIF.
+        batch_size: samples at a time on one device.
+        quantize: how floats become bytes, ``round`` or ``truncate``.
+    """
+
+    def __init__(
+        self,
+        every_n_steps: int,
+        num_images: int,
+        seed: int,
+        sampler: Sampler,
+        output_dir: str | Path,
+        trajectory: bool = False,
+        batch_size: int = 64,
+        quantize: str = "round",
+    ) -> None:
+        super().__init__(every_n_steps)
+        self.samples = TrainingSamples(sampler, num_images, batch_size, seed, quantize, _FRAMES if trajectory else 0)
+        self.output_dir = Path(output_dir)
+
+    def is_done(self, step: int) -> bool:
+        return (self.output_dir / step_name(step, ".png")).exists()
+
+    def run(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        made = Collect(data_of(trainer).shape)
+        statistics = self.samples.make(trainer, pl_module, [made], "pictures")
+        if statistics.invalid:
+            _log.warning("%d of %d samples diverged or are not finite", len(statistics.invalid), statistics.count)
+        on_rank_zero(lambda: self._publish(trainer, made.blanked(), made.frames))
+
+    def _publish(self, trainer: Trainer, samples: Tensor, frames: Tensor) -> None:
+        image = picture(samples)
+        if image is None:
+            _log.warning("samples of shape %s have no picture", tuple(samples.shape[1:]))
+            return
+        path = self.output_dir / step_name(trainer.global_step, ".png")
+        save_picture(path, image)
+        if len(frames):
+            pictures = [picture(frame) for frame in frames]
+            save_film(path.with_suffix(".gif"), [frame for frame in pictures if frame is not None])
+        step = trainer.global_step
+        for logger in trainer.loggers:
+            if isinstance(logger, TensorBoardLogger):
+                logger.experiment.add_image("samples", image.numpy(), step)
+            elif hasattr(logger, "log_image"):
+                logger.log_image("samples", [torch.movedim(image, 0, -1).numpy()], step=step)

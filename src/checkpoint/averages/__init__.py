@@ -1,0 +1,5 @@
+"""Averages of weights: their decay during training, and averages of other lengths made afterwards."""
+
+from .functions import Average, ExponentialAverage, HalfLifeAverage, PowerAverage
+
+__all__ = ["Average", "ExponentialAverage", "HalfLifeAverage", "PowerAverage"]

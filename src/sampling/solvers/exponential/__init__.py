@@ -1,0 +1,1 @@
+"""Solvers that integrate the linear part of the ODE or SDE exactly, in the log-SNR."""

@@ -1,0 +1,61 @@
+"""DDIM (Song et al. 2020, "Denoising Diffusion Implicit Models", eqs. 12 and 16), for any SDE.
+
+With h = ln(alpha_s / sigma_s) - ln(alpha_t / sigma_t) from time t to s, the data prediction D, and the noise it leaves,
+
+    x_s = alpha_s D + sqrt(sigma_s^2 - eta^2 v) (x_t - alpha_t D) / sigma_t + eta sqrt(v) z,
+    v = sigma_s^2 (1 - e^-2h).
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ....errors import UserError
+from ..loop import GridSampler
+from ..run import SolverRun
+from ..schedule import TimeGrid
+
+
+class DDIM(GridSampler):
+    """DDIM; N times cost N evaluations.
+
+    Args:
+        grid: times from T to eps.
+        eta: share of the noise, in [0, 1]: 0 is deterministic, 1 is ancestral sampling with the posterior variance.
+        denoise: finish with the posterior mean at eps.
+        trajectory_frames: how many states to keep.
+        compile: compile whole steps.
+
+    Raises:
+        UserError: eta is not in [0, 1].
+    """
+
+    def __init__(
+        self,
+        grid: TimeGrid,
+        eta: float = 0.0,
+        denoise: bool = True,
+        trajectory_frames: int = 0,
+        compile: bool = False,
+    ) -> None:
+        super().__init__(grid, denoise, trajectory_frames, compile)
+        if not 0 <= eta <= 1:
+            raise UserError(f"sampler.eta is {eta}: give a number in [0, 1] (0 is deterministic)")
+        self.eta = eta
+
+    @property
+    def convergence_order(self) -> int:
+        return 1
+
+    def step(
+        self, run: SolverRun, x: Float[Tensor, "b *d"], i: int
+    ) -> tuple[Float[Tensor, "b *d"], Float[Tensor, "b *d"]]:
+        data = run.denoise(x, run.times[i])
+        variance = -torch.expm1(-2 * (run.log_snr[i + 1] - run.log_snr[i]))
+        kept = run.sigma[i + 1] / run.sigma[i] * torch.sqrt(1 - self.eta**2 * variance)
+        x_mean = kept * x + (run.alpha[i + 1] - kept * run.alpha[i]) * data
+        if self.eta == 0:
+            return x_mean, x_mean
+        return x_mean + self.eta * run.sigma[i + 1] * variance.sqrt() * run.draw("solver", i, x)(), x_mean

@@ -1,0 +1,25 @@
+"""What training minimizes."""
+
+from .classification import NoisyClassification
+from .consistency import ConsistencyTuning
+from .score_matching import (
+    EDMWeighting,
+    LikelihoodWeighting,
+    PaperWeighting,
+    ScoreMatching,
+    VelocityWeighting,
+    Weighting,
+)
+from .stf import StableTargetField
+
+__all__ = [
+    "ConsistencyTuning",
+    "EDMWeighting",
+    "LikelihoodWeighting",
+    "NoisyClassification",
+    "PaperWeighting",
+    "ScoreMatching",
+    "StableTargetField",
+    "VelocityWeighting",
+    "Weighting",
+]

@@ -1,0 +1,71 @@
+"""Cross-entropy at all noise levels: what a noise-conditional classifier is trained on."""
+
+from __future__ import annotations
+
+from typing import Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ...errors import UserError
+from ...noise import Address
+from ..base import SDE, expand
+from ..score_model import Condition
+from ..time_samplers import TimeSampler
+
+
+@runtime_checkable
+class TrainableClassifier(Protocol):
+    """A classifier of x_t that knows its SDE."""
+
+    @property
+    def sde(self) -> SDE:
+        """The forward process."""
+        ...
+
+    def log_prob(self, x: Tensor, t: Tensor, labels: Tensor) -> Tensor:
+        """log p_t(labels | x), (B,), at x (B, *d) and t (B,)."""
+        ...
+
+
+class NoisyClassification:
+    """-log p_t(y | x_t), x_t drawn from p(x_t | x_0); minimal, in expectation, at the true posterior of every time.
+
+    Args:
+        time_sampler: distribution of t.
+    """
+
+    def __init__(self, time_sampler: TimeSampler) -> None:
+        self.time_sampler = time_sampler
+
+    def check(self, model: TrainableClassifier) -> None:
+        """UserError where the times do not lie within those of the SDE of ``model``."""
+        self.time_sampler(model.sde, torch.full((1,), 0.5))
+
+    def __call__(
+        self,
+        model: TrainableClassifier,
+        x0: Float[Tensor, "b *d"],
+        address: Address,
+        cond: Condition = None,
+        train: bool = True,
+    ) -> Float[Tensor, " b"]:
+        """Losses (B,) in nats, at times and noises drawn at ``address``.
+
+        Args:
+            model: the classifier.
+            x0: (B, *d) data, in the range of the model.
+            address: where this batch finds its random numbers.
+            cond: the classes, ``labels`` (B,) int64.
+            train: nothing differs.
+
+        Raises:
+            UserError: data without labels.
+        """
+        if cond is None or "labels" not in cond:
+            raise UserError("a classifier is trained on labels, and the data set has none")
+        t, importance = self.time_sampler(model.sde, address.uniform("time"))
+        mean, sigma = model.sde.marginal(x0, t)
+        x_t = mean + expand(sigma, x0) * address.normal("diffusion", x0)
+        return -importance * model.log_prob(x_t, t, cond["labels"])

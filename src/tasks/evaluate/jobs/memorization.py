@@ -1,0 +1,139 @@
+"""``memorization=true``: samples beside the training images that are nearest to them, with numbers and a verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ....distributed import on_rank_zero
+from ....errors import UserError
+from ....metrics import FeatureExtractor, PixelFeatures, reference_statistics
+from ....metrics.memorization import Memorization, memorization
+from ....sinks.pictures import grid, save_picture
+from ....sinks.record import Result
+from ....sinks.reference import data_name
+from ..environment import ScoringSetup
+
+_BATCH, _ROWS, _NEAREST = 256, 16, 3
+
+
+class MemorizationCheck:
+    """Features of the training and the test split in the metric's features and in pixels; all processes make one.
+
+    Args:
+        setup: the suite and the data.
+        device: where the extractor runs.
+
+    Raises:
+        UserError: no data, or data without a test split.
+    """
+
+    def __init__(self, setup: ScoringSetup, device: torch.device) -> None:
+        if setup.datamodule is None:
+            raise UserError("memorization compares with training images: name them with datamodule=<a file of conf/>")
+        self.data: Any = setup.datamodule
+        on_rank_zero(self.data.prepare_data)
+        self.data.setup()
+        self.spaces: dict[str, FeatureExtractor] = {
+            "features": setup.suite.extractor,
+            "pixels": PixelFeatures(self.data.shape),
+        }
+        self.device = device
+        self.train, self.test = (
+            self._features(split, setup.suite.cache_dir) for split in (self.data.train_split, self.data.test_split)
+        )
+
+    def _features(self, split: str, cache_dir: Path) -> dict[str, Tensor]:
+        references = reference_statistics(
+            self._batches(split),
+            self.spaces,
+            cache_dir,
+            self.data.fingerprint(split),
+            source=f"{data_name(self.data)} {split}",
+            keep_features=self.spaces,
+            device=self.device,
+        )
+        return {name: reference.required_features() for name, reference in references.items()}
+
+    def _batches(self, split: str) -> Iterator[Tensor]:
+        images = self.data.images(split)
+        for part in torch.split(torch.arange(len(images)), _BATCH):
+            yield self.data.values.to_bytes(images.gather(part))
+
+    def added(
+        self, result: Result, read: Callable[[Sequence[int]], Tensor], indices: Sequence[int], picture: Path
+    ) -> Result:
+        """``result`` with the numbers and the verdict; all processes call it, the first one draws ``picture``.
+
+        Args:
+            result: of the samples.
+            read: gives the images (N, C, H, W) uint8 of indices.
+            indices: of the samples.
+            picture: PNG file of the samples that are nearest to training images.
+
+        Raises:
+            UserError: too few samples, or the disk refuses.
+        """
+        found = on_rank_zero(lambda: self._compare(read, indices, picture))
+        values, intervals = dict(result.values), dict(result.intervals)
+        for name, compared in found.items():
+            end = "" if name == "features" else f"_{name}"
+            estimates = {f"memorized_share{end}": compared.share, f"auth_pct{end}": compared.auth_pct}
+            estimates |= {f"auth_pct{end}_of_test_images": compared.test_auth_pct}
+            for score, estimate in estimates.items():
+                values[score] = float(estimate.value)
+                intervals[score] = [float(estimate.low), float(estimate.high)]
+        notes = [verdict(compared, name, picture) for name, compared in found.items()]
+        return replace(result, values=values, intervals=intervals, notes=[*result.notes, *notes])
+
+    def _compare(
+        self, read: Callable[[Sequence[int]], Tensor], indices: Sequence[int], picture: Path
+    ) -> dict[str, Memorization]:
+        parts: dict[str, list[Tensor]] = {name: [] for name in self.spaces}
+        for first in range(0, len(indices), _BATCH):
+            images = read(indices[first : first + _BATCH]).to(self.device)
+            for name, extractor in self.spaces.items():
+                parts[name].append(extractor.to(self.device)(images).cpu())
+        found = {}
+        for name in self.spaces:
+            samples, train, test = (x.to(self._float64) for x in (torch.cat(parts[name]), *self._sets(name)))
+            found[name] = memorization(samples, train, test)
+        self._draw(found, read, indices, picture)
+        return found
+
+    def _sets(self, name: str) -> tuple[Tensor, Tensor]:
+        return self.train[name], self.test[name]
+
+    @property
+    def _float64(self) -> torch.device:
+        return torch.device("cpu") if self.device.type == "mps" else self.device
+
+    def _draw(
+        self,
+        found: dict[str, Memorization],
+        read: Callable[[Sequence[int]], Tensor],
+        indices: Sequence[int],
+        picture: Path,
+    ) -> None:
+        """Rows of a sample, the training images nearest in features, and those nearest in pixels."""
+        train = self.data.images(self.data.train_split)
+        rows = []
+        for i in found["features"].ratio.argsort()[:_ROWS].tolist():
+            nearest = torch.cat([compared.nearest[i, :_NEAREST].cpu() for compared in found.values()])
+            rows += [read([indices[i]]), self.data.values.to_bytes(train.gather(nearest))]
+        save_picture(picture, grid(torch.cat(rows), columns=1 + 2 * _NEAREST))
+
+
+def verdict(found: Memorization, name: str, picture: Path) -> str:
+    """What the numbers say, in one line."""
+    share, low, high = (100 * float(x) for x in found.share)
+    says = (
+        f"{share:.3g} % of the samples ({low:.3g} to {high:.3g}) are as near to a training image in {name} as "
+        f"{100 * float(found.test_share.value):.2g} % of the test images"
+    )
+    return f"{says}: the net repeats training images, see {picture}" if found.flagged else f"{says}: no memorization"

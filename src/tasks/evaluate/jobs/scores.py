@@ -1,0 +1,242 @@
+"""Scores of the samples of a checkpoint. Samples stay on the disk until they are scored, so that none is made twice."""
+
+from __future__ import annotations
+
+import logging
+import re
+import shutil
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor
+
+from ....cli.kinds import listed
+from ....distributed import on_rank_zero, rank, world_size
+from ....errors import UserError
+from ....io.hashing import settings_hash
+from ....sampling import Sampler
+from ....sampling.conditioning.labels import class_condition, class_numbers
+from ....sampling.generation import Generation, shard
+from ....sampling.statistics import Statistics
+from ....sde import ScoreModel
+from ....sinks.record import Result
+from ....sinks.scores import Scoring
+from ....sinks.store import SampleStore
+from ....values import values_of
+from ... import checkpoint_config, scoring
+from ..environment import Environment, ScoringSetups
+from ..subjects import Subject
+from .memorization import MemorizationCheck
+
+_log = logging.getLogger(__name__)
+
+_BATCH = 256
+_CHANGE_NO_RESULT = (
+    "cache_dir",
+    "data_dir",
+    "num_workers",
+    "pin_memory",
+    "on_device",
+    "global_batch_size",
+    "eval_batch_size",
+)
+
+
+class ScoresJob:
+    """Samples of a subject and their scores.
+
+    Args:
+        cfg: the composed configuration of ``conf/evaluate.yaml``.
+        subject: whose samples.
+        setups: metrics and data, shared with other jobs.
+        sampler: node of the sampler; None for the checkpoint's own, with the changes of the command line.
+        point: what tells this sampler from others of the same table: a word for each key.
+
+    Raises:
+        UserError: settings that do not fit the checkpoint.
+    """
+
+    task = "scores"
+
+    def __init__(
+        self,
+        cfg: DictConfig,
+        subject: Subject,
+        setups: ScoringSetups,
+        sampler: Mapping[str, Any] | None = None,
+        point: Mapping[str, Any] | None = None,
+    ) -> None:
+        config = subject.config
+
+        def node(name: str, **beside: Any) -> dict[str, Any]:
+            return checkpoint_config.node(config, name, cfg.get(name), **beside)
+
+        self.of = subject
+        point = dict(point or {})
+        self.label = " ".join([subject.label, *(f"{value}" for value in point.values() if value is not None)])
+        self.subject = {**subject.identity, **point}
+        self.sampler_node = dict(sampler) if sampler is not None else node("sampler")
+        self.sampler: Sampler = checkpoint_config.build("sampler", self.sampler_node)
+        self.sampler.check(checkpoint_config.build("sde", checkpoint_config.node(config, "sde", None)))
+        datamodule = checkpoint_config.data_node(config, cfg.get("datamodule"))
+        self.shape = checkpoint_config.sample_shape(datamodule)
+        self.stored_as = values_of(datamodule)
+        if len(self.shape) != 3:
+            raise UserError(f"{subject.path} makes no images, so there is nothing to score: set score=false")
+        names = None if cfg.metrics is None else list(map(str, listed(cfg.metrics)))
+        metric = scoring.chosen_metrics(node("metric", datamodule=datamodule), names)
+        self.setup = setups.get(metric, datamodule)
+        self.setup.check(cfg.num_samples)
+        labels: Any = OmegaConf.to_container(cfg.labels) if OmegaConf.is_config(cfg.labels) else cfg.labels
+        self.labels = labels = class_numbers(labels, datamodule.get("class_names"))
+        # Asked once more of the net itself, whose weights are not read yet.
+        class_condition(labels, config.get("net", {}).get("num_classes"), cfg.seed)
+        self.settings = {
+            "num_samples": cfg.num_samples,
+            "seed": cfg.seed,
+            "labels": self.labels,
+            "quantize": cfg.quantize,
+            "precision": cfg.precision,
+            "float32_matmul_precision": cfg.float32_matmul_precision,
+            "sampler": self.sampler_node,
+            "metric": settings_for_cache_key(metric),
+            "datamodule": settings_for_cache_key(datamodule),
+            # Seconds compare at one batch size only.
+            **({"batch_size": cfg.batch_size} if point else {}),
+            **({"memorization": True} if cfg.memorization else {}),
+        }
+
+    def prepare(self, environment: Environment) -> ScoresWork:
+        """Load the reference."""
+        environment.references(self.setup)
+        settings = {**self.subject, **self.settings}
+        folder = environment.folder / "samples" / f"{slug(self.label)}-{settings_hash(settings)}"
+        about = {"ckpt_path": str(self.of.path), "trained_with": dict(self.of.config)}
+        store = SampleStore(
+            folder, settings, environment.cfg.num_samples, self.shape, "npz", about=about, values=self.stored_as
+        )
+        device = environment.fabric.device
+        check = MemorizationCheck(self.setup, device) if environment.cfg.memorization else None
+        return ScoresWork(self, environment, store, check)
+
+
+@dataclass(frozen=True)
+class ScoresWork:
+    """Samples to be made in ``store``, and scored."""
+
+    job: ScoresJob
+    environment: Environment
+    store: SampleStore
+    memorization: MemorizationCheck | None
+
+    def run(self) -> Result:
+        """Make the samples that are missing and score all."""
+        job, cfg, device = self.job, self.environment.cfg, self.environment.fabric.device
+        model, notes = self.environment.model(job.of)
+        _log.info("%s: %s samples with %s", job.label, f"{cfg.num_samples:,}", describe(job.sampler_node))
+        generation, labels = self._generation(model)
+        scoring = Scoring(job.setup.suite, self.environment.references(job.setup), cfg.quantize, device)
+        statistics = self._make(generation, scoring)
+        conditions = {
+            "sampler": describe(job.sampler_node),
+            "nfe": statistics.evaluations / statistics.count,
+            "seed": cfg.seed,
+            "weights": job.of.weights,
+            "precision": cfg.precision,
+            **({"labels": labels} if labels is not None else {}),
+            "seconds_per_image": statistics.seconds / statistics.count,
+            "batch_size": cfg.batch_size,
+            "device": device_name(device),
+        }
+        about = {"ckpt_path": str(job.of.path), "step": job.of.step, "name": job.of.label}
+        result = Result(
+            job.task, job.label, job.subject, job.settings, conditions=conditions, notes=list(notes), about=about
+        )
+        lost = len(statistics.invalid)
+        if scoring.scores is not None:
+            result = result.of_scores(scoring.scores)
+        else:
+            result.values[job.setup.suite.extractor.distance_name] = None
+            result.conditions["samples"] = cfg.num_samples - lost
+        if lost:
+            result.conditions["invalid_samples"] = lost
+            result.notes.append(f"{job.label}: {lost} samples diverged or are not finite and were left out")
+        if self.memorization is not None:
+            picture = self.environment.folder / f"memorization-{slug(job.label)}.png"
+            result = self.memorization.added(result, self._read, on_rank_zero(self.store.valid_indices), picture)
+        return result
+
+    def _read(self, indices: Sequence[int]) -> Tensor:
+        return self.store.values.to_bytes(self.store.read(indices))
+
+    def clean_up(self) -> None:
+        """Delete the samples unless they are to be kept."""
+        if self.environment.cfg.keep_samples:
+            return
+        shutil.rmtree(self.store.folder, ignore_errors=True)
+        with suppress(OSError):
+            # Others may lie beside it.
+            self.store.folder.parent.rmdir()
+
+    def _generation(self, model: ScoreModel) -> tuple[Generation, Any]:
+        """How samples are made, and the labels they get, None for a net without classes."""
+        job, cfg, fabric = self.job, self.environment.cfg, self.environment.fabric
+        classes = getattr(model.net, "num_classes", None)
+        generation = Generation(
+            model,
+            job.sampler,
+            job.shape,
+            cfg.seed,
+            cfg.batch_size,
+            model.data_range,
+            cfg.quantize,
+            conditioning=class_condition(job.labels, classes, cfg.seed),
+            device=fabric.device,
+            autocast=fabric.autocast,
+            values=job.stored_as,
+        )
+        return generation, ("cycle" if job.labels is None else job.labels) if classes else None
+
+    def _make(self, generation: Generation, scoring: Scoring) -> Statistics:
+        """Samples of an earlier call go to the metrics from the disk, the others are made."""
+        # With nothing left to make there would be nothing to count evaluations and seconds of.
+        count = self.store.manifest.num_samples
+        missing = on_rank_zero(self.store.prepare) or list(range(min(count, generation.batch_size)))
+        there = sorted(set(on_rank_zero(self.store.valid_indices)) - set(missing))
+        scoring.add_stored(self.store, there, _BATCH)
+        generation.warm_up(shard(missing, rank(), world_size()))
+        return generation.run(missing, [self.store, scoring])
+
+
+def describe(sampler: Mapping[str, Any]) -> str:
+    """Describe a sampler's node: its class, the classes of its parts, its steps."""
+
+    def name(node: Mapping[str, Any]) -> str:
+        return str(node["_target_"]).rpartition(".")[2]
+
+    grid = sampler.get("grid")
+    parts = [
+        name(part) for part in sampler.values() if isinstance(part, Mapping) and "_target_" in part and part != grid
+    ]
+    inside = ", ".join(part for part in parts if not part.startswith("No"))
+    steps = f" {grid['steps']} steps" if isinstance(grid, Mapping) and "steps" in grid else ""
+    return name(sampler) + (f"({inside})" if inside else "") + steps
+
+
+def device_name(device: torch.device) -> str:
+    """Name of the device, stored because times depend on it."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+def settings_for_cache_key(node: Mapping[str, Any]) -> dict[str, Any]:
+    """A node without settings that change no result."""
+    return {key: value for key, value in node.items() if key not in _CHANGE_NO_RESULT}
+
+
+def slug(text: str) -> str:
+    """``text`` as a name of a file."""
+    return re.sub(r"[^\w.=-]+", "-", text).strip("-")

@@ -1,0 +1,144 @@
+"""The entry scripts as processes of their own, started in a moment.
+
+Importing torch and Lightning takes longer than the runs tested here. So one server imports them, and every process is a
+fork of it that goes through ``train.py`` from its first line to its exit code: it has its own id, signals, descriptors
+and environment, and can be killed like any other.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import runpy
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.reliability.support import deaths
+
+ROOT = Path(__file__).parents[3]
+# In each process: threads that spin against each other are slower than one.
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+_IMPORTED_ONCE = (
+    "src.tasks.train",
+    "src.tasks.sample.task",
+    "src.callbacks.monitors.fid",
+    "src.callbacks.monitors.sample_images",
+    "src.callbacks.ema",
+    "src.datamodules.digits",
+    "src.loggers",
+    "src.metrics.pixel",
+    "src.sampling.solvers.pc",
+    "src.sampling.solvers.exponential.dpm_solver",
+    "sklearn.datasets",
+)
+
+_context = multiprocessing.get_context("forkserver")
+_context.set_forkserver_preload(["tests.reliability.support.entry", *_IMPORTED_ONCE])
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A process that is over.
+
+    Args:
+        code: exit code; negative for the signal that killed it.
+        out: standard output.
+        err: standard error.
+    """
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def error_lines(self) -> list[str]:
+        """Lines that say what went wrong."""
+        return [line for line in self.err.splitlines() if line.startswith("error: ")]
+
+
+class Started:
+    """A running entry script.
+
+    Args:
+        arguments: the script and its arguments.
+        folder: where its output is kept.
+        environment: variables beside those of the tests.
+        death: where it is to kill itself, see ``deaths``; None to live.
+        trace: file that says what it is in, see ``deaths``; None for none.
+    """
+
+    def __init__(
+        self,
+        arguments: Sequence[str],
+        folder: Path,
+        environment: Mapping[str, str] | None = None,
+        death: deaths.Death | None = None,
+        trace: Path | None = None,
+    ) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        number = len(list(folder.glob("*.out")))
+        self._files = folder / f"{number}.out", folder / f"{number}.err"
+        for file in self._files:
+            file.touch()
+        self.process: Any = _context.Process(
+            target=_run, args=(list(arguments), self._files, {**ONE_THREAD, **(environment or {})}, death, trace)
+        )
+        self.process.start()
+
+    @property
+    def err(self) -> str:
+        """Standard error so far."""
+        return self._files[1].read_text()
+
+    @property
+    def out(self) -> str:
+        """Standard output so far."""
+        return self._files[0].read_text()
+
+    def alive(self) -> bool:
+        return bool(self.process.is_alive())
+
+    def send(self, number: int) -> None:
+        """A signal for the process."""
+        os.kill(self.process.pid, number)
+
+    def wait(self, seconds: float = 240.0) -> Ended:
+        """The end, which must come in time."""
+        self.process.join(seconds)
+        if self.process.is_alive():
+            self.process.kill()
+            self.process.join()
+            raise TimeoutError(f"still running after {seconds} s:\n{self.out}\n{self.err}")
+        return Ended(self.process.exitcode, self.out, self.err)
+
+
+def train(*arguments: str, folder: Path, seconds: float = 240.0, **settings: Any) -> Ended:
+    """``python train.py ...`` to its end, which must come within ``seconds``."""
+    return Started(["train.py", *arguments], folder, **settings).wait(seconds)
+
+
+def _run(
+    arguments: list[str],
+    files: tuple[Path, Path],
+    environment: Mapping[str, str],
+    death: deaths.Death | None,
+    trace: Path | None,
+) -> None:
+    for descriptor, file in enumerate(files, start=1):
+        opened = os.open(file, os.O_WRONLY | os.O_APPEND)
+        os.dup2(opened, descriptor)
+        os.close(opened)
+    os.environ.update(environment)
+    os.chdir(ROOT)
+    # A shell that runs the tests in the background hands its children an ignored Ctrl-C.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    sys.argv = arguments
+    if death is not None:
+        deaths.prepare(death)
+    if trace is not None:
+        deaths.trace(trace)
+    runpy.run_path(arguments[0], run_name="__main__")

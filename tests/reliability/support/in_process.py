@@ -1,0 +1,41 @@
+"""The entry functions called in this process, for what must end before anything heavy begins."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import runpy
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from tests.reliability.support.entry import ROOT, Ended
+
+
+def call(arguments: Sequence[str]) -> Ended:
+    """``python <script> <arguments>`` in this process, with its exit code and its output."""
+    out, err, code = io.StringIO(), io.StringIO(), 0
+    argv, folder, environment = sys.argv, Path.cwd(), dict(os.environ)
+    try:
+        os.chdir(ROOT)
+        sys.argv = list(arguments)
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            runpy.run_path(arguments[0], run_name="__main__")
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else 1
+    finally:
+        sys.argv = argv
+        os.chdir(folder)
+        os.environ.clear()
+        os.environ.update(environment)
+    return Ended(code, out.getvalue(), err.getvalue())
+
+
+def refusal(ended: Ended) -> str:
+    """The one line that a refused command leaves on the standard error."""
+    assert ended.code not in (0, None), ended.out
+    assert "Traceback" not in ended.err, ended.err
+    lines = ended.err.splitlines()
+    assert len(lines) == 1 and lines[0].startswith("error: "), ended.err
+    return lines[0].removeprefix("error: ")

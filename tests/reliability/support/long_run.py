@@ -1,0 +1,200 @@
+"""Training with repeated scores and sampling, side by side for a long time, and what each of them holds meanwhile.
+
+python -m tests.reliability.support.long_run --minutes 35 --folder logs/long_run --picture docs/images/memory.png
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+import numpy as np
+import psutil
+from matplotlib.figure import Figure
+
+from tests.reliability.support.entry import ONE_THREAD, ROOT
+from tests.reliability.support.runs import TINY
+
+# Everything that a run does, in short cycles, with data from a worker process.
+TRAINING = (
+    *TINY,
+    "metric=digits",
+    "logger=[csv,tensorboard]",
+    "net.dropout=0.1",
+    "datamodule.num_workers=1",
+    "trainer.max_steps=-1",
+    "trainer.val_check_interval=50",
+    "callbacks.progress.every_seconds=10",
+    "callbacks.last_checkpoint.every_n_steps=50",
+    "callbacks.sample_images.every_n_steps=100",
+    "callbacks.sample_images.num_images=16",
+    "callbacks.fid.every_n_steps=50",
+    "callbacks.fid.num_samples=128",
+)
+SAMPLING = ("num_samples=1000000", "batch_size=128", "sampler.grid.steps=50", "format=npz", "accelerator=cpu")
+
+WARM_UP = 0.2
+"""Part of the time in which memory may grow: caches fill, the C library reaches its working size."""
+MEMORY_LIMIT = 0.02
+"""Growth from the end of the warm-up to the end, by a fitted line, as a part of the mean."""
+COUNT_LIMIT = 1.0
+"""The same for counts, in numbers; what comes and goes is seen at random moments."""
+
+
+@dataclass(frozen=True)
+class Held:
+    """What a process and its children hold at a moment.
+
+    Args:
+        minutes: since the start.
+        memory: resident, in MB, of the process itself.
+        descriptors: open files, sockets and pipes of the process itself.
+        threads: of the process itself.
+        processes: its children and theirs.
+    """
+
+    minutes: float
+    memory: float
+    descriptors: float
+    threads: float
+    processes: float
+
+
+UNITS = {"memory": "resident memory, MB", "descriptors": "open descriptors", "threads": "threads"}
+UNITS |= {"processes": "child processes"}
+
+
+def held(process: psutil.Process, minutes: float) -> Held:
+    with process.oneshot():
+        counts = process.num_fds(), process.num_threads(), len(process.children(recursive=True))
+        return Held(minutes, process.memory_info().rss / 1e6, *map(float, counts))
+
+
+def growth(records: Sequence[Held], what: str) -> float:
+    """Rise of a fitted line from the end of the warm-up to the end of the run."""
+    late = [record for record in records if record.minutes >= WARM_UP * records[-1].minutes]
+    minutes = np.array([record.minutes for record in late])
+    slope = np.polyfit(minutes, [getattr(record, what) for record in late], 1)[0]
+    return float(slope * (minutes[-1] - minutes[0]))
+
+
+def leaks(records: Sequence[Held]) -> list[str]:
+    """What grew; nothing if all is well."""
+    mean = float(np.mean([record.memory for record in records]))
+    limits = {what: MEMORY_LIMIT * mean if what == "memory" else COUNT_LIMIT for what in UNITS}
+    found = {what: growth(records, what) for what in UNITS}
+    return [f"{UNITS[what]} grew by {found[what]:.2f}" for what in UNITS if found[what] > limits[what]]
+
+
+class Job:
+    """An entry script in a process of its own, with its output in ``folder/name.log``."""
+
+    def __init__(self, name: str, arguments: Sequence[str], folder: Path) -> None:
+        self.log = folder / f"{name}.log"
+        with self.log.open("w") as file:
+            self.process = subprocess.Popen(
+                [sys.executable, *arguments],
+                cwd=ROOT,
+                env={**os.environ, **ONE_THREAD},
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                # A shell that runs this in the background hands its children an ignored Ctrl-C.
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+            )
+        self.watched = psutil.Process(self.process.pid)
+        self.records: list[Held] = []
+
+    def look(self, minutes: float) -> None:
+        if self.process.poll() is not None:
+            raise RuntimeError(f"ended too early:\n{self.log.read_text()[-2000:]}")
+        self.records.append(held(self.watched, minutes))
+
+    def stop(self) -> tuple[int, list[psutil.Process]]:
+        """Ctrl-C; the exit code and the children that are left."""
+        children = self.watched.children(recursive=True)
+        self.process.send_signal(signal.SIGINT)
+        code = self.process.wait(timeout=300)
+        _, left = psutil.wait_procs(children, timeout=30)
+        return code, left
+
+
+def run(minutes: float, folder: Path, every: float = 5.0) -> dict[str, Job]:
+    """Train and sample for so long; a record of both every so many seconds."""
+    logs = (f"paths.log_dir={folder}/logs", f"metric.cache_dir={folder}/cache")
+    subprocess.run(
+        [sys.executable, "train.py", *TINY, "trainer.max_steps=20", "callbacks=minimal", "name=first", *logs],
+        cwd=ROOT,
+        env={**os.environ, **ONE_THREAD},
+        check=True,
+        capture_output=True,
+    )
+    (checkpoint,) = folder.rglob("step00000020.ckpt")
+    sampling = [f"ckpt_path='{checkpoint}'", f"output_dir={folder}/samples", *SAMPLING]
+    jobs = {
+        "training": Job("training", ["train.py", *TRAINING, *logs], folder),
+        "sampling": Job("sampling", ["sample.py", *sampling], folder),
+    }
+    start = time.monotonic()
+    try:
+        while (passed := time.monotonic() - start) < 60 * minutes:
+            for job in jobs.values():
+                job.look(passed / 60)
+            time.sleep(every)
+    except BaseException:
+        for job in jobs.values():
+            job.process.kill()
+        raise
+    return jobs
+
+
+def write(records: Mapping[str, Sequence[Held]], path: Path) -> None:
+    with path.open("w", newline="") as file:
+        table = csv.DictWriter(file, ["job", *(field.name for field in fields(Held))])
+        table.writeheader()
+        for job, of_job in records.items():
+            table.writerows({"job": job, **{key: round(v, 3) for key, v in asdict(row).items()}} for row in of_job)
+
+
+def draw(records: Mapping[str, Sequence[Held]], path: Path) -> None:
+    figure = Figure(figsize=(8, 6), layout="constrained")
+    for axes, (what, unit) in zip(figure.subplots(2, 2, sharex=True).flat, UNITS.items(), strict=True):
+        for job, of_job in records.items():
+            values = [getattr(record, what) for record in of_job]
+            axes.plot([record.minutes for record in of_job], values, linewidth=1, label=job)
+        axes.set(title=unit, ylim=(0, None))
+        axes.grid(alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.axes[0].legend(frameon=False, loc="lower right")
+    for axes in figure.axes[2:]:
+        axes.set_xlabel("minutes")
+    figure.savefig(path, dpi=110)
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--minutes", type=float, default=35.0)
+    options.add_argument("--folder", type=Path, required=True)
+    options.add_argument("--picture", type=Path)
+    chosen = options.parse_args()
+    chosen.folder.mkdir(parents=True, exist_ok=True)
+    jobs = run(chosen.minutes, chosen.folder)
+    records = {name: job.records for name, job in jobs.items()}
+    write(records, chosen.folder / "long_run.csv")
+    draw(records, chosen.picture or chosen.folder / "memory.png")
+    for name, job in jobs.items():
+        code, left = job.stop()
+        grown = ", ".join(f"{what} {growth(job.records, what):+.2f}" for what in UNITS)
+        line = job.log.read_text().splitlines()[-1]
+        print(f"{name}: {grown}; {leaks(job.records) or 'flat'}; exit {code}, {len(left)} left: {line}")  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()

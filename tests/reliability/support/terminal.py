@@ -1,0 +1,125 @@
+"""Commands that must be refused, each in a process of its own: a table of what each of them says.
+
+python -m tests.reliability.support.terminal > refusals.md
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from tests.reliability import test_damaged_input as damaged
+from tests.reliability.support.entry import ROOT, Ended, Started
+from tests.reliability.support.runs import TINY
+from tests.tasks.example import IMAGES, write_checkpoint
+
+CONFIGURATIONS = [
+    "train.py net.nff=8",
+    "train.py experiment=digit",
+    "train.py experiment=digits sampler=pcc",
+    "train.py experiment=digits parametrization=edm",
+    "train.py experiment=digits net.embedding_type=positional",
+    "train.py experiment=digits net.ch_mult=[1,1,1,1,1]",
+    "train.py experiment=digits net.nf=14",
+    "train.py experiment=digits net.attn_resolutions=[5]",
+    "train.py experiment=digits sampler.corrector.snr=0",
+    "train.py experiment=digits sampler.grid.steps=0",
+    "train.py experiment=digits sampler.grid.eps=1",
+    "train.py experiment=digits trainer=gpu trainer.devices=64",
+    "train.py experiment=digits trainer.accumulate_grad_batches=5",
+    "train.py experiment=digits callbacks.fid.num_samples=3",
+    "train.py experiment=digits seed=word",
+    "train.py experiment=digits ckpt_path=nowhere.ckpt",
+    "train.py experiment=digits paths.log_dir=README.md",
+    "sample.py",
+    "sample.py ckpt_path={good} num_sample=4",
+    "sample.py ckpt_path={good} sampler.corrector.snr=0",
+    "sample.py ckpt_path={good} accelerator=gpu devices=64",
+    "sample.py ckpt_path={good} score=true num_samples=1",
+    "sample.py ckpt_path={good} weights=ema:none",
+    "sample.py ckpt_path={good} output_dir={other}",
+    "evaluate.py ckpt_path={good} sampler=heunn",
+    "evaluate.py ckpt_path={good} mode=compare",
+    "evaluate.py images={other}",
+]
+DAMAGES = [*damaged.DAMAGES, *damaged.FOREIGN, damaged.hostile_config]
+FOLDERS = [damaged.no_images, damaged.not_an_image, damaged.a_single_image]
+
+
+def commands(folder: Path) -> Iterator[tuple[str, list[str]]]:
+    """What is wrong, and the command."""
+    good = write_checkpoint(folder / "good.ckpt", *IMAGES)
+    other = folder / "other"
+    other.mkdir()
+    (other / "notes.txt").write_text("nothing of ours")
+    for line in CONFIGURATIONS:
+        yield line.format(good="FILE", other="FOLDER"), line.format(good=good, other=other).split()
+    for damage in DAMAGES:
+        bad = folder / f"{damage.__name__}.ckpt"
+        damage(good, bad)
+        yield f"sample.py with a checkpoint: {damage.__name__.replace('_', ' ')}", ["sample.py", f"ckpt_path={bad}"]
+    statistics = folder / "statistics.npz"
+    np.savez(statistics, mu=np.zeros(64))
+    yield "train.py with damaged statistics", ["train.py", *TINY, f"metric.statistics_path={statistics}"]
+    for make in FOLDERS:
+        data = folder / make.__name__
+        make(data)
+        of_folder = ["datamodule=image_folder", f"datamodule.path={data}", "datamodule.image_size=8"]
+        quiet = ["callbacks=minimal", "datamodule.limit=null", f"datamodule.data_dir={folder}/data"]
+        yield f"train.py with a folder: {make.__name__.replace('_', ' ')}", ["train.py", *TINY, *of_folder, *quiet]
+
+
+def interrupted(folder: Path) -> Iterator[tuple[str, Ended]]:
+    """A run that is told to stop, and a second one in a folder that is in use."""
+    run = [
+        "train.py",
+        *TINY,
+        "callbacks=minimal",
+        "callbacks.last_checkpoint.every_n_steps=5",
+        "callbacks.last_checkpoint.keep=-1",
+    ]
+    for number in (signal.SIGTERM, signal.SIGINT):
+        command = [*run, "trainer.max_steps=100000", f"name={number.name}", f"paths.log_dir={folder}/logs"]
+        started = Started(command, folder / "output")
+        while not list(folder.rglob(f"{number.name}/*/checkpoints/*.ckpt")):
+            time.sleep(0.1)
+        if number == signal.SIGTERM:
+            (place,) = folder.glob(f"logs/{number.name}/*")
+            second = Started([*command, f"ckpt_path={place}"], folder / "output").wait()
+            yield "train.py in the folder of a run that goes on", second
+        started.send(number)
+        yield f"train.py that is sent {number.name}", started.wait()
+
+
+def row(what: str, ended: Ended, folder: Path) -> str:
+    lines = ended.err.splitlines()
+    said = lines[0].removeprefix("error: ") if len(lines) == 1 and ended.code else f"**{len(lines)} lines**"
+    said = said.replace(f"{folder}/", "").replace(str(folder), ".").replace(f"{ROOT}/", "").replace("|", r"\|")
+    return f"| `{what}` | {ended.code} | {said} |\n"
+
+
+def rows(folder: Path) -> Iterator[str]:
+    for what, command in commands(folder):
+        own = any(part.startswith("paths.log_dir") for part in command)
+        places = [] if own else [f"paths.log_dir={folder}/logs"]
+        yield row(what, Started([*command, *places], folder / "output").wait(), folder)
+    for what, ended in interrupted(folder):
+        yield row(what, ended, folder)
+
+
+def main() -> None:
+    sys.stdout.write("| command | exit code | line |\n|---|---|---|\n")
+    with tempfile.TemporaryDirectory() as made:
+        for line in rows(Path(made)):
+            sys.stdout.write(line)
+            sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

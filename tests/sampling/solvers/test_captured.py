@@ -1,0 +1,109 @@
+"""A compiled step samples what the step itself does."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from src.noise import AddressedNoise
+from src.sampling import LogSNRGrid, SampleOutput
+from src.sampling.solvers.exponential.multistep import integrate
+from src.sampling.solvers.run import SolverRun
+from src.sampling.solvers.times import TimeTable
+from src.sde import VPSDE
+from tests.sampling.solvers.test_sampler_configs import SUITED, VESDE
+from tests.support.configs import build, names, read
+from tests.support.gaussian import GaussianScore
+
+COMPILABLE = [name for name in names("sampler") if "compile" in read("sampler", name)]
+STEPS = 9
+
+
+def sampled(name: str, **settings: object) -> SampleOutput:
+    sde, index = SUITED.get(name, VESDE()), torch.arange(5)
+    overrides = {"grid.steps": STEPS, "trajectory_frames": STEPS, **settings}
+    noise = AddressedNoise(3, index)
+    x_init = sde.prior_sample(noise("prior", 0, torch.empty(5, 7)))
+    output: SampleOutput = build("sampler", name, overrides)(GaussianScore(sde), x_init, noise, control=pull)
+    return output
+
+
+def pull(x: Tensor, x_mean: Tensor, t: Tensor, z: Callable[[], Tensor]) -> tuple[Tensor, Tensor]:
+    """A control that draws noise, so that its addresses count too."""
+    return x + 0.1 * z(), x_mean
+
+
+@pytest.mark.parametrize("corrector_first", [True, False])
+@pytest.mark.parametrize("name", COMPILABLE)
+def test_a_part_of_the_times_is_enough(name: str, corrector_first: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The graph without its compilation: every number must come out the same.
+    monkeypatch.setattr(torch, "compile", lambda function, **_: function)
+    settings: dict[str, Any] = {"corrector_first": corrector_first} if name in ("pc", "ald") else {}
+    if "s_churn" in read("sampler", name):
+        settings["s_churn"] = 4.0
+    plain, captured = sampled(name, **settings), sampled(name, compile=True, **settings)
+    torch.testing.assert_close(captured.samples, plain.samples, rtol=0, atol=0)
+    torch.testing.assert_close(captured.trajectory, plain.trajectory, rtol=0, atol=0)
+    assert captured.nfe.tolist() == plain.nfe.tolist()
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("name", [n if n == "pc" else pytest.param(n, marks=pytest.mark.slow) for n in COMPILABLE])
+def test_compiled(name: str, tmp_path: Path) -> None:
+    # In a process without the checks of shapes and types, which cut a step into pieces for the compiler.
+    file = tmp_path / "samples.pt"
+    command = [sys.executable, "-m", "tests.sampling.solvers.test_captured", name, str(file)]
+    done = subprocess.run(command, cwd=Path(__file__).parents[3], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    plain, captured, graphs = torch.load(file, weights_only=True)
+    torch.testing.assert_close(captured, plain, rtol=1e-4, atol=1e-4)
+    # First, middle and last steps, not one for every step.
+    assert graphs < STEPS - 1
+
+
+def test_multistep_graphs_hold_nothing_from_elsewhere() -> None:
+    # A single tensor on the CPU would keep a graph on a GPU from becoming a CUDA graph.
+    command = [sys.executable, "-m", "tests.sampling.solvers.test_captured"]
+    done = subprocess.run(command, cwd=Path(__file__).parents[3], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.split() == ["meta"]
+
+
+def devices_of_a_multistep_graph() -> set[str]:
+    """Of everything in the graph of a third-order integration with all its arguments on the device ``meta``."""
+    from torch._dynamo.backends.common import aot_autograd
+
+    found = set()
+
+    def look(graph: torch.fx.GraphModule, _: object) -> Callable[..., object]:
+        values = [node.meta.get("val") for node in graph.graph.nodes]
+        found.update(value.device.type for value in values if isinstance(value, Tensor))
+        return graph.forward
+
+    sde = VPSDE()
+    table = TimeTable.of(sde, LogSNRGrid(6)(sde)).to(torch.device("meta"))
+    data = {j: torch.ones(2, 3, device="meta") for j in range(4)}
+
+    def step(table: TimeTable, data: dict[int, Tensor], x: Tensor) -> Tensor:
+        return integrate(SolverRun(GaussianScore(sde), table, AddressedNoise(0, index), data=data), x, 2, [2, 1, 0, 3])
+
+    index = torch.arange(2)
+    torch.compile(step, backend=aot_autograd(fw_compiler=look), fullgraph=True)(table, data, data[0])
+    return found
+
+
+if __name__ == "__main__" and len(sys.argv) == 1:
+    sys.stdout.write(" ".join(devices_of_a_multistep_graph()))
+elif __name__ == "__main__":
+    from torch._dynamo.utils import counters
+
+    torch.save(
+        (sampled(sys.argv[1]).samples, sampled(sys.argv[1], compile=True).samples, counters["stats"]["unique_graphs"]),
+        sys.argv[2],
+    )
