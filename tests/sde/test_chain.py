@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from src.sde import VPSDE, CosineVPSDE, ScoreModel
 from src.sde.parametrization import DDPMIndex, SongVP
 from src.sde.time_samplers import GridTime
-from tests.configs import build
+from tests.support.configs import build
 
 STEPS = 1000
 
