@@ -138,7 +138,7 @@ def test_every_pair_of_predictor_and_corrector(predictor: str, corrector: str) -
 
 def _node(overrides: list[str]) -> Any:
     """conf/sampler/<file> with dotted values; quicker than Hydra's composition of everything."""
-    from tests.configs import read
+    from tests.support.configs import read
 
     node = read("sampler", overrides[0].partition("=")[2])
     for override in overrides[1:]:
