@@ -86,7 +86,7 @@ venv: ## create or renew the environment from requirements.lock
 
 lock: ## resolve the dependencies of pyproject.toml anew
 	rm -rf build && $(PYTHON) -m venv build/lock
-	build/lock/bin/python -m pip install ".[dev,bench,sweep,datasets,docs]"
+	build/lock/bin/python -m pip install ".[dev,bench,sweep,datasets,docs,hub]"
 	{ head -n 1 requirements.lock; build/lock/bin/python -m pip freeze --all --exclude pip --exclude score-sde \
 		| sed -E 's/^((nvidia|cuda)-.*|triton=.*)$$/\1 ; platform_system == "Linux"/'; } > build/requirements.lock
 	build/lock/bin/python -m pip check

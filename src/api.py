@@ -2,7 +2,7 @@
 
     from score_sde import load                  # in a checkout: from src import load
 
-    model = load("logs/digits")
+    model = load("digits")                      # comes with the package; or a checkpoint, a run, organization/name
     images = model.sample(16, seed=0)           # (16, 1, 8, 8) floats in the range of the data
     model.to_pil(images)[0].save("digit.png")
 
@@ -24,6 +24,7 @@ from .checkpoint import find_checkpoint, restore_model
 from .config_dir import CONFIG_DIR
 from .errors import UserError
 from .interop.checkpoints import open_checkpoint
+from .interop.hub import download, is_repository
 from .noise import Address, check_seed
 from .sampling import LikelihoodOutput, ProbabilityFlowODE, Sampler
 from .sampling.conditioning.labels import class_condition
@@ -53,7 +54,8 @@ def load(
 
     Args:
         path_or_run: a checkpoint file (.ckpt, .safetensors, or .pth of Song's or Peng's program), a folder of runs
-            (its newest checkpoint), ``last``, ``best`` or a step.
+            (its newest checkpoint), ``last``, ``best`` or a step; a folder in the format of the Hugging Face Hub, or
+            ``organization/name`` of a model there; or ``digits``, the model that comes with this package.
         weights: ``ema``, the first average; ``ema:<name>``, another; ``raw``, what the optimizer holds.
         device: where the model runs.
         experiment: experiment of a .pth file, which holds no configuration.
@@ -63,7 +65,8 @@ def load(
     Raises:
         UserError: there is no such checkpoint, it is damaged, or it holds no such weights.
     """
-    path = find_checkpoint(os.fspath(path_or_run), os.fspath(runs_dir), name)
+    spec = os.fspath(path_or_run)
+    path = find_checkpoint(download(spec) if is_repository(spec) else spec, os.fspath(runs_dir), name)
     checkpoint = open_checkpoint(path, experiment)
     return LoadedModel(restore_model(checkpoint, weights), checkpoint["config"]).to(device)
 

@@ -25,6 +25,12 @@ _log = logging.getLogger(__name__)
 FOLDER = "checkpoints"
 """Folder of the checkpoints inside a run folder."""
 
+HUB_WEIGHTS, HUB_CONFIG = "model.safetensors", "config.json"
+"""Files of a folder in the format of the Hugging Face Hub; together they stand for a checkpoint."""
+
+SHIPPED = Path(__file__).resolve().parents[1] / "pretrained"
+"""Folders of the models that come with this package, in that format."""
+
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 _LISTED = 6
 _LOOKS, _PAUSE = 50, 0.02
@@ -46,6 +52,8 @@ def find_checkpoint(spec: str | int | Path, runs_dir: str | Path, name: str | No
         spec: one of
             a file, returned as it is;
             a run folder: its newest intact checkpoint;
+            a folder in the format of the Hugging Face Hub: its weights;
+            the name of a model that comes with this package, unless a file or folder here has that name;
             ``last``: in a job of a cluster that was started before, the newest intact checkpoint of the run that this
             job made; otherwise of the newest run, of an older one if that has none; a best one only where there is no
             other;
@@ -63,11 +71,15 @@ def find_checkpoint(spec: str | int | Path, runs_dir: str | Path, name: str | No
     by_run = text == "last" or text.isdecimal() or re.fullmatch(r"best[\w-]*", text)
     if not by_run and path.is_file():
         return path
+    if not by_run and not path.exists() and text in shipped_models():
+        path = SHIPPED / text
     if not by_run and not path.is_dir():
         raise UserError(
             f"ckpt_path={text} is neither a file nor a folder: give one, or `last`, `best`, or a step; "
-            + _overview(Path(runs_dir))
+            f"{_overview(Path(runs_dir))}; models of this package: {_some(shipped_models())}"
         )
+    if not by_run and all((path / name).is_file() for name in (HUB_WEIGHTS, HUB_CONFIG)):
+        return path / HUB_WEIGHTS
     home = path if not by_run else Path(runs_dir, name or "")
     runs = _runs(home)
     if text == "last":
@@ -79,6 +91,11 @@ def find_checkpoint(spec: str | int | Path, runs_dir: str | Path, name: str | No
     if by_run and text != "last":
         return _best(text, runs[0])
     return _newest_intact(runs)
+
+
+def shipped_models() -> list[str]:
+    """Names of the models that come with this package."""
+    return sorted(path.parent.name for path in SHIPPED.glob(f"*/{HUB_WEIGHTS}"))
 
 
 def find_every(spec: str | Path, every: int, runs_dir: str | Path, name: str | None = None) -> list[Path]:

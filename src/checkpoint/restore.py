@@ -121,6 +121,9 @@ def _weights(checkpoint: Mapping[str, Any], weights: str) -> dict[str, Tensor]:
     }
     averages = checkpoint.get("ema") or {}
     name = parse_weights(weights).average(list(averages))
+    only = checkpoint.get("only_weights")
+    if name is None and only not in (None, "raw"):
+        raise UserError(f"weights={weights}: this export holds the average {only} alone: choose weights=ema")
     if name is None:
         return state
     # Buffers are not averaged and come from the raw weights.

@@ -9,6 +9,7 @@ from typing import Any
 
 from ..checkpoint.read import checked, load_archive
 from ..errors import UserError
+from .hub import is_hub_file, read_hub
 from .safetensors import SUFFIX, read_safetensors
 from .song.checkpoint import convert_song_checkpoint, is_song_checkpoint
 from .song.experiments import fitting_experiments, training_config
@@ -17,7 +18,7 @@ from .song.experiments import fitting_experiments, training_config
 def open_checkpoint(
     path: str | os.PathLike[str], experiment: str | None = None, config: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
-    """A checkpoint of this project, a ``.safetensors`` export of one, or a ``.pth`` of Song's or Peng's program.
+    """A checkpoint of this project, an export of one (``.safetensors``), or a ``.pth`` of Song's or Peng's program.
 
     The last kind holds no configuration and needs ``experiment`` or ``config``; the others carry their own, and both
     are ignored.
@@ -36,7 +37,7 @@ def open_checkpoint(
         UserError: in one line, whatever is wrong with the file, or that it needs an experiment and which ones fit.
     """
     if Path(path).suffix == SUFFIX:
-        return checked(read_safetensors(path), path)
+        return checked(read_hub(path) if is_hub_file(path) else read_safetensors(path), path)
     content = load_archive(path)
     if not is_song_checkpoint(content):
         return checked(content, path)

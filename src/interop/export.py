@@ -8,15 +8,20 @@ format      safetensors: weights with the configuration in the header, which sam
             diffusers: a pipeline, for NCSN++ of the form published for 256 and 1024 pixels
             song, peng: a .pth for the original's programs
             ckpt: a checkpoint of this project, which needs no experiment any more
-output      the file, or the folder of a pipeline
+            hub: a folder for the Hugging Face Hub: README.md (model card with scores), config.json, model.safetensors
+output      the file, or the folder of a pipeline or for the Hub
 experiment  for a .pth: the experiment it belongs to, or the path of Song's configuration in YAML or JSON
-weights     for diffusers: ema (default), ema:<name> or raw
+weights     for diffusers and hub: ema (default), ema:<name> or raw
+dtype       for hub: float32 (default), float16 or bfloat16 for matrices and kernels
+license     for hub: license of the weights, as apache-2.0; left out by default
+push        for hub: organization/name, uploaded to the Hugging Face Hub once the folder is written
 log_dir     where runs are kept (logs)
 """
 
 from __future__ import annotations
 
 import difflib
+import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -25,16 +30,22 @@ from typing import Any
 
 import torch
 
-from ..checkpoint.find import find_checkpoint
+from ..checkpoint.find import find_checkpoint, run_of
+from ..checkpoint.read import checkpoint_hash
 from ..errors import UserError
 from ..io.atomic import replacing
 from .checkpoints import open_checkpoint
 from .diffusers import write_diffusers
+from .hub import write_hub
+from .hub.card import Card, results_of
+from .hub.remote import check_push
+from .hub.remote import push as push_folder
 from .safetensors import write_checkpoint_file
 from .song.checkpoint import write_song_checkpoint
 
 _REQUIRED = ("ckpt_path", "format", "output")
 _DEFAULTS = {"experiment": None, "weights": "ema", "log_dir": "logs"}
+_OF_HUB = {"dtype": "float32", "license": None, "push": None}
 
 
 def export(
@@ -44,31 +55,45 @@ def export(
     experiment: str | None = None,
     weights: str = "ema",
     log_dir: str = "logs",
+    dtype: str = "float32",
+    license: str | None = None,
+    push: str | None = None,
 ) -> None:
     """Write ``output`` in ``format``; the arguments are those of the command.
 
     Raises:
         UserError: in one line, whatever cannot be read, expressed or written.
     """
+    path = find_checkpoint(ckpt_path, log_dir)
+
+    def write_folder(checkpoint: Mapping[str, Any], folder: str) -> None:
+        write_hub(checkpoint, folder, _card(path, int(checkpoint["global_step"]), weights, license), weights, dtype)
+
     writers: dict[str, Callable[[Mapping[str, Any], str], None]] = {
         "safetensors": write_checkpoint_file,
         "diffusers": partial(write_diffusers, weights=weights),
         "song": partial(write_song_checkpoint, layout="song"),
         "peng": partial(write_song_checkpoint, layout="peng"),
         "ckpt": _write_checkpoint,
+        "hub": write_folder,
     }
     if format not in writers:
         raise UserError(f"format={format} is unknown: choose one of {', '.join(writers)}")
-    path = find_checkpoint(ckpt_path, log_dir)
+    if push is not None and format != "hub":
+        raise UserError(f"push={push} needs format=hub")
+    if push is not None:
+        check_push(push)
     if Path(output).resolve() == path.resolve():
         raise UserError(f"output={output} is the checkpoint itself: choose another name")
     writers[format](open_checkpoint(path, experiment), output)
+    if push is not None:
+        sys.stdout.write(f"{push_folder(output, push)}\n")
 
 
 def parse(arguments: Sequence[str]) -> dict[str, Any]:
     """Keyword arguments of ``export`` from ``key=value``; UserError for anything else."""
-    known = (*_REQUIRED, *_DEFAULTS)
-    values: dict[str, Any] = dict(_DEFAULTS)
+    values: dict[str, Any] = {**_DEFAULTS, **_OF_HUB}
+    known = (*_REQUIRED, *values)
     for argument in arguments:
         key, equals, value = argument.partition("=")
         if not equals or key not in known:
@@ -80,6 +105,21 @@ def parse(arguments: Sequence[str]) -> dict[str, Any]:
     if missing:
         raise UserError(f"{', '.join(missing)} missing: see --help")
     return values
+
+
+def _card(path: Path, step: int, weights: str, license: str | None) -> Card:
+    """The card of a checkpoint, with the scores, the last picture and the start command of its run."""
+    run = run_of(path)
+    if run is None:
+        return Card(license=license)
+    pictures = sorted((run / "samples").glob("step*.png"))
+    try:
+        start = json.loads((run / "run.json").read_text(encoding="utf-8"))["starts"][-1]
+    except (OSError, ValueError, KeyError, IndexError, TypeError):
+        # A run of an older version.
+        start = {}
+    results = results_of(run, checkpoint_hash(path), step, weights)
+    return Card(results, pictures[-1] if pictures else None, start, license)
 
 
 def _write_checkpoint(checkpoint: Mapping[str, Any], output: str) -> None:

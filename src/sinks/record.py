@@ -16,11 +16,10 @@ from typing import Any
 
 from ..errors import UserError
 from ..io.atomic import write_json
+from ..io.results import FILE
 from ..metrics import Scores
 from ..metrics.protocol import facts_of, text_of
 from .manifest import difference_now, from_json, versions
-
-FILE = "metrics.json"
 
 VERSION = 1
 """Of the schema. Files of evaluate.py before it had a number have the same ``results``."""

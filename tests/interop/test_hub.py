@@ -1,0 +1,222 @@
+"""Folders for the Hugging Face Hub: equal outputs after a round trip, a card that the Hub reads, and no code run."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from src import load
+from src.checkpoint import checkpoint_hash, restore_model
+from src.errors import UserError
+from src.interop.checkpoints import open_checkpoint
+from src.interop.export import main
+from src.interop.hub.folder import _hash
+from src.interop.hub.remote import download, is_repository
+from src.sinks.record import Result, write_results
+from tests.checkpoint import example
+
+needs_hub = pytest.mark.skipif(importlib.util.find_spec("huggingface_hub") is None, reason="needs the hub extra")
+
+X = torch.tensor([[0.3, -0.2], [1.5, 0.7]])
+T = torch.tensor([0.2, 0.9])
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory) -> Path:
+    """A run with a checkpoint, a picture, its start and scores."""
+    folder = tmp_path_factory.mktemp("run")
+    (folder / "checkpoints").mkdir()
+    path = folder / "checkpoints/step=00000003.ckpt"
+    content = example.checkpoint()
+    content["config"] |= {"name": "a|b`<script>", "paths": {"data_dir": "/home/me/data"}, "seen": ["/home/me/x.npz"]}
+    torch.save(content, path)
+    (folder / "samples").mkdir()
+    (folder / "samples/step00000003.png").write_bytes(b"picture")
+    start = {"command": "train.py experiment=toy", "commit": "abc", "started": "2026-01-01T00:00:00"}
+    (folder / "run.json").write_text(json.dumps({"starts": [start]}))
+    scores = Result(
+        "scores",
+        "toy",
+        {"checkpoint": checkpoint_hash(path)},
+        {},
+        {"fid": 2.5, "kid": None},
+        intervals={"fid": [2.25, 2.75]},
+        protocol={"text": "fid50k · inception", "facts": {"weights": "ema"}},
+    )
+    of_raw = Result("scores", "raw", scores.subject, {}, {"fid": 9.0}, protocol={"facts": {"weights": "raw"}})
+    of_another = Result("scores", "other", {"checkpoint": "0" * 64}, {}, {"fid": 1.0})
+    (folder / "evaluation").mkdir()
+    write_results(folder / "evaluation", [scores, of_raw, of_another])
+    return folder
+
+
+def exported(run: Path, folder: Path, *settings: str) -> Path:
+    assert main([f"ckpt_path={run}", "format=hub", f"output={folder}", *settings]) == 0
+    return folder
+
+
+@pytest.mark.parametrize(("weights", "asked"), [("ema", "ema"), ("ema:short", "ema:short"), ("raw", "raw")])
+def test_the_score_is_the_same_bit_for_bit(weights: str, asked: str, run, tmp_path: Path) -> None:
+    folder = exported(run, tmp_path / "out", f"weights={weights}")
+    back = restore_model(open_checkpoint(folder / "model.safetensors"), asked)
+    with torch.no_grad():
+        assert torch.equal(back(X, T), restore_model(example.checkpoint(), weights)(X, T))
+
+
+def test_matrices_in_half_and_vectors_in_full_precision(run, tmp_path: Path) -> None:
+    folder = exported(run, tmp_path / "out", "dtype=float16")
+    stored = load_file(folder / "model.safetensors")
+    assert {tensor.dtype for tensor in stored.values() if tensor.ndim > 1} == {torch.float16}
+    assert {tensor.dtype for tensor in stored.values() if tensor.ndim < 2} == {torch.float32}
+    with torch.no_grad():
+        score = restore_model(open_checkpoint(folder / "model.safetensors"))(X, T)
+        expected = restore_model(example.checkpoint())(X, T)
+    torch.testing.assert_close(score, expected, rtol=2e-2, atol=2e-2 * float(expected.abs().max()))
+    assert not torch.equal(score, expected)
+
+
+def test_paths_of_the_authors_machine_stay_there(run, tmp_path: Path) -> None:
+    folder = exported(run, tmp_path / "out")
+    assert "/home/me" not in "".join(p.read_text() for p in (folder / "config.json", folder / "README.md"))
+    assert json.loads((folder / "config.json").read_text())["config"]["seen"] == ["x.npz"]
+
+
+def test_other_weights_than_the_stored_ones_are_refused(run, tmp_path: Path) -> None:
+    checkpoint = open_checkpoint(exported(run, tmp_path / "out") / "model.safetensors")
+    with pytest.raises(UserError, match="holds the average default alone"):
+        restore_model(checkpoint, "raw")
+    checkpoint = open_checkpoint(exported(run, tmp_path / "raw", "weights=raw") / "model.safetensors")
+    with pytest.raises(UserError, match="choose weights=raw"):
+        restore_model(checkpoint, "ema")
+
+
+@needs_hub
+def test_the_hubs_own_code_reads_the_card(run, tmp_path: Path) -> None:
+    from huggingface_hub import ModelCard
+
+    card = ModelCard.load(exported(run, tmp_path / "out", "license=apache-2.0") / "README.md")
+    assert card.data.library_name == "score-sde" and card.data.license == "apache-2.0"
+    (result,) = card.data.eval_results
+    assert (result.metric_type, result.metric_value) == ("fid", 2.5)
+    assert result.metric_args == {"interval_95": [2.25, 2.75], "protocol": "fid50k · inception"}
+    # Code spans end at a backtick, cells of a table at a bar.
+    assert "# `a/b'<script>`" in card.text and "2.25 to 2.75" in card.text
+
+
+def rewrite(folder: Path, change: Any) -> None:
+    """Change config.json and give the weights the matching hash, as an attacker would."""
+    content = json.loads((folder / "config.json").read_text())
+    change(content)
+    (folder / "config.json").write_text(json.dumps(content))
+    tensors = load_file(folder / "model.safetensors")
+    save_file(tensors, folder / "model.safetensors", {"score_sde_config": _hash(content)})
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda c: c["config"]["model"].update(_target_="os.system"), "no class of this project"),
+        (lambda c: c["config"]["model"]["net"].update(_target_="subprocess.Popen"), "no class of this project"),
+        (lambda c: c["config"]["model"]["net"].update(width="${oc.env:HOME}"), "unresolved value"),
+        (lambda c: c["config"].update(name="${oc.env:HOME}"), "unresolved value"),
+        (lambda c: c.update(config=["os.system"]), "not a configuration of this project"),
+        (lambda c: c.pop("weights"), "damaged"),
+    ],
+)
+def test_a_hostile_configuration_is_refused(change, said, run, tmp_path: Path) -> None:
+    folder = exported(run, tmp_path / "out")
+    rewrite(folder, change)
+    with pytest.raises(UserError, match=said):
+        restore_model(open_checkpoint(folder / "model.safetensors"))
+
+
+def test_what_is_damaged_or_missing_is_one_line(run, tmp_path: Path) -> None:
+    folder = exported(run, tmp_path / "out")
+    content = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**content, "global_step": 4}))
+    with pytest.raises(UserError, match="is not the one written with"):
+        open_checkpoint(folder / "model.safetensors")
+    (folder / "config.json").unlink()
+    with pytest.raises(UserError, match="copy the whole folder"):
+        open_checkpoint(folder / "model.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (["format=hub", "dtype=int8"], "dtype=int8 is unknown"),
+        (["format=hub", "weights=ema:long"], "no average 'long'"),
+        (["format=hub", "push=nonsense"], "give organization/name"),
+        (["format=ckpt", "push=a/b"], "needs format=hub"),
+    ],
+)
+def test_impossible_settings_write_nothing(settings, said, run, tmp_path: Path, capsys) -> None:
+    assert main([f"ckpt_path={run}", f"output={tmp_path / 'out'}", *settings]) != 0
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_names_on_the_hub_are_told_from_paths(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("logs").mkdir()
+    assert is_repository("organization/name")
+    for path in ("logs/mistyped", "name", "a/b/c", "../name", "runs/step=3.ckpt", "/organization/name", "."):
+        assert not is_repository(path)
+
+
+@needs_hub
+def test_a_model_is_read_from_the_hub_and_from_its_copy(run, tmp_path: Path, monkeypatch) -> None:
+    import huggingface_hub
+
+    folder = exported(run, tmp_path / "out")
+    asked: list[Any] = []
+
+    def snapshot(name: str, allow_patterns: list[str]) -> str:
+        asked.append((name, allow_patterns))
+        return str(folder)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot)
+    assert download("organization/name") == folder
+    # No pattern may let code or pickles in.
+    assert asked == [("organization/name", ["README.md", "config.json", "model.safetensors", "samples.png"])]
+
+
+@needs_hub
+def test_no_network_is_one_line(monkeypatch, tmp_path: Path) -> None:
+    import huggingface_hub
+
+    def offline(*arguments: Any, **settings: Any) -> str:
+        raise huggingface_hub.errors.LocalEntryNotFoundError("no copy")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", offline)
+    with pytest.raises(UserError, match="check the name and the network"):
+        load("organization/name")
+
+
+def test_without_the_library_the_line_says_what_to_install(monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    with pytest.raises(UserError, match=r"pip install \"score-sde\[hub\]\""):
+        load("organization/name")
+
+
+@needs_hub
+def test_a_folder_is_pushed_once_it_is_written(run, tmp_path: Path, monkeypatch, capsys) -> None:
+    import huggingface_hub
+
+    done: list[Any] = []
+    monkeypatch.setattr(huggingface_hub, "create_repo", lambda name, **settings: done.append((name, settings)))
+
+    def upload(repo_id: str, folder_path: str, allow_patterns: list[str]) -> None:
+        done.append((repo_id, sorted(path.name for path in Path(folder_path).iterdir())))
+
+    monkeypatch.setattr(huggingface_hub, "upload_folder", upload)
+    exported(run, tmp_path / "out", "push=organization/name")
+    files = ["README.md", "config.json", "model.safetensors", "samples.png"]
+    assert done == [("organization/name", {"private": True, "exist_ok": True}), ("organization/name", files)]
