@@ -92,7 +92,7 @@ class Swapped:
 class Rescaled:
     """A model of a process with alpha = 1 that sees states at the size they should have, and so answers excess noise.
 
-    Above a noise level, x is scaled about the mean grey level to root mean square (v + sigma^2)^1/2, where v is the
+    Above a noise level, x is scaled about the mean gray level to root mean square (v + sigma^2)^1/2, where v is the
     variance of the data. What was scaled away is counted as noise.
 
     Args:

@@ -14,7 +14,7 @@ _WORDS = {"exact": "exact score", "constant": "the mean image"}
 
 
 def draw(path: Path, levels: Sequence[float], results: Mapping[str, Any]) -> None:
-    """Three panels against the noise level: error, answer to excess noise in the same colours, noise along the path."""
+    """Three panels against the noise level: error, answer to excess noise in the same colors, noise along the path."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
@@ -24,13 +24,13 @@ def draw(path: Path, levels: Sequence[float], results: Mapping[str, Any]) -> Non
         for name, values in results[part].items():
             style = "--" if name in _WORDS else "-"
             panel.plot(levels, values, style, color=_COLOURS[name], label=_WORDS.get(name, name))
-        for (name, measured), colour in zip(results.get("trained otherwise", {}).items(), _MORE_COLOURS, strict=False):
-            panel.plot(levels, measured[part], color=colour, lw=1, label=f"VE net, {name}")
+        for (name, measured), color in zip(results.get("trained otherwise", {}).items(), _MORE_COLOURS, strict=False):
+            panel.plot(levels, measured[part], color=color, lw=1, label=f"VE net, {name}")
     answer.axhline(0.5, color="0.8", zorder=0)
     answer.set(title="answer to 10 % more noise", ylabel="share of it that is seen as noise", ylim=(0, 1.1))
     error.set(title="error of the data prediction", ylabel="root mean square", yscale="log", ylim=(0.01, 2))
-    for (name, points), colour in zip(results["path"].items(), ("C3", "0.3", "C2"), strict=True):
-        along.plot(*zip(*points, strict=True), color=colour, label=name)
+    for (name, points), color in zip(results["path"].items(), ("C3", "0.3", "C2"), strict=True):
+        along.plot(*zip(*points, strict=True), color=color, label=name)
     along.set(title="noise in the states", ylabel="over what it should be", yscale="log")
     for panel in (error, answer, along):
         panel.set(xscale="log", xlabel="sigma, for data in [0, 1]")

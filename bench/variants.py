@@ -26,7 +26,7 @@ class Variant:
 
     Attributes:
         build: the net on the CPU in training mode; called with a batch (B, C, H, W) and noise levels (B,) or ().
-        optimizer: makes the optimiser of its training step.
+        optimizer: makes the optimizer of its training step.
         autocast: precision of the products.
         tf32: whether float32 products may run in TF32.
         channels_last: memory format of the input.

@@ -66,7 +66,7 @@ def to_bytes(x: Tensor, data_range: str, quantize: str = "round") -> Tensor:
     Args:
         x: (B, *d) float in ``data_range``.
         data_range: ``unit`` or ``centered``.
-        quantize: ``round`` to the nearest byte, halves upwards (as EDM does), or ``truncate`` towards zero, as the
+        quantize: ``round`` to the nearest byte, halves upwards (as EDM does), or ``truncate`` toward zero, as the
             code of Song et al. 2021 does, which darkens an image by half a level.
 
     Returns:

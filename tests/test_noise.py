@@ -82,14 +82,14 @@ def test_normals_are_normal_far_out() -> None:
     assert float(z.mean()) == pytest.approx(0, abs=4e-3) and float(z.var()) == pytest.approx(1, abs=6e-3)
 
 
-def test_purposes_steps_samples_and_neighbours_are_independent() -> None:
+def test_purposes_steps_samples_and_neighbors_are_independent() -> None:
     z = normal(0, "predictor", 0, INDEX, (64,), torch.float64)
     others = {
         "purpose": normal(0, "corrector", 0, INDEX, (64,), torch.float64),
         "step": normal(0, "predictor", 1, INDEX, (64,), torch.float64),
         "seed": normal(1, "predictor", 0, INDEX, (64,), torch.float64),
         "sample": z.roll(1, 0),
-        "neighbour": z.roll(1, 1),
+        "neighbor": z.roll(1, 1),
     }
     for name, other in others.items():
         for f in (lambda v: v, torch.square):

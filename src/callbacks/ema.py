@@ -114,7 +114,7 @@ class EMA(Callback):
 
     @torch.no_grad()
     def update(self, net: nn.Module) -> None:
-        """Move every average towards the weights of ``net``."""
+        """Move every average toward the weights of ``net``."""
         self.updates += 1
         parameters, shadows = self._in_order(net)
         for name, average in self.averages.items():

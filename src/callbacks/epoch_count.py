@@ -8,7 +8,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 
 class EpochCount(Callback):
-    """Counts epochs by optimiser steps.
+    """Counts epochs by optimizer steps.
 
     Lightning counts one too few in a run that goes on from the last step of an epoch, and would train an epoch more
     than ``trainer.max_epochs``.

@@ -1,7 +1,7 @@
 """Which file ``ckpt_path`` means: a file, a run folder, ``last``, ``best`` or a step.
 
 Runs lie in ``<runs_dir>/<experiment name>/<time>/``, or deeper for the jobs of a sweep, with their files in
-``checkpoints/``. A run is newer by the time in its path, a checkpoint by the optimiser step it holds; the times of
+``checkpoints/``. A run is newer by the time in its path, a checkpoint by the optimizer step it holds; the times of
 files are not asked, because copying changes them.
 """
 
@@ -103,7 +103,7 @@ def find_every(spec: str | Path, every: int, runs_dir: str | Path, name: str | N
 
     Args:
         spec: a run folder, or ``last`` for the newest run.
-        every: optimiser steps.
+        every: optimizer steps.
         runs_dir: folder of all runs.
         name: experiment whose runs count; None for all.
 

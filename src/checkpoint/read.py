@@ -160,7 +160,7 @@ def pin(path: Path) -> None:
 
 
 def global_step(path: str | os.PathLike[str]) -> int:
-    """The optimiser step of a checkpoint; tensors are mapped, not read, so this is quick for files of any size.
+    """The optimizer step of a checkpoint; tensors are mapped, not read, so this is quick for files of any size.
 
     Raises:
         UserError: if the file cannot be understood.

@@ -23,7 +23,7 @@ def restore_model(checkpoint: Mapping[str, Any], weights: str = "ema") -> ScoreM
 
     Args:
         checkpoint: from ``read_checkpoint``.
-        weights: ``ema``, the first average; ``ema:<name>``, another; ``raw``, what the optimiser holds.
+        weights: ``ema``, the first average; ``ema:<name>``, another; ``raw``, what the optimizer holds.
 
     Raises:
         UserError: if the configuration names anything outside the project, or weights and net do not fit.

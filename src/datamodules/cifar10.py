@@ -1,4 +1,4 @@
-"""CIFAR-10: 60,000 colour images of 32x32 pixels in ten classes (Krizhevsky 2009)."""
+"""CIFAR-10: 60,000 color images of 32x32 pixels in ten classes (Krizhevsky 2009)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class CIFAR10DataModule(TorchvisionDataModule):
 
     Args:
         image_size: 32, or another size to resize to.
-        channels: 3, or 1 for grey.
+        channels: 3, or 1 for gray.
         settings: those of ImageDataModule and TorchvisionDataModule.
     """
 

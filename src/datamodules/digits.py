@@ -20,7 +20,7 @@ _SPLIT_SEED = 0
 class DigitsDataModule(ImageDataModule):
     """1,797 digits, 8x8, one channel, ten classes.
 
-    Grey values v in 0 .. 16 become the bytes round(255 v / 16). The split is the same for every seed: 1,500 images
+    Gray values v in 0 .. 16 become the bytes round(255 v / 16). The split is the same for every seed: 1,500 images
     are ``train``, 297 are ``test``; ``all`` holds the 1,500, then the 297.
 
     Args:
@@ -40,8 +40,8 @@ class DigitsDataModule(ImageDataModule):
     def _digits(self) -> tuple[Tensor, Tensor]:
         from sklearn.datasets import load_digits
 
-        grey, labels = load_digits(return_X_y=True)
-        images = np.round(grey * (255 / 16)).astype(np.uint8).reshape(-1, 1, 8, 8)
+        gray, labels = load_digits(return_X_y=True)
+        images = np.round(gray * (255 / 16)).astype(np.uint8).reshape(-1, 1, 8, 8)
         return torch.from_numpy(images), torch.from_numpy(labels.astype(np.int64))
 
     def load_split(self, name: str) -> ImageSet:

@@ -98,7 +98,7 @@ def examine_images(datamodule: ImageDataModule) -> Findings:
     if values.levels is not None and moments.low > middle:
         result.warnings.append(f"the smallest {what} is {moments.low:g}: the images look very bright")
     if len(shape) == 3 and shape[0] == 3 and _is_gray(datamodule):
-        result.warnings.append("all three channels are equal: the images look grey, use channels=1")
+        result.warnings.append("all three channels are equal: the images look gray, use channels=1")
     return result
 
 
@@ -137,7 +137,7 @@ def _duplicates_and_constants(datamodule: ImageDataModule) -> list[str]:
         lines.append(f"{len(repeated)} image(s) repeat another one: {pairs}{', ...' if len(repeated) > 5 else ''}")
     if constant:
         numbers = ", ".join(map(str, constant[:5]))
-        lines.append(f"{len(constant)} image(s) have one colour only: {numbers}{', ...' if len(constant) > 5 else ''}")
+        lines.append(f"{len(constant)} image(s) have one color only: {numbers}{', ...' if len(constant) > 5 else ''}")
     return lines
 
 

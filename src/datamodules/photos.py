@@ -1,4 +1,4 @@
-"""Small colour patches of the two photographs that come with scikit-learn: real colours without a download."""
+"""Small color patches of the two photographs that come with scikit-learn: real colors without a download."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _FLAT = 6.0
 
 
 class PhotosDataModule(ImageDataModule):
-    """Square colour patches of a temple and of a flower, the class being the photograph.
+    """Square color patches of a temple and of a flower, the class being the photograph.
 
     The photographs are shrunk to a quarter, 106 x 160 pixels, by means over blocks. A band of 24 rows through the
     middle of both is kept for ``test``: no pixel of it is in a patch of ``train``. Training patches lie at every
     offset and overlap, test patches at every fourth. Patches without structure, sky and blurred leaves, are left out:
-    those whose grey values have a standard deviation below 6 of 255. The order is shuffled, the same for every seed.
+    those whose gray values have a standard deviation below 6 of 255. The order is shuffled, the same for every seed.
 
     Args:
         image_size: side of a patch, at most 24.

@@ -1,4 +1,4 @@
-"""Any labelled image set of torchvision, decoded once into a memory map."""
+"""Any labeled image set of torchvision, decoded once into a memory map."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class TorchvisionDataModule(ImageDataModule):
         all_splits: the splits that ``all`` joins, in this order.
         by_hand: which file belongs where, for machines that cannot download.
         labels: False ignores the labels.
-        crop: size of a centre crop before anything else; None for none.
+        crop: size of a center crop before anything else; None for none.
         pad: width of a black border, added before resizing.
         settings: those of ImageDataModule.
     """
@@ -92,7 +92,7 @@ class TorchvisionDataModule(ImageDataModule):
         arguments = self.splits[split]
         treatment = "".join(
             f"-{name}{value}"
-            for name, value in (("crop", self.crop), ("pad", self.pad), ("grey", self.channels == 1))
+            for name, value in (("crop", self.crop), ("pad", self.pad), ("gray", self.channels == 1))
             if value
         )
         size = self.height if self.height == self.width else f"{self.height}x{self.width}"

@@ -1,6 +1,6 @@
 """Checkpoints as safetensors: weights in a file that cannot run code, the configuration in its header.
 
-Tensors are named ``raw.<name>`` for the weights that the optimiser held and ``ema.<average>.<name>`` for the averages,
+Tensors are named ``raw.<name>`` for the weights that the optimizer held and ``ema.<average>.<name>`` for the averages,
 <name> as in the state dict of the net. The header carries ``format`` (``score-sde``), ``global_step`` and ``config``,
 the resolved training configuration as JSON.
 """
@@ -25,7 +25,7 @@ _FORMAT = "score-sde"
 
 
 def write_checkpoint_file(checkpoint: Mapping[str, Any], path: str | Path) -> None:
-    """Write weights, averages and configuration of a checkpoint; optimiser and counters of callbacks stay behind.
+    """Write weights, averages and configuration of a checkpoint; optimizer and counters of callbacks stay behind.
 
     Raises:
         UserError: a disk that refuses.

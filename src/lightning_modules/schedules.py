@@ -1,4 +1,4 @@
-"""Learning-rate schedules in optimiser steps, as factors of the optimiser's own rate."""
+"""Learning-rate schedules in optimizer steps, as factors of the optimizer's own rate."""
 
 from __future__ import annotations
 

@@ -74,7 +74,7 @@ class NCSNpp(ScoreNet):
         dropout: probability, inside the residual blocks.
         resblock_type: biggan (resampling inside a residual block) or ddpm (as a layer of its own).
         resamp_with_conv: whether the resampling layers of ddpm blocks have a convolution.
-        fir: resample with an FIR filter rather than by averages and nearest neighbours.
+        fir: resample with an FIR filter rather than by averages and nearest neighbors.
         fir_kernel: taps of the separable filter.
         skip_rescale: divide every residual sum by sqrt(2).
         progressive: growing of the output: none, output_skip or residual.

@@ -34,7 +34,7 @@ class Picture:
     Attributes:
         height: pixels.
         width: pixels.
-        channels: 1 (grey), 2 (grey and alpha), 3 (RGB) or 4 (RGB and alpha); more for TIFF pages with more.
+        channels: 1 (gray), 2 (gray and alpha), 3 (RGB) or 4 (RGB and alpha); more for TIFF pages with more.
         dtype: ``uint8``, ``uint16``, ``float16`` or ``float32``, as stored.
         pages: pages of a TIFF file; 1 for all others, of which only the first frame is read.
         frames: frames of an animation.
@@ -52,7 +52,7 @@ class Picture:
     def pixels(self, channels: int | None = None, page: int = 0) -> np.ndarray:
         """Upright pixels (C, H, W) of ``dtype``.
 
-        Palettes are resolved. Colors become RGB, or grey (ITU-R 601 luma). Where ``channels`` leaves no room for
+        Palettes are resolved. Colors become RGB, or gray (ITU-R 601 luma). Where ``channels`` leaves no room for
         alpha, the picture is laid over white. Values keep their depth.
 
         Args:
@@ -97,7 +97,7 @@ class Picture:
         # 32-bit and big-endian containers hold the same 16 bits.
         whole = values.astype(np.int64)
         if whole.min(initial=0) < 0 or whole.max(initial=0) > 65535:
-            raise ValueError("grey values exceed 16 bits: convert to uint16 or float32")
+            raise ValueError("gray values exceed 16 bits: convert to uint16 or float32")
         return whole.astype(np.uint16)[None]
 
 
@@ -178,8 +178,8 @@ def _kind(content: bytes, image: Image) -> tuple[str, int]:
         return "uint16", 1
     # Only its plugin for TIFF has tags.
     bits_of_tiff = max(image.tag_v2.get(258, (8,))) if image.format == "TIFF" else 8  # type: ignore[attr-defined]
-    grey = image.mode in ("1", "L", "LA", "La")
-    channels = (1 if grey else 3) + bool(image.has_transparency_data)
+    gray = image.mode in ("1", "L", "LA", "La")
+    channels = (1 if gray else 3) + bool(image.has_transparency_data)
     return ("uint16" if bits_of_tiff > 8 else "uint8"), channels
 
 
@@ -227,7 +227,7 @@ def _turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
 
 
 def _with_channels(pixels: np.ndarray, channels: int) -> np.ndarray:
-    """Deep pixels (C, H, W) with another number of channels: alpha over white, grey to RGB or back."""
+    """Deep pixels (C, H, W) with another number of channels: alpha over white, gray to RGB or back."""
     there = len(pixels)
     if there == channels:
         return pixels

@@ -16,7 +16,7 @@ def png_bytes(pixels: np.ndarray) -> bytes:
     """A PNG file of 8 or 16 bits.
 
     Args:
-        pixels: (C, H, W) uint8 or uint16, C of 1 (grey), 2 (grey and alpha), 3 (RGB) or 4 (RGB and alpha).
+        pixels: (C, H, W) uint8 or uint16, C of 1 (gray), 2 (gray and alpha), 3 (RGB) or 4 (RGB and alpha).
     """
     if pixels.dtype == np.uint8:
         from PIL import Image

@@ -1,6 +1,6 @@
 """TIFF pages with 16-bit integers or 32-bit floats in any number of channels (TIFF 6.0, sections 2, 14 and 19).
 
-Pillow reads one channel of such pages and cuts colours to 8 bits, so these pages are read here: strips, uncompressed
+Pillow reads one channel of such pages and cuts colors to 8 bits, so these pages are read here: strips, uncompressed
 or deflated, with or without horizontal differencing.
 """
 

@@ -45,7 +45,7 @@ def slerp(
 def temper(sde: SDE, z: Float[Tensor, "b *d"], temperature: float) -> Float[Tensor, "b *d"]:
     """Latents (B, *d) with their distance from the mean of the prior multiplied by ``temperature``.
 
-    Below 1 the samples lie nearer to the centre of the data and vary less (appendix D.2, after Kingma and Dhariwal
+    Below 1 the samples lie nearer to the center of the data and vary less (appendix D.2, after Kingma and Dhariwal
     2018); not a sample of the model at any other temperature than 1.
     """
     mean = sde.prior_mean_like(z)

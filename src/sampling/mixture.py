@@ -36,9 +36,9 @@ class GaussianMixture:
         self, x: Float[Tensor, "b d"], t: Tensor, cond: Mapping[str, Tensor] | None = None
     ) -> Float[Tensor, "b d"]:
         """The score (B, d) at x (B, d) and t, () or (B,)."""
-        towards, variance, log_joint = self._components(x, t)
+        toward, variance, log_joint = self._components(x, t)
         shares = log_joint.softmax(1)
-        return ((shares / variance)[..., None] * towards).sum(1)
+        return ((shares / variance)[..., None] * toward).sum(1)
 
     def log_prob(self, x: Float[Tensor, "b d"], t: Tensor) -> Float[Tensor, " b"]:
         """ln p_t(x), (B,), in nats."""
@@ -49,6 +49,6 @@ class GaussianMixture:
         t = t if t.ndim == 0 else t.to(x.device)
         alpha, sigma = (value.to(x).reshape(-1, 1) for value in (self.sde.alpha(t), self.sde.sigma(t)))
         variance = (alpha * self.stds.to(x)).square() + sigma.square()
-        towards = alpha[..., None] * self.means.to(x) - x[:, None]
-        log_normal = -0.5 * (towards.square().sum(2) / variance + x.shape[1] * (2 * math.pi * variance).log())
-        return towards, variance, self.weights.to(x).log() + log_normal
+        toward = alpha[..., None] * self.means.to(x) - x[:, None]
+        log_normal = -0.5 * (toward.square().sum(2) / variance + x.shape[1] * (2 * math.pi * variance).log())
+        return toward, variance, self.weights.to(x).log() + log_normal

@@ -4,7 +4,7 @@ Forward process (Song et al. 2021, eq. 5), for t from 0 to T:
 
     dx = f(x, t) dt + g(t) dw,        p(x_t | x_0) = N(alpha(t) x_0, sigma(t)^2 I).
 
-The two functions alpha and sigma fix it: the drift is linear, f(x, t) = x alpha'(t) / alpha(t), and
+The functions alpha and sigma determine it: the drift is linear, f(x, t) = x alpha'(t) / alpha(t), and
 g(t)^2 = d sigma^2/dt - 2 sigma^2 alpha'/alpha (eqs. 28-29 of the paper solved for f and g).
 
 Reverse process (eq. 6) and probability-flow ODE (eq. 13), with the score s(x, t):
@@ -32,13 +32,13 @@ Score = Callable[[Tensor, Tensor], Tensor]
 
 
 def expand(t: Tensor, x: Tensor) -> Tensor:
-    """A value per sample, () or (B,), in a shape that multiplies x of shape (B, *d)."""
+    """Reshape a value per sample, () or (B,), so that it broadcasts over x of shape (B, *d)."""
     return t if t.ndim == 0 else t.reshape(-1, *(1,) * (x.ndim - 1))
 
 
 @dataclass(frozen=True)
 class SDE(ABC):
-    """A forward process. Subclasses give ``alpha`` and ``sigma``; closed forms of the rest are welcome, not needed.
+    """A forward process. A subclass implements ``alpha`` and ``sigma``; closed forms of the other methods are optional.
 
     Args:
         T: end of the process, where the marginal is the prior.
@@ -115,7 +115,7 @@ class SDE(ABC):
         return self.transition(t, s)[1] * (self.sigma(s) / self.sigma(t)).square()
 
     def ancestral_chain(self, t: Float[Tensor, "*b"], s: Float[Tensor, "*b"]) -> tuple[Tensor, Tensor, Tensor]:
-        """The Markov chain whose ancestral sampler the paper uses: scale a, variance v, variance of the added noise.
+        """The Markov chain of the paper's ancestral sampler: scale a, variance v, variance of the added noise.
 
         The default is the exact transition with the variance of its posterior.
         """
@@ -143,7 +143,7 @@ class SDE(ABC):
         return x.new_zeros(())
 
     def prior_sample(self, noise: Float[Tensor, "b *d"]) -> Float[Tensor, "b *d"]:
-        """A sample of the prior N(prior mean, sigma(T)^2 I) from standard normal noise (B, *d)."""
+        """Turn standard normal noise (B, *d) into samples of the prior N(prior mean, sigma(T)^2 I)."""
         return self.prior_mean_like(noise) + self._prior_sigma() * noise
 
     def prior_log_prob(self, z: Float[Tensor, "b *d"]) -> Float[Tensor, " b"]:

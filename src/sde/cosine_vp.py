@@ -5,7 +5,7 @@ With u(t) = (t + s) / (1 + s) pi / 2 and u_0 = u(0),
     alpha(t) = cos u / cos u_0,    sigma(t)^2 = 1 - alpha^2 = sin(u - u_0) sin(u + u_0) / cos^2 u_0,
     f = -beta x / 2,    g^2 = beta(t) = pi / (1 + s) tan u.
 
-At t = 1 nothing of the data is left and beta is infinite. The paper clips beta; here the process ends at T < 1.
+At t = 1 no data remain and beta is infinite. The paper clips beta; here the process ends at T < 1.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class CosineVPSDE(SDE):
     """Variance preserving with the cosine schedule; the prior is N(0, I).
 
     Args:
-        T: end of the process, in (0, 1). The prior leaves out alpha(T) x_0, 0.8 % of the data at the default.
+        T: end of the process, in (0, 1). The prior ignores the mean alpha(T) x_0, 0.8 % of the data at the default.
         s: offset in (0, 1) that keeps beta(0) above zero; 0.008 in the paper.
 
     Raises:

@@ -2,8 +2,8 @@
 
     alpha(t) = 1 - t,    sigma(t) = t,    f = -x / (1 - t),    g(t)^2 = 2 t / (1 - t).
 
-Its probability-flow ODE is the flow itself, dx/dt = E[z - x_0 | x_t], noise minus data. At t = 1 the data are
-forgotten for good and the drift is infinite; the process therefore ends at T slightly below 1.
+Its probability-flow ODE is the flow itself, dx/dt = E[z - x_0 | x_t], noise minus data. At t = 1 no data remain and
+the drift is infinite; the process therefore ends at T slightly below 1.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class FlowSDE(SDE):
     """Linear interpolation between data and noise.
 
     Args:
-        T: end of the process, < 1. The prior N(0, T^2 I) leaves out the (1 - T) x_0 that remains; drift and g^2 grow
+        T: end of the process, < 1. The prior N(0, T^2 I) ignores the remaining mean (1 - T) x_0; drift and g^2 grow
             like 1 / (1 - T).
     """
 

@@ -15,8 +15,8 @@ from .base import SDE, expand
 class NoisyClassifier(nn.Module):
     """logits = net(a_in u, c_noise), u the input mapped to [-1, 1], c_noise = ln(sigma / alpha) / 4 as in EDM.
 
-    With u = alpha u_0 + w sigma z (w = 2 for unit data, whose unit length is two of [-1, 1]) the input is kept at
-    about unit variance by a_in = (alpha^2 sigma_data^2 + w^2 sigma^2)^(-1/2).
+    With u = alpha u_0 + w sigma z (w = 2 for data in [0, 1], because [-1, 1] is twice as long, else 1) the factor
+    a_in = (alpha^2 sigma_data^2 + w^2 sigma^2)^(-1/2) keeps the input near unit variance.
 
     Args:
         net: ``forward(x, c_noise)`` -> logits (B, K).
@@ -43,7 +43,7 @@ class NoisyClassifier(nn.Module):
         Args:
             x: (B, *d), state in the range of the data plus noise.
             t: () or (B,), time in (0, T].
-            cond: not used; there so that the classifier is called as a score model is.
+            cond: unused; the signature is that of a score model.
         """
         dtype = torch.promote_types(x.dtype, torch.float32)
         x = x.to(dtype)

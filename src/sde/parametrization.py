@@ -31,7 +31,7 @@ class Coefficients(NamedTuple):
 class Parametrization(Protocol):
     """The coefficients of an SDE at a time.
 
-    A class may say in ``noise_scale`` what its c_noise is: ``sigma``, ``log sigma``, ``time`` or ``index``.
+    The optional attribute ``noise_scale`` names the kind of c_noise: ``sigma``, ``log sigma``, ``time`` or ``index``.
     """
 
     def __call__(self, sde: SDE, t: Float[Tensor, "*b"]) -> Coefficients:
@@ -39,7 +39,7 @@ class Parametrization(Protocol):
         ...
 
     def check(self, sde: SDE, data_range: str) -> None:
-        """UserError where this parametrization cannot serve that SDE or data range."""
+        """Raise UserError if this parametrization does not work with the SDE or the data range."""
         ...
 
 
@@ -77,9 +77,9 @@ class SongVP(Unconditional):
 
 
 class SMLDIndex:
-    """Discrete VE nets (NCSN++ of the paper's table 1): the net sees the index of a noise level, largest sigma first.
+    """Discrete VE nets (NCSN++ in table 1 of the paper): the input is the index of a noise level, largest sigma first.
 
-    score = net(u, i) / sigma_i with i = round((T - t) (N - 1) / T): between two levels the nearest is taken.
+    score = net(u, i) / sigma_i with i = round((T - t) (N - 1) / T), the nearest level.
 
     Args:
         num_scales: N, the number of noise levels the net was trained on.
@@ -105,7 +105,7 @@ class DDPMIndex:
     """Discrete VP nets (DDPM): score = -net(u, i) / sigma_i, i the integer label of time t = (i + 1) T / N.
 
     sigma_i is that of the chain the net was trained on, not of the SDE; between two times the earlier label is taken.
-    Song's sampler hands the net t (N - 1) with its fraction, up to one index off what the net was trained on.
+    Song's sampler passes t (N - 1) with its fraction, up to one index away from the labels of training.
 
     Args:
         num_scales: N, the number of steps of the chain.

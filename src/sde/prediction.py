@@ -1,11 +1,11 @@
-"""Nets that predict the data, a velocity or any other mixture F = c_x E[x_0 | x_t] + c_z E[z | x_t].
+"""Nets that predict the data, a velocity or another linear combination F = c_x E[x_0 | x_t] + c_z E[z | x_t].
 
 With x_t = alpha x_0 + sigma z and score = -E[z | x_t] / sigma, solving for the score gives
 
     score = (c_x x - alpha F) / (sigma (alpha c_z - sigma c_x)),
 
-one more case of the equation in ``parametrization``. The net sees x as it is: these are meant for processes that keep
-x_t of the data's size, which VE and EDM do not.
+a case of the equation in ``parametrization``. x is not scaled before the net, so use these with processes that keep
+x_t at the scale of the data (not VE or EDM).
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class _Prediction(Unconditional, ABC):
 
 
 class X0Prediction(_Prediction):
-    """F = x_0, so score = (alpha F - x) / sigma^2: at small sigma the net's errors are blown up by 1 / sigma^2."""
+    """F = x_0, so score = (alpha F - x) / sigma^2: at small sigma, errors of the net are amplified by 1 / sigma^2."""
 
     def target(self, sde: SDE, t: Float[Tensor, "*b"]) -> tuple[Tensor, Tensor]:
         return torch.ones_like(t), torch.zeros_like(t)

@@ -1,4 +1,4 @@
-"""A raw net, an SDE and a parametrization bound into one thing that knows the score."""
+"""The score model: a raw net, an SDE and a parametrization."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .base import SDE, expand
 from .parametrization import Parametrization
 
 Condition = Mapping[str, Tensor] | None
-"""What a net is told beside x and t: named tensors (B, ...); class labels are ``labels``, (B,) int64."""
+"""Further inputs of a net beside x and t: named tensors (B, ...); class labels are ``labels``, (B,) int64."""
 
 
 @runtime_checkable
@@ -35,7 +35,7 @@ class Model(Protocol):
 class ScoreModel(nn.Module):
     """score(x, t) = a_skip x + a_out net(a_in u, c_noise, cond); see ``parametrization``.
 
-    The net may run in any precision; what surrounds it is float32 or the precision of x, whichever is better.
+    The net may run in any precision. All other arithmetic is in float32, or in the dtype of x if that is wider.
 
     Args:
         net: raw net with ``forward(x, c_noise, cond)``.
@@ -44,7 +44,7 @@ class ScoreModel(nn.Module):
         data_range: range of the data, ``unit`` [0, 1] or ``centered`` [-1, 1]; mapped to [-1, 1] for the net.
 
     Raises:
-        UserError: for an unknown data range, or a parametrization that does not fit the SDE.
+        UserError: the data range is unknown, or the parametrization does not fit the SDE.
     """
 
     def __init__(self, net: nn.Module, sde: SDE, parametrization: Parametrization, data_range: str = "unit") -> None:
@@ -56,7 +56,7 @@ class ScoreModel(nn.Module):
         self.data_range = check_range(data_range)
 
     def check(self) -> None:
-        """UserError where the net's embedding cannot take the noise level as the parametrization gives it."""
+        """Raise UserError if the embedding of the net does not accept the c_noise of the parametrization."""
         given, taken = getattr(self.parametrization, "noise_scale", None), getattr(self.net, "noise_scales", None)
         if given is not None and taken is not None and given not in taken:
             raise UserError(
@@ -67,7 +67,7 @@ class ScoreModel(nn.Module):
     def forward(
         self, x: Float[Tensor, "b *d"], t: Tensor, cond: Mapping[str, Tensor] | None = None
     ) -> Float[Tensor, "b *d"]:
-        """The score at x.
+        """Compute the score at x.
 
         Args:
             x: (B, *d), state in the range of the data plus noise.
@@ -79,14 +79,14 @@ class ScoreModel(nn.Module):
         """
         dtype = torch.promote_types(x.dtype, torch.float32)
         x = x.to(dtype)
-        # A common time is a scalar on the CPU: it enters kernels below as an argument, without a copy to the device.
+        # A common time is a scalar on the CPU: kernels take it as an argument, without a copy to the device.
         t = t if t.ndim == 0 else t.to(device=x.device, dtype=torch.promote_types(t.dtype, dtype))
         a_skip, a_out, a_in, c_noise = self.parametrization(self.sde, t)
         u = to_centered(x, self.data_range)
-        # A net that is itself in half or double precision takes no other; under autocast it is in float32 like x.
+        # A net in half or double precision accepts only its own dtype; under autocast its weights are float32.
         net_dtype = next(self.net.parameters(), u).dtype
         scaled = (u * _cast(a_in, u)).to(net_dtype)
-        # Only the net needs it there, one number that nothing waits for.
+        # Only the net needs the noise level on the device, and the copy is asynchronous.
         level = c_noise.to(device=x.device, dtype=dtype, non_blocking=True)
         raw: Tensor = self.net(scaled, level, cond)
         return x * _cast(a_skip, x) + raw.to(dtype) * _cast(a_out, x)
@@ -105,5 +105,5 @@ def tweedie(sde: SDE, x: Float[Tensor, "b *d"], t: Tensor, score: Float[Tensor, 
 
 
 def _cast(value: Tensor, x: Tensor) -> Tensor:
-    # A float64 time of each sample must not promote the state to float64; a scalar does not.
+    # Times (B,) in float64 must not promote the state to float64; a scalar does not promote.
     return value if value.ndim == 0 else expand(value, x).to(x.dtype)

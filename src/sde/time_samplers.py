@@ -1,7 +1,7 @@
-"""Where in time a score is trained: maps from a uniform number to a time, by the inverse of the distribution.
+"""Distributions of training times: each maps a uniform number to a time by its inverse distribution function.
 
-Each returns the time and the density ratio 1 / (p(t) (T - eps)), which keeps the expectation of a loss that is
-stated for uniform times; samplers whose distribution is part of the objective itself return 1.
+Each returns the time and the density ratio 1 / (p(t) (T - eps)), which preserves the expectation of a loss that is
+defined for uniform times. If the distribution is part of the objective itself, the ratio is 1.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def _check_eps(sde: SDE, eps: float) -> None:
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator] # torch has no type for it
 def _ends(sde: SDE, eps: float) -> tuple[float, float]:
-    """log_snr at the times eps and T, as numbers: on a GPU a tensor of a number is a copy that the host waits for."""
+    """log_snr at the times eps and T as floats: creating a GPU tensor from a number would synchronize with the host."""
     first, last = sde.log_snr(torch.tensor([eps, sde.T], dtype=torch.float64, device="cpu")).tolist()
     return first, last
 
@@ -58,8 +58,8 @@ class GridTime:
 
     Args:
         num_scales: N, the number of levels.
-        from_zero: the times are T i / (N - 1), i from 0 (SMLD: level 0 is sigma_min), else T (i + 1) / N (DDPM:
-            level 0 already holds the noise of the first step, where t = 0 would hold none).
+        from_zero: if true, the times are T i / (N - 1), i from 0 (SMLD: level 0 is sigma_min); otherwise they are
+            T (i + 1) / N (DDPM: level 0 has the noise of the first step).
     """
 
     def __init__(self, num_scales: int = 1000, from_zero: bool = True) -> None:
@@ -77,8 +77,8 @@ class GridTime:
 class LikelihoodTime:
     """t with density proportional to g^2 / sigma^2: the importance sampling of ScoreFlow (Song et al. 2021b, sec. 4.2).
 
-    g^2 / sigma^2 = -2 d lambda / dt, so this is nothing but a uniform log-SNR. Used with the likelihood weighting,
-    the product of weight and importance is the constant 2 (lambda_eps - lambda_T) / (T - eps).
+    g^2 / sigma^2 = -2 d lambda / dt, so the log-SNR is uniform. With the likelihood weighting, the product of weight
+    and importance is the constant 2 (lambda_eps - lambda_T) / (T - eps).
 
     Args:
         eps: smallest time.
@@ -91,8 +91,8 @@ class LikelihoodTime:
         _check_eps(sde, self.eps)
         first, last = _ends(sde, self.eps)
         t = sde.time_of_log_snr(first + u * (last - first)).clamp(self.eps, sde.T)
-        normaliser = 2 * (first - last) / (sde.T - self.eps)
-        return t, normaliser * sde.sigma(t).square() / sde.diffusion_squared(t)
+        normalizer = 2 * (first - last) / (sde.T - self.eps)
+        return t, normalizer * sde.sigma(t).square() / sde.diffusion_squared(t)
 
 
 class LogNormalSigma:

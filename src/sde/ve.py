@@ -2,8 +2,8 @@
 
     sigma(t) = sigma_min (sigma_max / sigma_min)^t,    g(t)^2 = 2 sigma(t)^2 ln(sigma_max / sigma_min),    f = 0.
 
-The paper starts the process at x_0 + sigma_min z, not at x_0: sigma(0) = sigma_min. Its chain is SMLD's, with
-noise levels at the ends of each interval.
+The paper starts the process at x_0 + sigma_min z, not at x_0: sigma(0) = sigma_min. The discrete chain is that of SMLD,
+with noise levels at the ends of each interval.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class VESDE(SDE):
 
     Args:
         sigma_min: smallest noise level, > 0, in units of the data.
-        sigma_max: largest noise level; the paper takes the largest distance between two training images.
+        sigma_max: largest noise level; the paper uses the largest distance between two training images.
         prior_mean: mean of the prior: one number, or one per channel (the first dimension after the batch).
     """
 

@@ -19,7 +19,7 @@ from .base import SDE, expand
 
 @dataclass(frozen=True)
 class LinearBetaSDE(SDE):
-    """What VP and sub-VP share: the linear beta(t) and the scale of the data.
+    """Base of VP and sub-VP: the linear beta(t) and the scale of the data.
 
     Args:
         beta_min: beta(0), > 0.
@@ -37,7 +37,7 @@ class LinearBetaSDE(SDE):
             )
 
     def beta(self, t: Float[Tensor, "*b"]) -> Float[Tensor, "*b"]:
-        """Rate at which the data are forgotten at time t."""
+        """beta(t), the rate at which the scale of the data decays."""
         return self.beta_min + t * (self.beta_max - self.beta_min)
 
     def integrated_beta(self, t: Float[Tensor, "*b"]) -> Float[Tensor, "*b"]:
@@ -75,8 +75,8 @@ class VPSDE(LinearBetaSDE):
     def discretize(self, x: Float[Tensor, "b *d"], t: Tensor, s: Tensor) -> tuple[Float[Tensor, "b *d"], Tensor]:
         """DDPM's step (eq. 10) with beta_i = beta(t) (t - s): f = (sqrt(1 - beta_i) - 1) x, G^2 = beta_i.
 
-        Where the interval is so long that beta_i would reach 1, the step of the exact chain is taken,
-        1 - beta_i = (alpha_t / alpha_s)^2, so that few-step grids stay defined.
+        If the interval is so long that beta_i would reach 1, the exact transition is used instead,
+        1 - beta_i = (alpha_t / alpha_s)^2, so that grids of few steps stay defined.
         """
         beta = self._chain_beta(t, s)
         return x * expand(torch.sqrt(1 - beta) - 1, x), beta.sqrt()

@@ -18,7 +18,7 @@ _LAST_FRAME_MS = 2000
 
 
 def grid(images: Tensor, columns: int | None = None) -> Tensor:
-    """Images side by side on a grey ground, row by row; small ones are magnified without smoothing.
+    """Images side by side on a gray ground, row by row; small ones are magnified without smoothing.
 
     Args:
         images: (N, C, H, W) uint8; see ``shown`` for C other than 1 and 3.

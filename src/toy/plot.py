@@ -22,7 +22,7 @@ _EXACT = "#2e4057"
 _SAMPLES = "#1f78b4"
 _DENSITY = "Blues"
 _DOTS = 3000
-# Contours and the colour scale are relative to the highest density.
+# Contours and the color scale are relative to the highest density.
 _CONTOURS = (0.02, 0.2, 0.6)
 _LOG_P_SPAN = 8.0
 

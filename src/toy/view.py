@@ -41,7 +41,7 @@ class ScoreField:
 
     Attributes:
         level: l.
-        spacing: distance of neighbours.
+        spacing: distance of neighbors.
         points: y, (A, 2).
         learned: (A, 2).
         exact: (A, 2), or None.

@@ -1,4 +1,4 @@
-"""Every optimiser step is followed by what is due after it, whether or not there is anything to validate."""
+"""Every optimizer step is followed by what is due after it, whether or not there is anything to validate."""
 
 from __future__ import annotations
 

@@ -185,7 +185,7 @@ def test_training_does_not_notice(tmp_path: Path) -> None:
     assert all(torch.equal(a, b) for a, b in zip(finals[0].values(), finals[1].values(), strict=True))
 
 
-def test_accumulation_counts_optimiser_steps(tmp_path: Path) -> None:
+def test_accumulation_counts_optimizer_steps(tmp_path: Path) -> None:
     train(tmp_path, [pictures(tmp_path, 2)], steps=2, accumulate_grad_batches=2)
     assert [path.name for path in (tmp_path / "pictures").iterdir()] == ["step00000002.png"]
 

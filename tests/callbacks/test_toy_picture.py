@@ -1,4 +1,4 @@
-"""Points in the plane: the score that is learnt is the exact one, and what the picture shows is computed right."""
+"""Points in the plane: the score that is learned is the exact one, and what the picture shows is computed right."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def train(cfg: DictConfig) -> tuple[Trainer, Any, Any]:
     return trainer, module, datamodule
 
 
-def test_the_exact_score_is_learnt(tmp_path: Path) -> None:
+def test_the_exact_score_is_learned(tmp_path: Path) -> None:
     cfg = toy2d(
         tmp_path,
         f"trainer.max_steps={STEPS}",

@@ -60,7 +60,7 @@ def test_evaluation_neither_flips_nor_dequantizes_unless_told():
     assert torch.allclose(first_batch(module, "val_dataloader")["x"], (x[:3] * 255 + u) / 256, atol=1e-6)
 
 
-def test_the_mean_colour_is_that_of_the_training_images_in_the_datamodules_range():
+def test_the_mean_color_is_that_of_the_training_images_in_the_datamodules_range():
     for data_range, scale, shift in (("unit", 1, 0), ("centered", 2, -1)):
         module = MemoryDataModule(data_range=data_range)
         expected = scale * module.images("train")[:].double().mean((0, 2, 3)) / 255 + shift

@@ -8,9 +8,9 @@ from src.datamodules.digits import DigitsDataModule
 def test_every_digit_is_in_one_split_with_its_label():
     module = DigitsDataModule(num_classes=10)
     module.setup("fit")
-    grey, labels = load_digits(return_X_y=True)
+    gray, labels = load_digits(return_X_y=True)
     images = module.images("all")
-    rows = np.rint(grey * 255 / 16).astype(np.uint8)
+    rows = np.rint(gray * 255 / 16).astype(np.uint8)
     expected = {(row.tobytes(), label) for row, label in zip(rows, labels, strict=True)}
     seen = [(image.numpy().tobytes(), int(label)) for image, label in zip(images[:], images.labels, strict=True)]
     assert len(seen) == 1797 and set(seen) == expected

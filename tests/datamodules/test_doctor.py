@@ -33,16 +33,16 @@ def test_facts_are_those_of_the_images_in_their_range():
     assert not examine(images).warnings
 
 
-def test_duplicates_constant_and_grey_or_dark_images_are_flagged():
+def test_duplicates_constant_and_gray_or_dark_images_are_flagged():
     images = torch.randint(0, 256, (50, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     images[7] = images[2]
     images[40] = 5
     assert examine(images).warnings == [
         "1 image(s) repeat another one: 2=7",
-        "1 image(s) have one colour only: 40",
+        "1 image(s) have one color only: 40",
     ]
-    grey = images[8:20, :1].expand(-1, 3, -1, -1).contiguous()
-    assert any("look grey" in line for line in examine(grey).warnings)
+    gray = images[8:20, :1].expand(-1, 3, -1, -1).contiguous()
+    assert any("look gray" in line for line in examine(gray).warnings)
     assert any("largest byte is 16" in line for line in examine(images[8:20] // 16 + 1).warnings)
     assert any("very bright" in line for line in examine(images[8:20] // 2 + 128).warnings)
 

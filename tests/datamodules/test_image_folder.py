@@ -252,7 +252,7 @@ def test_mixed_sizes_and_small_images(tmp_path, caplog):
     assert "1 image(s) are smaller than 6x6 pixels and were enlarged" in caplog.text
 
 
-def test_grey_sets(folder, tmp_path):
+def test_gray_sets(folder, tmp_path):
     data = module(folder, tmp_path, channels=1)
     data.setup("fit")
     assert data.images("all").shape == (5, 1, 6, 6) and values(data.images("all")) == [2, 3, 0, 1, 4]

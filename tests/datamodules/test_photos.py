@@ -46,8 +46,8 @@ def test_no_pixel_of_a_test_patch_was_trained_on(places: dict[bytes, list[tuple[
 
 def test_patches_have_structure() -> None:
     for split in ("train", "test"):
-        grey = PhotosDataModule().images(split)[:].double().mean(1).flatten(1)
-        assert float(grey.std(1, correction=0).min()) >= 6
+        gray = PhotosDataModule().images(split)[:].double().mean(1).flatten(1)
+        assert float(gray.std(1, correction=0).min()) >= 6
 
 
 def test_the_order_is_shuffled_and_does_not_depend_on_the_seed() -> None:

@@ -80,7 +80,7 @@ def test_training_on_all_images(cifar):
     assert sorted(torch.cat([b["index"] for b in module.train_dataloader()]).tolist()) == list(range(57))
 
 
-def test_resized_grey_images_are_kept_apart(cifar):
+def test_resized_gray_images_are_kept_apart(cifar):
     small = CIFAR10DataModule(data_dir=cifar, image_size=16, channels=1, train_split="test")
     small.setup("fit")
     assert small.images("test").shape == (7, 1, 16, 16)
@@ -102,12 +102,12 @@ def test_a_damaged_archive_is_refused(cifar):
 
 
 class Numbers:
-    """Stands for any set of torchvision: grey pictures of 4x4, the label -1 for those without."""
+    """Stands for any set of torchvision: gray pictures of 4x4, the label -1 for those without."""
 
     def __init__(self, root, download, part):
         from PIL import Image
 
-        count = {"few": 3, "unlabelled": 2}[part]
+        count = {"few": 3, "unlabeled": 2}[part]
         self.items = [(Image.new("L", (4, 4), 10 + i), i % 2 if part == "few" else -1) for i in range(count)]
 
     def __len__(self):
@@ -122,7 +122,7 @@ def numbers(monkeypatch, tmp_path):
     monkeypatch.setattr(datasets, "Numbers", Numbers, raising=False)
     return {
         "dataset": "Numbers",
-        "splits": {"train": {"part": "few"}, "rest": {"part": "unlabelled"}},
+        "splits": {"train": {"part": "few"}, "rest": {"part": "unlabeled"}},
         "all_splits": ["train"],
         "by_hand": "nothing",
         "data_dir": tmp_path,

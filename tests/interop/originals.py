@@ -1,7 +1,7 @@
 """Checkpoints as the original programs write them, from arrays in tests/data/checkpoints.
 
 The arrays are those of a tiny NCSN++ after five training steps: its state dict, and the averages of Song's program in
-their order. Peng's program writes the same averages with the frozen frequencies in front. The optimiser's state, which
+their order. Peng's program writes the same averages with the frozen frequencies in front. The optimizer's state, which
 is large and never read, is left out.
 """
 

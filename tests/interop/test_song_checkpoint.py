@@ -56,7 +56,7 @@ def test_round_trip_is_exact(files: dict[str, Path], layout: str, tmp_path: Path
     assert back["ema"] == there["ema"]
 
 
-def test_the_optimiser_that_is_written_fits_the_program(files: dict[str, Path], tmp_path: Path) -> None:
+def test_the_optimizer_that_is_written_fits_the_program(files: dict[str, Path], tmp_path: Path) -> None:
     write_song_checkpoint(read_song_checkpoint(files["song"], originals.config()), tmp_path / "back.pth")
     written = torch.load(tmp_path / "back.pth", weights_only=True)
     parameters = [tensor for name, tensor in written["model"].items() if not name.endswith("sigmas")]
@@ -82,10 +82,10 @@ def test_the_prior_is_that_of_the_program(files: dict[str, Path], layout: str, m
     assert originals.config()["model"]["sde"]["prior_mean"] == "data"
 
 
-def test_grey_nets_have_no_prior_in_the_program_that_knows_colours(tmp_path: Path) -> None:
-    grey = {"config": originals.config(in_channels=1)}
+def test_gray_nets_have_no_prior_in_the_program_that_knows_colors(tmp_path: Path) -> None:
+    gray = {"config": originals.config(in_channels=1)}
     with pytest.raises(UserError, match=r"1 channel\(s\) has no prior in Peng's program.* use song"):
-        write_song_checkpoint(grey, tmp_path / "grey.pth", "peng")
+        write_song_checkpoint(gray, tmp_path / "gray.pth", "peng")
 
 
 def drop_weight(content: dict[str, Any]) -> None:

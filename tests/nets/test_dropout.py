@@ -21,7 +21,7 @@ def test_share_and_scale_of_what_is_kept(p: float) -> None:
     # Every place of a word decides with the same probability: a sign bit that is always zero would show here.
     places = kept.flatten()[: kept.numel() // 4 * 4].reshape(-1, 4).double().mean(0)
     torch.testing.assert_close(places, torch.full_like(places, 1 - p), rtol=0, atol=8 * deviation)
-    # Neighbours do not know of each other.
+    # Neighbors do not know of each other.
     a, b = kept.flatten()[:-1].double(), kept.flatten()[1:].double()
     assert abs(float(((a - a.mean()) * (b - b.mean())).mean()) / (p * (1 - p))) < 4 / x.numel() ** 0.5
 

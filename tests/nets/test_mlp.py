@@ -20,13 +20,13 @@ def test_labels() -> None:
     torch.manual_seed(0)
     net = MLP(dim=2, width=16, init_scale=1.0, num_classes=2).double()
     x, sigma = torch.randn(3, 2, dtype=torch.float64), torch.ones((), dtype=torch.float64)
-    labelled = net(x, sigma, {"labels": torch.tensor([0, 1, 2])})
-    torch.testing.assert_close(labelled[2:], net(x[2:], sigma), rtol=0, atol=1e-12)
-    assert ((labelled - net(x, sigma))[:2].abs().amax(1) > 1e-3).all()
+    labeled = net(x, sigma, {"labels": torch.tensor([0, 1, 2])})
+    torch.testing.assert_close(labeled[2:], net(x[2:], sigma), rtol=0, atol=1e-12)
+    assert ((labeled - net(x, sigma))[:2].abs().amax(1) > 1e-3).all()
 
 
 def test_learns_the_score_of_a_gaussian_at_every_noise_level() -> None:
-    """Data N(0, 1/4): the noise prediction that minimises the loss is x sigma / (1/4 + sigma^2)."""
+    """Data N(0, 1/4): the noise prediction that minimizes the loss is x sigma / (1/4 + sigma^2)."""
     torch.manual_seed(0)
     net = MLP(dim=2, width=32, depth=1)
     optimizer = torch.optim.Adam(net.parameters(), lr=1e-2)

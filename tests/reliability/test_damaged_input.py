@@ -175,9 +175,9 @@ def test_a_damaged_cache_is_computed_anew(tmp_path: Path) -> None:
     assert all(np.array_equal(value, expected[name]) for name, value in np.load(cached).items())
 
 
-def picture(path: Path, size: int = 8, colour: int = 100) -> None:
+def picture(path: Path, size: int = 8, color: int = 100) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", (size, size), (colour, colour, colour)).save(path)
+    Image.new("RGB", (size, size), (color, color, color)).save(path)
 
 
 def no_folder(folder: Path) -> str:

@@ -69,7 +69,7 @@ def test_killed_at_every_kind_of_moment_in_one_run(
         Death("training", 5),
         Death("checkpoint", 4),  # the best one
         Death("sampling", 2),
-        Death("optimiser step", 4),
+        Death("optimizer step", 4),
         Death("validation", 1),
         Death("renaming", 4),
         Death("validation", 1),  # where a checkpoint is due as well

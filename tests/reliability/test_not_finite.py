@@ -25,7 +25,7 @@ BROKEN = (
 
 
 def state(run: Path, step: int) -> dict[str, Any]:
-    """What a step may change: weights, averages, optimiser."""
+    """What a step may change: weights, averages, optimizer."""
     content = torch.load(run / "checkpoints" / f"step{step:08d}.ckpt", weights_only=True)
     ema = content["callbacks"]["EMA"]
     return {key: content[key] for key in ("state_dict", "ema")} | {

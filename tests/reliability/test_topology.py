@@ -83,7 +83,7 @@ def test_losses_and_weights_do_not_depend_on_the_layout(precision: str, tmp_path
         difference = (flat(final_checkpoint(run, tmp_path)) - weights).abs().max()
         assert difference <= for_weight, name
     halfway = torch.load(runs["1 x 32"] / "checkpoints" / f"step{STEPS // 2:08d}.ckpt", weights_only=True)
-    assert (weights - flat(halfway)).abs().max() > 1e-3, "nothing was learnt"
+    assert (weights - flat(halfway)).abs().max() > 1e-3, "nothing was learned"
 
 
 def test_scores_of_the_same_images_do_not_depend_on_the_number_of_processes(tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ def test_the_net_sees_unit_variance(sde: SDE, data_range: str) -> None:
     for fraction in (0.01, 0.1, 0.5, 1.0):
         t = torch.tensor(fraction * sde.T, dtype=torch.float64)
         classifier(sde.alpha(t) * x0 + sde.sigma(t) * z, t)
-        # Unit data under a shrinking alpha keep their mean of 1/2 out of the centre; the variance is what counts.
+        # Unit data under a shrinking alpha keep their mean of 1/2 out of the center; the variance is what counts.
         assert float(net.x.std()) == pytest.approx(1, abs=0.02)
         torch.testing.assert_close(4 * net.c_noise, (sde.sigma(t) / sde.alpha(t)).log())
 
@@ -97,7 +97,7 @@ def test_losses_follow_the_address_and_not_the_batch() -> None:
 
 
 def test_training_reaches_bayes_rule_on_images() -> None:
-    """Two classes of 8 x 8 images of constant grey, one brighter: only the mean counts, and Bayes' rule is known."""
+    """Two classes of 8 x 8 images of constant gray, one brighter: only the mean counts, and Bayes' rule is known."""
     torch.manual_seed(0)
     sde = VPSDE()
     net = ConvClassifier(in_channels=1, num_classes=2, nf=16)

@@ -46,9 +46,9 @@ class Empirical:
 
     def __call__(self, x: Tensor, t: Tensor, cond: Mapping[str, Tensor] | None = None) -> Tensor:
         alpha, sigma = self.sde.alpha(t)[:, None], self.sde.sigma(t)[:, None]
-        towards = alpha[..., None] * self.data - x[:, None]
-        posterior = (-0.5 * (towards.norm(dim=2) / sigma) ** 2).softmax(1)
-        return (posterior[..., None] * towards).sum(1) / sigma**2
+        toward = alpha[..., None] * self.data - x[:, None]
+        posterior = (-0.5 * (toward.norm(dim=2) / sigma) ** 2).softmax(1)
+        return (posterior[..., None] * toward).sum(1) / sigma**2
 
 
 # Minimal at the score: not those of classifiers and of flow maps.

@@ -41,7 +41,7 @@ def test_what_is_written_is_read(make, tmp_path: Path) -> None:
     assert torch.equal(make(tmp_path).read(wanted), IMAGES[wanted])
 
 
-def test_grey_images_stay_grey(tmp_path: Path) -> None:
+def test_gray_images_stay_gray(tmp_path: Path) -> None:
     files = PictureFiles(tmp_path, (1, 8, 8))
     image = torch.arange(64, dtype=torch.uint8).reshape(1, 1, 8, 8)
     files.write(torch.tensor([1234567]), image)

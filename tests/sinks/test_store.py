@@ -32,7 +32,7 @@ def manifest(folder: Path) -> dict[str, Any]:
     return json.loads((folder / "manifest.json").read_text())
 
 
-def test_continues_with_what_is_missing_and_recognises_the_end(tmp_path: Path) -> None:
+def test_continues_with_what_is_missing_and_recognizes_the_end(tmp_path: Path) -> None:
     first = store(tmp_path)
     assert first.prepare() == [0, 1, 2, 3, 4, 5]
     assert manifest(tmp_path)["status"] == "running"

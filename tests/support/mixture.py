@@ -27,9 +27,9 @@ class MixtureScore:
     def __call__(self, x: Tensor, t: Tensor, cond: Mapping[str, Tensor] | None = None) -> Tensor:
         alpha, sigma = expand(self.sde.alpha(t), x), expand(self.sde.sigma(t), x)
         variance = (alpha * STDS) ** 2 + sigma**2
-        towards = alpha * CENTRES - x[:, None, :]
-        log_density = LOG_WEIGHTS - variance.log() - towards.square().sum(2) / (2 * variance)
-        return (log_density.softmax(1)[..., None] * towards / variance[..., None]).sum(1)
+        toward = alpha * CENTRES - x[:, None, :]
+        log_density = LOG_WEIGHTS - variance.log() - toward.square().sum(2) / (2 * variance)
+        return (log_density.softmax(1)[..., None] * toward / variance[..., None]).sum(1)
 
 
 def probability_flow(sde: SDE, x: Tensor, end: float) -> Tensor:

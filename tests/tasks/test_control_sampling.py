@@ -118,23 +118,23 @@ def test_interrupted_control_goes_on(checkpoint: Path, tmp_path: Path, monkeypat
     assert values(tmp_path / "out")["measurement_error"] == 0
 
 
-def test_colours_for_grey_images_of_a_folder(tmp_path: Path) -> None:
-    path = write_checkpoint(tmp_path / "colour.ckpt", *COLOUR)
+def test_colors_for_gray_images_of_a_folder(tmp_path: Path) -> None:
+    path = write_checkpoint(tmp_path / "color.ckpt", *COLOUR)
     pixels = np.random.default_rng(0).integers(0, 256, (2, 8, 8, 3), dtype=np.uint8)
-    np.savez(tmp_path / "colours.npz", samples=pixels)
+    np.savez(tmp_path / "colors.npz", samples=pixels)
     sample(
         f"ckpt_path={path}",
         "num_samples=4",
         "control=colorization",
-        f"given={tmp_path}/colours.npz",
+        f"given={tmp_path}/colors.npz",
         "raw=true",
         f"output_dir={tmp_path}/out",
         *COMMON,
     )
     raw = np.load(tmp_path / "out" / "raw.npz")["samples"]
-    grey = pixels[np.arange(4) % 2].astype(np.float32).mean(3) / 255
-    np.testing.assert_allclose(raw.mean(3), grey, atol=1e-4)
-    assert np.abs(raw[..., 0] - grey).mean() > 0.05
+    gray = pixels[np.arange(4) % 2].astype(np.float32).mean(3) / 255
+    np.testing.assert_allclose(raw.mean(3), gray, atol=1e-4)
+    assert np.abs(raw[..., 0] - gray).mean() > 0.05
     assert (tmp_path / "out" / "given.png").exists()
 
 

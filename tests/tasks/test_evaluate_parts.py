@@ -200,9 +200,9 @@ def test_npz_files_of_all_kinds(tmp_path: Path) -> None:
     assert torch.equal(read(song), expected[:24])
     np.savez(tmp_path / "nchw.npz", samples=expected.numpy())
     assert torch.equal(read(tmp_path / "nchw.npz"), expected)
-    np.savez(tmp_path / "grey.npz", images=made[..., 0])
-    assert torch.equal(read(tmp_path / "grey.npz"), expected[:, :1])
-    assert torch.equal(read(tmp_path / "grey.npz", 3), expected[:, :1].expand(-1, 3, -1, -1))
+    np.savez(tmp_path / "gray.npz", images=made[..., 0])
+    assert torch.equal(read(tmp_path / "gray.npz"), expected[:, :1])
+    assert torch.equal(read(tmp_path / "gray.npz", 3), expected[:, :1].expand(-1, 3, -1, -1))
 
 
 def test_folders_and_archives(tmp_path: Path) -> None:
@@ -231,9 +231,9 @@ def test_what_is_no_set_of_images_is_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "statistics.npz", mu=np.zeros(3), sigma=np.zeros((3, 3)))
     with pytest.raises(UserError, match="mu, sigma"):
         open_images(tmp_path / "statistics.npz")
-    np.savez(tmp_path / "colour.npz", samples=images(2))
+    np.savez(tmp_path / "color.npz", samples=images(2))
     with pytest.raises(UserError, match="3 channels in the file, 1 wanted"):
-        read(tmp_path / "colour.npz", 1)
+        read(tmp_path / "color.npz", 1)
     running = tmp_path / "running"
     running.mkdir()
     Manifest({}, 4).save(running)

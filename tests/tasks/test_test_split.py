@@ -50,7 +50,7 @@ def test_bits_per_dimension_of_the_averages(tmp_path: Path) -> None:
     run.test()
     value = run.finish()
     metrics = json.loads((tmp_path / "run" / "result.json").read_text())["metrics"]
-    assert value == metrics["val/loss"], "what a sweep optimises is there after the test"
+    assert value == metrics["val/loss"], "what a sweep optimizes is there after the test"
 
     (path,) = (tmp_path / "run" / "checkpoints").glob("step00000004.ckpt")
     checkpoint = read_checkpoint(path)

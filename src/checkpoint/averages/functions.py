@@ -1,4 +1,4 @@
-"""Running averages of weights: how far a shadow moves towards the weights at each update."""
+"""Running averages of weights: how far a shadow moves toward the weights at each update."""
 
 from __future__ import annotations
 

@@ -183,6 +183,6 @@ def _lengths(checkpoint: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _updates(checkpoint: Mapping[str, Any]) -> int:
-    """Updates of the averages: optimiser steps less those that were skipped."""
+    """Updates of the averages: optimizer steps less those that were skipped."""
     callbacks = checkpoint.get("callbacks") or {}
     return int((callbacks.get("EMA") or {}).get("updates", checkpoint["global_step"]))

@@ -91,7 +91,7 @@ def convert_song_checkpoint(
 def write_song_checkpoint(checkpoint: Mapping[str, Any], path: str | os.PathLike[str], layout: str = "song") -> None:
     """Write a checkpoint of this project so that the original's programs can go on from it.
 
-    The optimiser starts anew: its parameters are listed, without moments. Without an average the raw weights stand in.
+    The optimizer starts anew: its parameters are listed, without moments. Without an average the raw weights stand in.
 
     Args:
         checkpoint: from ``read_checkpoint`` or ``read_song_checkpoint``.
@@ -105,7 +105,7 @@ def write_song_checkpoint(checkpoint: Mapping[str, Any], path: str | os.PathLike
         raise UserError(f"layout={layout} is unknown: choose one of {', '.join(LAYOUTS)}")
     channels = checkpoint["config"]["model"]["net"].get("in_channels", 3)
     if layout == "peng" and channels != 3:
-        raise UserError(f"a net of {channels} channel(s) has no prior in Peng's program, which knows colours: use song")
+        raise UserError(f"a net of {channels} channel(s) has no prior in Peng's program, which knows colors: use song")
     net = architecture(checkpoint["config"])
     raw = {
         name.removeprefix(NET_PREFIX): tensor
@@ -213,7 +213,7 @@ def _decay(config: Mapping[str, Any]) -> float:
 
 
 def _fresh_optimizer(net: NCSNpp, raw: Mapping[str, Tensor]) -> dict[str, Any]:
-    # The optimiser there holds the frozen weights too.
+    # The optimizer there holds the frozen weights too.
     count = len(to_song(net, raw))
     parameters = [torch.zeros(()) for _ in range(count)]
     return torch.optim.Adam(parameters, lr=2e-4).state_dict()

@@ -91,7 +91,7 @@ class DigitNet(nn.Module):
 
 
 def digit_images() -> tuple[Tensor, Tensor]:
-    """The 1,797 digits of scikit-learn: uint8 images (N, 1, 8, 8), 17 grey levels spread to 0..255, and labels."""
+    """The 1,797 digits of scikit-learn: uint8 images (N, 1, 8, 8), 17 gray levels spread to 0..255, and labels."""
     from sklearn.datasets import load_digits
 
     data: np.ndarray = load_digits().images

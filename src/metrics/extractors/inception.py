@@ -18,7 +18,7 @@ from .resize import RESIZES
 class InceptionFeatures(FeatureExtractor):
     """Pool-3 features (2048) and class probabilities (1008) of the TensorFlow graph, in its PyTorch port.
 
-    Probabilities are those of the Inception score: the softmax of the logits without their bias. Grey images are
+    Probabilities are those of the Inception score: the softmax of the logits without their bias. Gray images are
     repeated to three channels.
 
     Args:

@@ -1,4 +1,4 @@
-"""Resampling by two: FIR filters (Karras et al. 2019, Zhang 2019), averages and nearest neighbours, convolutions.
+"""Resampling by two: FIR filters (Karras et al. 2019, Zhang 2019), averages and nearest neighbors, convolutions.
 
 With k the outer product of the normalized kernel with itself and P = len(kernel) - 2,
 
@@ -174,7 +174,7 @@ class ConvDown(Conv2d):
 
 
 class ConvUp(Conv2d):
-    """Nearest neighbours, then a 3x3 convolution."""
+    """Nearest neighbors, then a 3x3 convolution."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__(in_channels, out_channels, 3)
@@ -202,7 +202,7 @@ def plain_down(kernel: Sequence[float] | None) -> nn.Module:
 
 
 def plain_up(kernel: Sequence[float] | None) -> nn.Module:
-    """Upsampling without weights: FIR with ``kernel``, or nearest neighbours where it is None."""
+    """Upsampling without weights: FIR with ``kernel``, or nearest neighbors where it is None."""
     return NearestUp() if kernel is None else FIRUp(kernel)
 
 

@@ -103,26 +103,26 @@ class Inpainting(Replacement):
 
 
 class Colorization(Replacement):
-    """Colours for a grey image: the channels' common part is known.
+    """Colors for a gray image: the channels' common part is known.
 
-    The orthogonal matrix that decouples grey from colour has (1, ..., 1) / sqrt(C) as its first column; P is the
+    The orthogonal matrix that decouples gray from color has (1, ..., 1) / sqrt(C) as its first column; P is the
     projection on it, and the other columns never matter. The noise of the known part is the first channel's, as in
     the decoupled basis.
 
     Args:
-        grey: (B, C, *d), or (B, 1, *d), images whose mean over the channels is kept.
+        gray: (B, C, *d), or (B, 1, *d), images whose mean over the channels is kept.
         sde: the forward process of the sampled model.
     """
 
-    def __init__(self, grey: Float[Tensor, "b c *d"], sde: SDE) -> None:
-        super().__init__(grey.mean(dim=1, keepdim=True), sde)
+    def __init__(self, gray: Float[Tensor, "b c *d"], sde: SDE) -> None:
+        super().__init__(gray.mean(dim=1, keepdim=True), sde)
 
     def __call__(
         self, x: Float[Tensor, "b *d"], x_mean: Float[Tensor, "b *d"], t: Tensor, z: Callable[[], Tensor]
     ) -> tuple[Float[Tensor, "b *d"], Float[Tensor, "b *d"]]:
         if x.shape[1] == 1:
-            raise UserError("colorization is for colour images, and these have one channel")
-        # A unit normal along the grey direction, z / sqrt(C) in every channel.
+            raise UserError("colorization is for color images, and these have one channel")
+        # A unit normal along the gray direction, z / sqrt(C) in every channel.
         return super().__call__(x, x_mean, t, lambda: z()[:, :1].expand_as(x) / x.shape[1] ** 0.5)
 
     def replace(self, x: Float[Tensor, "b *d"], known: Float[Tensor, "b *d"]) -> Float[Tensor, "b *d"]:

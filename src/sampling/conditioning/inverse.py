@@ -86,7 +86,7 @@ class DPS(PosteriorGuidance):
         operator: H.
         noise_std: of the measurement.
         scale: factor of the guidance.
-        normalise: v from the residual, else v = noise_std^2.
+        normalize: v from the residual, else v = noise_std^2.
     """
 
     def __init__(
@@ -95,15 +95,15 @@ class DPS(PosteriorGuidance):
         operator: LinearOperator,
         noise_std: float = 0.0,
         scale: float = 2.0,
-        normalise: bool = True,
+        normalize: bool = True,
     ) -> None:
         super().__init__(model, operator, noise_std, scale)
-        if not normalise and noise_std == 0:
-            raise UserError("guidance=dps without normalise divides by noise_std, which is 0: give the noise")
-        self.normalise = normalise
+        if not normalize and noise_std == 0:
+            raise UserError("guidance=dps without normalize divides by noise_std, which is 0: give the noise")
+        self.normalize = normalize
 
     def weigh(self, residual: Float[Tensor, "b *m"], t: Tensor) -> Float[Tensor, "b *m"]:
-        if not self.normalise:
+        if not self.normalize:
             return residual / self.noise_std**2
         # The floor keeps a measurement met exactly from dividing zero by zero.
         floor = max(self.noise_std**2, torch.finfo(residual.dtype).tiny)

@@ -87,7 +87,7 @@ def class_numbers(labels: Any, names: Sequence[str] | None) -> Any:
 def class_condition(
     labels: int | Sequence[int] | str | None, num_classes: int | None, seed: int = 0
 ) -> ClassLabels | None:
-    """How the samples of a net with ``num_classes`` are labelled; None for a net without classes.
+    """How the samples of a net with ``num_classes`` are labeled; None for a net without classes.
 
     Args:
         labels: see ``ClassLabels``; None cycles through the classes, if there are any.

@@ -161,7 +161,7 @@ class RandomProjection(_TightFrame):
 
 
 class Blur(LinearOperator):
-    """Convolution of every channel with a normalised kernel, images taken to repeat beyond their borders.
+    """Convolution of every channel with a normalized kernel, images taken to repeat beyond their borders.
 
     Args:
         kernel: ``gaussian`` or ``uniform``.

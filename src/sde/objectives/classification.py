@@ -1,4 +1,4 @@
-"""Cross-entropy at all noise levels: what a noise-conditional classifier is trained on."""
+"""Cross-entropy at all noise levels, the loss of a noise-conditional classifier."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class TrainableClassifier(Protocol):
 
 
 class NoisyClassification:
-    """-log p_t(y | x_t), x_t drawn from p(x_t | x_0); minimal, in expectation, at the true posterior of every time.
+    """-log p_t(y | x_t) with x_t drawn from p(x_t | x_0); its expectation is minimal at the true posterior for every t.
 
     Args:
         time_sampler: distribution of t.
@@ -40,7 +40,7 @@ class NoisyClassification:
         self.time_sampler = time_sampler
 
     def check(self, model: TrainableClassifier) -> None:
-        """UserError where the times do not lie within those of the SDE of ``model``."""
+        """Raise UserError if the times lie outside of those of the SDE of ``model``."""
         self.time_sampler(model.sde, torch.full((1,), 0.5))
 
     def __call__(
@@ -51,17 +51,17 @@ class NoisyClassification:
         cond: Condition = None,
         train: bool = True,
     ) -> Float[Tensor, " b"]:
-        """Losses (B,) in nats, at times and noises drawn at ``address``.
+        """Compute the losses (B,) in nats, at times and noises drawn at ``address``.
 
         Args:
             model: the classifier.
             x0: (B, *d) data, in the range of the model.
-            address: where this batch finds its random numbers.
+            address: the address of the random numbers of this batch.
             cond: the classes, ``labels`` (B,) int64.
-            train: nothing differs.
+            train: unused; training and validation losses are the same.
 
         Raises:
-            UserError: data without labels.
+            UserError: the data have no labels.
         """
         if cond is None or "labels" not in cond:
             raise UserError("a classifier is trained on labels, and the data set has none")

@@ -6,8 +6,8 @@ t = 0. A pair x_t, x_r of one sample shares its noise. With the noise level l = 
     loss = w (sqrt(|f(x_t, t) - f(x_r, r)|^2 + c^2) - c),    w = 1 / (l_t - l_r),
     l_r / l_t = max(0, 1 - q^-(stage + 1) n(l_t)),           n(l) = 1 + k sigmoid(-b l),
 
-where no gradient flows through the target f(x_r, r), which is x_0 for l_r = 0. The stage, step // doubling, takes r
-towards t: the first one is score matching for most t, the last one approaches the condition that f is constant along
+where no gradient flows through the target f(x_r, r), which is x_0 for l_r = 0. The stage, step // doubling, moves r
+toward t. The first stage is score matching for most t. The last one approaches the condition that f is constant along
 a path of the probability-flow ODE.
 """
 
@@ -31,8 +31,8 @@ from ..time_samplers import TimeSampler
 class ConsistencyTuning:
     """ECT for any SDE, from scratch or from a trained score (``init_from``).
 
-    Validation uses step 0, so its loss is that of the first stage. Dropout masks of a pair are equal; in a graph of
-    ``module.compile`` they are independent.
+    Validation uses step 0, so its loss is that of the first stage. Both members of a pair have the same dropout masks;
+    with ``module.compile`` the masks are independent.
 
     Args:
         time_sampler: distribution of t.
@@ -71,7 +71,7 @@ class ConsistencyTuning:
         self.huber = huber
 
     def check(self, model: Model) -> None:
-        """UserError if the parametrization of ``model`` breaks f(x, 0) = x, or times lie outside those of its SDE."""
+        """Raise UserError if f(x, 0) = x does not hold for ``model``, or times lie outside of those of its SDE."""
         self.time_sampler(model.sde, torch.full((1,), 0.5))
         if (parametrization := getattr(model, "parametrization", None)) is not None:
             _check_boundary(model.sde, parametrization)
@@ -79,14 +79,14 @@ class ConsistencyTuning:
     def __call__(
         self, model: Model, x0: Float[Tensor, "b *d"], address: Address, cond: Condition = None, train: bool = True
     ) -> Float[Tensor, " b"]:
-        """Losses (B,) at times and noises drawn at ``address``, whose step decides the stage.
+        """Compute the losses (B,) at times and noises drawn at ``address``, whose step determines the stage.
 
         Args:
             model: the score.
             x0: (B, *d) data, in the range of the model.
-            address: where this batch finds its random numbers.
+            address: the address of the random numbers of this batch.
             cond: named tensors for the net.
-            train: nothing differs.
+            train: unused; training and validation losses are the same.
         """
         t, importance = self.time_sampler(model.sde, address.uniform("time"))
         return importance * self.loss(model, x0, t, address.normal("diffusion", x0), address.step, cond)
@@ -128,7 +128,7 @@ def _data_prediction(model: Model, x0: Tensor, t: Tensor, noise: Tensor, cond: C
 
 
 def _same_dropout(x: Tensor) -> AbstractContextManager[object]:
-    """Give back the state of dropout's generator at the end, so that the next call of the net draws the same masks."""
+    """Restore the state of the dropout generator at the end, so that the next call of the net draws the same masks."""
     if torch.compiler.is_compiling():
         return nullcontext()
     if x.device.type == "cpu":
@@ -137,16 +137,16 @@ def _same_dropout(x: Tensor) -> AbstractContextManager[object]:
 
 
 def _check_boundary(sde: SDE, parametrization: Parametrization) -> None:
-    """UserError unless c_skip tends to 1 and c_out to 0 in f = c_skip x + c_out net as the noise vanishes."""
+    """Raise UserError unless c_skip tends to 1 and c_out to 0 in f = c_skip x + c_out net as the noise vanishes."""
     t = sde.time_of_log_snr(torch.tensor([math.log(1e4)], dtype=torch.float64))
     a_skip, a_out, _, _ = parametrization(sde, t)
     sigma, alpha = sde.sigma(t), sde.alpha(t)
     c_skip, c_out = (1 + sigma**2 * a_skip) / alpha, sigma**2 * a_out / alpha
-    # A process with a smallest noise level, such as VE's 0.01, is judged relative to it.
+    # If the process has a smallest noise level, such as 0.01 for VE, the limit is relative to it.
     allowed = 10 * float(sigma / alpha) + 1e-3
     if abs(float(c_skip) - 1) > allowed or abs(float(c_out)) > allowed:
         raise UserError(
-            f"objective=ect needs a data prediction that is the input itself at no noise, but "
+            f"objective=ect needs a data prediction that returns its input at zero noise, but "
             f"{type(parametrization).__name__} gives {float(c_skip):.3g} x + {float(c_out):.3g} net: choose "
             "parametrization=edm, song_ve, song_vp, v or velocity"
         )

@@ -110,18 +110,18 @@ class ScoreMatching:
         self.chain_steps = chain_steps
 
     def check(self, model: Model) -> None:
-        """UserError where the times do not lie within those of the SDE of ``model``."""
+        """Raise UserError if the times lie outside of those of the SDE of ``model``."""
         self.time_sampler(model.sde, torch.full((1,), 0.5))
 
     def __call__(
         self, model: Model, x0: Float[Tensor, "b *d"], address: Address, cond: Condition = None, train: bool = True
     ) -> Float[Tensor, " b"]:
-        """Losses (B,) at times and noises drawn at ``address``.
+        """Compute the losses (B,) at times and noises drawn at ``address``.
 
         Args:
             model: the score.
             x0: (B, *d) data, in the range of the model.
-            address: where this batch finds its random numbers.
+            address: the address of the random numbers of this batch.
             cond: named tensors for the net.
             train: whether labels are dropped.
         """
@@ -156,7 +156,7 @@ class ScoreMatching:
         t: Float[Tensor, " b"],
         noise: Float[Tensor, "b *d"],
     ) -> Float[Tensor, "b *d"]:
-        """What sigma * score is regressed on: -noise, an unbiased estimate of sigma times the score of p_t."""
+        """The regression target of sigma * score: -noise, an unbiased estimate of sigma times the score of p_t."""
         return -noise
 
     def _marginal(self, sde: SDE, t: Float[Tensor, " b"]) -> tuple[Tensor, Tensor]:

@@ -1,7 +1,7 @@
 """Stable target field (Xu et al. 2023): score matching against a posterior mean instead of a single noise.
 
 The score of p_t is that of the conditional p(x_t | x_0), averaged over the posterior of x_0 given x_t. For a reference
-set {x_j} that average is estimated with self-normalised importance weights,
+set {x_j} that average is estimated with self-normalized importance weights,
 
     sigma E[score] = -(x_t - alpha sum_j w_j x_j) / sigma,    w_j proportional to N(x_t; alpha x_j, sigma^2 I),
 
@@ -27,14 +27,14 @@ ReferenceSet = Callable[[Tensor], Tensor]
 class StableTargetField(ScoreMatching):
     """Score matching with stable targets; for nets without class labels, since the reference mixes classes.
 
-    The constructor is ScoreMatching's. The reference is the batch itself (of this process) unless ``refer_to`` names
-    another.
+    The arguments are those of ScoreMatching. The reference is the batch of this process unless ``refer_to`` sets
+    another one.
     """
 
     _reference: ReferenceSet | None = None
 
     def refer_to(self, reference: ReferenceSet) -> None:
-        """Take the reference set from ``reference``: a larger batch, a gathered one or the whole data set."""
+        """Set the function that returns the reference set: a larger batch, a gathered batch or the whole data set."""
         self._reference = reference
 
     def target(

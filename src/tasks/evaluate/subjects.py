@@ -32,7 +32,7 @@ class Subject:
     Attributes:
         path: the file.
         digest: SHA-256 of the file.
-        step: optimiser steps it has seen.
+        step: optimizer steps it has seen.
         weights: ``ema``, ``ema:<name>`` or ``raw``; with ``ema_length`` only a word for it.
         config: the configuration inside it.
         label: a text that differs between subjects.

@@ -78,18 +78,18 @@ def draw(store: SampleStore, given: Given, constraint: Constraint | None) -> Non
         if not all(i in valid for i in made):
             break
         rows["result" if repeat == 0 else " " * repeat] = _rgb(store.values.to_bytes(store.read(made)))
-    save_picture(store.folder / PICTURE, _labelled(list(rows), torch.cat(list(rows.values())), len(index)))
+    save_picture(store.folder / PICTURE, _labeled(list(rows), torch.cat(list(rows.values())), len(index)))
 
 
 def _told(constraint: Constraint, index: Tensor) -> Tensor:
-    """What was given as colour images, with what is unknown in a colour of its own."""
+    """What was given as color images, with what is unknown in a color of its own."""
     data_range = constraint.given.data_range
     low, high = (_bytes(constraint.shown(index, unknown), data_range) for unknown in (0.0, 1.0))
     unknown = (low != high).any(dim=1, keepdim=True)
     return torch.where(unknown, torch.tensor(_UNKNOWN, dtype=torch.uint8).reshape(3, 1, 1), low)
 
 
-def _labelled(labels: list[str], images: Tensor, columns: int) -> Tensor:
+def _labeled(labels: list[str], images: Tensor, columns: int) -> Tensor:
     made = grid(images, columns).permute(1, 2, 0).contiguous().numpy()
     sheet = Image.new("RGB", (made.shape[1] + _MARGIN, made.shape[0]), "white")
     sheet.paste(Image.fromarray(made), (_MARGIN, 0))

@@ -29,14 +29,14 @@ def smooth(size: int = 32, x0: float = 0.2, y0: float = -0.1) -> Tensor:
 
 
 def moments(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Centre (2,) and covariance (2, 2) of an image's mass, in (x, y) from -1 to 1."""
+    """Center (2,) and covariance (2, 2) of an image's mass, in (x, y) from -1 to 1."""
     size = x.shape[-1]
     axis = (torch.arange(size) + 0.5) * 2 / size - 1
     places = torch.stack(torch.meshgrid(axis, axis, indexing="xy")).flatten(1)
     mass = x[0, 0].flatten() / x.sum()
-    centre = places @ mass
-    away = places - centre[:, None]
-    return centre, (away * mass) @ away.T
+    center = places @ mass
+    away = places - center[:, None]
+    return center, (away * mass) @ away.T
 
 
 def test_nothing_happens_at_probability_zero() -> None:
@@ -57,7 +57,7 @@ def test_flips_are_exact() -> None:
 def test_labels_say_what_was_done_to_the_image() -> None:
     start = torch.tensor([0.2, -0.1])
     angle = math.pi / 2
-    for given, centre, spread in [
+    for given, center, spread in [
         (label(scale=1.0), start * 2**0.2, [0.2 * 2**0.2] * 2),
         (label(cos=math.cos(angle) - 1, sin=math.sin(angle)), torch.tensor([0.1, 0.2]), [0.2, 0.2]),
         (label(b_cos=1.0), torch.tensor([0.2 * 2**0.2, -0.1 / 2**0.2]), [0.2 * 2**0.2, 0.2 / 2**0.2]),
@@ -65,7 +65,7 @@ def test_labels_say_what_was_done_to_the_image() -> None:
         (label(x=1.0, y=-0.5), start + torch.tensor([0.25, -0.125]), [0.2, 0.2]),
     ]:
         found, covariance = moments(transformed(smooth(), given))
-        torch.testing.assert_close(found, centre, rtol=0, atol=0.01)
+        torch.testing.assert_close(found, center, rtol=0, atol=0.01)
         torch.testing.assert_close(covariance.diagonal().sqrt(), torch.tensor(spread), rtol=0.05, atol=0)
 
 
@@ -73,7 +73,7 @@ def test_a_quarter_turn_is_that_of_the_grid_and_four_are_none() -> None:
     x = torch.rand(1, 2, 16, 16)
     quarter = label(cos=-1.0, sin=1.0)
     out = transformed(x, quarter)
-    # y points down: from x towards y is clockwise on the screen.
+    # y points down: from x toward y is clockwise on the screen.
     torch.testing.assert_close(out, x.rot90(-1, (2, 3)), rtol=0, atol=1e-4)
     for _ in range(3):
         out = transformed(out, quarter)

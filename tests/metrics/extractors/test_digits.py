@@ -23,7 +23,7 @@ def test_split_is_a_partition():
     assert torch.equal(torch.cat([learn, test]).sort().values, torch.arange(1797))
 
 
-def test_grey_levels_are_rounded(digits):
+def test_gray_levels_are_rounded(digits):
     images, _ = digits
     assert images.unique().tolist() == [round(level * 255 / 16) for level in range(17)]
 

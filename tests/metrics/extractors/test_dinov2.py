@@ -17,8 +17,8 @@ def test_features_are_those_of_the_network_on_normalized_images(dino_file, image
     x = TF.normalize(images / 255, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
     pooled = torch.nn.functional.avg_pool2d(x, 56).flatten(1)
     torch.testing.assert_close(net(images), pooled @ state["2.weight"].T + state["2.bias"], atol=1e-4, rtol=1e-4)
-    grey = images[:, :1]
-    assert torch.equal(net(grey), net(grey.repeat(1, 3, 1, 1)))
+    gray = images[:, :1]
+    assert torch.equal(net(gray), net(gray.repeat(1, 3, 1, 1)))
     assert net.fingerprint.startswith("dinov2-l-") and net.distance_name == "fd_dinov2"
 
 

@@ -31,12 +31,12 @@ def test_is_torchmetrics_network(inception_file, images, resize, antialias):
     assert ours.fingerprint.endswith(f"antialias-{str(antialias).lower()}")
 
 
-def test_grey_images_and_autocast(inception_file, images):
+def test_gray_images_and_autocast(inception_file, images):
     net = InceptionFeatures(inception_file)
-    grey = images[:1, :1]
-    expected = net(grey.repeat(1, 3, 1, 1))
+    gray = images[:1, :1]
+    expected = net(gray.repeat(1, 3, 1, 1))
     with torch.autocast("cpu", torch.bfloat16):
-        assert torch.equal(net(grey), expected)
+        assert torch.equal(net(gray), expected)
     with pytest.raises(ValueError, match="1 or 3 channels"):
         net(images[:, :2])
 

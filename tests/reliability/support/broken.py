@@ -16,7 +16,7 @@ class BrokenObjective(ScoreMatching):
     """A loss that is not a number, or a gradient that is infinite, in some steps.
 
     Args:
-        broken_steps: numbers of finished optimiser steps before which it happens.
+        broken_steps: numbers of finished optimizer steps before which it happens.
         gradient: the loss stays finite, its gradient does not.
         settings: those of ScoreMatching.
     """

@@ -17,7 +17,7 @@ from typing import Any
 
 MOMENTS = {
     "training": "src.lightning_modules.score_sde_module:ScoreSDEModule.training_step",
-    "optimiser step": "torch.optim:Adam.step",
+    "optimizer step": "torch.optim:Adam.step",
     "validation": "src.lightning_modules.score_sde_module:ScoreSDEModule.validation_step",
     "sampling": "src.sampling.solvers.exponential.dpm_solver:DPMSolver.step",
     "scoring": "src.metrics.suite:MetricSuite.compute",

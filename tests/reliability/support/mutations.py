@@ -30,7 +30,7 @@ TRAIN = {
     "net.ch_mult": ["[1]", "[1,2]", "[]", "[1,1,1,1,1,1]", "3", "[0]"],
     "net.attn_resolutions": ["[]", "[4]", "[8]", "[7]", "4"],
     "net.dropout": ["0.0", "0.5", "-1", "2", "word"],
-    "net.embedding_type": ["fourier", "positional", "learnt"],
+    "net.embedding_type": ["fourier", "positional", "learned"],
     "net.fourier_log": ["true", "false"],
     "net.num_classes": ["null", "10", "0", "-1"],
     "net.nonlinearity": ["swish", "relu", "gelu"],

@@ -63,7 +63,7 @@ def test_known_part_has_the_marginal_of_its_time(sde: SDE) -> None:
     assert torch.equal(moved[..., :2], (mean + std * z)[..., :2]) and torch.equal(moved[..., 2:], x[..., 2:])
     assert torch.equal(moved_mean[..., :2], mean[..., :2]) and torch.equal(moved_mean[..., 2:], x_mean[..., 2:])
 
-    # An orthogonal basis of colour space whose first axis is grey, as the original writes it.
+    # An orthogonal basis of color space whose first axis is gray, as the original writes it.
     basis = torch.linalg.qr(torch.cat([torch.ones(3, 1), torch.eye(3)[:, :2]], 1).double())[0]
     basis = basis * basis[0, 0].sign()
     moved, moved_mean = Colorization(data, sde)(x, x_mean, t, Spy(z))
@@ -163,8 +163,8 @@ def test_what_is_told_and_how_far_samples_are_from_it() -> None:
     assert left.error(told).tolist() == [0, 0]
     off = data + torch.tensor([3.0, 100.0])
     assert left.error(off).tolist() == [3, 3]
-    grey = Colorization(data, VESDE())
-    assert torch.equal(grey.told(torch.zeros_like(data)), data.mean(1, keepdim=True).expand_as(data))
-    recoloured = data + torch.tensor([5.0, -5.0, 0.0])[:, None, None]
-    torch.testing.assert_close(grey.error(recoloured), torch.zeros(2))
-    torch.testing.assert_close(grey.error(recoloured + 2), torch.full((2,), 2.0))
+    gray = Colorization(data, VESDE())
+    assert torch.equal(gray.told(torch.zeros_like(data)), data.mean(1, keepdim=True).expand_as(data))
+    recolored = data + torch.tensor([5.0, -5.0, 0.0])[:, None, None]
+    torch.testing.assert_close(gray.error(recolored), torch.zeros(2))
+    torch.testing.assert_close(gray.error(recolored + 2), torch.full((2,), 2.0))

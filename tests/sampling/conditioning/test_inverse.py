@@ -165,7 +165,7 @@ def test_dps_is_the_gradient_of_the_residual(name: str) -> None:
     cond = {"measurement": y}
     x = x.detach()
     for guided, expected in (
-        (DPS(model, operator, 0.2, scale=3.0, normalise=False), 3 * plain),
+        (DPS(model, operator, 0.2, scale=3.0, normalize=False), 3 * plain),
         (DPS(model, operator, 0.01, scale=0.5), 0.5 * shown),
     ):
         torch.testing.assert_close(guided(x, t, cond), model(x, t) + expected)
@@ -203,7 +203,7 @@ def test_error_and_psnr() -> None:
 def test_wrong_settings_are_named() -> None:
     model, operator = GaussianScore(VESDE()), Downsampling(2)
     with pytest.raises(UserError, match="noise_std"):
-        DPS(model, operator, 0.0, normalise=False)
+        DPS(model, operator, 0.0, normalize=False)
     with pytest.raises(UserError, match="measurement"):
         DPS(model, operator)(torch.zeros(1, *SHAPE), torch.tensor(0.5))
     with pytest.raises(UserError, match="divide"):

@@ -37,7 +37,7 @@ def test_original_bits_per_dim(name: str) -> None:
 def mixture(sde: SDE) -> tuple[Mixture, torch.Tensor]:
     generator = torch.Generator().manual_seed(1)
     means = torch.randn(4, 6, dtype=torch.float64, generator=generator)
-    # Centred, as the prior is: the ODE starts from the prior in place of p_T, which no solver can make up for.
+    # Centered, as the prior is: the ODE starts from the prior in place of p_T, which no solver can make up for.
     means = means - means.mean(0)
     x = means.repeat(16, 1) + 0.3 * torch.randn(64, 6, dtype=torch.float64, generator=generator)
     return Mixture(sde, means, 0.3), x

@@ -20,7 +20,7 @@ from tests.support.gaussian import GaussianScore
 
 D = 24
 MEAN = torch.linspace(-0.5, 0.5, D)
-# Neighbours are correlated, and the scale grows with the coordinate.
+# Neighbors are correlated, and the scale grows with the coordinate.
 SCALE = torch.linspace(0.3, 0.6, D)
 COVARIANCE = SCALE[:, None] * SCALE * 0.5 ** (torch.arange(D)[:, None] - torch.arange(D)).abs()
 VALUES, VECTORS = torch.linalg.eigh(COVARIANCE)

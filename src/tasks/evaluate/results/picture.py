@@ -57,7 +57,7 @@ def _curves(panel: Any, entries: Sequence[Result], value: str, cost: str) -> Non
     groups: dict[tuple[str, str], list[Result]] = {}
     for entry in entries:
         groups.setdefault((entry.about["name"], entry.subject["sampler"]), []).append(entry)
-    # A colour and a marker for each sampler, a line style for each checkpoint.
+    # A color and a marker for each sampler, a line style for each checkpoint.
     styles = dict(zip(dict.fromkeys(name for name, _ in groups), cycle(("-", "--", ":", "-.")), strict=False))
     looks = {sampler: i for i, sampler in enumerate(dict.fromkeys(sampler for _, sampler in groups))}
     for name, sampler in groups:
