@@ -107,7 +107,7 @@ def test_the_hubs_own_code_reads_the_card(run, tmp_path: Path) -> None:
     assert (result.metric_type, result.metric_value) == ("fid", 2.5)
     assert result.metric_args == {"interval_95": [2.25, 2.75], "protocol": "fid50k · inception"}
     # Code spans end at a backtick, cells of a table at a bar.
-    assert "# `a/b'<script>`" in card.text and "2.25 to 2.75" in card.text
+    assert "# `a/b'<script>`" in card.text and "| `fid` | 2.5 | 2.25 to 2.75 |" in card.text
 
 
 def rewrite(folder: Path, change: Any) -> None:

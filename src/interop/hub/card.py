@@ -90,9 +90,9 @@ class Card:
         )
         if scored := self._scored():
             yield "## Scores"
-            yield "\n".join(_score_table(scored))
+            yield from _score_tables(scored)
         yield "## Training"
-        rows = [(part, _described(config.get(part))) for part in _SETTINGS if config.get(part) is not None]
+        rows = [(part, text) for part in _SETTINGS if (text := _described(config.get(part)))]
         rows += [(key, str(self.start[key])) for key in ("command", "commit", "started") if self.start.get(key)]
         yield "\n".join(["| setting | value |", "|---|---|", *(f"| {key} | {_code(value)} |" for key, value in rows)])
         yield (
@@ -102,7 +102,7 @@ class Card:
 
 
 def results_of(run: Path, digest: str, step: int, weights: str) -> list[dict[str, Any]]:
-    """Results in a run folder that belong to a checkpoint: the last of each protocol.
+    """Results in a run folder that belong to a checkpoint: the last of each protocol; those of training if no others.
 
     Args:
         run: the folder.
@@ -111,14 +111,16 @@ def results_of(run: Path, digest: str, step: int, weights: str) -> list[dict[str
         weights: which weights, such as ``ema``.
     """
     found: dict[Any, dict[str, Any]] = {}
+    in_training: dict[Any, dict[str, Any]] = {}
     for path, result in recorded_results(run):
         subject, facts = result["subject"], result.get("protocol", {}).get("facts", {})
-        in_training = path.name == TRAINING_FILE and subject.get("step") == step and weights == "ema"
+        key = result["task"], result.get("protocol", {}).get("text")
         recorded = subject.get("weights") or facts.get("weights") or result.get("settings", {}).get("weights")
-        same = subject.get("checkpoint") == digest and recorded == weights
-        if result["task"] != "compare" and (in_training or same):
-            found[result["task"], result.get("protocol", {}).get("text")] = result
-    return list(found.values())
+        if path.name == TRAINING_FILE and subject.get("step") == step and weights == "ema":
+            in_training[key] = result
+        elif subject.get("checkpoint") == digest and recorded == weights and result["task"] != "compare":
+            found[key] = result
+    return list((found or in_training).values())
 
 
 def _numbers(result: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
@@ -133,15 +135,15 @@ def _args(result: Mapping[str, Any], name: str) -> dict[str, Any]:
     return {key: value for key, value in found.items() if value is not None}
 
 
-def _score_table(results: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    yield "| score | value | 95 % interval | protocol |"
-    yield "|---|---|---|---|"
+def _score_tables(results: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     for result in results:
-        protocol = _code(result.get("protocol", {}).get("text") or result["label"])
+        rows = ["| score | value | 95 % interval |", "|---|---|---|"]
         for name, value in _numbers(result):
             ends = result.get("intervals", {}).get(name)
             interval = "" if not ends else f"{ends[0]:.4g} to {ends[1]:.4g}"
-            yield f"| {_code(name)} | {value:.4g} | {interval} | {protocol} |"
+            rows.append(f"| {_code(name)} | {value:.4g} | {interval} |")
+        yield "Protocol: " + _code(result.get("protocol", {}).get("text") or result["label"])
+        yield "\n".join(rows)
 
 
 def _code(text: object) -> str:
@@ -170,6 +172,6 @@ def _kind(node: Any) -> str:
 def _described(node: Any) -> str:
     """A node on one line: its class and its plain settings."""
     if not isinstance(node, Mapping):
-        return str(node)
+        return ""
     plain = [f"{k}={v}" for k, v in node.items() if not str(k).startswith("_") and not isinstance(v, Mapping | list)]
     return f"{_kind(node)} {', '.join(plain)}".strip()
