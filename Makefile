@@ -13,7 +13,7 @@ STAMP := $(VENV)/requirements.lock
 PYTEST := OMP_NUM_THREADS=1 $(PY) -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test test-slow test-wheel test-gpu lint lint-style lint-types lint-imports lint-docker format docs bench gpu-proof venv lock clean
+.PHONY: help quickstart test test-slow test-slurm test-lowest test-wheel test-gpu lint lint-style lint-types lint-imports lint-docker format docs bench gpu-proof venv lock clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -23,10 +23,17 @@ quickstart: venv ## train on the digits, sample and score: minutes on a CPU
 	$(PY) sample.py experiment=digits ckpt_path=last num_samples=1000 batch_size=250 score=true
 
 test: venv ## run the test suite
-	$(PYTEST) -n $(WORKERS) --dist worksteal -m "not slow and not gpu"
+	$(PYTEST) -n $(WORKERS) --dist worksteal -m "not slow and not gpu and not slurm"
 
 test-slow: venv ## run the tests that take longer
-	$(PYTEST) -m "slow and not gpu"
+	$(PYTEST) -m "slow and not gpu and not slurm"
+
+# Debian's packages; elsewhere install SLURM and munge yourself. The tests start the daemons and stop them.
+test-slurm: venv ## run the tests on a SLURM cluster of one node, which they start and stop (needs root)
+	@$(PY) -m tests.slurm.cluster || { \
+		[ "$$(id -u)" = 0 ] || { echo "make: install slurm-wlm and munge, or run this as root" >&2; exit 1; }; \
+		apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q slurm-wlm munge; }
+	$(PYTEST) -m slurm tests/slurm
 
 test-wheel: venv ## build the wheel and use it from an empty folder
 	$(PYTEST) -m slow tests/package

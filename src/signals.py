@@ -125,7 +125,9 @@ def _receive(number: int, frame: FrameType | None) -> None:
         # Once: what is cleaned up on the way out is not interrupted.
         _State.noted_only = True
         raise Stopped(_State.received if _State.received is not None else number)
-    _say(f"{signal.Signals(number).name}: the checkpoint of this step is written, then training ends\n")
+    # A job that goes back into the queue gets SIGTERM too: one line is enough.
+    if not again:
+        _say(f"{signal.Signals(number).name}: the checkpoint of this step is written, then training ends\n")
 
 
 def _say(text: str) -> None:

@@ -82,35 +82,50 @@ def _program(name: str) -> list[str]:
 
 def _run(job: Main, config_name: str) -> None:
     import hydra
+
+    from . import sweeps
+    from .run_dir import register_resolvers
+
+    register_resolvers()
+    with sweeps.reported():
+        hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name=config_name)(_task(job, config_name))()
+
+
+def _task(job: Main, config_name: str) -> Main:
+    """The function that Hydra calls; a launcher for clusters pickles it."""
+
+    def task(cfg: DictConfig) -> float | None:
+        # Only this: what a local function names is pickled with it, and `run_log` cannot be pickled.
+        return _job(job, config_name, cfg)
+
+    return task
+
+
+def _job(job: Main, config_name: str, cfg: DictConfig) -> float | None:
+    """Run ``job``, or, in a sweep, start it in a process of its own."""
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
     from . import sweeps
     from .allocator import keep_freed_memory
     from .kinds import check_kinds, name_as_text
-    from .run_dir import register_resolvers
 
-    def task(cfg: DictConfig) -> float | None:
-        # Hydra has just set up logging anew.
-        logging.getLogger().addHandler(run_log)
-        try:
-            if HydraConfig.get().mode == RunMode.MULTIRUN:
-                return sweeps.run_in_fresh_process(_program(config_name))
-            _quiet_all_but_rank_zero()
-            # Lightning says so on every machine of a cluster, in every run.
-            warnings.filterwarnings("ignore", message=r"The `srun` command is available")
-            keep_freed_memory()
-            name_as_text(cfg)
-            check_kinds(cfg, CONFIG_DIR / f"{config_name}.yaml")
-            return job(cfg)
-        except (KeyboardInterrupt, signals.Stopped, Exception) as error:
-            # Here and not further out: Hydra would print a line of its own, and begin the next job of a sweep.
-            _leave(error, config_name)
-            raise
-
-    register_resolvers()
-    with sweeps.reported():
-        hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name=config_name)(task)()
+    # Hydra has just set up logging anew.
+    logging.getLogger().addHandler(run_log)
+    try:
+        if HydraConfig.get().mode == RunMode.MULTIRUN:
+            return sweeps.run_in_fresh_process(_program(config_name))
+        _quiet_all_but_rank_zero()
+        # Lightning says so on every machine of a cluster, in every run.
+        warnings.filterwarnings("ignore", message=r"The `srun` command is available")
+        keep_freed_memory()
+        name_as_text(cfg)
+        check_kinds(cfg, CONFIG_DIR / f"{config_name}.yaml")
+        return job(cfg)
+    except (KeyboardInterrupt, signals.Stopped, Exception) as error:
+        # Here and not further out: Hydra would print a line of its own, and begin the next job of a sweep.
+        _leave(error, config_name)
+        raise
 
 
 def _leave(error: BaseException, config_name: str) -> None:

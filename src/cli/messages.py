@@ -22,12 +22,12 @@ _OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPE
 
 def one_line(error: BaseException, config_name: str | None = None) -> str | None:
     """The line to show for ``error``, or None if it is a programming error."""
-    if lost_peer(error):
-        return "another process of this run has ended: see why, then give the same command again, nothing made is lost"
     for cause in _chain(error):
         # Lightning's own word for a wrong configuration; its class is not imported, that would take seconds.
         if isinstance(cause, UserError) or type(cause).__name__ == "MisconfigurationException":
             return _flat(str(cause))
+    if lost_peer(error):
+        return "another process of this run has ended, see its error; then give the same command again"
     if isinstance(error, MissingConfigException) and error.options:
         group, _, choice = (error.missing_cfg_file or "").rpartition("/")
         options = ", ".join(sorted(error.options))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import math
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -16,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from ..callbacks.check_same_resume_point import CheckSameResumePoint
 from ..callbacks.epoch_count import EpochCount
 from ..callbacks.monitors.periodic import periodic_last
+from ..callbacks.run_folder import RunFolder
 from ..callbacks.run_record import RunHistory, RunRecord
 from ..checkpoint import AtomicCheckpointIO, OpenCheckpoint, RunLock, find_checkpoint, open_verified, restore_model
 from ..checkpoint.jobs import NothingToResume, note_job, torchrun_restarted
@@ -56,6 +58,7 @@ class Run:
     def __init__(self, cfg: DictConfig) -> None:
         self.cfg = cfg
         self.run_dir = Path(cfg.paths.run_dir)
+        self._folder = RunFolder(self.run_dir)
         self._resumed: OpenCheckpoint | None = None
         self._changes: list[Difference] = []
         self._held = ExitStack()
@@ -121,6 +124,7 @@ class Run:
             self.cfg.trainer,
             callbacks=[
                 CheckSameResumePoint(None if self._resumed is None else self._resumed.point),
+                self._folder,
                 *periodic_last(instantiate_all(self.cfg.get("callbacks"))),
                 RunRecord(config),
                 EpochCount(),
@@ -144,18 +148,15 @@ class Run:
         path = None if resumed is None else resumed.path
         # Loaded into the module and the optimizer, it is not needed twice.
         del resumed
-        try:
+        with self._naming_the_checkpoint():
             self.trainer.fit(self.module, self.datamodule, ckpt_path=path, weights_only=True)
-        except Exception as error:
-            if not lost_peer(error):
-                raise
-            raise UserError(f"another process of this run has ended: see why; {self._how_to_resume()}") from error
         self._remember_metrics()
 
     def test(self) -> None:
         """Loss (and bits/dim) of the test split with averaged weights, if asked for."""
         if self.cfg.test:
-            self.trainer.test(self.module, self.datamodule, verbose=False)
+            with self._naming_the_checkpoint():
+                self.trainer.test(self.module, self.datamodule, verbose=False)
             for name, value in self.trainer.callback_metrics.items():
                 if name.startswith("test/"):
                     unit = f" ({self.measure.unit})" if self.measure and name == "test/bits_per_dim" else ""
@@ -231,11 +232,16 @@ class Run:
         )
         return apply_settings(resumed, self._changes, optimizer, scheduler)
 
-    def _how_to_resume(self) -> str:
-        written = list((self.run_dir / "checkpoints").glob("step*.ckpt"))
-        if not written:
-            return "there is no checkpoint yet, start anew"
-        return f"steps after {max(written)} are lost, resume from there with ckpt_path=last"
+    @contextmanager
+    def _naming_the_checkpoint(self) -> Iterator[None]:
+        """Around work of several processes: where one is lost, the others name the checkpoint to go on from."""
+        try:
+            yield
+        except Exception as error:
+            if not lost_peer(error):
+                raise
+            how = self._folder.how_to_resume()
+            raise UserError(f"another process of this run has ended, see its error; {how}") from error
 
     def _validation(self) -> dict[str, int]:
         """Lightning counts micro-batches between validations; here all intervals are optimizer steps."""

@@ -34,6 +34,12 @@ try:
 except KeyboardInterrupt:
     print("interrupted")
 """
+PICKLED = """
+import cloudpickle
+from src.cli import entry
+from src.commands import train
+cloudpickle.loads(cloudpickle.dumps(entry._task(train.main.__wrapped__, "train")))
+"""
 
 
 @pytest.mark.parametrize(
@@ -60,3 +66,9 @@ def test_the_job_is_waited_for(number: int, send: Callable[[int, int], None], ou
         process.kill()
     assert out.strip() == outcome
     assert (tmp_path / "written").exists()
+
+
+def test_a_launcher_for_clusters_can_pickle_a_job() -> None:
+    pytest.importorskip("cloudpickle")
+    # In a process without the checks of types, which cannot be pickled.
+    subprocess.run([sys.executable, "-c", PICKLED], cwd=CONFIG_DIR.parent, check=True)

@@ -1,18 +1,45 @@
-"""One of two sampling processes is killed: the other ends too, and the next run makes what is missing."""
+"""One of two processes is killed: the other ends too, and says how to go on."""
 
 from __future__ import annotations
 
+import re
 import socket
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from tests.reliability.support.entry import Started
+from tests.reliability.support.runs import TINY, in_folder
 from tests.tasks.example import IMAGES, write_checkpoint
 from tests.tasks.test_sampling import assert_same_images, load, pixels
 
 COUNT = 24
+
+
+def start_two(folder: Path, arguments: Sequence[str]) -> list[Started]:
+    """Two processes of one command, as torchrun starts them."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    return [
+        Started(
+            arguments,
+            folder / f"rank{rank}",
+            environment={
+                "RANK": str(rank),
+                "LOCAL_RANK": str(rank),
+                "WORLD_SIZE": "2",
+                "LOCAL_WORLD_SIZE": "2",
+                "GROUP_RANK": "0",
+                "MASTER_ADDR": "127.0.0.1",
+                "MASTER_PORT": str(port),
+                "TORCHELASTIC_RUN_ID": "killed",
+            },
+        )
+        for rank in range(2)
+    ]
 
 
 @pytest.mark.timeout(300)
@@ -30,27 +57,7 @@ def test_the_part_of_a_killed_rank_is_made_by_the_next_run(tmp_path: Path) -> No
     assert whole.code == 0, whole.err
 
     folder = tmp_path / "two"
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    ranks = [
-        Started(
-            [*common, "devices=2", f"output_dir={folder}"],
-            tmp_path / f"rank{rank}",
-            # What torchrun sets.
-            environment={
-                "RANK": str(rank),
-                "LOCAL_RANK": str(rank),
-                "WORLD_SIZE": "2",
-                "LOCAL_WORLD_SIZE": "2",
-                "GROUP_RANK": "0",
-                "MASTER_ADDR": "127.0.0.1",
-                "MASTER_PORT": str(port),
-                "TORCHELASTIC_RUN_ID": "killed",
-            },
-        )
-        for rank in range(2)
-    ]
+    ranks = start_two(tmp_path, [*common, "devices=2", f"output_dir={folder}"])
     waited = time.monotonic() + 120
     while len(list((folder / "images").glob("*.png"))) < 4 and time.monotonic() < waited:
         assert all(rank.alive() for rank in ranks), [rank.err for rank in ranks]
@@ -67,3 +74,25 @@ def test_the_part_of_a_killed_rank_is_made_by_the_next_run(tmp_path: Path) -> No
     assert again.code == 0, again.err
     assert load(folder / "manifest.json")["status"] == "complete"
     assert_same_images(pixels(tmp_path / "whole"), pixels(folder))
+
+
+@pytest.mark.timeout(300)
+def test_the_other_rank_of_a_training_names_the_checkpoint_to_go_on_from(tmp_path: Path) -> None:
+    few = ["callbacks=minimal", "callbacks.last_checkpoint.every_n_steps=10", "trainer.max_steps=100000"]
+    ranks = start_two(tmp_path, ["train.py", *TINY, *few, "trainer=ddp_sim", *in_folder(tmp_path)])
+    try:
+        waited = time.monotonic() + 200
+        while " step 12 of" not in ranks[0].out:
+            assert all(rank.alive() for rank in ranks) and time.monotonic() < waited, [rank.err for rank in ranks]
+            time.sleep(0.02)
+        # The rank that knows the folder of the run.
+        ranks[0].process.kill()
+        survivor = ranks[1].wait(120)
+    finally:
+        for rank in ranks:
+            rank.process.kill()
+    (line,) = survivor.error_lines
+    newest = max((tmp_path / "logs").rglob("step*.ckpt"))
+    step = int(newest.stem.removeprefix("step"))
+    assert survivor.code == 1 and "Traceback" not in survivor.err, survivor.err
+    assert re.search(rf"steps after {step} are lost: go on from {re.escape(str(newest))} with ckpt_path=last$", line)

@@ -1,0 +1,37 @@
+"""Every process knows the folder of the run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from ..distributed import gather_objects
+from ..io.step_names import step_of
+
+
+class RunFolder(Callback):
+    """Learns the run folder from rank 0.
+
+    Launchers that start all processes at once (torchrun, srun) give only rank 0 the folder, and rank 0 may be the
+    process that is lost.
+
+    Args:
+        path: the run folder of this process; after ``setup`` that of rank 0.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Take over the folder of rank 0."""
+        self.path = Path(gather_objects(str(self.path))[0])
+
+    def how_to_resume(self) -> str:
+        """What is lost if training ends now, and how to go on; for a message."""
+        steps = {step_of(path.name): path for path in (self.path / "checkpoints").glob("step*.ckpt")}
+        known = [step for step in steps if step is not None]
+        if not known:
+            return "no checkpoint was written yet: start again"
+        newest = max(known)
+        return f"steps after {newest:,} are lost: go on from {steps[newest]} with ckpt_path=last"

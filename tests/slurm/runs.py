@@ -1,0 +1,85 @@
+"""Small trainings as jobs, as docs/usage.md has them."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+from tests.reliability.entry import ROOT
+from tests.slurm.cluster import Cluster, Job
+
+# Points in the plane: steps of milliseconds.
+TINY = (
+    "experiment=toy2d",
+    "callbacks=minimal",
+    "net.width=16",
+    "datamodule.global_batch_size=8",
+    "scheduler=warm_up",
+    "scheduler.steps=10",
+    "trainer.val_check_interval=1000000",
+    "callbacks.last_checkpoint.every_n_steps=1000000",
+    "callbacks.progress.every_seconds=1",
+    # Whatever happens to the cluster.
+    "+trainer.max_time=00:00:20:00",
+)
+PYTHON = f"export OMP_NUM_THREADS=1\ncd {ROOT}\n"
+LAST = "${SLURM_RESTART_COUNT:+ckpt_path=last}"
+ENDLESS = 10_000_000
+
+
+def submit(
+    cluster: Cluster, folder: Path, *settings: str, how: str = "srun", logs: Path | None = None, options: str = ""
+) -> Job:
+    """Submit a training by the recipe of docs/usage.md.
+
+    It has as many steps as the file ``steps`` in ``folder`` says when it starts.
+
+    Args:
+        cluster: where it runs.
+        folder: of the job.
+        settings: for train.py.
+        how: ``srun``, with arguments, or ``exec``.
+        logs: ``paths.log_dir``; a folder of the job by default.
+        options: of sbatch.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    set_steps(folder, ENDLESS)
+    words = " ".join([*TINY, *settings, f"paths.log_dir={logs or folder / 'logs'}"])
+    line = f"{how} {sys.executable} train.py {words} trainer.max_steps=$(cat {folder}/steps) {LAST}"
+    return cluster.submit(folder, PYTHON + line, "--requeue", "--time=60", *options.split())
+
+
+def set_steps(folder: Path, steps: int) -> None:
+    """Steps that a job in ``folder`` trains to from its next start on."""
+    (folder / "steps").write_text(str(steps))
+
+
+def wait_for_steps(job: Job, times: int = 1) -> None:
+    """Wait until it trains."""
+    job.wait_for_text(r" step [\d,]+ of", times)
+
+
+def stopped_after(job: Job) -> tuple[int, Path]:
+    """The last step before it was put back, and its checkpoint, as it says itself."""
+    found = re.search(r"stopped after step (\d+); everything is in (\S+\.ckpt);", job.output)
+    assert found, job.output
+    return int(found.group(1)), Path(found.group(2))
+
+
+def resumed_from(job: Job) -> list[Path]:
+    """Checkpoints that its starts went on from."""
+    return [Path(path) for path in re.findall(r"resuming from (\S+)", job.output)]
+
+
+def assert_goes_on(job: Job, steps: int) -> Path:
+    """Assert that ``job``, put back once, goes on from its own checkpoint to its last step; return its run folder."""
+    facts = job.wait()
+    assert (facts["JobState"], facts["Restarts"], facts["ExitCode"]) == ("COMPLETED", "1", "0:0"), job.output
+    step, checkpoint = stopped_after(job)
+    assert resumed_from(job) == [checkpoint], job.output
+    assert step < steps and f"finished after {steps:,} steps" in job.output
+    assert "Traceback" not in job.output
+    run = checkpoint.parent.parent
+    assert (run / "checkpoints" / f"step{steps:08d}.ckpt").exists()
+    return run
