@@ -35,6 +35,13 @@ test-slurm: venv ## run the tests on a SLURM cluster of one node, which they sta
 		apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q slurm-wlm munge; }
 	$(PYTEST) -m slurm tests/slurm
 
+# uv knows how to resolve the lowest versions; pip does not.
+test-lowest: ## run the test suite with the lowest versions that pyproject.toml allows
+	rm -rf build/lowest && $(PYTHON) -m venv build/lowest
+	build/lowest/bin/python -m pip install uv
+	build/lowest/bin/uv pip install --python build/lowest/bin/python --resolution lowest-direct -r pyproject.toml --extra dev
+	OMP_NUM_THREADS=1 build/lowest/bin/python -m pytest -n $(WORKERS) --dist worksteal -m "not slow and not gpu and not slurm"
+
 test-wheel: venv ## build the wheel and use it from an empty folder
 	$(PYTEST) -m slow tests/package
 
