@@ -6,7 +6,7 @@ import re
 import sys
 from pathlib import Path
 
-from tests.reliability.entry import ROOT
+from tests.reliability.support.entry import ROOT
 from tests.slurm.cluster import Cluster, Job
 
 # Points in the plane: steps of milliseconds.

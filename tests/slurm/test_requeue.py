@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.reliability.runs import differences, final_checkpoint
+from tests.reliability.support.runs import differences, final_checkpoint
 from tests.slurm.cluster import Cluster
 from tests.slurm.runs import assert_goes_on, resumed_from, set_steps, stopped_after, submit, wait_for_steps
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.reliability.entry import ONE_THREAD, ROOT
+from tests.reliability.support.entry import ONE_THREAD, ROOT
 from tests.slurm.cluster import Cluster, Job
 from tests.slurm.runs import TINY, resumed_from, stopped_after, wait_for_steps
 
