@@ -8,12 +8,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
 from bench.gpu_proof.setup import Setup
+from bench.gpu_proof.turn import READY
 from bench.report import ROOT
 
 Command = Callable[[str, Path], list[str]]
@@ -30,15 +31,17 @@ class Stage:
 
     Attributes:
         name: of its function in ``stages``.
-        limit: seconds it may take, from its turn on.
+        limit: seconds it may take, from its turn on, or from the end of its preparation if that is later.
+        preparation: seconds that it may still prepare at its turn, if it was started early.
         needs: stages that must have succeeded.
         beside: the next stages do not wait for it.
-        alone: it waits until no other stage runs, because it measures time.
+        alone: it measures time: it waits until no other stage runs, and others that prepare are stopped meanwhile.
         early_after: stage after which its process may be started, to prepare before its turn; None: at its turn.
     """
 
     name: str
     limit: float
+    preparation: float = 60.0
     needs: tuple[str, ...] = ()
     beside: bool = False
     alone: bool = True
@@ -87,9 +90,13 @@ class Driver:
                 self._drop(stage, f"left out: {', '.join(missing)} failed" if missing else "left out: no time left")
                 continue
             running = self._processes.get(stage.name) or self._start(stage)
-            self._go(running, limit)
-            if not stage.beside:
-                self._finish(running)
+            if not self._is_ready(running):
+                self._drop(stage, f"stopped: not prepared within {stage.preparation:g} s of its turn")
+                continue
+            with self._others_stopped(running):
+                self._go(running, min(limit, self.setup.seconds_left))
+                if not stage.beside:
+                    self._finish(running)
         self._collect(wait=True)
         return self.outcome
 
@@ -122,6 +129,9 @@ class Driver:
         if stage.early_after is not None:
             # They prepare at the same time, on the same cores.
             environment.setdefault("OMP_NUM_THREADS", "4")
+            ready = self._ready(stage.name)
+            ready.unlink(missing_ok=True)
+            environment[READY] = str(ready)
         process = subprocess.Popen(
             self._command(stage.name, self._settings),
             stdin=subprocess.PIPE,
@@ -132,6 +142,31 @@ class Driver:
         running = Running(stage, process, log, time.monotonic())
         self._processes[stage.name] = running
         return running
+
+    def _ready(self, name: str) -> Path:
+        return self._logs / f"{name}.ready"
+
+    def _is_ready(self, running: Running) -> bool:
+        """Wait for the preparation of a stage that was started early; whether it is over, or the process has ended."""
+        until = time.monotonic() + min(running.stage.preparation, self.setup.seconds_left)
+        while running.stage.early_after is not None and running.process.poll() is None:
+            if self._ready(running.stage.name).exists():
+                return True
+            if time.monotonic() > until:
+                return False
+            time.sleep(0.05)
+        return True
+
+    @contextlib.contextmanager
+    def _others_stopped(self, running: Running) -> Iterator[None]:
+        """Stop the processes that prepare while a stage measures alone: they would take its cores and its card."""
+        others = [other for other in self._processes.values() if other is not running and not other.turn]
+        stopped = [other for other in others if running.stage.alone and _send(other, signal.SIGSTOP)]
+        try:
+            yield
+        finally:
+            for other in stopped:
+                _send(other, signal.SIGCONT)
 
     def _go(self, running: Running, limit: float) -> None:
         running.turn = time.monotonic()
@@ -173,8 +208,7 @@ class Driver:
 
     def _kill(self, running: Running) -> None:
         """End a stage's process and all that it has started."""
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(running.process.pid, signal.SIGKILL)
+        _send(running, signal.SIGKILL)
         running.process.wait()
         running.log.close()
         self._processes.pop(running.stage.name, None)
@@ -193,6 +227,15 @@ class Driver:
         with (self.setup.out / "proof.log").open("wb") as joined:
             for path in sorted(self._logs.glob("*.log")):
                 joined.write(f"\n===== {path.stem}\n".encode() + path.read_bytes()[-_KEPT_OF_LOG:])
+
+
+def _send(running: Running, number: int) -> bool:
+    """Send a signal to a stage's process and all that it has started; whether one was there."""
+    try:
+        os.killpg(running.process.pid, number)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def _worker(name: str, settings: Path) -> list[str]:

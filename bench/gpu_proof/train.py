@@ -29,13 +29,14 @@ def prepare(setup: Setup, say: Say) -> Callable[[], None]:
         read = torch.load(commands.checkpoint(setup, commands.RUN), weights_only=True, mmap=True)
         steps, batch = read["global_step"], read["config"]["datamodule"]["global_batch_size"]
         metrics = json.loads((setup.work / commands.RUN / "result.json").read_text(encoding="utf-8"))["metrics"]
+        spent = read["callbacks"]["TimeBudget"]["elapsed"]
         parameters = sum(value.numel() for value in read["ema"]["default"].values())
         say(row(SECTION, "parameters", parameters / 1e6, "M"))
-        say(row(SECTION, "training, first step to last", seconds, "s"))
+        say(row(SECTION, "training, first step to last", spent, "s"))
         say(row(SECTION, "training, the whole command", taken, "s"))
         say(row(SECTION, "optimizer steps", float(steps), "steps"))
         say(row(SECTION, "images seen", steps * batch / 1e6, "M"))
-        say(row(SECTION, "training with compilation", steps * batch / seconds, "images/s"))
+        say(row(SECTION, "training with compilation", steps * batch / spent, "images/s"))
         if "train/loss" in metrics:
             say(row(SECTION, "loss at the end", metrics["train/loss"], ""))
 

@@ -102,7 +102,7 @@ while not os.path.exists(notes) or 'first' not in open(notes).read():
 time.sleep(0.5); note('beside')""",
             "first": "note('first')",
             # Prepares at once and measures alone.
-            "early": "note('prepared'); sys.stdin.readline(); note('measured')",
+            "early": "note('prepared'); open(os.environ['GPU_PROOF_READY'], 'w'); sys.stdin.readline(); note('measured')",
             # What needs a stage beside is not started before that has ended.
             "after": "note('ended' if 'beside' in open(notes).read() else 'too early')",
         },
@@ -112,6 +112,34 @@ time.sleep(0.5); note('beside')""",
     assert order.index("first") < order.index("beside") < order.index("measured")
     assert order.index("prepared") < order.index("measured")
     assert "ended" in order
+
+
+def test_what_prepares_stands_still_while_a_stage_measures(tmp_path: Path) -> None:
+    setup = setup_in(tmp_path)
+    ready = "open(os.environ['GPU_PROOF_READY'], 'w'); sys.stdin.readline()"
+    outcome = drive(
+        setup,
+        [
+            Stage("first", 20, alone=False),
+            Stage("measured", 20, early_after="first"),
+            Stage("busy", 20, early_after="first"),
+            Stage("endless", 20, preparation=0.3, early_after="first"),
+        ],
+        {
+            "first": "note('first')",
+            "measured": f"{ready}; note('begin'); time.sleep(0.6); note('end')",
+            # Prepares for longer than the stage before it measures.
+            "busy": f"[(time.sleep(0.1), note('busy')) for _ in range(12)]; {ready}",
+            "endless": "time.sleep(60)",
+        },
+    )
+    order = noted(setup)
+    begin, end = order.index("begin"), order.index("end")
+    # One word may be under way when the process is stopped.
+    assert len(order[begin + 1 : end]) <= 1
+    assert order.count("busy") == 12
+    assert outcome["busy"].startswith("ok")
+    assert outcome["endless"] == "stopped: not prepared within 0.3 s of its turn"
 
 
 def test_nothing_starts_when_the_time_is_up(tmp_path: Path) -> None:
