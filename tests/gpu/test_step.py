@@ -11,7 +11,9 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 from torch import distributed as dist
+from torch.utils._python_dispatch import _disable_current_modes
 
+from src.lightning_modules import gradients
 from tests.gpu.conftest import Record
 from tests.gpu.runs import distance, fit, on_cpu
 from tests.gpu.syncs import Watch
@@ -47,8 +49,25 @@ class Watched(Callback):
     ],
     ids=["float32", "bf16, data on the device", "augmented"],
 )
-def test_a_step_does_not_wait_for_the_device(device: torch.device, settings: tuple[str, ...]) -> None:
+def test_a_step_does_not_wait_for_the_device(
+    device: torch.device, settings: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
     watch = Watch(device)
+
+    class Flag(gradients.DeviceFlag):
+        """Its copy on the host may be read, once the next step has begun."""
+
+        def __init__(self, value: torch.Tensor) -> None:
+            super().__init__(value)
+            self.made = watch.steps
+
+        def __bool__(self) -> bool:
+            if watch.is_on and self.made == watch.steps:
+                raise RuntimeError("the host waits for the step under way")
+            with _disable_current_modes():
+                return super().__bool__()
+
+    monkeypatch.setattr(gradients, "DeviceFlag", Flag)
     try:
         run = fit(device, *settings, steps=STEPS, callbacks=[Watched(watch)])
     finally:
@@ -59,15 +78,14 @@ def test_a_step_does_not_wait_for_the_device(device: torch.device, settings: tup
 
 def test_the_watch_sees_what_waits(device: torch.device) -> None:
     watch, value = Watch(device), torch.ones(3, device=device)
-    watch.begin()
-    try:
-        if device.type == "cuda":
+    waiting = (lambda: value.sum().item(), lambda: value.nonzero(), lambda: value[value > 0], lambda: bool(value.any()))
+    for wait in waiting:
+        watch.begin()
+        try:
             with pytest.raises(RuntimeError, match="synchroniz"):
-                value.sum().item()
-        else:
-            assert value.sum().item() == 3
-    finally:
-        watch.end()
+                wait()
+        finally:
+            watch.end()
     assert value.sum().item() == 3
 
 
