@@ -27,6 +27,9 @@ from bench.gpu_proof.setup import Setup, keep, rows_of, value_of
 from bench.gpu_proof.worker import STAGES
 from bench.rows import row
 
+READY = "open(os.environ['GPU_PROOF_READY'], 'w'); sys.stdin.readline()"
+"""What a stage does that has prepared."""
+
 PROGRAM = [sys.executable, "-m", "bench.gpu_proof"]
 
 
@@ -102,7 +105,7 @@ while not os.path.exists(notes) or 'first' not in open(notes).read():
 time.sleep(0.5); note('beside')""",
             "first": "note('first')",
             # Prepares at once and measures alone.
-            "early": "note('prepared'); open(os.environ['GPU_PROOF_READY'], 'w'); sys.stdin.readline(); note('measured')",
+            "early": f"note('prepared'); {READY}; note('measured')",
             # What needs a stage beside is not started before that has ended.
             "after": "note('ended' if 'beside' in open(notes).read() else 'too early')",
         },
@@ -116,7 +119,6 @@ time.sleep(0.5); note('beside')""",
 
 def test_what_prepares_stands_still_while_a_stage_measures(tmp_path: Path) -> None:
     setup = setup_in(tmp_path)
-    ready = "open(os.environ['GPU_PROOF_READY'], 'w'); sys.stdin.readline()"
     outcome = drive(
         setup,
         [
@@ -127,9 +129,9 @@ def test_what_prepares_stands_still_while_a_stage_measures(tmp_path: Path) -> No
         ],
         {
             "first": "note('first')",
-            "measured": f"{ready}; note('begin'); time.sleep(0.6); note('end')",
+            "measured": f"{READY}; note('begin'); time.sleep(0.6); note('end')",
             # Prepares for longer than the stage before it measures.
-            "busy": f"[(time.sleep(0.1), note('busy')) for _ in range(12)]; {ready}",
+            "busy": f"[(time.sleep(0.1), note('busy')) for _ in range(12)]; {READY}",
             "endless": "time.sleep(60)",
         },
     )
