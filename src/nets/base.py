@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from ..errors import UserError
 from .compiled import CompiledForward, compile_mode
 
 
@@ -59,11 +60,23 @@ class ScoreNet(nn.Module, ABC):
                 for the whole batch is embedded once, and what depends on it alone is computed once.
             cond: named tensors or None. ``labels``: (B,) int64 class labels; a net with classes takes the index
                 ``num_classes`` for "no label" and assumes it where labels are absent. ``augment``: (B, augment_dim)
-                float augmentation labels, zero where absent. Names a net does not know are ignored.
+                float augmentation labels, zero where absent. ``interval``: see ``tell_interval``. Names a net does
+                not know are ignored.
 
         Returns:
             (B, *d), not divided by sigma: the coefficients of the score belong to the parametrization.
         """
+
+    def tell_interval(self) -> None:
+        """Let the net see ``cond["interval"]``, in the shape and form of c_noise; absent, it counts as zero.
+
+        Raises:
+            UserError: a net without an embedding of the noise level, or one that cannot embed zero.
+        """
+        embedding = getattr(self, "embedding", None)
+        if embedding is None:
+            raise UserError(f"{type(self).__name__} has no embedding of the noise level to which an interval is added")
+        embedding.tell_interval()
 
     def apply_settings(self) -> None:
         """Put ``channels_last`` and ``compile`` into effect, once all modules exist."""

@@ -61,6 +61,11 @@ class VelocityPrediction(_Prediction):
     """F = dx_t/dt = alpha' x_0 + sigma' z, the target of flow matching; for FlowSDE, z - x_0."""
 
     def target(self, sde: SDE, t: Float[Tensor, "*b"]) -> tuple[Tensor, Tensor]:
-        alpha, sigma, rate = sde.alpha(t), sde.sigma(t), sde.log_alpha_derivative(t)
-        # g^2 = 2 sigma sigma' - 2 sigma^2 alpha' / alpha, solved for sigma'.
-        return alpha * rate, sde.diffusion_squared(t) / (2 * sigma) + sigma * rate
+        return path_velocity(sde, t)
+
+
+def path_velocity(sde: SDE, t: Float[Tensor, "*b"]) -> tuple[Tensor, Tensor]:
+    """alpha' and sigma' at t, each in its shape: the velocity of x_t = alpha x_0 + sigma z is alpha' x_0 + sigma' z."""
+    alpha, sigma, rate = sde.alpha(t), sde.sigma(t), sde.log_alpha_derivative(t)
+    # g^2 = 2 sigma sigma' - 2 sigma^2 alpha' / alpha, solved for sigma'.
+    return alpha * rate, sde.diffusion_squared(t) / (2 * sigma) + sigma * rate

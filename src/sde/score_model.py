@@ -15,7 +15,9 @@ from .base import SDE, expand
 from .parametrization import Parametrization
 
 Condition = Mapping[str, Tensor] | None
-"""Further inputs of a net beside x and t: named tensors (B, ...); class labels are ``labels``, (B,) int64."""
+"""What a model is told beside x and t: named tensors (B, ...); class labels are ``labels``, (B,) int64.
+
+``until`` (), the time at which a step from t ends, means something to models of average velocities only."""
 
 
 @runtime_checkable
@@ -77,19 +79,28 @@ class ScoreModel(nn.Module):
         Returns:
             (B, *d) in the dtype of x, float32 at least.
         """
+        x, t = self._wide(x, t)
+        coefficients = self.parametrization(self.sde, t)
+        raw = self._output(x, coefficients.a_in, coefficients.c_noise, cond)
+        return x * _cast(coefficients.a_skip, x) + raw * _cast(coefficients.a_out, x)
+
+    def _wide(self, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        """x and t in float32 at least, t on the device of x if each sample has its own."""
         dtype = torch.promote_types(x.dtype, torch.float32)
-        x = x.to(dtype)
         # A common time is a scalar on the CPU: kernels take it as an argument, without a copy to the device.
         t = t if t.ndim == 0 else t.to(device=x.device, dtype=torch.promote_types(t.dtype, dtype))
-        a_skip, a_out, a_in, c_noise = self.parametrization(self.sde, t)
+        return x.to(dtype), t
+
+    def _output(self, x: Tensor, a_in: Tensor, c_noise: Tensor, cond: Condition) -> Tensor:
+        """The output of the net, in the dtype of x."""
         u = to_centered(x, self.data_range)
         # A net in half or double precision accepts only its own dtype; under autocast its weights are float32.
         net_dtype = next(self.net.parameters(), u).dtype
         scaled = (u * _cast(a_in, u)).to(net_dtype)
-        # Only the net needs the noise level on the device, and the copy is asynchronous.
-        level = c_noise.to(device=x.device, dtype=dtype, non_blocking=True)
+        # Only the net needs it there, one number that nothing waits for.
+        level = c_noise.to(device=x.device, dtype=x.dtype, non_blocking=True)
         raw: Tensor = self.net(scaled, level, cond)
-        return x * _cast(a_skip, x) + raw.to(dtype) * _cast(a_out, x)
+        return raw.to(x.dtype)
 
     def denoise(
         self, x: Float[Tensor, "b *d"], t: Tensor, cond: Mapping[str, Tensor] | None = None

@@ -9,6 +9,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from src.build import build
 from src.nets import ScoreNet
@@ -101,3 +102,24 @@ def test_memory_format_and_recomputation_change_nothing(name: str) -> None:
     for one, two in zip(plain.parameters(), other.parameters(), strict=True):
         if one.grad is not None:
             torch.testing.assert_close(one.grad, two.grad, rtol=1e-8, atol=1e-10)
+
+
+@pytest.mark.parametrize("name", names("net"))
+def test_an_interval_is_seen_and_the_forward_mode_is_the_derivative(name: str) -> None:
+    """In training mode: memory is saved there by means that forward mode does not know."""
+    made = net(name, fourier_log=False)
+    made.tell_interval()
+    for parameter in made.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    made = made.double().train()
+    x, level = batch(made, torch.float64)
+    along, step = torch.cos(3 * x), 1e-6
+
+    def moved(by: Tensor) -> Tensor:
+        return made(x + by * along, level + by, {"interval": level / 2 + by})
+
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
+        _, slope = torch.func.jvp(moved, (torch.zeros(()).double(),), (torch.ones(()).double(),))
+        forth, back = (moved(torch.tensor(by).double()) for by in (step, -step))
+        assert not torch.allclose(made(x, level), made(x, level, {"interval": level / 2}), rtol=0, atol=1e-6)
+    torch.testing.assert_close(slope, (forth - back) / (2 * step), rtol=1e-4, atol=1e-5)

@@ -86,6 +86,13 @@ def test_losses_and_weights_do_not_depend_on_the_layout(precision: str, tmp_path
     assert (weights - flat(halfway)).abs().max() > 1e-3, "nothing was learned"
 
 
+def test_gradients_of_mean_flow_are_those_of_the_whole_batch(tmp_path: Path) -> None:
+    """The derivative inside its loss must not bypass the reduction of gradients."""
+    settings = ["experiment=digits_meanflow", "trainer.max_steps=3", "trainer.precision=64-true"]
+    one, two = (flat(final_checkpoint(run_as(tmp_path / str(n), n, 1, *settings), tmp_path)) for n in (1, 2))
+    assert (one - two).abs().max() <= 1e-9
+
+
 def test_scores_of_the_same_images_do_not_depend_on_the_number_of_processes(tmp_path: Path) -> None:
     # Without a step the weights, and so the images, are the same.
     one, two = (scores(run_as(tmp_path / str(n), n, 1, "optimizer.lr=0")) for n in (1, 2))

@@ -52,7 +52,7 @@ class Empirical:
 
 
 # Minimal at the score: not those of classifiers and of flow maps.
-SCORE_OBJECTIVES = [name for name in names("objective") if name not in ("noisy_classification", "ect")]
+SCORE_OBJECTIVES = [name for name in names("objective") if name not in ("noisy_classification", "ect", "meanflow")]
 
 
 @pytest.mark.parametrize("name", SCORE_OBJECTIVES)

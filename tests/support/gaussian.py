@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from src.sde import SDE, expand
+from src.sde import SDE, FlowSDE, expand
 
 
 @dataclass(frozen=True)
@@ -38,3 +38,28 @@ class GaussianFlowMap(GaussianScore):
         spread = (alpha**2 * self.std**2 + self.noise * sigma**2) ** 0.5
         end = self.mean + self.std * (x - alpha * self.mean) / spread
         return (alpha * end - x) / sigma**2
+
+
+@dataclass(frozen=True)
+class GaussianAverageVelocity(GaussianScore):
+    """The exact average velocity of the flow SDE's ODE: x_r - alpha_r mean = (x_t - alpha_t mean) S_r / S_t.
+
+    S^2 = alpha^2 std^2 + sigma^2. ``std`` other than that of the data makes it wrong. As a score it is the one whose
+    ODE has this velocity.
+    """
+
+    sde: FlowSDE
+
+    def __call__(self, x: Tensor, t: Tensor, cond: Mapping[str, Tensor] | None = None) -> Tensor:
+        assert cond is not None
+        difference = self.sde.drift(x, t) - self.average_velocity(x, cond["until"], t)
+        return 2 * difference / expand(self.sde.diffusion_squared(t), x)
+
+    def average_velocity(self, x: Tensor, r: Tensor, t: Tensor, cond: Mapping[str, Tensor] | None = None) -> Tensor:
+        def spread(t: Tensor) -> Tensor:
+            return ((1 - t) ** 2 * self.std**2 + t**2) ** 0.5
+
+        # (S_t^2 - S_r^2) / (t - r), which stays finite as r approaches t.
+        slope = (t + r - 2) * self.std**2 + t + r
+        rate = slope / ((spread(t) + spread(r)) * spread(t))
+        return (x - expand(1 - t, x) * self.mean) * expand(rate, x) - self.mean

@@ -1,4 +1,4 @@
-"""Embeddings of the noise level, of class labels and of augmentation labels.
+"""Embeddings of the noise level, of an interval of it, of class labels and of augmentation labels.
 
 Fourier features (Tancik et al. 2020, random w ~ N(0, scale^2)): sin, cos of 2 pi w log(c_noise).
 Positional features (Vaswani et al. 2017): sin, cos of c_noise 10000^(-i / (n - 1)), i = 0 .. n - 1.
@@ -6,6 +6,7 @@ Positional features (Vaswani et al. 2017): sin, cos of c_noise 10000^(-i / (n - 
 
 import math
 from collections.abc import Mapping
+from copy import deepcopy
 
 import torch
 from jaxtyping import Float
@@ -100,6 +101,7 @@ class NoiseEmbedding(nn.Module):
     ) -> None:
         super().__init__()
         self.act = act
+        self.width = width
         self.noise_scales = _noise_scales(kind, fourier_log)
         if num_classes is not None and num_classes < 0:
             raise UserError(f"num_classes={num_classes}: give the number of classes, or null for none")
@@ -115,13 +117,30 @@ class NoiseEmbedding(nn.Module):
         self.dense2 = Linear(width, width)
         self.label = nn.Embedding(num_classes + 1, width) if num_classes is not None else None
         self.augment = Linear(augment_dim, width, bias=False) if augment_dim is not None else None
+        self.interval: nn.Sequential | None = None
+
+    def tell_interval(self) -> None:
+        """Add the embedding of ``cond["interval"]``, of the same features; it is zero until training changes it.
+
+        Raises:
+            UserError: the features are of log(c_noise), and an interval may be zero.
+        """
+        if "log sigma" not in self.noise_scales:
+            raise UserError(
+                "the net embeds the logarithm of the noise level, but an interval may be zero: set "
+                "net.fourier_log=false, or net.embedding_type=positional"
+            )
+        features = deepcopy(self.features)
+        layers = Linear(self.dense1.in_features, self.width), self.act, Linear(self.width, self.width, init_scale=0.0)
+        self.interval = nn.Sequential(features, *layers)
 
     def forward(self, c_noise: Tensor, cond: Mapping[str, Tensor] | None = None) -> Float[Tensor, "b e"]:
         """The embedding after the nonlinearity, which is how every block uses it.
 
         Args:
             c_noise: (), (1,) or (B,).
-            cond: ``labels`` (B,) int64 in 0 .. num_classes, ``augment`` (B, augment_dim); each may be absent.
+            cond: ``labels`` (B,) int64 in 0 .. num_classes, ``augment`` (B, augment_dim), ``interval`` like
+                ``c_noise``; each may be absent.
 
         Returns:
             (B, E), or (1, E) where nothing tells the images of the batch apart.
@@ -132,6 +151,11 @@ class NoiseEmbedding(nn.Module):
         with torch.autocast(weight.device.type, enabled=False):
             level = c_noise.reshape(-1).to(weight.device, torch.promote_types(weight.dtype, torch.float32))
             emb: Tensor = self.dense2(self.act(self.dense1(self.features(level).to(weight.dtype))))
+            if self.interval is not None:
+                interval = cond.get("interval")
+                emb = emb + self.interval(
+                    level.new_zeros(1) if interval is None else interval.reshape(-1).to(weight.device, level.dtype)
+                )
             if self.label is not None and self.num_classes is not None:
                 labels = cond.get("labels")
                 emb = emb + self.label(

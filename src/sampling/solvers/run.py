@@ -64,10 +64,12 @@ class SolverRun:
         self._table = table
         self._on_device: tuple[TimeTable, Tensor] | None = None
 
-    def score(self, x: Float[Tensor, "b *d"], t: Float[Tensor, ""]) -> Float[Tensor, "b *d"]:
-        """The score at x (B, *d) and t (), counted."""
+    def score(
+        self, x: Float[Tensor, "b *d"], t: Float[Tensor, ""], until: Float[Tensor, ""] | None = None
+    ) -> Float[Tensor, "b *d"]:
+        """The score at x (B, *d) and t (), counted; ``until`` is the end of the step, for models that can be told."""
         self.nfe += 1
-        return self._model(x, t, self._cond)
+        return self._model(x, t, self._cond if until is None else {**(self._cond or {}), "until": until})
 
     def denoise(self, x: Float[Tensor, "b *d"], t: Float[Tensor, ""]) -> Float[Tensor, "b *d"]:
         """The data prediction E[x_0 | x_t = x], (B, *d)."""

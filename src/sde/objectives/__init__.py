@@ -2,6 +2,7 @@
 
 from .classification import NoisyClassification
 from .consistency import ConsistencyTuning
+from .mean_flow import MeanFlow
 from .score_matching import (
     EDMWeighting,
     LikelihoodWeighting,
@@ -16,6 +17,7 @@ __all__ = [
     "ConsistencyTuning",
     "EDMWeighting",
     "LikelihoodWeighting",
+    "MeanFlow",
     "NoisyClassification",
     "PaperWeighting",
     "ScoreMatching",

@@ -14,7 +14,6 @@ a path of the probability-flow ODE.
 from __future__ import annotations
 
 import math
-from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from jaxtyping import Float
@@ -26,6 +25,7 @@ from ..base import SDE, expand
 from ..parametrization import Parametrization
 from ..score_model import Condition, Model, tweedie
 from ..time_samplers import TimeSampler
+from .same_dropout import same_dropout
 
 
 class ConsistencyTuning:
@@ -104,7 +104,7 @@ class ConsistencyTuning:
         sde = model.sde
         level = sde.sigma(t) / sde.alpha(t)
         r, level_r = self._earlier(sde, t, level, step)
-        with _same_dropout(x0), torch.no_grad():
+        with same_dropout(x0), torch.no_grad():
             at_r = _data_prediction(model, x0, r, noise, cond)
         target = torch.where(expand(level_r > 0, x0), at_r, x0)
         squares = (_data_prediction(model, x0, t, noise, cond) - target).square().flatten(1).sum(1)
@@ -125,15 +125,6 @@ def _data_prediction(model: Model, x0: Tensor, t: Tensor, noise: Tensor, cond: C
     mean, sigma = model.sde.marginal(x0, t)
     x_t = mean + expand(sigma, x0) * noise
     return tweedie(model.sde, x_t, t, model(x_t, t, cond))
-
-
-def _same_dropout(x: Tensor) -> AbstractContextManager[object]:
-    """Restore the state of the dropout generator at the end, so that the next call of the net draws the same masks."""
-    if torch.compiler.is_compiling():
-        return nullcontext()
-    if x.device.type == "cpu":
-        return torch.random.fork_rng(devices=[])
-    return torch.random.fork_rng(devices=[x.device], device_type=x.device.type)
 
 
 def _check_boundary(sde: SDE, parametrization: Parametrization) -> None:

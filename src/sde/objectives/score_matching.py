@@ -20,6 +20,7 @@ from ...noise import Address
 from ..base import SDE, expand
 from ..score_model import Condition, Model
 from ..time_samplers import TimeSampler
+from .label_dropout import LabelDropout
 
 
 @runtime_checkable
@@ -100,13 +101,10 @@ class ScoreMatching:
     ) -> None:
         if reduction not in ("sum", "mean"):
             raise UserError(f"objective.reduction is {reduction!r}: choose sum or mean")
-        if label_dropout and null_label is None:
-            raise UserError("objective.label_dropout needs objective.null_label, the net's number of classes")
         self.time_sampler = time_sampler
         self.weighting = weighting
         self.reduction = reduction
-        self.label_dropout = label_dropout
-        self.null_label = null_label
+        self.label_dropout = LabelDropout(label_dropout, null_label)
         self.chain_steps = chain_steps
 
     def check(self, model: Model) -> None:
@@ -127,7 +125,7 @@ class ScoreMatching:
         """
         t, importance = self.time_sampler(model.sde, address.uniform("time"))
         noise = address.normal("diffusion", x0)
-        cond = self._drop_labels(cond, address) if train and self.label_dropout else cond
+        cond = self.label_dropout(cond, address) if train else cond
         return importance * self.loss(model, x0, t, noise, cond)
 
     def loss(
@@ -163,9 +161,3 @@ class ScoreMatching:
         if self.chain_steps is None:
             return sde.alpha(t), sde.sigma(t)
         return sde.chain_marginal(torch.round(t * (self.chain_steps / sde.T)) - 1, self.chain_steps)
-
-    def _drop_labels(self, cond: Condition, address: Address) -> Condition:
-        if cond is None or "labels" not in cond or self.null_label is None:
-            return cond
-        dropped = address.uniform("label-dropout") < self.label_dropout
-        return {**cond, "labels": torch.where(dropped, self.null_label, cond["labels"])}

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from src.noise import AddressedNoise, normal
 from src.sampling.solvers.loop import GridSampler
-from src.sde import EDMSDE, SDE, VESDE, VPSDE
+from src.sde import EDMSDE, SDE, VESDE, VPSDE, FlowSDE
 from tests.support.configs import build, names, read
-from tests.support.gaussian import GaussianFlowMap, GaussianScore
+from tests.support.gaussian import GaussianAverageVelocity, GaussianFlowMap, GaussianScore
 
 SUITED: dict[str, SDE] = {
     "pc_vp": VPSDE(),
@@ -21,9 +21,8 @@ SUITED: dict[str, SDE] = {
     "ancestral": VPSDE(),
     "heun": EDMSDE(),
     "consistency": EDMSDE(),
+    "meanflow": FlowSDE(),
 }
-# Samplers of nets whose data prediction is the flow map and not the posterior mean.
-MAPS = ("consistency",)
 # Corrector-only sampling has nothing else to bring the noise down and needs all of its steps.
 UNSHORTENED = ("corrector_only",)
 STEPS = 250
@@ -51,12 +50,27 @@ class CountingMap(GaussianFlowMap):
         return super().__call__(x, t)
 
 
+@dataclass(frozen=True)
+class CountingAverageVelocity(GaussianAverageVelocity):
+    """The exact average velocity, which remembers the same."""
+
+    conditions: list[bool] = field(default_factory=list)
+
+    def __call__(self, x: Tensor, t: Tensor, cond: Mapping[str, Tensor] | None = None) -> Tensor:
+        self.conditions.append(cond is not None and "labels" in cond)
+        return super().__call__(x, t, cond)
+
+
+# Samplers of nets that know where the ODE's path ends and not only how it goes on.
+MAPS = {"consistency": CountingMap, "meanflow": CountingAverageVelocity}
+
+
 @pytest.mark.parametrize("name", names("sampler"))
 def test_samples_gaussian_data(name: str) -> None:
     sde, index = SUITED.get(name, VESDE()), torch.arange(128)
     steps = read("sampler", name).get("grid", {}).get("steps", 0)
     sampler = build("sampler", name, {"grid.steps": STEPS} if steps > STEPS and name not in UNSHORTENED else {})
-    model, cond = (CountingMap if name in MAPS else CountingScore)(sde), {"labels": index}
+    model, cond = MAPS.get(name, CountingScore)(sde), {"labels": index}
     x_init = sde.prior_sample(normal(0, "prior", 0, index, (48,)))
     out = sampler(model, x_init, AddressedNoise(0, index), cond=cond)
     # 6,144 values: 0.006. The rest is the samplers' own: few steps, and Langevin's finite ones, whose size varies with
