@@ -13,6 +13,9 @@ from pathlib import Path
 _INSIDE_A_NODE = re.compile(r"(sampler|datamodule|metric)\.")
 _PATHS = ("ckpt_path", "output_dir", "images", "given", "control.mask", "guidance.classifier_path", "guidance.path")
 
+# Groups whose files all have the settings that are carried over from the original.
+_ALIKE = {"datamodule", "trainer"}
+
 
 def of_training(arguments: Sequence[str], config_dir: str | Path) -> list[str]:
     """Arguments as Hydra accepts them.
@@ -28,8 +31,7 @@ def of_training(arguments: Sequence[str], config_dir: str | Path) -> list[str]:
 
     rest = [argument for argument in arguments if not argument.startswith("experiment=")]
     given = {argument.lstrip("+~").partition("=")[0] for argument in rest}
-    # Every data set has the settings that are carried over, whichever is chosen.
-    groups = {name for name in given if "." not in name and name != "datamodule"}
+    groups = {name for name in given if "." not in name} - _ALIKE
     carried = [
         override
         for override in read_original(files[-1]).overrides()

@@ -119,12 +119,7 @@ def apply_settings(
         _log.info("changed: %s", difference)
     if not any(difference.key.startswith(("optimizer.", "scheduler")) for difference in differences):
         return opened
-    steps = opened.content["global_step"]
-    if scheduler is not None:
-        for _ in range(steps):
-            # The schedule counts steps that the optimizer has taken elsewhere.
-            scheduler.optimizer._opt_called = True  # type: ignore[attr-defined]
-            scheduler.step()
+    advance(scheduler, opened.step)
     fresh = deepcopy(optimizer.state_dict()["param_groups"])
     content = {
         **opened.content,
@@ -137,6 +132,16 @@ def apply_settings(
 def _seed(config: Mapping[str, Any], name: str) -> Any:
     """The seed ``name``; older configurations have one for everything."""
     return config.get("seeds", {}).get(name, config.get("seed"))
+
+
+def advance(scheduler: LRScheduler | None, steps: int) -> None:
+    """Move the schedule of a fresh run, and the rate of its optimizer, to the step ``steps``."""
+    if scheduler is None:
+        return
+    for _ in range(steps):
+        # The schedule counts steps that the optimizer has taken elsewhere.
+        scheduler.optimizer._opt_called = True  # type: ignore[attr-defined]
+        scheduler.step()
 
 
 def _at(config: Mapping[str, Any], key: str) -> Any:

@@ -6,6 +6,7 @@ import logging
 import math
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -19,8 +20,9 @@ from ..callbacks.epoch_count import EpochCount
 from ..callbacks.monitors.periodic import periodic_last
 from ..callbacks.run_folder import RunFolder
 from ..callbacks.run_record import RunHistory, RunRecord
-from ..checkpoint import AtomicCheckpointIO, OpenCheckpoint, RunLock, find_checkpoint, open_verified, restore_model
+from ..checkpoint import AtomicCheckpointIO, OpenCheckpoint, RunLock, find_checkpoint, restore_model
 from ..checkpoint.jobs import NothingToResume, note_job, torchrun_restarted
+from ..checkpoint.read import checked, open_archive
 from ..checkpoint.training_state import check_complete, check_training_state
 from ..cli.entry import run_log
 from ..cli.instantiate import fill_in_from_data, instantiate, instantiate_all, plain
@@ -29,6 +31,7 @@ from ..cli.sweeps import RESULT_FILE
 from ..datamodules.addressing.module import AddressedDataModule
 from ..errors import UserError
 from ..interop.checkpoints import open_checkpoint
+from ..interop.song.checkpoint import is_song_checkpoint, open_song_training
 from ..interop.song.experiments import read_original, say_unused
 from ..io.atomic import replacing, write_json
 from ..lightning_modules import ScoreSDEModule
@@ -37,6 +40,7 @@ from ..precision import set_float32_precision
 from ..sampling.ode.bits_per_dim import BitsPerDim
 from .choices import choose_settings
 from .devices import quiet_lightning
+from .foreign import as_own_checkpoint
 from .resume import Difference, apply_settings, compare
 from .train_checks import check_classes, check_run, shorten_warm_up
 
@@ -103,7 +107,9 @@ class Run:
         names = self.cfg.datamodule.get("class_names")
         if names:
             _log.info("classes: %s", ", ".join(f"{i} {name}" for i, name in enumerate(names)))
-        if self._resumed is not None:
+        if self._resumed is not None and is_song_checkpoint(self._resumed.content):
+            self._resumed = open_song_training(self._resumed, plain(self.cfg))
+        elif self._resumed is not None:
             self._changes = compare(self._resumed, plain(self.cfg))
 
     def build(self) -> None:
@@ -193,9 +199,12 @@ class Run:
             _log.info("%s", error)
             self.cfg.ckpt_path = None
             return
-        self._resumed = open_verified(path)
-        check_complete(self._resumed)
-        self._continue_logs(self._resumed)
+        self._resumed = open_archive(path)
+        # What a training of the original lacks is made once the settings from the data are known.
+        if not is_song_checkpoint(self._resumed.content):
+            self._resumed = replace(self._resumed, content=checked(self._resumed.content, path))
+            check_complete(self._resumed)
+            self._continue_logs(self._resumed)
         _log.info("resuming from %s", path)
 
     def _hold(self) -> None:
@@ -222,13 +231,12 @@ class Run:
         optimizer = make_optimizer(self.module.parameters())
         make_scheduler = instantiate(self.cfg.get("scheduler"))
         scheduler = None if make_scheduler is None else make_scheduler(optimizer)
+        schedule, fit_loop = None if scheduler is None else scheduler.state_dict(), self.trainer.fit_loop.state_dict()
+        if "adam" in resumed.content:
+            accumulate = self.trainer.accumulate_grad_batches
+            resumed = as_own_checkpoint(resumed, self.module, optimizer, scheduler, fit_loop, accumulate)
         check_training_state(
-            resumed,
-            self.module.state_dict(),
-            optimizer,
-            make_optimizer,
-            None if scheduler is None else scheduler.state_dict(),
-            {"fit_loop": self.trainer.fit_loop.state_dict()},
+            resumed, self.module.state_dict(), optimizer, make_optimizer, schedule, {"fit_loop": fit_loop}
         )
         return apply_settings(resumed, self._changes, optimizer, scheduler)
 

@@ -10,16 +10,18 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ...checkpoint.read import NET_PREFIX, load_archive
+from ...checkpoint.read import NET_PREFIX, OpenCheckpoint, load_archive
 from ...checkpoint.restore import instantiate_node
 from ...errors import UserError
 from ...io.atomic import replacing
 from ...nets import NCSNpp
+from .adam import moments_from_song, optimizer_to_song
 from .names import Weight, from_song, song_weights, to_song
 
 LAYOUTS = ("song", "peng")
@@ -88,10 +90,39 @@ def convert_song_checkpoint(
     }
 
 
+def open_song_training(opened: OpenCheckpoint, config: Mapping[str, Any]) -> OpenCheckpoint:
+    """A training of the original that goes on: raw weights, averages, step and the state of Adam.
+
+    Args:
+        opened: a file of the original, from ``open_archive``.
+        config: the resolved configuration of the run that goes on.
+
+    Returns:
+        ``opened`` with the content of ``read_song_checkpoint`` and, under ``adam``, the state of the optimizer by the
+        names of the parameters of the net.
+
+    Raises:
+        UserError: as ``read_song_checkpoint``, or the file has no state of the optimizer or no step.
+    """
+    content = convert_song_checkpoint(opened.content, config, opened.path)
+    try:
+        moments = moments_from_song(architecture(config), opened.content.get("optimizer"))
+    except UserError as error:
+        raise UserError(f"{opened.path}: {error}; start from its averages with init_from={opened.path}") from error
+    if moments is None or "num_updates" not in (opened.content.get("ema") or {}):
+        lacking = "state of the optimizer" if moments is None else "averages"
+        raise UserError(
+            f"{opened.path} holds no {lacking}, so training cannot go on exactly: start from its weights with "
+            f"init_from={opened.path}"
+        )
+    return replace(opened, content=content | {"adam": moments})
+
+
 def write_song_checkpoint(checkpoint: Mapping[str, Any], path: str | os.PathLike[str], layout: str = "song") -> None:
     """Write a checkpoint of this project so that the original's programs can go on from it.
 
-    The optimizer starts anew: its parameters are listed, without moments. Without an average the raw weights stand in.
+    The state of Adam goes with it, if the checkpoint is of a training of this project; else the optimizer there starts
+    anew. Without an average the raw weights stand in.
 
     Args:
         checkpoint: from ``read_checkpoint`` or ``read_song_checkpoint``.
@@ -123,7 +154,7 @@ def write_song_checkpoint(checkpoint: Mapping[str, Any], path: str | os.PathLike
     step = int(checkpoint["global_step"])
     decay, updates = foreign.get("decay"), foreign.get("num_updates")
     content: dict[str, Any] = {
-        "optimizer": _fresh_optimizer(net, raw),
+        "optimizer": optimizer_to_song(net, *_optimizer(checkpoint, net)),
         "model": to_song(net, raw, sigmas=sigmas, prefix=PREFIX),
         "ema": {
             "decay": _decay(checkpoint["config"]) if decay is None else decay,
@@ -212,8 +243,9 @@ def _decay(config: Mapping[str, Any]) -> float:
     return float(first.get("decay", _DECAY))
 
 
-def _fresh_optimizer(net: NCSNpp, raw: Mapping[str, Tensor]) -> dict[str, Any]:
-    # The optimizer there holds the frozen weights too.
-    count = len(to_song(net, raw))
-    parameters = [torch.zeros(()) for _ in range(count)]
-    return torch.optim.Adam(parameters, lr=2e-4).state_dict()
+def _optimizer(checkpoint: Mapping[str, Any], net: NCSNpp) -> tuple[Mapping[str, Any], float | None]:
+    """State by the names of the parameters of ``net``, and the learning rate."""
+    rate = (checkpoint["config"].get("optimizer") or {}).get("lr")
+    names = [name for name, _ in net.named_parameters()]
+    states = [state for optimizer in checkpoint.get("optimizer_states", ()) for state in optimizer["state"].items()]
+    return {names[i]: state for i, state in states if "exp_avg_sq" in state}, rate
