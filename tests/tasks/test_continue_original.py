@@ -24,9 +24,9 @@ from src.errors import UserError
 from src.interop.song.checkpoint import write_song_checkpoint
 from src.interop.song.names import from_song, song_weights, to_song
 from src.noise import Address
-from tests.golden import relative
 from tests.interop import originals
 from tests.nets import goldens
+from tests.support.golden import relative
 from train import main as script
 
 STEPS, BATCH, LR, WARM_UP, DECAY = 7, 4, 1e-2, 5, 0.999
@@ -92,7 +92,7 @@ def gradients(config: dict[str, Any], names: list[str], state: dict[str, Tensor]
     model = instantiate_node(config["model"]).train()
     model.net.load_state_dict(from_song(model.net, state))
     objective = instantiate_node(config["objective"])
-    objective(model, batch["x"], Address(config["seed"], STEPS, batch["position"])).mean().backward()
+    objective(model, batch["x"], Address(config["seeds"]["noise"], STEPS, batch["position"])).mean().backward()
     ours = {name: parameter.grad for name, parameter in model.net.named_parameters()}
     theirs = to_song(model.net, dict(model.net.state_dict()) | ours)
     return model.net, [theirs[name] for name in names]
