@@ -1,1 +1,1 @@
-"""What happens around training: averages, samples, scores, checkpoints."""
+"""Lightning callbacks: averaged weights, samples, scores, checkpoints."""

@@ -1,4 +1,4 @@
-"""What follows an optimizer step, in an order that makes a resumed run repeat the uninterrupted one."""
+"""A hook after each optimizer step, ordered such that a resumed run repeats the uninterrupted one."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 
 class AfterStep(Callback):
-    """Calls ``after_step`` once after every optimizer step, when all else that belongs to the step is done.
+    """Call ``after_step`` once after every optimizer step, when all other work of the step is done.
 
-    The row of the step is in the loggers by then, and where validation is due it has been run: a checkpoint written
-    earlier would have the resumed run skip both. Inside an accumulation window nothing is called. However training
-    ends, the last step is announced as such, if necessary by a second call.
+    The loggers have received the row of the step, and due validation has run. A checkpoint written earlier would make
+    the resumed run skip both. The hook is not called inside an accumulation window. The last step of a training is
+    announced with ``last=True``, if necessary by a second call.
     """
 
     _steps_seen = 0
@@ -25,9 +25,10 @@ class AfterStep(Callback):
         """Do what is due after optimizer step ``trainer.global_step``.
 
         Args:
-            trainer: of the run.
-            pl_module: what is trained.
-            last: whether training ends with this step. If that turns out late, there is a second call for the step.
+            trainer: trainer of the run.
+            pl_module: module in training.
+            last: whether training ends with this step. If this becomes known late, the hook is called a second time for
+                the step.
         """
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -51,7 +52,7 @@ class AfterStep(Callback):
             self._call(trainer, pl_module, _ends_here(trainer))
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        # Nobody has to say beforehand that training ends: `should_stop` can be set at the end of an epoch.
+        # The end of training is not always known beforehand: `should_stop` can be set at the end of an epoch.
         if self._ended_at != trainer.global_step and trainer.global_step > 0:
             self._call(trainer, pl_module, True)
 
@@ -68,11 +69,11 @@ def _ends_here(trainer: Trainer) -> bool:
 
 
 def _validation_follows(trainer: Trainer) -> bool:
-    # Asked of Lightning itself: it has many ways to say when validation is due.
+    # Ask Lightning: it has many ways to say when validation is due.
     fetcher: Any = trainer.fit_loop._data_fetcher
     epoch_loop = trainer.fit_loop.epoch_loop
     if not epoch_loop._should_check_val_fx(fetcher):
         return False
-    # Without a single batch Lightning leaves validation out, and its hooks with it.
+    # Without any batch, Lightning skips validation and its hooks.
     epoch_loop.val_loop.setup_data()
     return not epoch_loop.val_loop.skip

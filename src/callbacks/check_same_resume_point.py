@@ -1,4 +1,4 @@
-"""All processes of a resumed run resume from the same checkpoint."""
+"""Check that all processes of a resumed run resume from the same checkpoint."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from ..errors import UserError
 
 
 class CheckSameResumePoint(Callback):
-    """Compares the checkpoints of all processes before anything is loaded.
+    """Compare the checkpoints of all processes before anything is loaded.
 
-    Each process resolves ``last`` or ``best`` for itself, and another run of the name may write in between.
+    Each process resolves ``last`` or ``best`` on its own, and another run of the same name may write in between.
 
     Args:
         point: file, step and SHA-256 of the checkpoint of this process; None for a new run.
@@ -21,7 +21,7 @@ class CheckSameResumePoint(Callback):
         self.point = point
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Raise UserError on all processes, if they differ."""
+        """Raise UserError on all processes if their checkpoints differ."""
         if stage != "fit":
             return
         found = set(gather_objects(self.point))

@@ -1,4 +1,4 @@
-"""When checkpoints are written, and how many are kept."""
+"""When checkpoints are written and how many are kept."""
 
 from __future__ import annotations
 
@@ -15,15 +15,17 @@ from .after_step import AfterStep
 
 
 class Checkpoints(AfterStep, Checkpoint):
-    """Writes ``step<optimizer step>.ckpt`` after every n-th optimizer step and after the last, however training ends.
+    """Write ``step<optimizer step>.ckpt`` after every n-th optimizer step and after the last one, however training
+    ends.
 
-    Only there: the end of an optimizer step is where a resumed run repeats the uninterrupted one bit for bit. Lightning
-    calls it after all callbacks that are no ``Checkpoint``: whoever ends training has decided by then.
+    Checkpoints are written only at the end of an optimizer step, because a run that resumes there repeats the
+    uninterrupted one bit for bit. Lightning calls this callback after all callbacks that are not a ``Checkpoint``, so
+    callbacks that end training have already decided.
 
     Args:
         dirpath: folder of the checkpoints.
         every_n_steps: optimizer steps between two checkpoints.
-        keep: how many of this callback's checkpoints stay, the newest ones; -1 for all. An old one is removed only
+        keep: number of newest checkpoints of this callback to keep; -1 keeps all. An old checkpoint is removed only
             after the new one is complete.
     """
 
@@ -40,7 +42,7 @@ class Checkpoints(AfterStep, Checkpoint):
 
     @property
     def state_key(self) -> str:
-        """Several of these callbacks in one run keep their states apart."""
+        """Return a key per interval, so that several of these callbacks keep separate states."""
         return f"{type(self).__qualname__}[every {self.every_n_steps}]"
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -57,8 +59,7 @@ class Checkpoints(AfterStep, Checkpoint):
     def _save(self, trainer: Trainer, last: bool) -> None:
         step = trainer.global_step
         path = self.dirpath / step_name(step, ".ckpt")
-        # Two of these callbacks can be due at one step: both must know the file, which is written once and holds
-        # what they know.
+        # Two of these callbacks can be due at the same step. The file is written once, so both must record it before.
         for callback in (self, *self._others(trainer)):
             if callback._is_due(step, last) and str(path) not in callback._written:
                 callback._written.append(str(path))
@@ -72,7 +73,8 @@ class Checkpoints(AfterStep, Checkpoint):
         for old in surplus:
             if not any(old in other._written for other in self._others(trainer)):
                 trainer.strategy.remove_checkpoint(old)
-        # Forgotten only now, after the checkpoint that names them: a run killed in between makes up for it.
+        # Forget old files only after the checkpoint that still names them; a run killed in between removes them when it
+        # resumes.
         self._written = self._written[len(surplus) :]
 
     def _others(self, trainer: Trainer) -> list[Checkpoints]:
@@ -82,12 +84,12 @@ class Checkpoints(AfterStep, Checkpoint):
         return {"written": [Path(path).name for path in self._written]}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        # Names, because a run folder can be moved; a run that goes on elsewhere owns nothing there.
+        # Store names, because a run folder can be moved. A run that resumes in another folder owns no files there.
         self._written = [str(path) for path in self._named(state_dict.get("written"))]
 
     def _named(self, names: Any) -> Iterator[Path]:
         for name in names if isinstance(names, list) else []:
-            # A file from outside must not have this callback remove anything but checkpoints of this folder.
+            # A state from outside must not make this callback remove anything except checkpoints of this folder.
             if isinstance(name, str) and name == Path(name).name and name.endswith(".ckpt"):
                 path = self.dirpath / name
                 if path.exists():

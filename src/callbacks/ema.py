@@ -1,8 +1,8 @@
-"""Averages of the net's weights, kept beside the raw ones on the same device.
+"""Exponential moving averages (EMA) of the net's weights, on the same device as the weights.
 
-Only the net is averaged: not the module around it, no optimizer, no metric. A checkpoint holds the raw weights in
-``state_dict`` and the averages under ``ema`` as {name: {parameter: tensor}}; validation, test and every callback that
-samples use the first average through ``averaged_weights``.
+Only the net is averaged: no optimizer state, no metrics. A checkpoint holds the raw weights in ``state_dict`` and the
+averages under ``ema`` as {name: {parameter: tensor}}. Validation, test and every sampling callback use the first
+average through ``averaged_weights``.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ Named = dict[str, Tensor]
 
 
 class EMA(Callback):
-    """Updates averages after every optimizer step that changed the weights.
+    """Update averages after every optimizer step that changed the weights.
 
     Args:
-        averages: how each is formed, by name; the first one is used for validation and sampling.
+        averages: how to form each average, by name; the first one is used for validation and sampling.
 
     Raises:
         UserError: when there is nothing to average, or a checkpoint holds other averages than the configuration.
@@ -41,12 +41,12 @@ class EMA(Callback):
         self._raw: list[Tensor] | None = None
         self._lists: tuple[list[Tensor], dict[str, list[Tensor]]] | None = None
         self._steps_seen = 0
-        # The module whose last step the averages have not followed yet.
+        # Module whose last step is not yet part of the averages.
         self._behind: LightningModule | None = None
 
     @property
     def shadows(self) -> dict[str, Named]:
-        """The averages by name, each {parameter: tensor}, up to the last step."""
+        """Averages by name, each as {parameter: tensor}, including the last step."""
         self._catch_up()
         return self._shadows
 
@@ -57,7 +57,7 @@ class EMA(Callback):
 
     @property
     def updates(self) -> int:
-        """How many steps the averages followed: all that changed the weights."""
+        """Number of steps that changed the weights and were added to the averages."""
         self._catch_up()
         return self._updates
 
@@ -67,7 +67,7 @@ class EMA(Callback):
 
     @staticmethod
     def net(pl_module: LightningModule) -> nn.Module:
-        """The module whose weights are averaged."""
+        """Module whose weights are averaged."""
         return pl_module.get_submodule("model.net")
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -93,21 +93,21 @@ class EMA(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        # Inside an accumulation window no step was taken.
+        # No optimizer step is taken inside an accumulation window.
         if trainer.global_step != self._steps_seen:
             self._steps_seen = trainer.global_step
             self._behind = pl_module
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
-        # Just before the weights change again: whether the last step changed them is known by now without waiting
-        # for the device.
+        # Update just before the weights change again: by now it is known, without waiting for the device, whether the
+        # last step changed them.
         self._catch_up()
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._catch_up()
 
     def _catch_up(self) -> None:
-        """Follow the last step, unless it was skipped."""
+        """Add the last step to the averages, unless it was skipped."""
         module, self._behind = self._behind, None
         if module is not None and not getattr(module, "step_skipped", False):
             self.update(self.net(module))
@@ -122,7 +122,7 @@ class EMA(Callback):
 
     @contextmanager
     def applied(self, pl_module: LightningModule) -> Iterator[None]:
-        """The first average stands in for the raw weights inside."""
+        """Replace the raw weights by the first average inside the context."""
         inside = self._raw is not None
         if not inside:
             self._swap(pl_module)
@@ -160,19 +160,18 @@ class EMA(Callback):
             source = self.shadows.get(name, parameters)
             if source is not parameters and set(source) != set(parameters):
                 raise UserError(f"the average {name} in the checkpoint belongs to another net", shared=True)
-            # float32 whatever the precision of the net: the increments are smaller than bfloat16 resolves.
-            # A shadow that is there already keeps its storage.
+            # Use at least float32 whatever the precision of the net: increments are smaller than bfloat16 resolves.
             self.shadows[name] = {
                 key: _like(source[key], parameter, clone=source is parameters) for key, parameter in parameters.items()
             }
-        # A strategy may have replaced the parameters since the last time.
+        # A strategy may have replaced the parameters since the last call.
         self._lists = None
         self._steps_seen = trainer.global_step
 
     def _in_order(self, net: nn.Module) -> tuple[list[Tensor], dict[str, list[Tensor]]]:
-        """The parameters of ``net``, and the shadows of each average in the same order.
+        """Return the parameters of ``net``, and the averages in the same order.
 
-        They are looked up once after each ``_begin``: a walk over the modules of a net at every step takes longer
+        They are looked up once after each ``_begin``: walking over the modules of the net at every step takes longer
         than the arithmetic on a GPU.
         """
         if self._lists is None:
@@ -185,11 +184,11 @@ class EMA(Callback):
 
     @torch.no_grad()
     def _swap(self, pl_module: LightningModule) -> None:
-        # Before the averages stand in for the weights that they have still to follow.
+        # Update first: these weights are still missing in the averages.
         self._catch_up()
         parameters, shadows = self._in_order(self.net(pl_module))
         self._raw = [parameter.detach().clone() for parameter in parameters]
-        # The parameters keep their storage: compiled graphs and optimizers hold on to it.
+        # Parameters keep their storage: compiled graphs and optimizers refer to it.
         torch._foreach_copy_(parameters, shadows[next(iter(self.averages))])
 
     @torch.no_grad()
@@ -202,10 +201,10 @@ class EMA(Callback):
 
 
 def _like(source: Tensor, parameter: Tensor, clone: bool) -> Tensor:
-    """``source`` with the device and the strides of ``parameter``, in float32 at least.
+    """Copy ``source`` to the device and strides of ``parameter``, in at least float32.
 
-    Averages from a file have the strides of the net that wrote it; operations on lists of tensors need equal strides
-    to be one kernel.
+    Averages from a file have the strides of the net that wrote them. Fused operations on lists of tensors require equal
+    strides.
     """
     dtype = torch.promote_types(parameter.dtype, torch.float32)
     alike = (source.device, source.dtype, source.stride()) == (parameter.device, dtype, parameter.stride())
@@ -215,7 +214,7 @@ def _like(source: Tensor, parameter: Tensor, clone: bool) -> Tensor:
 
 
 def ema_of(trainer: Trainer) -> EMA | None:
-    """The callback that keeps averages in this run, if there is one."""
+    """Return the EMA callback of this run, None if there is none."""
     # Lightning sets its callbacks from outside the class.
     callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
     return next((callback for callback in callbacks if isinstance(callback, EMA)), None)
@@ -223,7 +222,7 @@ def ema_of(trainer: Trainer) -> EMA | None:
 
 @contextmanager
 def averaged_weights(trainer: Trainer, pl_module: LightningModule) -> Iterator[None]:
-    """Evaluation mode with averaged weights, if any are kept; training mode and raw weights come back after."""
+    """Use evaluation mode and averaged weights, if there are any, inside the context; restore both afterwards."""
     ema = ema_of(trainer)
     training = pl_module.training
     pl_module.eval()

@@ -1,4 +1,4 @@
-"""Power-function averages written every so many steps, so that any length can be chosen after training."""
+"""Write power-function averages at regular steps, so that any EMA length can be chosen after training."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ DTYPES = {"float32": torch.float32, "float16": torch.float16}
 
 
 class EMASnapshots(Periodic):
-    """Writes ``step<optimizer step>.safetensors`` with the averages and nothing else.
+    """Write ``step<optimizer step>.safetensors`` with the averages only.
 
-    It comes after the EMA callback, whose averages of the same step it writes.
+    It runs after the EMA callback and writes the averages of the same step.
 
     Args:
-        dirpath: where the files go; ``ema_snapshots`` of the run folder, for evaluate.py to find them.
+        dirpath: output folder: ``ema_snapshots`` of the run folder, where evaluate.py looks for the files.
         every_n_steps: optimizer steps between two files.
-        dtype: of the numbers, ``float32`` or ``float16`` (half the room, as in the paper).
+        dtype: of the stored numbers, ``float32`` or ``float16`` (half the size, as in the paper).
 
     Raises:
         UserError: an unknown dtype; in ``setup``, if no power-function average is kept.

@@ -1,4 +1,4 @@
-"""The number of the epoch, which must not depend on where a run was interrupted."""
+"""Count epochs independently of interruptions."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 
 class EpochCount(Callback):
-    """Counts epochs by optimizer steps.
+    """Count epochs by optimizer steps.
 
-    Lightning counts one too few in a run that goes on from the last step of an epoch, and would train an epoch more
-    than ``trainer.max_epochs``.
+    Lightning counts one epoch too few in a run that resumes from the last step of an epoch, and would train one epoch
+    more than ``trainer.max_epochs``.
     """
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:

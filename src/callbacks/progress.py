@@ -1,4 +1,4 @@
-"""Progress of training as plain lines, readable in a terminal and in a log file."""
+"""Progress of training as plain lines that are readable in a terminal and in a log file."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _log = logging.getLogger(__name__)
 
 
 class TrainingProgress(Callback):
-    """Every few seconds: step, rate, time left and the newest logged values.
+    """Log step, rate, time left and the newest metrics every few seconds.
 
     Args:
         every_seconds: seconds between two lines.

@@ -1,4 +1,4 @@
-"""Every process knows the folder of the run."""
+"""Make the run folder known to every process."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from ..io.step_names import step_of
 
 
 class RunFolder(Callback):
-    """Learns the run folder from rank 0.
+    """Take the run folder from rank 0.
 
-    Launchers that start all processes at once (torchrun, srun) give only rank 0 the folder, and rank 0 may be the
+    Launchers that start all processes at once (torchrun, srun) give the folder only to rank 0, and rank 0 may be the
     process that is lost.
 
     Args:
-        path: the run folder of this process; after ``setup`` that of rank 0.
+        path: the run folder of this process; the folder of rank 0 after ``setup``.
     """
 
     def __init__(self, path: Path) -> None:
@@ -28,7 +28,7 @@ class RunFolder(Callback):
         self.path = Path(gather_objects(str(self.path))[0])
 
     def how_to_resume(self) -> str:
-        """What is lost if training ends now, and how to go on; for a message."""
+        """Say which steps are lost if training ends now and how to resume, for a message."""
         steps = {step_of(path.name): path for path in (self.path / "checkpoints").glob("step*.ckpt")}
         known = [step for step in steps if step is not None]
         if not known:

@@ -1,4 +1,4 @@
-"""What a checkpoint and a run folder must know to be used without anything else."""
+"""Record what is needed to use a checkpoint or a run folder on its own."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ FILE = "run.json"
 
 
 class RunRecord(Callback):
-    """Puts the resolved configuration and the run's identity into every checkpoint.
+    """Store the resolved configuration and the identity of the run in every checkpoint.
 
     Args:
-        config: the configuration as plain containers, with everything that came from the data filled in.
+        config: the configuration as plain containers, including all values that depend on the data.
     """
 
     def __init__(self, config: Mapping[str, Any]) -> None:
@@ -32,12 +32,12 @@ class RunRecord(Callback):
 
 
 class RunHistory:
-    """``run.json`` of a run folder: for each start command, commit, versions, host, how it ended and how long it took.
+    """Write ``run.json`` in the run folder: for each start the command, commit, versions, host, outcome and duration.
 
     Args:
         run_dir: the folder, which belongs to this run.
         overrides: settings of the command line.
-        resumed: the checkpoint that the run goes on from; None for a new run.
+        resumed: the checkpoint from which the run resumes; None for a new run.
     """
 
     def __init__(self, run_dir: Path, overrides: Sequence[str], resumed: Path | None) -> None:
@@ -64,6 +64,6 @@ class RunHistory:
         try:
             starts = json.loads(self.path.read_text())["starts"]
         except (OSError, ValueError, KeyError, TypeError):
-            # A new run, or one of an older version.
+            # A new run, or a run of an older version.
             return []
         return list(starts) if isinstance(starts, list) else []

@@ -1,4 +1,4 @@
-"""What a signal does to a run in training."""
+"""How a training reacts to signals."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ from .after_step import AfterStep
 
 
 class StopOnSignal(AfterStep, Checkpoint):
-    """SIGTERM (pre-emption) and Ctrl-C: finish the optimizer step, write a checkpoint, leave with one line.
+    """On SIGTERM (preemption) or Ctrl-C, finish the optimizer step, write a checkpoint and end with one line.
 
-    A second Ctrl-C stops at once, and so does any signal until the first step is done: nothing is lost then. In several
-    processes the decision is shared every few steps, so all stop together. In a SLURM job SIGUSR1
-    (``#SBATCH --signal=USR1@120``: the time is almost up) does the same and puts the job back into the queue; with
-    ``${SLURM_RESTART_COUNT:+ckpt_path=last}`` on its command line the next start goes on.
+    A second Ctrl-C stops at once. Any signal before the end of the first step stops at once as well, because nothing
+    can be lost. Several processes share the decision every few steps, so that all stop together.
+
+    In a SLURM job, SIGUSR1 (``#SBATCH --signal=USR1@120``: the time limit is near) does the same and requeues the job.
+    With ``${SLURM_RESTART_COUNT:+ckpt_path=last}`` on its command line the next start resumes.
 
     Args:
         dirpath: folder of the checkpoints.
@@ -33,12 +34,13 @@ class StopOnSignal(AfterStep, Checkpoint):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         launcher = trainer.strategy.launcher
-        # Processes that this one started hear of a signal that came to it alone.
+        # Forward a signal that only this process received to the processes it started.
         signals.forward_to(None if launcher is None else launcher.kill)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         super().on_train_start(trainer, pl_module)
-        # The trainer has taken them over: it would write a checkpoint in the middle of a step, where no run finds it.
+        # The trainer has installed its own handlers, which would write a checkpoint in the middle of a step, where no
+        # run finds it.
         signals.install()
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -1,4 +1,4 @@
-"""Training that ends, with the learning rate annealed, when its time is up."""
+"""End training, with an annealed learning rate, after a given time."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from ..errors import UserError
 
 
 class TimeBudget(Callback):
-    """Warm-up in steps, then half a cosine in seconds down to ``final`` of the rate; the step that ends it is the last.
+    """Warm up linearly in steps, then anneal the learning rate by half a cosine over ``seconds`` and end training.
 
-    It sets the learning rate before every step, whatever schedule there is (``scheduler: null`` says so). Elapsed
-    time is kept in checkpoints, so a run that goes on spends what is left; how far it gets depends on the machine, so
-    such a run is not repeated bit for bit. Compilation in the first steps counts.
+    The learning rate is set before every step and replaces any schedule (use ``scheduler: null``). Elapsed time is
+    stored in checkpoints, so a resumed run uses the remaining time. The number of steps depends on the machine, so such
+    a run is not reproducible bit for bit. Compilation during the first steps counts.
 
     Args:
         seconds: from the first step to the last.
         warm_up_steps: steps of linear increase from 1 / ``warm_up_steps`` of the rate.
-        final: share of the rate at the end, in [0, 1].
+        final: fraction of the learning rate at the end, in [0, 1].
         agree_every_n_steps: optimizer steps between two readings of the clock; several processes take that of the
             first.
 
@@ -51,7 +51,7 @@ class TimeBudget(Callback):
         self._rates: list[float] = []
 
     def factor(self, step: int, elapsed: float) -> float:
-        """Share of the learning rate at a step, counted from 0, ``elapsed`` seconds after the first."""
+        """Return the factor of the learning rate at ``step``, counted from 0, ``elapsed`` seconds after the first step."""
         warm = min(1.0, (step + 1) / max(self.warm_up_steps, 1))
         progress = min(1.0, elapsed / self.seconds)
         return warm * (self.final + (1 - self.final) * 0.5 * (1 + math.cos(math.pi * progress)))
@@ -78,7 +78,7 @@ class TimeBudget(Callback):
         mine = self._spent + time.monotonic() - self._start
         self._elapsed = mine if trainer.world_size == 1 else trainer.strategy.broadcast(mine)
         if self._elapsed >= self.seconds and (trainer.max_steps < 0 or step < trainer.max_steps):
-            # Everything that happens after the last step, as the last checkpoint, goes by this number.
+            # All work after the last step, such as the last checkpoint, depends on this number.
             trainer.fit_loop.epoch_loop.max_steps = step
 
     def state_dict(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Lightning modules: what happens to a batch in training, validation and test."""
+"""Lightning modules: training, validation and test of a batch."""
 
 from .score_sde_module import ScoreSDEModule
 

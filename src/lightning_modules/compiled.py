@@ -22,9 +22,9 @@ def check_mode(name: str, value: bool | str) -> None:
 
 
 class CompiledLoss:
-    """``objective`` compiled at its first call, and called like it.
+    """Compile ``objective`` at its first call and call it like the original.
 
-    The step enters as a tensor, so that one graph serves all steps.
+    The step is passed as a tensor, so that one graph serves all steps.
 
     Args:
         objective: ``objective(model, x, address, cond, train=...)`` -> losses (B,).
@@ -41,8 +41,8 @@ class CompiledLoss:
     def __call__(
         self, model: nn.Module, x: Tensor, address: Address, cond: Mapping[str, Tensor] | None, train: bool
     ) -> Tensor:
-        """Losses (B,) of x (B, *d) at ``address``, equal to those of the objective up to rounding."""
-        # Made by a kernel on the device: a copy from the host would wait.
+        """Return losses (B,) of x (B, *d) at ``address``, equal to those of the objective up to rounding."""
+        # Fill the tensor on the device: a copy from the host would wait.
         step = address.step
         if not isinstance(step, Tensor):
             step = torch.full((), step, dtype=torch.int64, device=x.device)

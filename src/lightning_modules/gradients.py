@@ -1,4 +1,4 @@
-"""Clipping and the skip of a step whose gradients are not finite, without the host waiting for the device."""
+"""Clip gradients, and skip steps whose gradients are not finite, without making the host wait for the device."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from torch.optim import Adam, AdamW, Optimizer
 class DeviceFlag:
     """A truth value that is computed on a device and read on the host later.
 
-    The value travels to the host while the device goes on, so that reading it one step later waits for nothing that
-    is not finished anyway.
+    The value is copied to the host while the device continues. Reading it one step later waits only for work that is
+    finished anyway.
 
     Args:
         value: () on any device; zero means false.
@@ -35,24 +35,24 @@ class DeviceFlag:
 
 
 def total_norm(parameters: Sequence[nn.Parameter]) -> Tensor:
-    """The Euclidean norm of the gradients of ``parameters``, (); parameters without a gradient are left out."""
+    """Return the Euclidean norm of the gradients of ``parameters``, (); parameters without a gradient are ignored."""
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
     return torch.nn.utils.get_total_norm(gradients, foreach=_foreach(parameters))
 
 
 def prepare_step(optimizer: Optimizer, norm: Tensor, max_norm: float | None) -> DeviceFlag:
-    """Clip the gradients of the next step of ``optimizer`` and skip it where their norm is not finite.
+    """Clip the gradients of the next step of ``optimizer``, and skip the step if their norm is not finite.
 
-    A skipped step leaves weights, moments and step counts as they were. Gradients longer than ``max_norm`` are
-    multiplied by max_norm / (norm + 1e-6), as by ``torch.nn.utils.clip_grad_norm_``.
+    A skipped step leaves weights, moments and step counts unchanged. Gradients with a norm above ``max_norm`` are
+    multiplied by max_norm / (norm + 1e-6), as in ``torch.nn.utils.clip_grad_norm_``.
 
-    A fused Adam is told both by its attributes ``grad_scale`` and ``found_inf`` and does it in its own pass over the
-    weights. For any other optimizer the host waits for the norm.
+    A fused Adam receives both values through its attributes ``grad_scale`` and ``found_inf`` and applies them in its
+    own pass over the weights. With any other optimizer the host waits for the norm.
 
     Args:
-        optimizer: about to take its step.
+        optimizer: optimizer that is about to take its step.
         norm: (), the norm of all its gradients.
-        max_norm: longest norm that stays as it is; None to clip nothing.
+        max_norm: largest norm that is left unchanged; None disables clipping.
 
     Returns:
         Whether the step is skipped.
@@ -66,7 +66,7 @@ def prepare_step(optimizer: Optimizer, norm: Tensor, max_norm: float | None) -> 
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     flag = DeviceFlag(~norm.isfinite())
     if flag:
-        # Optimizers leave parameters without a gradient alone, moments and step counts included.
+        # Optimizers ignore parameters without a gradient, including their moments and step counts.
         optimizer.zero_grad(set_to_none=True)
     elif max_norm is not None:
         nn.utils.clip_grads_with_norm_(parameters, max_norm, norm, foreach=_foreach(parameters))
@@ -74,7 +74,7 @@ def prepare_step(optimizer: Optimizer, norm: Tensor, max_norm: float | None) -> 
 
 
 def steps_on_device(optimizer: Optimizer) -> bool:
-    """Whether ``optimizer`` clips and skips by itself: a fused Adam does.
+    """Return whether ``optimizer`` clips and skips by itself, as a fused Adam does.
 
     Fused SGD would leave its momentum undefined if its first step was skipped.
     """
@@ -93,14 +93,14 @@ def match_layout(optimizer: Optimizer) -> None:
 
 
 def let_others_unscale(optimizer: Optimizer) -> None:
-    """A fused optimizer would undo the loss scaling of ``16-mixed`` inside its step, after the gradients were clipped.
+    """Make Lightning undo the loss scaling of ``16-mixed`` before clipping, as for any other optimizer.
 
-    Without this mark, Lightning undoes it before, as for any other optimizer.
+    Otherwise a fused optimizer undoes it inside its step, after the gradients were clipped.
     """
     if getattr(optimizer, "_step_supports_amp_scaling", False):
         optimizer._step_supports_amp_scaling = False  # type: ignore[attr-defined] # set by optimizers of torch
 
 
 def _foreach(parameters: Sequence[nn.Parameter]) -> bool | None:
-    # On a GPU torch chooses this by itself. On a CPU it saves the Python of a call for each of some hundred tensors.
+    # On a GPU torch chooses this by itself. On a CPU it avoids the overhead of one call per tensor.
     return True if all(parameter.device.type == "cpu" for parameter in parameters) else None

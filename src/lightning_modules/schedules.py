@@ -1,4 +1,4 @@
-"""Learning-rate schedules in optimizer steps, as factors of the optimizer's own rate."""
+"""Learning-rate schedules in optimizer steps, as factors of the optimizer's base rate."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from ..errors import UserError
 
 
 def warm_up(optimizer: Optimizer, steps: int = 5000) -> LambdaLR:
-    """Linear from 1 / steps at the first step to 1 at step ``steps``, then constant.
+    """Increase linearly from 1 / steps at the first step to 1 at step ``steps``, then stay constant.
 
-    The original counts from 0 and so spends its first step at a rate of zero; every later step has the same rate to
-    one part in ``steps``.
+    The original code counts from 0, so its first step has a rate of zero. All later steps have the same rate up to one
+    part in ``steps``.
     """
     _check(steps)
     return LambdaLR(optimizer, partial(_linear, warm_up_steps=steps))
 
 
 def warm_up_cosine(optimizer: Optimizer, steps: int, total_steps: int, final: float = 0.0) -> LambdaLR:
-    """Linear warm-up over ``steps``, then half a cosine down to ``final`` of the rate at ``total_steps``."""
+    """Warm up linearly over ``steps``, then anneal by half a cosine to ``final`` of the rate at ``total_steps``."""
     _check(steps)
     if total_steps <= steps:
         raise UserError(f"scheduler.total_steps={total_steps} must be larger than its warm-up of {steps} steps")

@@ -25,17 +25,17 @@ _ADDRESS_KEYS = ("x", "index", "position", "step", "epoch")
 
 
 class ScoreSDEModule(LightningModule):
-    """Minimizes an objective over a model; holds nothing that is not needed for that.
+    """Minimize an objective over a model.
 
     Every random number of a step is addressed by (seed, step, position in the global batch), so the loss of a step is
-    the same for any number of processes and any accumulation.
+    the same for any number of processes and any gradient accumulation.
 
     Args:
-        model: the score model, or whatever the objective trains.
+        model: the score model, or any model that the objective trains.
         objective: ``objective(model, x, address, cond, train=...)`` -> losses (B,).
         optimizer: makes the optimizer from parameters.
-        scheduler: makes a schedule, stepped after every optimizer step, from the optimizer; None for a constant rate.
-        seed: seed of times, noises and dropped labels.
+        scheduler: creates a schedule from the optimizer, stepped after every optimizer step; None for a constant rate.
+        seed: seed of times, noise and dropped labels.
         likelihood: ``likelihood(model, x, address, cond)`` -> bits/dim (B,), reported by the test; None for none.
         max_skipped_steps: how many steps in a row may have non-finite gradients before the run stops; each such step
             leaves the weights, the optimizer and the averages as they were.
@@ -65,7 +65,7 @@ class ScoreSDEModule(LightningModule):
         self.likelihood = likelihood
         self.max_skipped_steps = max_skipped_steps
         self.step_skipped: DeviceFlag | bool = False
-        """Whether the last step left the weights as they were; to be read one step later, when the device knows it."""
+        """Whether the last step left the weights unchanged. Read it one step later, when the device knows it."""
         self._train_objective = CompiledLoss(objective, compile) if compile else objective
         self._optimizer = optimizer
         self._scheduler = scheduler
@@ -73,11 +73,11 @@ class ScoreSDEModule(LightningModule):
         self._skipped = 0
         self._skipped_logged = 0
         self._counted = 0
-        # The last step and whether it was skipped, until that is counted.
+        # The last step and whether it was skipped, until it is counted.
         self._uncounted: tuple[int, DeviceFlag] | None = None
         # Metrics of the current optimizer step.
         self._row: dict[str, Tensor | float] = {}
-        # Sums of this window: losses and their count, so that accumulation and uneven shards average correctly.
+        # Sums of this window: losses and their count, so that accumulation and uneven shards are averaged correctly.
         self._sums: dict[str, Tensor] = {}
 
     def on_train_start(self) -> None:
@@ -85,8 +85,8 @@ class ScoreSDEModule(LightningModule):
             match_layout(optimizer)
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        # Dropout is the one stream left: it starts anew at every micro-batch of every process, so a resumed run
-        # draws what the uninterrupted one did.
+        # Dropout is the only sequential random stream. It is seeded at every micro-batch of every process, so that a
+        # resumed run draws the same masks as the uninterrupted one.
         micro = batch_idx % self.trainer.accumulate_grad_batches
         self._seed_stream(
             integer(self.seed, "dropout", batch["step"], micro * self.trainer.world_size + self.global_rank)
@@ -104,9 +104,9 @@ class ScoreSDEModule(LightningModule):
         optimizer: Optimizer | LightningOptimizer,
         optimizer_closure: Callable[[], Any] | None = None,
     ) -> None:
-        """Take the step and log its row: before any checkpoint of the step, so that a resumed run lacks none."""
+        """Take the step and log its row, before any checkpoint of the step, so that a resumed run has all rows."""
         super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
-        # As in checkpoints, the number of finished optimizer steps; the trainer counts this one on return.
+        # The number of finished optimizer steps, as in checkpoints; the trainer counts this step on return.
         step = self.trainer.global_step + 1
         every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined] # the trainer sets it from outside its class
         if step % every == 0:
@@ -136,7 +136,7 @@ class ScoreSDEModule(LightningModule):
         self._add("test/loss", self._losses(batch, 0, "test"))
         if self.likelihood is not None:
             address = Address(self.seed, 0, batch["index"])
-            # Likelihoods compare only in full precision, whatever the net was trained in.
+            # Likelihoods are comparable only in full precision, whatever the precision of training.
             with full_precision(self.device.type):
                 bits = self.likelihood(self.model, batch["x"], address, _condition(batch))
             self._add("test/bits_per_dim", bits)
@@ -152,10 +152,10 @@ class ScoreSDEModule(LightningModule):
         gradient_clip_val: float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        """Clip as the trainer says; skip the step when a gradient is not finite.
+        """Clip as the trainer is configured; skip the step if a gradient is not finite.
 
-        Gradients are summed over processes before this point, so all processes agree. The step before is counted only
-        now, so that the host waits for nothing that the device still works on.
+        Gradients are summed over processes before this point, so all processes agree. The previous step is counted only
+        now, so that the host does not wait for the device.
         """
         self._count_last_step()
         self._stop_after_too_many()
@@ -184,13 +184,13 @@ class ScoreSDEModule(LightningModule):
         self._skipped_logged = self._skipped
 
     def _seed_stream(self, seed: int) -> None:
-        # torch.manual_seed seeds every kind of accelerator it knows, in a millisecond that small nets would notice.
+        # torch.manual_seed seeds all accelerators it knows, which takes a millisecond: noticeable for small nets.
         torch.default_generator.manual_seed(seed)
         if self.device.type != "cpu":
             torch.get_device_module(self.device).manual_seed(seed)
 
     def _losses(self, batch: Batch, step: int, stage: str) -> Tensor:
-        # In evaluation a sample keeps its times and noises, so that curves of different steps compare.
+        # In evaluation a sample keeps its times and noise, so that curves of different steps are comparable.
         position = batch["position"] if stage == "train" else batch["index"]
         seed = self.seed if stage == "train" else self.seed + 1
         address = Address(seed, step, position)
@@ -204,7 +204,7 @@ class ScoreSDEModule(LightningModule):
         self._sums[name] = self._sums[name] + added if name in self._sums else added
 
     def _mean(self, name: str) -> Tensor:
-        """Mean over all samples of all processes; a process without any takes part in the sum."""
+        """Mean over all samples of all processes; a process without samples takes part in the sum."""
         sums = self._sums.get(name)
         if sums is None:
             sums = torch.zeros(2, dtype=wide(self.device), device=self.device)
@@ -212,9 +212,9 @@ class ScoreSDEModule(LightningModule):
         return (sums[0] / sums[1]).float()
 
     def _log_row(self, values: Mapping[str, Tensor | float], step: int) -> None:
-        """One row for the loggers and the progress line.
+        """Log one row and update the progress line.
 
-        Loggers are told directly: Lightning would do so after the checkpoints, and under another step for validation.
+        Loggers are called directly: Lightning would do so after the checkpoints, and under another step for validation.
         """
         row = {name: float(value) for name, value in values.items()}
         for name, value in row.items():
@@ -244,5 +244,5 @@ class ScoreSDEModule(LightningModule):
 
 
 def _condition(batch: Batch) -> dict[str, Tensor]:
-    """Everything in a batch that is not data or address conditions the net."""
+    """Return everything in a batch except data and address: it conditions the net."""
     return {key: value for key, value in batch.items() if key not in _ADDRESS_KEYS}

@@ -1,1 +1,1 @@
-"""Pictures and scores of the model in training, every so many steps."""
+"""Pictures and scores of the model during training, at regular steps."""

@@ -1,4 +1,4 @@
-"""How often a noise-conditional classifier is right."""
+"""Accuracy of a noise-conditional classifier."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ from ...precision import wide
 
 
 class NoisyAccuracy(Callback):
-    """``val/accuracy_<level>``: accuracy on the validation set with noise of a few levels, the same at every step.
+    """Log ``val/accuracy_<level>``: accuracy on the validation set at fixed noise levels, with the same noise at every
+    step.
 
     Args:
         levels: noise levels sigma / alpha.
-        seed: of the noise.
+        seed: seed of the noise.
     """
 
     def __init__(self, levels: Sequence[float], seed: int = 0) -> None:
@@ -65,7 +66,7 @@ class NoisyAccuracy(Callback):
             f"val/accuracy_{level:g}": float(right / sums[-1])
             for level, right in zip(self.levels, sums[:-1], strict=True)
         }
-        # Loggers are told directly, under the number of finished steps.
+        # Log directly, under the number of finished steps.
         trainer.callback_metrics.update({name: torch.tensor(value) for name, value in values.items()})
         for logger in trainer.loggers:
             logger.log_metrics({"epoch": trainer.current_epoch, **values}, step=trainer.global_step)

@@ -1,4 +1,4 @@
-"""Scores of generated images while the net learns, and the checkpoint of the best."""
+"""Scores of generated images during training, and the checkpoint with the best score."""
 
 from __future__ import annotations
 
@@ -30,18 +30,19 @@ _log = logging.getLogger(__name__)
 
 
 class FID(Periodic):
-    """Scores the same samples every so many steps, logs the curve, keeps the best checkpoint.
+    """Score the same samples at regular steps, log the curve and keep the best checkpoint.
 
-    All processes make a share of the samples, with averaged weights where there are any. A logger gets every score of
-    the suite under its own name (``fid`` for Inception features); what a score depends on is printed beside it.
+    Each process generates its share of the samples, with averaged weights if there are any. Loggers receive every score
+    of the suite under its own name (``fid`` for Inception features). The settings that a score depends on are printed
+    beside it.
 
     Args:
         every_n_steps: optimizer steps between two scores; the last step always has one.
-        num_samples: how many samples. A Fréchet distance falls with their number, so only scores of the same number
-            compare.
+        num_samples: how many samples. A Fréchet distance decreases with this number, so compare only scores with equal
+            numbers.
         batch_size: samples at a time on one device.
         seed: of the samples.
-        sampler: how they are made.
+        sampler: sampler that generates them.
         suite: the metrics.
         monitor: the score whose lowest value is the best; None for the Fréchet distance of the suite's extractor.
         save_best: checkpoint to write whenever the monitored score is the lowest so far; None for none.
@@ -74,7 +75,7 @@ class FID(Periodic):
 
     @property
     def state_key(self) -> str:
-        """Scores of another number of samples do not compare: their best is not taken over."""
+        """Return a key per number of samples: the best score with another number is not comparable."""
         return f"{type(self).__qualname__}[{self.samples.count} samples]"
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -90,12 +91,12 @@ class FID(Periodic):
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not trainer.fast_dev_run:  # type: ignore[attr-defined] # set from outside its class
-            # Before training, not at the first score: data or weights that are missing show at once.
+            # Load data and weights before training, so that missing ones are reported at once.
             with isolate_rng():
                 self._reference = reference_of(data_of(trainer), self.suite, pl_module.device)
 
     def resume(self, trainer: Trainer) -> None:
-        # The checkpoint of a step is written before the scores of that step.
+        # The checkpoint of a step is written before its scores.
         step = trainer.global_step
         on_rank_zero(lambda: self._forget_after(step))
         self.best, self.best_step = on_rank_zero(lambda: self._best_until(step))
@@ -115,13 +116,13 @@ class FID(Periodic):
             _log.warning("step %d: no score, %d samples diverged or are not finite", trainer.global_step, invalid)
             return
         self._log(trainer, scores, statistics)
-        # Leaving out what diverged flatters: such a score is shown and not taken for the best.
+        # Scores without the diverged samples are too good: show them, but do not use them for the best checkpoint.
         if not invalid and scores.values.get(self.monitor, math.inf) < self.best:
             self.best, self.best_step = scores.values[self.monitor], trainer.global_step
             keep_best(trainer.loggers, self.monitor, self.best, self.best_step)
             if self.save_best is not None:
                 trainer.save_checkpoint(self.save_best, weights_only=False)
-        # Last: a run that is killed before makes the score again when it goes on.
+        # Write the row last: a run that is killed before repeats the score when it resumes.
         self._keep(trainer, scores, statistics)
 
     def state_dict(self) -> dict[str, Any]:
@@ -134,8 +135,8 @@ class FID(Periodic):
         invalid = len(statistics.invalid)
         nfe = statistics.evaluations / statistics.count
         values = {**scores.flat(), **({"invalid_samples": float(invalid)} if invalid else {})}
-        # For whoever watches metrics. Loggers are told directly: Lightning would drop what falls between two of its
-        # logging steps, and logs nothing at the end of a validation.
+        # Log metrics directly. Lightning would drop values between two of its logging steps, and logs nothing at the
+        # end of a validation.
         trainer.callback_metrics.update({name: torch.tensor(value) for name, value in values.items()})
         for logger in trainer.loggers:
             logger.log_metrics({"epoch": trainer.current_epoch, **values}, step=trainer.global_step)
@@ -157,16 +158,16 @@ class FID(Periodic):
             on_rank_zero(lambda: _append(path, {"version": VERSION, **result.plain()}))
 
     def _recorded(self) -> list[dict[str, Any]]:
-        """What earlier starts of this run have recorded; half a line, of a run that was killed, does not count."""
+        """Return the scores recorded by earlier starts of this run; skip an incomplete line of a killed run."""
         if self.record is None or not self.record.exists():
             return []
         lines = self.record.read_bytes().split(b"\n")[:-1]
         entries = [json.loads(line) for line in lines]
-        # Older versions wrote other lines.
+        # Older versions wrote other rows.
         return [entry for entry in entries if isinstance(entry.get("subject"), dict)]
 
     def _best_until(self, step: int) -> tuple[float, int | None]:
-        """The best score and its step."""
+        """Return the best score and its step."""
         best = (self.best, self.best_step)
         for entry in self._recorded():
             value = entry["values"].get(self.monitor)
@@ -188,6 +189,6 @@ def _append(path: Path, entry: dict[str, object]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("a+b") as file:
             file.seek(0)
-            # A full disk or a kill may have cut the last line short.
+            # A full disk or a kill may have cut the last line.
             file.truncate(file.read().rfind(b"\n") + 1)
             file.write(json.dumps(entry).encode() + b"\n")

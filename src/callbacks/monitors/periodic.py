@@ -1,4 +1,4 @@
-"""What happens every so many optimizer steps, beside training and without a trace in it."""
+"""Actions at regular optimizer steps that leave the training unchanged."""
 
 from __future__ import annotations
 
@@ -18,19 +18,20 @@ _log = logging.getLogger(__name__)
 
 
 def periodic_last(callbacks: Sequence[Callback]) -> list[Callback]:
-    """The callbacks in their order, but for the periodic ones: these come last.
+    """Sort callbacks such that periodic ones come last.
 
-    A periodic one has the checkpoint written first, in which what the others do after the step must be done.
+    A periodic callback first has the checkpoint written, which must contain the work of the other callbacks after the
+    step.
     """
     return sorted(callbacks, key=lambda callback: isinstance(callback, Periodic))
 
 
 class Periodic(AfterStep, ABC):
-    """Calls ``run`` after every n-th optimizer step and after the last one, on all processes.
+    """Call ``run`` after every n-th optimizer step and after the last one, on all processes.
 
-    The checkpoint of the step is written before, if one is due. A run that goes on from there makes up for what is
-    missing. A signal ends it, and the run that goes on makes it. The state of every global random number generator is
-    put back afterwards. Not in Lightning's ``fast_dev_run``, which is to be fast.
+    A due checkpoint of the step is written first. A run that resumes from it repeats missing work. A signal interrupts
+    ``run``; the resumed run repeats it. The states of all global random number generators are restored afterwards. Not
+    called with Lightning's ``fast_dev_run``.
 
     Args:
         every_n_steps: optimizer steps between two calls.
@@ -46,24 +47,24 @@ class Periodic(AfterStep, ABC):
 
     @abstractmethod
     def run(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Do what is due now, after optimizer step ``trainer.global_step``."""
+        """Do what is due after optimizer step ``trainer.global_step``."""
 
     def is_done(self, step: int) -> bool:
-        """Whether the run that this one goes on from did what is due after ``step``; False does it once more."""
+        """Return whether the work after ``step`` was finished by the run that this one resumes; False repeats it."""
         return False
 
     def resume(self, trainer: Trainer) -> None:
-        """Called where a run goes on, after its state was loaded and before anything is made."""
+        """Called when a run resumes, after its state was loaded and before anything is generated."""
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         super().on_train_start(trainer, pl_module)
         self._trains = True
-        # The last step of a finished run is made up for only where it is due by its number: now it is not the last.
+        # The last step of a finished run is repeated only where its number makes it due: now it is not the last step.
         self._make_up(trainer, pl_module, trainer.global_step % self.every_n_steps == 0)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not self._trains:
-            # The checkpoint was that of the last step: there was nothing to train.
+            # The checkpoint is that of the last step: there is nothing to train.
             self._make_up(trainer, pl_module, True)
 
     def _make_up(self, trainer: Trainer, pl_module: LightningModule, due: bool) -> None:
@@ -87,7 +88,7 @@ class Periodic(AfterStep, ABC):
             return
         self._ran_at = trainer.global_step
         if trainer.world_size == 1 and signals.received() is not None:
-            # The step ends training; there is a checkpoint, and this is made when the run goes on.
+            # This step ends training. Its checkpoint exists, and a resumed run repeats this work.
             return
         try:
             with isolate_rng():

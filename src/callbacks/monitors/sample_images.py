@@ -24,19 +24,19 @@ _FRAMES = 30
 
 
 class SampleImages(Periodic):
-    """Writes ``step<optimizer step>.png``, the same samples each time, and hands it to the loggers.
+    """Write ``step<optimizer step>.png`` with the same samples at each time, and pass it to the loggers.
 
-    All processes make a share, with averaged weights where there are any. Samples that diverged are black.
+    Each process generates its share, with averaged weights if there are any. Diverged samples are black.
 
     Args:
         every_n_steps: optimizer steps between two pictures; the last step always has one.
         num_images: how many samples.
         seed: of the samples.
-        sampler: how they are made.
-        output_dir: where pictures go.
-        trajectory: whether to write a film of the way from the prior too, as a GIF.
+        sampler: sampler that generates them.
+        output_dir: folder of the pictures.
+        trajectory: whether to write an animated GIF of the trajectories from the prior too.
         batch_size: samples at a time on one device.
-        quantize: how floats become bytes, ``round`` or ``truncate``.
+        quantize: how floats become 8-bit values, ``round`` or ``truncate``.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""A picture of everything a score model of points in the plane has learned."""
+"""A picture of what a score model of points in the plane has learned."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ _log = logging.getLogger(__name__)
 
 
 class ToyPicture(Periodic):
-    """Writes ``step<optimizer step>.png`` and hands it to the loggers.
+    """Write ``step<optimizer step>.png`` and pass it to the loggers.
 
-    Data and samples, the learned score against the exact one, trajectories of the probability-flow ODE, the learned
-    log-likelihood against the exact one; exact values where the data are a Gaussian mixture. Averaged weights are used
-    where there are any. Loggers get ``toy/log_likelihood`` in nats too and, for a mixture,
-    ``toy/exact_log_likelihood`` and ``toy/score_error``.
+    The picture shows data and samples, learned and exact score, trajectories of the probability-flow ODE, learned and
+    exact log-likelihood. Exact values exist for Gaussian mixtures. Averaged weights are used if there are any. Loggers
+    also receive ``toy/log_likelihood`` in nats and, for a mixture, ``toy/exact_log_likelihood`` and
+    ``toy/score_error``.
 
     Args:
         every_n_steps: optimizer steps between two pictures; the last step always has one.
-        num_samples: how many samples, and as many evaluation points.
+        num_samples: number of samples and of evaluation points.
         seed: of the samples.
-        sampler: how they are made.
-        output_dir: where pictures go.
+        sampler: sampler that generates them.
+        output_dir: folder of the pictures.
         resolution: points in a row of the density.
 
     Raises:
