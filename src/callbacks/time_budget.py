@@ -51,7 +51,7 @@ class TimeBudget(Callback):
         self._rates: list[float] = []
 
     def factor(self, step: int, elapsed: float) -> float:
-        """Return the factor of the learning rate at ``step``, counted from 0, ``elapsed`` seconds after the first step."""
+        """Return the learning-rate factor at ``step`` (from 0), ``elapsed`` seconds after the first step."""
         warm = min(1.0, (step + 1) / max(self.warm_up_steps, 1))
         progress = min(1.0, elapsed / self.seconds)
         return warm * (self.final + (1 - self.final) * 0.5 * (1 + math.cos(math.pi * progress)))
