@@ -1,4 +1,4 @@
-"""Checkpoints: written so that none is lost, found, read without trust, and turned back into models."""
+"""Checkpoints: write them safely, find them, read them without trust, restore models from them."""
 
 from .find import find_checkpoint
 from .io import AtomicCheckpointIO

@@ -1,8 +1,8 @@
-"""Which file ``ckpt_path`` means: a file, a run folder, ``last``, ``best`` or a step.
+"""Find the file that ``ckpt_path`` names: a file, a run folder, ``last``, ``best`` or a step.
 
-Runs lie in ``<runs_dir>/<experiment name>/<time>/``, or deeper for the jobs of a sweep, with their files in
-``checkpoints/``. A run is newer by the time in its path, a checkpoint by the optimizer step it holds; the times of
-files are not asked, because copying changes them.
+Runs are stored in ``<runs_dir>/<experiment name>/<time>/``, or deeper for the jobs of a sweep, with their files in
+``checkpoints/``. Runs are ordered by the time in their path and checkpoints by their optimizer step. File times are
+ignored, because copying changes them.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ FOLDER = "checkpoints"
 """Folder of the checkpoints inside a run folder."""
 
 HUB_WEIGHTS, HUB_CONFIG = "model.safetensors", "config.json"
-"""Files of a folder in the format of the Hugging Face Hub; together they stand for a checkpoint."""
+"""Files of a folder in the format of the Hugging Face Hub; together they act as a checkpoint."""
 
 SHIPPED = Path(__file__).resolve().parents[1] / "pretrained"
-"""Folders of the models that come with this package, in that format."""
+"""Folders of the models that come with this package, in the same format."""
 
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 _LISTED = 6
@@ -94,12 +94,12 @@ def find_checkpoint(spec: str | int | Path, runs_dir: str | Path, name: str | No
 
 
 def shipped_models() -> list[str]:
-    """Names of the models that come with this package."""
+    """Return the names of the models that come with this package."""
     return sorted(path.parent.name for path in SHIPPED.glob(f"*/{HUB_WEIGHTS}"))
 
 
 def find_every(spec: str | Path, every: int, runs_dir: str | Path, name: str | None = None) -> list[Path]:
-    """The intact checkpoints of a run whose steps are multiples of ``every``, by step.
+    """Return the intact checkpoints of a run at multiples of ``every`` steps, by step.
 
     Args:
         spec: a run folder, or ``last`` for the newest run.
@@ -134,12 +134,12 @@ def find_every(spec: str | Path, every: int, runs_dir: str | Path, name: str | N
 
 
 def run_of(checkpoint: Path) -> Path | None:
-    """The run folder a checkpoint lies in, or None if it lies elsewhere."""
+    """Return the run folder that contains a checkpoint, None if the checkpoint is stored elsewhere."""
     return checkpoint.parent.parent if checkpoint.parent.name == FOLDER else None
 
 
 def _of_this_job(runs: list[Path]) -> list[Path]:
-    """The runs that this job of a cluster made, if there are any; all ``runs`` in a job that was not started before."""
+    """Return the runs that this cluster job made, if there are any; all ``runs`` if the job was not started before."""
     own = [run for run in runs if made_by_this_job(run)]
     if not own and is_restart():
         raise NothingToResume("this job was started before, but has written no checkpoint: it starts anew")
@@ -158,7 +158,7 @@ def _newest_intact(runs: Sequence[Path]) -> Path:
                         "damaged and passed over: %s; the newest intact one is %s", _some(map(str, damaged)), path
                     )
                 return path
-            # A link that leads nowhere is damaged: it will be listed again and again.
+            # A dangling link is damaged: it will be listed again and again.
             if os.path.lexists(path):
                 damaged[path] = None
                 continue
@@ -194,9 +194,9 @@ def _best(stem: str, run: Path) -> Path:
 
 
 def _runs(home: Path) -> list[Path]:
-    """Run folders in ``home`` or ``home`` itself, newest first; those without any checkpoint do not count.
+    """Return run folders in ``home``, or ``home`` itself, newest first, without those that have no checkpoint.
 
-    A run that is just starting has an empty folder and must not hide the one it wants to continue.
+    A run that is just starting has an empty folder and must not hide the run it wants to resume.
     """
     found = [run for run in _run_folders(home) if any(_files(run))]
     return sorted(found, key=lambda run: _age(run.relative_to(home)), reverse=True)
@@ -207,14 +207,14 @@ def _run_folders(home: Path) -> Iterator[Path]:
         if FOLDER in subfolders or any(file.endswith(".ckpt") for file in files):
             yield Path(folder)
             subfolders.clear()
-        # What loggers and hydra put beside the checkpoints can be deep.
+        # Folders of loggers and Hydra beside the checkpoints can be deep.
         subfolders[:] = [sub for sub in subfolders if not sub.startswith(".") and sub != "wandb"]
 
 
 def _age(run: Path) -> list[tuple[int, int | str]]:
     parts = run.parts
     dated = next((i for i, part in enumerate(parts) if _DATE.match(part)), max(len(parts) - 1, 0))
-    # Numbers compare as numbers: job 10 of a sweep comes after job 9.
+    # Compare numbers as numbers: job 10 of a sweep comes after job 9.
     pieces = re.split(r"(\d+)", "/".join(parts[dated:]))
     return [(0, int(piece)) if piece.isdecimal() else (1, piece) for piece in pieces]
 
@@ -225,10 +225,10 @@ def _files(run: Path) -> Iterator[Path]:
 
 
 def _candidates(run: Path) -> list[_Candidate]:
-    """Checkpoints of a run, newest first; the best ones last.
+    """Return the checkpoints of a run, newest first, best ones last.
 
-    A best one is written while other things of its step are still to be done: a run that goes on from an ordinary
-    one does them all again.
+    A best checkpoint is written before the other work of its step is done. A run that resumes from an ordinary
+    checkpoint repeats that work.
     """
     found = [_Candidate(path, _step(path)) for path in _files(run)]
     return sorted(
@@ -239,14 +239,14 @@ def _candidates(run: Path) -> list[_Candidate]:
 
 
 def _step(path: Path) -> int:
-    # Written by this project: the name is right, and a file that is being replaced need not be opened.
+    # The name is reliable in files of this project, and a file that is being replaced need not be opened.
     in_name = step_of(path.name)
     if in_name is not None:
         return in_name
     try:
         return global_step(path)
     except UserError:
-        # Damaged: it is passed over, but in its place of the order, so that the reader learns about it.
+        # Damaged: it is skipped, but keeps its place in the order, so that the reader is told about it.
         return -1
 
 

@@ -1,4 +1,4 @@
-"""Writing checkpoints so that a crash, a kill or a full disk never costs the one before."""
+"""Write checkpoints such that a crash, a kill or a full disk never destroys the previous one."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from .read import OpenCheckpoint, load_archive
 
 
 class AtomicCheckpointIO(CheckpointIO):
-    """A checkpoint has its name only when it is complete and on the disk.
+    """Give a checkpoint its final name only when it is complete and on the disk.
 
-    It is written to a temporary file beside the target, flushed to the disk and renamed. Tensors stream into the
-    file one by one: nothing is collected in memory first.
+    It is written to a temporary file beside the target, flushed to the disk and renamed. Tensors are streamed into the
+    file one by one, without a copy in memory.
 
     Attributes:
         last_good: the newest checkpoint that was written or loaded.
@@ -32,7 +32,7 @@ class AtomicCheckpointIO(CheckpointIO):
         self.last_good: Path | None = None
 
     def resume_from(self, opened: OpenCheckpoint) -> None:
-        """Hand out this checkpoint, once, instead of reading its file again."""
+        """Return this checkpoint once, instead of reading its file again."""
         self._resumed, self.last_good = opened, opened.path
 
     def save_checkpoint(
@@ -46,7 +46,7 @@ class AtomicCheckpointIO(CheckpointIO):
         target = Path(path)
         with refusals(target):
             target.parent.mkdir(parents=True, exist_ok=True)
-        # One process writes to a run folder, so what a killed one left belongs to nobody.
+        # Only one process writes to a run folder, so temporary files found here come from killed processes.
         remove_leftovers(target.parent)
         advice = self._advice(target.parent)
         self._check_room(checkpoint, target, advice)
@@ -57,7 +57,7 @@ class AtomicCheckpointIO(CheckpointIO):
     def load_checkpoint(
         self, path: str | os.PathLike[str], map_location: Any = None, weights_only: bool | None = None
     ) -> dict[str, Any]:
-        """The checkpoint at ``path``, checked to be whole; always read as tensors and plain values only.
+        """Load the checkpoint at ``path``, verified, as tensors and plain values only.
 
         Raises:
             UserError: for a missing, damaged or foreign file.
@@ -68,7 +68,7 @@ class AtomicCheckpointIO(CheckpointIO):
         return load_archive(path, map_location="cpu" if map_location is None else map_location)
 
     def remove_checkpoint(self, path: str | os.PathLike[str]) -> None:
-        """Delete the checkpoint at ``path`` if it is there."""
+        """Delete the checkpoint at ``path`` if it exists."""
         Path(path).unlink(missing_ok=True)
 
     def _check_room(self, checkpoint: Mapping[str, Any], target: Path, advice: str) -> None:
@@ -86,7 +86,7 @@ class AtomicCheckpointIO(CheckpointIO):
 
 
 def tensor_bytes(checkpoint: Any) -> int:
-    """Bytes of all tensors in nested containers, storages that are shared counted once."""
+    """Return the bytes of all tensors in nested containers; shared storage counts once."""
     sizes: dict[int, int] = {}
     pending = [checkpoint]
     while pending:

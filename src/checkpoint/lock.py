@@ -1,4 +1,4 @@
-"""One run at a time writes to a run folder."""
+"""Ensure that only one run at a time writes to a run folder."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _log = logging.getLogger(__name__)
 
 
 class RunLock:
-    """Holds a run folder while a run uses it; a context manager.
+    """Lock a run folder while a run uses it; a context manager.
 
-    The lock is the operating system's, which releases it when its process ends, however it ends. Beside it lies a
-    note of who holds it. Of a run's processes only rank 0 takes the lock.
+    The operating system releases the lock when its process ends, however it ends. A file beside it names the holder.
+    Only rank 0 of a run takes the lock.
 
     Args:
-        run_dir: the run folder; made if it does not exist.
+        run_dir: the run folder; created if it does not exist.
 
     Raises:
         UserError: on entering, if another process holds the folder or it cannot be written.
@@ -61,7 +61,7 @@ class RunLock:
                 f"{self.run_dir} cannot be locked ({error.strerror}): check its permissions or set paths.log_dir"
             ) from error
         if self._owner.exists():
-            _log.warning("%s was left by %s, which ended without a goodbye: taken over", self.run_dir, self._holder())
+            _log.warning("%s was left by %s, which ended unexpectedly: taking over", self.run_dir, self._holder())
         write_json(self._owner, {"pid": os.getpid(), "host": socket.gethostname()})
 
     def _holder(self) -> str:
@@ -69,5 +69,5 @@ class RunLock:
             owner = json.loads(self._owner.read_text())
             return f"process {owner['pid']} on {owner['host']}"
         except (OSError, ValueError, KeyError, TypeError):
-            # The holder is between taking the lock and writing its note, or was killed there.
+            # The holder is between taking the lock and writing its name, or was killed there.
             return "another process"

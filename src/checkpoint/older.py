@@ -1,4 +1,4 @@
-"""Configurations that older versions wrote: names of classes that moved and of settings that are called otherwise."""
+"""Convert configurations that older versions wrote: moved classes and renamed settings."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _MOVED = (
         "src.callbacks.averages.": "src.checkpoint.averages.",
     }
 )
-"""How names of classes begin, and how they begin now."""
+"""Old prefixes of class names, and the present ones."""
 
 _CLASSES = {
     "src.metrics.Frechet": "src.metrics.FrechetDistance",
@@ -41,17 +41,17 @@ _RENAMED: dict[str, dict[str, Callable[[Any], tuple[str, Any]]]] = {
     },
     "src.sampling.ode.bits_per_dim.BitsPerDim": {"dequantise": lambda value: ("dequantize", value)},
 }
-"""For each class, what an old setting with its value has become."""
+"""For each class, the present form of an old setting and its value."""
 
 _RETIRED = {"src.nets.": ("winograd",)}
-"""Settings that no longer exist and never changed a result, by how the class's name begins."""
+"""Settings that no longer exist and never changed a result, by prefix of the class name."""
 
 
 def up_to_date(node: Any) -> Any:
-    """Copy a configuration, at any depth, with the present names of classes and their settings.
+    """Copy a configuration at any depth with the present names of classes and settings.
 
     Args:
-        node: plain containers; what has no new name stays as it is.
+        node: plain containers; entries without a new name stay unchanged.
     """
     if isinstance(node, dict):
         extractor = node.get("extractor")
@@ -68,7 +68,7 @@ def up_to_date(node: Any) -> Any:
 
 
 def _several_extractors(suite: dict[str, Any]) -> dict[str, Any]:
-    """A node of ``MetricSuite`` whose extractors were joined into one, with metrics wrapped in ``OfPart``."""
+    """Return a ``MetricSuite`` node whose extractors were joined into one, with metrics wrapped in ``OfPart``."""
     others = dict(suite["extractor"]["parts"])
     main = next(iter(others))
 

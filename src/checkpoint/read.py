@@ -1,6 +1,6 @@
-"""Reading checkpoints without trusting them: whole files, tensors and plain values only, this project's layout.
+"""Read checkpoints without trusting them: complete files, only tensors and plain values, this project's layout.
 
-A file of ``torch.save`` is a zip archive; each record carries a CRC, so every record is checked before any is used.
+A file of ``torch.save`` is a zip archive. Each record carries a CRC, and every record is checked before any is used.
 The pickle inside is read by torch's restricted unpickler, which builds tensors and containers and runs no code.
 """
 
@@ -23,7 +23,7 @@ from .older import up_to_date
 from .verify import WHERE, verified
 
 NET_PREFIX = "model.net."
-"""What the names of the raw net weights begin with in ``state_dict``."""
+"""Prefix of the raw weights of the net in ``state_dict``."""
 
 
 @dataclass(frozen=True)
@@ -42,12 +42,12 @@ class OpenCheckpoint:
 
     @property
     def step(self) -> int:
-        """The optimizer step after which it was written."""
+        """Optimizer step after which the checkpoint was written."""
         return int(self.content["global_step"])
 
     @property
     def point(self) -> tuple[str, int, str]:
-        """File, step and SHA-256: what tells it from another checkpoint."""
+        """File, step and SHA-256, which identify a checkpoint."""
         return str(self.path), self.step, self.digest
 
 
@@ -55,7 +55,7 @@ _pinned: dict[str, BufferedReader] = {}
 
 
 def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """A checkpoint of this project, on the CPU.
+    """Read a checkpoint of this project to the CPU.
 
     Args:
         path: the file.
@@ -71,7 +71,9 @@ def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def checked(checkpoint: dict[str, Any], path: str | os.PathLike[str]) -> dict[str, Any]:
-    """``checkpoint``, read from ``path``, if it has this project's layout; UserError as ``read_checkpoint`` if not."""
+    """Return ``checkpoint``, read from ``path``, if it has this project's layout; raise UserError as
+    ``read_checkpoint`` if not.
+    """
     state, config, averages = (checkpoint.get(key) for key in ("state_dict", "config", "ema"))
     present = {
         f"state_dict with tensors {NET_PREFIX}*": _is_named_tensors(state)
@@ -91,7 +93,7 @@ def checked(checkpoint: dict[str, Any], path: str | os.PathLike[str]) -> dict[st
 
 
 def load_archive(path: str | os.PathLike[str], map_location: Any = "cpu") -> dict[str, Any]:
-    """The dictionary in a file of ``torch.save``, after every record has passed its CRC; no layout is required.
+    """Return the dictionary in a file of ``torch.save`` after checking the CRC of every record; no layout is required.
 
     Raises:
         UserError: as ``read_checkpoint``, except for missing keys.
@@ -100,9 +102,9 @@ def load_archive(path: str | os.PathLike[str], map_location: Any = "cpu") -> dic
 
 
 def open_archive(path: str | os.PathLike[str], map_location: Any = "cpu") -> OpenCheckpoint:
-    """Verify, hash and load a file of ``torch.save``: one pass in a launch for the first two, one for the last.
+    """Verify, hash and load a file of ``torch.save``, in one pass for the first two and one for the last.
 
-    Content and hash belong together even where another process replaces the file meanwhile.
+    Content and hash belong together even if another process replaces the file meanwhile.
 
     Raises:
         UserError: as ``read_checkpoint``, except for missing keys.
@@ -126,7 +128,7 @@ def open_archive(path: str | os.PathLike[str], map_location: Any = "cpu") -> Ope
 
 
 def open_verified(path: str | os.PathLike[str]) -> OpenCheckpoint:
-    """A checkpoint of this project, verified, hashed and loaded on the CPU; raises as ``read_checkpoint``."""
+    """Verify, hash and load a checkpoint of this project to the CPU; raise as ``read_checkpoint``."""
     opened = open_archive(path)
     return replace(opened, content=checked(opened.content, path))
 
@@ -142,9 +144,9 @@ def check_intact(path: str | os.PathLike[str]) -> None:
 
 
 def pin(path: Path) -> None:
-    """Keep the present content of ``path`` for this process until it is loaded from there.
+    """Keep the present content of ``path`` readable for this process until it is loaded.
 
-    A running training removes and replaces its checkpoints; what is loaded is what was found.
+    A running training removes and replaces its checkpoints; this process loads the file that it found.
 
     Raises:
         UserError: as ``check_intact``.
@@ -160,7 +162,7 @@ def pin(path: Path) -> None:
 
 
 def global_step(path: str | os.PathLike[str]) -> int:
-    """The optimizer step of a checkpoint; tensors are mapped, not read, so this is quick for files of any size.
+    """Return the optimizer step of a checkpoint. Tensors are mapped, not read, so this is fast for files of any size.
 
     Raises:
         UserError: if the file cannot be understood.
@@ -172,14 +174,14 @@ def global_step(path: str | os.PathLike[str]) -> int:
 
 
 def glance(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """What a checkpoint holds, with tensors mapped instead of read and nothing verified: quick for files of any size.
+    """Return the content of a checkpoint with mapped tensors, without verification; fast for files of any size.
 
     Raises:
         UserError: if the file cannot be understood.
     """
     try:
         with _open(path) as file:
-            # The file of this descriptor, whatever has the name by now.
+            # Read the file of this descriptor, even if another file has its name by now.
             content = torch.load(f"/dev/fd/{file.fileno()}", map_location="cpu", weights_only=True, mmap=True)
     except Exception as error:
         raise UserError(f"{path} cannot be read ({_first_line(error)}): {WHERE}") from error
@@ -189,10 +191,10 @@ def glance(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def _plain(config: Any, path: str | os.PathLike[str]) -> Any:
-    """The configuration of the file ``path``, with the present names of its classes.
+    """Return the configuration of the file ``path``, with the present names of its classes.
 
-    Values of a file are data. Interpolations are refused before any of them can meet OmegaConf, whose resolvers read
-    environment variables: what a command merges with them would be resolved too, and written to manifests.
+    Values of a file are data. Interpolations are refused before OmegaConf sees them: its resolvers read environment
+    variables, and a command would resolve them and write the results to manifests.
     """
     waiting = [config]
     while waiting:
@@ -207,7 +209,7 @@ def _plain(config: Any, path: str | os.PathLike[str]) -> Any:
 
 
 def checkpoint_hash(path: str | os.PathLike[str]) -> str:
-    """SHA-256 of the file, in hexadecimal; an archive of ``torch.save`` is verified in the same pass.
+    """Return the SHA-256 of the file in hexadecimal; an archive of ``torch.save`` is verified in the same pass.
 
     Raises:
         UserError: the file cannot be read, or is a damaged archive.

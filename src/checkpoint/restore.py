@@ -1,4 +1,4 @@
-"""Objects from the configuration inside a checkpoint, which must not be able to run anything but this project."""
+"""Build objects from the configuration inside a checkpoint, which can only name classes of this project."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _LISTED = 4
 
 
 def restore_model(checkpoint: Mapping[str, Any], weights: str = "ema") -> ScoreModel:
-    """The score model of a checkpoint, on the CPU in evaluation mode.
+    """Restore the score model of a checkpoint, on the CPU in evaluation mode.
 
     Args:
         checkpoint: from ``read_checkpoint``.
-        weights: ``ema``, the first average; ``ema:<name>``, another; ``raw``, what the optimizer holds.
+        weights: ``ema``, the first average; ``ema:<name>``, another average; ``raw``, the weights of the optimizer.
 
     Raises:
         UserError: if the configuration names anything outside the project, or weights and net do not fit.
@@ -36,7 +36,7 @@ def restore_model(checkpoint: Mapping[str, Any], weights: str = "ema") -> ScoreM
 
 
 def restore_classifier(checkpoint: Mapping[str, Any], weights: str = "ema") -> NoisyClassifier:
-    """The noise-conditional classifier of a checkpoint, on the CPU in evaluation mode; see ``restore_model``."""
+    """Restore the noise-conditional classifier of a checkpoint, on the CPU in evaluation mode; see ``restore_model``."""
     model = _built(checkpoint)
     if not isinstance(model, NoisyClassifier):
         raise UserError(f"the checkpoint's model is a {type(model).__name__}, not a classifier: give another one")
@@ -45,7 +45,7 @@ def restore_classifier(checkpoint: Mapping[str, Any], weights: str = "ema") -> N
 
 
 def instantiate_node(node: Mapping[str, Any]) -> Any:
-    """The object that a configuration node from a checkpoint describes, nested nodes included.
+    """Build the object that a configuration node of a checkpoint describes, including nested nodes.
 
     Args:
         node: plain containers with ``_target_``, such as ``checkpoint["config"]["sampler"]``.
@@ -66,13 +66,13 @@ def instantiate_node(node: Mapping[str, Any]) -> Any:
 
 
 def check_node(node: Any) -> None:
-    """Refuse a configuration, at any depth, that could reach beyond the classes of this project.
+    """Refuse a configuration that refers to anything except classes of this project, at any depth.
 
-    Every ``_target_`` must be a public class that one of the project's modules defines, not one it imports from
-    elsewhere; interpolations are refused because their resolvers are code as well.
+    Every ``_target_`` must be a public class that a module of this project defines, not one that it imports.
+    Interpolations are refused because their resolvers are code as well.
 
     Raises:
-        UserError: naming the first offender.
+        UserError: naming the first forbidden value.
     """
     if isinstance(node, Mapping):
         for key, value in node.items():
@@ -108,13 +108,13 @@ def _check_target(target: Any) -> None:
 
 
 def _built(checkpoint: Mapping[str, Any]) -> Any:
-    # Initial weights are drawn and thrown away: the caller's random numbers must not notice.
+    # The initial weights are discarded: do not change the caller's random state.
     with torch.random.fork_rng(devices=[]):
         return instantiate_node(checkpoint["config"]["model"])
 
 
 def _weights(checkpoint: Mapping[str, Any], weights: str) -> dict[str, Tensor]:
-    """Named as in the score model's ``state_dict``."""
+    """Return the weights under the names of the score model's ``state_dict``."""
     root = NET_PREFIX.split(".")[0] + "."
     state = {
         name.removeprefix(root): value for name, value in checkpoint["state_dict"].items() if name.startswith(root)

@@ -1,7 +1,7 @@
-"""Optimizer, schedule and loop state of a checkpoint, compared with what this run would have before it is loaded.
+"""Check optimizer, schedule and loop state of a checkpoint before loading them.
 
-torch and Lightning load such states without looking: a moment of another shape ends in a crash of the interpreter, a
-count that is no number in a traceback, a moment that is not finite in a net that is lost.
+torch and Lightning load such states without checks: a moment of another shape crashes the interpreter, a count that is
+not a number ends in a traceback, a moment that is not finite destroys the net.
 """
 
 from __future__ import annotations
@@ -38,18 +38,18 @@ def check_training_state(
     schedule: Mapping[str, Any] | None,
     loops: Mapping[str, Any],
 ) -> None:
-    """Compare every state in a checkpoint with that of a fresh run, in structure, shapes, types and finiteness.
+    """Compare every state in a checkpoint with that of a new run: structure, shapes, types, finite values.
 
     Args:
         opened: the checkpoint.
         weights: ``state_dict`` of the module.
-        optimizer: of the module, before its first step.
-        make_optimizer: makes another one of the same settings.
-        schedule: ``state_dict`` of the schedule of a fresh run; None for none.
-        loops: ``state_dict`` of the loops of a fresh run, by name.
+        optimizer: optimizer of the module, before its first step.
+        make_optimizer: creates another optimizer with the same settings.
+        schedule: ``state_dict`` of the schedule of a new run; None if there is no schedule.
+        loops: ``state_dict`` of the loops of a new run, by name.
 
     Raises:
-        UserError: one line with the first of the problems.
+        UserError: one line with the first problem.
     """
     content = opened.content
     problems = [
@@ -118,14 +118,14 @@ def _optimizers(
 
 
 def _state_of_one_step(make_optimizer: Callable[[list[nn.Parameter]], Optimizer]) -> Mapping[str, Any] | None:
-    """What the optimizer keeps for a parameter of shape (2, 3); None where it cannot step here."""
+    """Return the optimizer state of a parameter of shape (2, 3); None if the optimizer cannot step on this device."""
     probe = nn.Parameter(torch.zeros(2, 3))
     probe.grad = torch.ones(2, 3)
     try:
         optimizer = make_optimizer([probe])
         optimizer.step()
     except (RuntimeError, TypeError, ValueError):
-        # Settings for a device that this is not, as `capturable`.
+        # Settings for another device, such as `capturable`.
         return None
     return dict(optimizer.state[probe])
 
@@ -186,7 +186,7 @@ def _callbacks(states: Any) -> Iterator[str]:
             yield f"callbacks.{name} is no state"
             continue
         for key, value in state.items():
-            # The best score of a run without one is infinite.
+            # The best score of a run without scores is infinite.
             if isinstance(value, float) and math.isnan(value):
                 yield f"callbacks.{name}.{key} is not a number"
     updates = states.get("EMA", {"updates": 0})
@@ -196,7 +196,7 @@ def _callbacks(states: Any) -> Iterator[str]:
 
 
 def _like(found: Any, fresh: Any, where: str, same_length: bool = False) -> Iterator[str]:
-    """Problems of ``found`` beside ``fresh``, of which only the numbers may differ."""
+    """List the problems of ``found`` compared with ``fresh``; only the numbers may differ."""
     if isinstance(fresh, Mapping):
         if not isinstance(found, Mapping):
             yield f"{where} is {_kind(found)} instead of a mapping"
@@ -213,7 +213,7 @@ def _like(found: Any, fresh: Any, where: str, same_length: bool = False) -> Iter
         for i, (value, each) in enumerate(zip(found, fresh, strict=False)):
             yield from _like(value, each, f"{where}.{i}", same_length)
     elif isinstance(fresh, bool) or fresh is None or isinstance(fresh, str):
-        # Switches that are null choose by themselves.
+        # Switches that are null choose automatically.
         if fresh is not None and found is not None and type(found) is not type(fresh):
             yield f"{where} is {_kind(found)} instead of {type(fresh).__name__}"
     elif isinstance(fresh, int | float):

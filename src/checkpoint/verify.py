@@ -1,8 +1,8 @@
-"""Verify and hash a checkpoint file in one pass, once in a launch on a node.
+"""Verify and hash a checkpoint file in one pass, once per launch and node.
 
 A file of ``torch.save`` is a zip archive of uncompressed records, each with a CRC. One sequential read computes the
-SHA-256 of the file and the CRC of every record. The result is kept for this process, for the processes that it starts,
-and for the processes of a launcher (torchrun, srun) on the same node.
+SHA-256 of the file and the CRC of every record. The result is shared with the processes that this process starts, and
+between the processes of a launcher (torchrun, srun) on the same node.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from filelock import FileLock
 from ..errors import UserError
 
 VARIABLE = "SCORE_SDE_VERIFIED"
-"""The newest results, as JSON; processes that this one starts inherit them."""
+"""Environment variable with the newest results as JSON; child processes inherit it."""
 
 _INHERITED = 64
 
@@ -35,7 +35,7 @@ WHERE = "give a .ckpt file from logs/<name>/<time>/checkpoints"
 
 
 def verified(file: BufferedReader, path: str | os.PathLike[str]) -> str:
-    """Return the SHA-256 of an open file, once every record of the archive has passed its CRC.
+    """Return the SHA-256 of an open file after checking the CRC of every record of the archive.
 
     Args:
         file: open for reading; its position changes.
@@ -57,7 +57,7 @@ def verified(file: BufferedReader, path: str | os.PathLike[str]) -> str:
 
 
 def _identity(file: BufferedReader) -> str:
-    """What tells this content from another one; a file that is written anew or changed gets another identity."""
+    """Return a key of the file's content; a file that is written again or changed gets another key."""
     status = os.fstat(file.fileno())
     return f"{status.st_dev}:{status.st_ino}:{status.st_size}:{status.st_mtime_ns}:{status.st_ctime_ns}"
 
@@ -70,7 +70,7 @@ def _outcome(file: BufferedReader) -> list[str]:
 
 
 def _read_once(file: BufferedReader) -> str:
-    """SHA-256 of the file; UserError, without the name of the file, for a wrong CRC."""
+    """Return the SHA-256 of the file; raise UserError, without the name of the file, if a CRC is wrong."""
     file.seek(0)
     if not _ZIP_MAGIC.startswith(file.read(len(_ZIP_MAGIC))):
         raise UserError(f"is no checkpoint (not a torch archive): {WHERE}")
@@ -78,7 +78,7 @@ def _read_once(file: BufferedReader) -> str:
         with zipfile.ZipFile(file) as archive:
             records = archive.infolist()
         spans = [_span(file, record) for record in sorted(records, key=lambda record: record.header_offset)]
-    # A damaged directory of the archive makes zipfile fail in many ways, few of them documented.
+    # A damaged archive directory makes zipfile fail in many ways, few of them documented.
     except Exception as error:
         reason = next(iter(str(error).splitlines()), "") or type(error).__name__
         raise UserError(f"is truncated or damaged ({reason}): {_AGAIN}") from error
@@ -106,7 +106,7 @@ def _read_once(file: BufferedReader) -> str:
 
 
 def _span(file: BufferedReader, record: zipfile.ZipInfo) -> tuple[int, int]:
-    """Where the content of a record lies in the file."""
+    """Return the byte range of a record's content in the file."""
     if record.compress_type != zipfile.ZIP_STORED or record.compress_size != record.file_size or record.flag_bits & 1:
         raise ValueError(f"{record.filename} is compressed or encrypted")
     header = os.pread(file.fileno(), _LOCAL_HEADER.size, record.header_offset)
@@ -119,7 +119,7 @@ def _span(file: BufferedReader, record: zipfile.ZipInfo) -> tuple[int, int]:
 
 
 def _once_on_this_node(key: str, read: Callable[[], list[str]]) -> list[str]:
-    """``read()``, or what another process of this launch on this node has read."""
+    """Return ``read()``, or the result of another process of this launch on this node."""
     launch = _launch()
     if launch is None:
         return read()
@@ -136,15 +136,15 @@ def _once_on_this_node(key: str, read: Callable[[], list[str]]) -> list[str]:
             found: list[str] = json.loads(result.read_text())
             return found
     except OSError:
-        # No shared folder: every process reads for itself.
+        # Without a shared folder every process reads on its own.
         return read()
 
 
 def _launch() -> str | None:
-    """What processes have in common that a launcher started together, None for a process on its own."""
+    """Return a key shared by the processes of one launch, None for a single process."""
     variables = os.environ
     if int(variables.get("LOCAL_WORLD_SIZE", 1)) > 1 and "TORCHELASTIC_RUN_ID" in variables:
-        # The agent is the parent of all its processes and starts them again with another count.
+        # The agent is the parent of all its processes and restarts them with another count.
         names = ("TORCHELASTIC_RUN_ID", "TORCHELASTIC_RESTART_COUNT", "MASTER_PORT")
         return "/".join([*(variables.get(name, "") for name in names), str(os.getppid())])
     if int(variables.get("SLURM_NTASKS", 1)) > 1 and "SLURM_STEP_ID" in variables:

@@ -1,4 +1,4 @@
-"""The setting ``weights``: which of a checkpoint's weights are used."""
+"""The setting ``weights``: which weights of a checkpoint are used."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from ..errors import UserError
 
 @dataclass(frozen=True)
 class Weights:
-    """A choice of weights, whether or not a checkpoint holds them.
+    """A choice of weights, whether or not a checkpoint has them.
 
     Attributes:
-        averaged: False for what the optimizer holds.
-        name: of the average; empty for the first one.
+        averaged: False for the weights of the optimizer.
+        name: name of the average; empty for the first one.
     """
 
     averaged: bool
@@ -36,7 +36,7 @@ class Weights:
 
 
 def parse_weights(text: str) -> Weights:
-    """Read ``ema`` (the first average), ``ema:<name>`` (another) or ``raw``; UserError for anything else."""
+    """Parse ``ema`` (the first average), ``ema:<name>`` (another) or ``raw``; raise UserError for anything else."""
     kind, _, name = text.partition(":")
     if text == "raw":
         return Weights(False)

@@ -1,6 +1,6 @@
-"""The one way to write a file or folder: under a temporary name beside the target, flushed to the disk, renamed.
+"""The only way to write a file or folder: under a temporary name beside the target, flushed to the disk, renamed.
 
-A reader sees the old content or the whole new one, whenever the writer is killed and however full the disk is.
+A reader sees either the old or the complete new content, whenever the writer is killed and however full the disk is.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ ADVICE = "free space, fix permissions or choose another folder"
 _SUFFIX = ".tmp"
 
 REFUSALS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR)
-"""Errors of the system that a user can remove."""
+"""System errors that a user can fix."""
 
 
 @contextmanager
 def replacing(path: str | os.PathLike[str], advice: str = ADVICE, *, durable: bool = True) -> Iterator[Path]:
-    """Yield a temporary name beside ``path``; what is written there gets the name ``path`` if the block succeeds.
+    """Yield a temporary path beside ``path``, which is renamed to ``path`` if the block succeeds.
 
     Args:
         path: a file, or a folder that does not exist yet; missing parent folders are made.
         advice: end of the error message: what the user can do.
-        durable: flush to the disk before renaming. False only for many small files that are easily made again.
+        durable: flush to the disk before renaming. False only for many small files that are easily written again.
 
     Raises:
         UserError: the system refuses to write.
@@ -48,24 +48,24 @@ def replacing(path: str | os.PathLike[str], advice: str = ADVICE, *, durable: bo
 
 
 def write_bytes(path: str | os.PathLike[str], content: bytes, advice: str = ADVICE) -> None:
-    """Write ``content``; UserError when the system refuses."""
+    """Write ``content``; raise UserError if the system refuses."""
     with replacing(path, advice) as temporary:
         temporary.write_bytes(content)
 
 
 def write_text(path: str | os.PathLike[str], text: str, advice: str = ADVICE) -> None:
-    """Write ``text`` as UTF-8; UserError when the system refuses."""
+    """Write ``text`` as UTF-8; raise UserError if the system refuses."""
     write_bytes(path, text.encode(), advice)
 
 
 def write_json(path: str | os.PathLike[str], content: Any, advice: str = ADVICE) -> None:
-    """Write plain containers as indented JSON; UserError when the system refuses."""
+    """Write plain containers as indented JSON; raise UserError if the system refuses."""
     write_text(path, json.dumps(content, indent=2) + "\n", advice)
 
 
 @contextmanager
 def temporary_beside(target: Path) -> Iterator[Path]:
-    """Yield an unused name in the folder of ``target``, made if missing; what lies there at the end is deleted."""
+    """Yield an unused path in the folder of ``target``, created if missing; delete what exists there at the end."""
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.name}.{os.getpid()}{_SUFFIX}")
     try:
@@ -75,7 +75,7 @@ def temporary_beside(target: Path) -> Iterator[Path]:
 
 
 def remove_leftovers(folder: Path, name: str = "", *, recursive: bool = False) -> None:
-    """Delete what killed processes left half-written; call it only while no other process writes there.
+    """Delete temporary files of killed processes; call it only while no other process writes there.
 
     Args:
         folder: where to look.
@@ -89,7 +89,7 @@ def remove_leftovers(folder: Path, name: str = "", *, recursive: bool = False) -
 
 @contextmanager
 def refusals(target: Path, advice: str = ADVICE) -> Iterator[None]:
-    """Turn a refusal of the system inside the block into the one line about writing ``target``.
+    """Turn a system error inside the block into one line about writing ``target``.
 
     Raises:
         UserError: what cannot be written, why, and ``advice``.
@@ -106,15 +106,15 @@ def refusals(target: Path, advice: str = ADVICE) -> Iterator[None]:
 
 
 def refusal(target: Path, reason: str, advice: str = ADVICE) -> UserError:
-    """The error about a file that cannot be written."""
+    """Return the error about a file that cannot be written."""
     return UserError(f"{target} cannot be written ({reason}): {advice}")
 
 
 def _reason(error: BaseException) -> str | None:
-    """Why the system refused, None if ``error`` is something else."""
+    """Return why the system refused, None if ``error`` has another cause."""
     if isinstance(error, OSError):
         return error.strerror or str(error)
-    # torch reports a failed write as a RuntimeError of its own, raised while handling the system's error.
+    # torch reports a failed write as its own RuntimeError, raised while handling the system error.
     cause = error.__cause__ or error.__context__
     while cause is not None and not isinstance(cause, OSError):
         cause = cause.__cause__ or cause.__context__
@@ -128,7 +128,7 @@ def _delete(path: Path) -> None:
         else:
             path.unlink(missing_ok=True)
     except OSError:
-        # A file system that has turned read-only keeps the leftover; the error that led here is the one to report.
+        # On a file system that became read-only the temporary file stays; report the original error.
         return
 
 
@@ -137,7 +137,7 @@ def _flush(path: Path) -> None:
     try:
         os.fsync(descriptor)
     except OSError as error:
-        # A renaming is durable only once the folder is; some network file systems cannot flush folders.
+        # A renaming is durable only after the folder is flushed; some network file systems cannot flush folders.
         if not path.is_dir() or error.errno not in (errno.EINVAL, errno.ENOTSUP):
             raise
     finally:

@@ -1,4 +1,4 @@
-"""Npz files: written whole or not at all, read with one clear line when that fails."""
+"""Npz files: written atomically, read with one clear line of error."""
 
 from __future__ import annotations
 
@@ -14,13 +14,15 @@ from .atomic import ADVICE, replacing
 
 
 def write_npz(path: str | Path, arrays: dict[str, np.ndarray], advice: str = ADVICE, *, durable: bool = True) -> None:
-    """Write arrays, uncompressed; UserError when the system refuses. See ``replacing`` for the arguments."""
+    """Write arrays, uncompressed; raise UserError if the system refuses. See ``replacing`` for the arguments."""
     with replacing(path, advice, durable=durable) as temporary, temporary.open("wb") as file:
         np.savez(file, allow_pickle=False, **arrays)
 
 
 def read_npz(path: str | Path, skip: Collection[str] = ()) -> dict[str, np.ndarray]:
-    """All arrays of an npz file except ``skip``; UserError if it is missing, truncated or holds pickled objects."""
+    """Read all arrays of an npz file except ``skip``; raise UserError if it is missing, truncated or holds pickled
+    objects.
+    """
     try:
         with np.load(path, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files if name not in skip}
@@ -39,7 +41,7 @@ def mapped(path: Path, name: str) -> np.ndarray:
     try:
         with zipfile.ZipFile(path) as archive, path.open("rb") as file:
             info = archive.getinfo(f"{name}.npy")
-            # The local header repeats the name, and its extra field has a length of its own.
+            # The local header repeats the name, and its extra field has another length.
             file.seek(info.header_offset + 26)
             name_length, extra_length = np.frombuffer(file.read(4), dtype="<u2").tolist()
             file.seek(info.header_offset + 30 + name_length + extra_length)

@@ -1,4 +1,4 @@
-"""Results on the disk, read as plain containers: ``metrics.json`` of every command and ``scores.jsonl`` of training."""
+"""Read results as plain containers: ``metrics.json`` of every command and ``scores.jsonl`` of training."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _SKIPPED = ("images", "checkpoints", "wandb", "tensorboard")
 
 
 def recorded_results(folder: Path) -> list[tuple[Path, dict[str, Any]]]:
-    """Every result in ``folder`` and the folders inside it, in the order of their paths.
+    """Return every result in ``folder`` and its subfolders, in the order of their paths.
 
-    Files that are damaged or of something else are left out: a reader of results is no place to fail.
+    Damaged and foreign files are skipped.
 
     Returns:
         Pairs of the file and a result: a mapping with ``task``, ``label``, ``subject`` and ``values``.
@@ -29,7 +29,7 @@ def recorded_results(folder: Path) -> list[tuple[Path, dict[str, Any]]]:
             if path.name == FILE:
                 entries = json.loads(text)["results"]
             else:
-                # A run that is writing, or was killed, leaves half a line.
+                # A run that is still writing, or was killed, leaves an incomplete line.
                 entries = [json.loads(line) for line in text.split("\n")[:-1]]
             found += [(path, entry) for entry in entries if _is_result(entry)]
         except (OSError, ValueError, KeyError, TypeError):

@@ -1,4 +1,4 @@
-"""Safetensors files that are whole or not there."""
+"""Safetensors files, written atomically."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .atomic import ADVICE, replacing
 def write_safetensors(
     path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None, advice: str = ADVICE
 ) -> None:
-    """Write contiguous tensors by name; UserError when the system refuses."""
+    """Write contiguous tensors by name; raise UserError if the system refuses."""
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
@@ -21,5 +21,5 @@ def write_safetensors(
         try:
             save_file(dict(tensors), temporary, None if metadata is None else dict(metadata))
         except SafetensorError as error:
-            # The library hides the system's error behind one of its own.
+            # The library wraps the system error in its own.
             raise OSError(str(error)) from error

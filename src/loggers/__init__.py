@@ -1,4 +1,4 @@
-"""Where the curves of a run are kept, beyond what Lightning's loggers do."""
+"""Loggers beyond those of Lightning."""
 
 from .csv import AppendingCSVLogger, forget_after
 from .summary import finish_loggers, keep_best, log_settings

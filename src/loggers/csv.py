@@ -23,11 +23,11 @@ _ADVICE = "free space or fix permissions, then resume with ckpt_path=last"
 
 
 class AppendingCSVLogger(Logger):
-    """Writes ``metrics.csv``: one row for each step at which something is logged.
+    """Write ``metrics.csv`` with one row for each step at which something is logged.
 
-    The columns begin with ``step``, the number of finished optimizer steps, ``epoch`` and ``time``, seconds of
-    training over all starts of the run. What is logged later for the step of the last row joins that row. Every row is
-    on the disk when the call returns. Reopening the folder continues the file.
+    The first columns are ``step``, the number of finished optimizer steps, ``epoch``, and ``time``, the seconds of
+    training over all starts of the run. Values that are logged later for the step of the last row are added to that
+    row. Every row is on the disk when the call returns. Reopening the folder continues the file.
 
     Args:
         save_dir: folder of ``metrics.csv``.
@@ -71,31 +71,31 @@ class AppendingCSVLogger(Logger):
 
     @override
     def log_hyperparams(self, params: Any, *arguments: Any, **settings: Any) -> None:
-        """Nothing: ``config.yaml`` of the run folder holds them."""
+        """Do nothing: ``config.yaml`` of the run folder holds the hyper-parameters."""
 
 
 def forget_after(run_dir: Path, step: int) -> None:
-    """Remove the rows of later steps from ``metrics.csv``, because a run goes on from ``step`` and logs them again."""
+    """Remove the rows of later steps from ``metrics.csv``, because a run resumes from ``step`` and logs them again."""
     path = run_dir / FILE
     if path.exists():
         _Table(path).keep_until(step)
 
 
 class _Table:
-    """A CSV file whose last row may still grow."""
+    """A CSV file whose last row can still grow."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.columns = list(_FIRST)
         self._last: dict[str, str] = {}
-        # Where the last row begins, in bytes; None before there is one.
+        # Start of the last row in bytes; None before the first row.
         self._place: int | None = None
         if path.exists():
             self._read()
 
     @property
     def time(self) -> float:
-        """The time of the last row; 0 before there is one."""
+        """The time of the last row; 0 before the first row."""
         return float(self._last.get("time") or 0)
 
     def add(self, values: Mapping[str, Any]) -> None:

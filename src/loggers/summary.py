@@ -1,4 +1,4 @@
-"""What a reader looks for when a run is over: its best score, and settings beside scores."""
+"""Final summaries: the best score, and settings beside scores."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .wandb import finish_wandb
 
 @rank_zero_only
 def keep_best(loggers: Sequence[Logger], name: str, value: float, step: int) -> None:
-    """Put the best score so far, and its step, into the summary of W&B, which otherwise shows the last score."""
+    """Put the best score so far and its step into the summary of W&B, which otherwise shows the last score."""
     for logger in loggers:
         if isinstance(logger, WandbLogger):
             logger.experiment.summary.update({f"best/{name}": value, "best/step": step})
@@ -21,14 +21,14 @@ def keep_best(loggers: Sequence[Logger], name: str, value: float, step: int) -> 
 
 @rank_zero_only
 def log_settings(loggers: Sequence[Logger], config: Mapping[str, Any]) -> None:
-    """Log the configuration where a run starts; TensorBoard gets it at the end, because its table needs scores."""
+    """Log the configuration at the start of a run; TensorBoard gets it at the end, because its table needs scores."""
     for logger in loggers:
         if not isinstance(logger, TensorBoardLogger):
             logger.log_hyperparams(dict(config))
 
 
 def finish_loggers(loggers: Sequence[Logger], config: Mapping[str, Any], metrics: Mapping[str, float]) -> None:
-    """Close the logs of a run: TensorBoard's table of settings and scores, W&B's run."""
+    """Close the logs of a run: TensorBoard's table of settings and scores, and the run of W&B."""
     _table(loggers, config, metrics)
     finish_wandb()
 

@@ -1,4 +1,4 @@
-"""Weights & Biases, which never asks a question and never stops a run that has no account or no network."""
+"""Weights & Biases without questions: a run without an account or a network goes on offline."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from ..errors import UserError
 _log = logging.getLogger(__name__)
 
 _PATIENCE = 5.0
-# Seconds for wandb itself, which waits for minutes by default.
+# Timeout of wandb itself in seconds; its default is minutes.
 _INIT_TIMEOUT = 20
 
 
@@ -36,17 +36,17 @@ def wandb_logger(
     offline: bool | Literal["auto"] = "auto",
     **settings: Any,
 ) -> WandbLogger:
-    """Lightning's logger with an id from the start and a mode that suits the machine.
+    """Lightning's logger with an id from the start and an automatic mode.
 
-    Only rank 0 opens the run; a run that is still open is finished first. Where the server cannot be reached, or
-    refuses the key, the run is offline, known within seconds and said in one line.
+    Only rank 0 opens the run, after closing any open run. If the server cannot be reached or refuses the key, the run
+    is offline; this is detected within seconds and reported in one line.
 
     Args:
         save_dir: the run folder; files go to ``wandb`` inside it.
         project: project on the server.
         name: name of the run on the server.
-        id: of an earlier run, which is continued; a new one if None. Afterwards it is ``version`` of the logger.
-        offline: ``auto`` follows WANDB_MODE if that is set, and otherwise is offline where there is no key.
+        id: id of an earlier run to continue; None for a new run. Afterwards it is ``version`` of the logger.
+        offline: ``auto`` follows WANDB_MODE if it is set, and is otherwise offline if there is no key.
         settings: more arguments of ``wandb.init``, such as entity, group or tags.
 
     Raises:
@@ -71,7 +71,7 @@ def wandb_logger(
     }
     if getattr(rank_zero_only, "rank", 0) != 0:
         return WandbLogger(offline=offline, **arguments)
-    # wandb silently writes elsewhere if the folder is not there.
+    # wandb silently writes elsewhere if the folder does not exist.
     Path(save_dir).mkdir(parents=True, exist_ok=True)
     if not offline and mode in (None, "online"):
         refusal = _refusal(key)
@@ -88,33 +88,33 @@ def wandb_logger(
 
 
 def finish_wandb() -> None:
-    """Close the open run, if there is one, so that the next job of a sweep gets its own."""
+    """Close the open run, if there is one, so that the next job of a sweep gets its own run."""
     wandb = sys.modules.get("wandb")
     if wandb is not None and wandb.run is not None:
         wandb.finish()
 
 
 def _online(arguments: dict[str, Any]) -> tuple[WandbLogger | None, str]:
-    """A logger whose run is open, or why wandb does not open it."""
+    """Return a logger whose run is open, or the reason why wandb does not open it."""
     import wandb
 
     try:
         logger = WandbLogger(
             offline=False, settings=wandb.Settings(mode="online", init_timeout=_INIT_TIMEOUT), **arguments
         )
-        # Opened now: Lightning would open it at the first step.
+        # Open it now: Lightning would open it at the first step.
         _ = logger.experiment
     except Exception as error:
-        # wandb raises errors of many kinds here, none of which is worth a run.
+        # wandb raises many kinds of errors here; none of them may end a run.
         wandb.teardown()
         return None, f"does not open the run ({' '.join(str(error).split())})"
     return logger, ""
 
 
 def _refusal(key: str | None) -> str | None:
-    """Why the server will not take a run, as far as it can be known in seconds; None if it may."""
+    """Return why the server will not accept a run, as far as this can be found out in seconds; None if it may."""
     found: list[str | None] = []
-    # A name server that does not answer has no timeout of ours.
+    # The timeout does not apply to a name server that does not answer.
     asking = threading.Thread(target=lambda: found.append(_ask(key)), daemon=True)
     asking.start()
     asking.join(_PATIENCE + 1)
@@ -134,7 +134,7 @@ def _ask(key: str | None) -> str | None:
     except OSError:
         return f"does not reach {_server()}"
     except (ValueError, KeyError, TypeError):
-        # Something else answers; wandb finds out.
+        # Another server answers; wandb will find out.
         return None
     return "has a key that the server refuses" if key and viewer is None else None
 
@@ -144,7 +144,7 @@ def _server() -> str:
 
 
 def _key() -> str | None:
-    """The key that wandb would find by itself; empty where it has another way to say who it is; None without one."""
+    """Return the key that wandb would use; empty if it identifies itself in another way; None without a key."""
     if key := os.environ.get("WANDB_API_KEY"):
         return key
     if os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):

@@ -1,1 +1,1 @@
-"""Where generated samples go: a folder on the disk, a metric suite, memory for a picture."""
+"""Sinks of generated samples: a folder on the disk, a metric suite, memory for a picture."""

@@ -1,4 +1,4 @@
-"""Samples brought together in memory, few enough for a picture."""
+"""Collect samples in memory, few enough for a picture."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..sampling.statistics import Statistics
 
 
 class Collect:
-    """Keeps the samples of all processes, by index; complete on every process once finished.
+    """Keep the samples of all processes, by index; complete on every process after ``finish``.
 
     Args:
         shape: (*d) of one sample.
@@ -21,7 +21,7 @@ class Collect:
     Attributes:
         samples: (N, *d) uint8 for images, float for other shapes, on the CPU.
         valid: (N,) bool.
-        frames: (F, N, *d) of the trajectories; F = 0 if none were asked for.
+        frames: (F, N, *d) of the trajectories; F = 0 if no trajectories were requested.
     """
 
     def __init__(self, shape: Sequence[int]) -> None:
@@ -45,13 +45,13 @@ class Collect:
         order = gather_rows(torch.cat(self._index)).argsort()
         self.valid = gather_rows(torch.cat(self._valid))[order]
         self.samples = gather_rows(torch.cat(self._samples))[order]
-        # A process without a share does not know how many there are.
+        # A process without a share does not know the number of frames.
         count = int(gather_rows(torch.tensor([self._frames[0].shape[1] if self._frames else 0])).max())
         if count:
             empty = self.frames.new_empty(0, count, *self.frames.shape[2:])
             self.frames = gather_rows(torch.cat([empty, *self._frames]))[order].transpose(0, 1)
 
     def blanked(self) -> Tensor:
-        """``samples`` with a black image, or a point at NaN, in place of each invalid sample."""
+        """Return ``samples`` with a black image, or a point at NaN, in place of each invalid sample."""
         invalid = ~self.valid.reshape(-1, *(1,) * (self.samples.ndim - 1))
         return self.samples.masked_fill(invalid, 0 if self.samples.dtype == torch.uint8 else torch.nan)

@@ -1,4 +1,4 @@
-"""Files of samples: written whole, by several processes without collisions, and read by index."""
+"""Files of samples: written atomically, by several processes without collisions, and read by index."""
 
 from __future__ import annotations
 
@@ -30,41 +30,41 @@ class SampleFiles(ABC):
 
     @abstractmethod
     def present(self) -> set[int]:
-        """Indices of the stored samples."""
+        """Return the indices of the stored samples."""
 
     @abstractmethod
     def write(self, index: Tensor, samples: Tensor) -> None:
-        """Write samples (B, *d) under index (B,) int64; UserError when the system refuses."""
+        """Write samples (B, *d) under index (B,) int64; raise UserError if the system refuses."""
 
     @abstractmethod
     def read(self, indices: Sequence[int]) -> Tensor:
-        """The samples of ``indices``, (len(indices), *d)."""
+        """Return the samples of ``indices``, (len(indices), *d)."""
 
     @abstractmethod
     def bytes_for(self, count: int) -> int:
-        """Upper bound of the bytes that ``count`` more samples take."""
+        """Return an upper bound of the bytes that ``count`` more samples take."""
 
     @abstractmethod
     def finish(self) -> None:
-        """Called once, by one process, when all samples are stored."""
+        """Finish the files; called once, by one process, when all samples are stored."""
 
 
 class PictureFiles(SampleFiles):
-    """``000000.png`` and so on, one file for each image, of the depth of the data.
+    """``000000.png`` and so on: one file per image, with the bit depth of the data.
 
     Args:
-        folder: where they go.
+        folder: output folder.
         shape: (C, H, W) of the images.
         file_format: ``png`` (C of 1 to 4), ``tiff`` or ``npy`` (H, W, C).
         dtype: of the stored values.
 
     Raises:
-        UserError: the format has no such values.
+        UserError: the format does not support such values.
     """
 
     def __init__(self, folder: Path, shape: Sequence[int], file_format: str = "png", dtype: str = "uint8") -> None:
         self.folder, self.shape, self.file_format = folder, tuple(shape), file_format
-        # Samples of half-precision data are made in single precision.
+        # Samples of half-precision data are generated in single precision.
         self.dtype = np.dtype("float32" if dtype.startswith("float") else dtype)
         if len(shape) != 3:
             raise UserError(f"samples of shape {self.shape} are not images: use format=npz")
@@ -84,7 +84,7 @@ class PictureFiles(SampleFiles):
 
     def write(self, index: Tensor, samples: Tensor) -> None:
         for i, image in zip(index.tolist(), samples.numpy().astype(self.dtype, copy=False), strict=True):
-            # A file cut short by a power cut has no bytes and is made again.
+            # A file that a power cut truncated has no bytes and is generated again.
             with replacing(self._path(i), ADVICE, durable=False) as temporary:
                 temporary.write_bytes(self._encode(image))
 
@@ -103,28 +103,28 @@ class PictureFiles(SampleFiles):
         return torch.from_numpy(images.astype(np.int32) if self.dtype == np.uint16 else images)
 
     def bytes_for(self, count: int) -> int:
-        # Noise does not compress, and a file takes whole blocks.
+        # Noise does not compress, and a file occupies whole blocks.
         size = math.prod(self.shape) * self.dtype.itemsize
         return count * (math.ceil((size * 1.01 + 1024) / 4096) * 4096)
 
     def finish(self) -> None:
-        """Nothing: every image has its own file."""
+        """Do nothing: every image has its own file."""
 
     def _path(self, index: int) -> Path:
         return self.folder / f"{index:06d}{self._suffix}"
 
 
 class NpzFiles(SampleFiles):
-    """``<stem>_<first>-<last>.npz`` for every batch, and at the end ``<stem>.npz`` in their place.
+    """``<stem>_<first>-<last>.npz`` for every batch, joined into ``<stem>.npz`` at the end.
 
-    Each holds ``samples`` and ``index``. Images are kept as (N, H, W, C), the custom of this format, anything else as
-    it is. Arrays are not compressed and are read by mapping, so that a file need not fit into memory.
+    Each file holds ``samples`` and ``index``. Images are stored as (N, H, W, C), the convention of this format, other
+    samples unchanged. Arrays are uncompressed and read by memory mapping, so that a file need not fit into memory.
 
     Args:
-        folder: where they go.
-        stem: how their names begin.
+        folder: output folder.
+        stem: prefix of the file names.
         shape: (*d) of a sample.
-        dtype: of the numbers; uint16 is read as int32.
+        dtype: of the stored numbers; uint16 is read as int32.
     """
 
     def __init__(self, folder: Path, stem: str, shape: Sequence[int], dtype: str) -> None:
@@ -149,7 +149,7 @@ class NpzFiles(SampleFiles):
         return stacked.movedim(-1, 1) if len(self.shape) == 3 else stacked
 
     def bytes_for(self, count: int) -> int:
-        # Batches, the joined file, and the map it is filled through.
+        # The batches, the joined file, and the map through which it is filled.
         return 3 * count * math.prod(self.shape) * self.dtype.itemsize
 
     def finish(self) -> None:
@@ -181,12 +181,12 @@ class NpzFiles(SampleFiles):
         samples = mapped(path, "samples")
         for first in range(0, len(samples), _CHUNK):
             for row, i in enumerate(mapped(path, "index")[first : first + _CHUNK].tolist(), start=first):
-                # A sample that two files hold is taken once.
+                # A sample that is in two files is taken once.
                 if where[i] == (path, row):
                     joined[position[i]] = samples[row]
 
     def _where(self) -> dict[int, tuple[Path, int]]:
-        """File and row of every index."""
+        """Return the file and the row of every index."""
         pattern = re.compile(rf"{re.escape(self.stem)}(_\d+-\d+)?\.npz")
         paths = sorted(path for path in self.folder.glob(f"{self.stem}*.npz") if pattern.fullmatch(path.name))
         return {i: (path, row) for path in paths for row, i in enumerate(mapped(path, "index").tolist())}

@@ -1,4 +1,7 @@
-"""The record of a folder of samples: written before the samples, so that no others are mixed in, and completed last."""
+"""The manifest of a folder of samples: written before the samples, completed after them.
+
+Samples with other settings are never added to such a folder.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ from .files import ADVICE
 FILE = "manifest.json"
 
 _ADDED = ("float32_matmul_precision",)
-"""Settings that manifests and records of earlier versions lack."""
+"""Settings that are missing in manifests and records of earlier versions."""
 
 
 @dataclass
@@ -28,12 +31,12 @@ class Manifest:
     """The record of a folder.
 
     Attributes:
-        settings: plain containers; everything a sample depends on. Samples of other settings do not belong here.
+        settings: plain containers with everything a sample depends on. Samples with other settings do not belong here.
         num_samples: number of samples when complete.
         status: ``running`` or ``complete``.
         invalid: indices of samples that diverged or are not finite; they have no file.
         nfe: mean, least and most evaluations of the net for a sample, once known.
-        seconds: time that the sampler took, added up over devices.
+        seconds: sampling time, summed over devices.
         about: origin of the samples, for the reader.
         versions: of the libraries.
     """
@@ -48,7 +51,7 @@ class Manifest:
     versions: dict[str, str] = field(default_factory=dict)
 
     def save(self, folder: Path) -> None:
-        """Write ``manifest.json``, whole or not at all; UserError when the disk refuses."""
+        """Write ``manifest.json`` atomically; raise UserError if the system refuses."""
         write_json(folder / FILE, asdict(self), ADVICE)
 
 
@@ -64,8 +67,8 @@ def load_manifest(folder: Path) -> Manifest | None:
 
 
 def difference_now(there: Mapping[str, Any], here: Mapping[str, Any]) -> str | None:
-    """The first difference between recorded settings, perhaps of an older version, and present ones, or None."""
-    # Earlier versions did not record what they did not set.
+    """Describe the first difference between recorded settings, perhaps of an older version, and present ones, or None."""
+    # Earlier versions did not record settings at their defaults.
     recorded = {key: here[key] for key in _ADDED if key in here} | dict(up_to_date(dict(there)))
     return first_difference(recorded, here)
 
@@ -83,12 +86,12 @@ def first_difference(there: Any, here: Any, name: str = "") -> str | None:
 
 
 def from_json(value: Any) -> Any:
-    """Return ``value`` as JSON gives it back."""
+    """Return ``value`` after a round trip through JSON."""
     return json.loads(json.dumps(value))
 
 
 def versions() -> dict[str, str]:
-    """Versions of libraries that the last digits of a sample may depend on."""
+    """Return the versions of libraries that can change the last digits of a sample."""
     import lightning
 
     return {

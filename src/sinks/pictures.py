@@ -1,4 +1,4 @@
-"""Pictures to look at: grids, scatter plots of points in the plane, and films of trajectories."""
+"""Pictures of samples: grids, scatter plots of points in the plane, animations of trajectories."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _LAST_FRAME_MS = 2000
 
 
 def grid(images: Tensor, columns: int | None = None) -> Tensor:
-    """Images side by side on a gray ground, row by row; small ones are magnified without smoothing.
+    """Tile images on a gray background, row by row; magnify small ones without smoothing.
 
     Args:
         images: (N, C, H, W) uint8; see ``shown`` for C other than 1 and 3.
@@ -38,12 +38,12 @@ def grid(images: Tensor, columns: int | None = None) -> Tensor:
 
 
 def shown(images: Tensor) -> Tensor:
-    """The channels of images (N, C, H, W) that a picture shows: the first three, the first alone if there are two."""
+    """Return the channels of images (N, C, H, W) to show: the first three, or the first if there are two."""
     return images[:, :3] if images.shape[1] >= 3 else images[:, :1]
 
 
 def scatter(points: Tensor, reach: float = 3.0, side: int = 512) -> Tensor:
-    """Points in the plane as a picture.
+    """Draw points in the plane.
 
     Args:
         points: (N, 2) float.
@@ -65,19 +65,19 @@ def scatter(points: Tensor, reach: float = 3.0, side: int = 512) -> Tensor:
 
 
 def picture(samples: Tensor) -> Tensor | None:
-    """A picture of samples: the grid of uint8 images (N, C, H, W), a plot of points (N, 2), None of anything else."""
+    """Draw samples: a grid of uint8 images (N, C, H, W), a plot of points (N, 2); return None for other shapes."""
     if samples.ndim == 4:
         return grid(samples) if len(samples) else None
     return scatter(samples) if samples.ndim == 2 and samples.shape[1] == 2 else None
 
 
 def save_picture(path: Path, image: Tensor) -> None:
-    """Write a picture (3, H, W) uint8 as a PNG file that is whole or not there; UserError when that fails."""
+    """Write a picture (3, H, W) uint8 atomically as a PNG file; raise UserError if that fails."""
     _save(path, _pil(image))
 
 
 def save_film(path: Path, frames: Sequence[Tensor]) -> None:
-    """Write pictures (3, H, W) uint8 as a GIF that runs again and again and rests on the last one."""
+    """Write pictures (3, H, W) uint8 as a repeating GIF that pauses at the last one."""
     first, *rest = [_pil(frame) for frame in frames]
     durations = [_FRAME_MS] * len(rest) + [_LAST_FRAME_MS]
     _save(path, first, save_all=True, append_images=rest, duration=durations, loop=0)

@@ -22,7 +22,7 @@ from ..metrics.protocol import facts_of, text_of
 from .manifest import difference_now, from_json, versions
 
 VERSION = 1
-"""Of the schema. Files of evaluate.py before it had a number have the same ``results``."""
+"""Version of the schema. Files of evaluate.py without a version have the same ``results``."""
 
 
 @dataclass
@@ -32,13 +32,13 @@ class Result:
     Attributes:
         task: ``scores``, ``bits_per_dim`` or ``loss``.
         label: name of the subject for a reader.
-        subject: what was measured; a record holds one result for each task and subject.
+        subject: identity of the measured object; a record holds one result per task and subject.
         settings: everything else the values depend on.
         values: the numbers; None for a value that does not exist.
         intervals: lower and upper end of the 95 % interval, by the name of the value.
-        conditions: what a reader must know beside a number.
+        conditions: facts that a reader must know beside a number.
         details: results that are lists.
-        notes: what a reader should know before comparing.
+        notes: warnings to read before comparing.
         about: paths and training step.
         protocol: ``text`` of the first score, one line for a paper, and the same as ``facts``.
     """
@@ -56,7 +56,7 @@ class Result:
     protocol: dict[str, Any] = field(default_factory=dict)
 
     def of_scores(self, scores: Scores) -> Result:
-        """A copy with values, intervals, conditions, details and notes of ``scores`` added."""
+        """Return a copy with values, intervals, conditions, details and notes of ``scores`` added."""
         conditions = {**scores.conditions, **self.conditions}
         return replace(
             self,
@@ -69,7 +69,7 @@ class Result:
         )
 
     def plain(self) -> dict[str, Any]:
-        """Plain containers, for JSON, which has no word for numbers that are not finite."""
+        """Return plain containers for JSON, which has no infinities or NaN."""
         values = {name: value if _is_number(value) else None for name, value in self.values.items()}
         return dict(from_json({**asdict(self), "values": values}))
 
@@ -97,7 +97,7 @@ class Record:
                 ) from error
 
     def find(self, task: str, subject: Mapping[str, Any], settings: Mapping[str, Any]) -> Result | None:
-        """The finished entry, None if there is none; UserError if there is one with other settings."""
+        """Return the finished entry, None if there is none; raise UserError if there is one with other settings."""
         subject, settings = from_json(subject), from_json(settings)
         for entry in self.results:
             if entry.task == task and entry.subject == subject:
@@ -111,13 +111,13 @@ class Record:
         return None
 
     def add(self, result: Result) -> None:
-        """Keep a result, on the disk too; UserError when the system refuses."""
+        """Keep a result in memory and on the disk; raise UserError if the system refuses."""
         self.results.append(Result(**result.plain()))
         write_results(self.path.parent, self.results)
 
 
 def write_results(folder: Path, results: Sequence[Result]) -> None:
-    """Write ``metrics.json`` in ``folder``; UserError when the system refuses."""
+    """Write ``metrics.json`` in ``folder``; raise UserError if the system refuses."""
     content = {"version": VERSION, "results": [result.plain() for result in results], "versions": versions()}
     write_json(folder / FILE, content)
 

@@ -1,4 +1,4 @@
-"""What generated images are compared with: the reference split of a datamodule, seen through a suite's extractor."""
+"""The reference of scores: features of a datamodule's reference split."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _BATCH = 256
 
 
 def reference_of(datamodule: Any, suite: MetricSuite, device: torch.device | str) -> dict[str, Reference]:
-    """The references of ``suite`` by extractor; data are read only if no statistics file or cache has them.
+    """Return the references of ``suite`` by extractor; data are read only if no statistics file or cache has them.
 
     Args:
         datamodule: has ``reference_split``, ``reference_batches``, ``fingerprint`` and ``shape``.
@@ -32,7 +32,7 @@ def reference_of(datamodule: Any, suite: MetricSuite, device: torch.device | str
 
 
 def check_extractor(datamodule: Any, suite: MetricSuite) -> None:
-    """UserError if the data are no images, or none that an extractor of ``suite`` takes."""
+    """Raise UserError if the data are not images that the extractors of ``suite`` accept."""
     if len(datamodule.shape) != 3:
         raise UserError(
             f"{data_name(datamodule)} holds no images, so there is nothing to score: leave the scores out", shared=True
@@ -47,6 +47,6 @@ def check_extractor(datamodule: Any, suite: MetricSuite) -> None:
 
 
 def data_name(datamodule: Any) -> str:
-    """The data in a word, as ``cifar10``."""
+    """Return a short name of the data, such as ``cifar10``."""
     named = getattr(datamodule, "dataset", None)
     return named if isinstance(named, str) else type(datamodule).__name__.removesuffix("DataModule").lower()

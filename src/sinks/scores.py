@@ -1,4 +1,4 @@
-"""Generated images scored by a metric suite as they are made."""
+"""Score generated images with a metric suite while they are generated."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from .store import SampleStore
 
 
 class Scoring:
-    """Hands valid images to a suite and computes its scores at the end.
+    """Pass valid images to a suite and compute its scores at the end.
 
     Args:
-        suite: the metrics; forgets all images before and after.
-        reference: what they compare with, from ``reference_of``.
-        quantize: how images became bytes.
+        suite: the metrics; reset before and after.
+        reference: reference features from ``reference_of``.
+        quantize: how images became 8-bit values.
         device: where the extractors run.
 
     Attributes:
@@ -39,7 +39,7 @@ class Scoring:
         self.suite.update(batch.shown[batch.valid].to(self.device), batch.index[batch.valid])
 
     def add_stored(self, store: SampleStore, indices: list[int], batch_size: int) -> None:
-        """Extract features of images that an earlier call has stored; every process calls it and takes its share.
+        """Extract features of images that an earlier call has stored; every process calls it and reads its share.
 
         Raises:
             UserError: on every process, a sample that cannot be read.
@@ -53,7 +53,7 @@ class Scoring:
         self._stored += len(indices)
 
     def finish(self, statistics: Statistics) -> None:
-        """Compute the scores of all processes' images."""
+        """Compute the scores of the images of all processes."""
         if statistics.valid + self._stored >= self.suite.min_samples:
             self.scores = self.suite.compute(self.reference, quantization=self.quantize)
         self.suite.reset()
