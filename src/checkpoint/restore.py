@@ -36,7 +36,7 @@ def restore_model(checkpoint: Mapping[str, Any], weights: str = "ema") -> ScoreM
 
 
 def restore_classifier(checkpoint: Mapping[str, Any], weights: str = "ema") -> NoisyClassifier:
-    """Restore the noise-conditional classifier of a checkpoint, on the CPU in evaluation mode; see ``restore_model``."""
+    """Restore the noise-conditional classifier of a checkpoint, like ``restore_model``."""
     model = _built(checkpoint)
     if not isinstance(model, NoisyClassifier):
         raise UserError(f"the checkpoint's model is a {type(model).__name__}, not a classifier: give another one")

@@ -67,7 +67,7 @@ def load_manifest(folder: Path) -> Manifest | None:
 
 
 def difference_now(there: Mapping[str, Any], here: Mapping[str, Any]) -> str | None:
-    """Describe the first difference between recorded settings, perhaps of an older version, and present ones, or None."""
+    """Describe the first difference between recorded settings (of any version) and present ones; None if equal."""
     # Earlier versions did not record settings at their defaults.
     recorded = {key: here[key] for key in _ADDED if key in here} | dict(up_to_date(dict(there)))
     return first_difference(recorded, here)
