@@ -1,6 +1,6 @@
 """Score-based generative modeling through stochastic differential equations (Song et al. 2021).
 
-``load`` gives a trained model; see ``api``.
+``load`` returns a trained model; see ``api``.
 """
 
 from typing import TYPE_CHECKING, Any

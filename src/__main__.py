@@ -15,11 +15,11 @@ COMMANDS = {
     "doctor": ("datamodules.doctor", "inspect a data set before training on it"),
     "export": ("interop.export", "write a checkpoint in the format of another program"),
 }
-"""Module inside this package and one line of help, by name."""
+"""Module inside this package, and one line of help, by command."""
 
 
 def usage() -> str:
-    """The text of ``--help``."""
+    """Return the text of ``--help``."""
     commands = "\n".join(f"  {name:<10} {text}" for name, (_, text) in COMMANDS.items())
     return (
         f"usage: score-sde COMMAND [SETTING=VALUE ...]\n\n{commands}\n\n"
@@ -40,7 +40,7 @@ def main() -> int:
         print(f"error: there is no command {name}{nearest(name, COMMANDS)}; see score-sde --help", file=sys.stderr)
         return 2
     del sys.argv[1]
-    # As `python -m` does: Lightning starts the other processes of a run by the name of the main module.
+    # Like `python -m`: Lightning starts the other processes of a run by the name of the main module.
     runpy.run_module(f"{__package__}.{COMMANDS[name][0]}", run_name="__main__", alter_sys=True)
     return 0
 

@@ -58,12 +58,12 @@ def load(
             ``organization/name`` of a model there; or ``digits``, the model that comes with this package.
         weights: ``ema``, the first average; ``ema:<name>``, another; ``raw``, what the optimizer holds.
         device: where the model runs.
-        experiment: experiment of a .pth file, which holds no configuration.
+        experiment: experiment of a .pth file, which contains no configuration.
         runs_dir: folder in which ``last``, ``best`` and steps are searched for.
-        name: experiment whose runs count in that search; None for all.
+        name: experiment whose runs are searched; None for all.
 
     Raises:
-        UserError: there is no such checkpoint, it is damaged, or it holds no such weights.
+        UserError: there is no such checkpoint, it is damaged, or it has no such weights.
     """
     spec = os.fspath(path_or_run)
     path = find_checkpoint(download(spec) if is_repository(spec) else spec, os.fspath(runs_dir), name)
@@ -104,16 +104,16 @@ class LoadedModel:
 
     @property
     def data_range(self) -> str:
-        """``unit`` [0, 1] or ``centered`` [-1, 1]."""
+        """Range of the data: ``unit`` [0, 1] or ``centered`` [-1, 1]."""
         return self.model.data_range
 
     @property
     def num_classes(self) -> int | None:
-        """Classes of the net, None or 0 without classes."""
+        """Number of classes of the net; None or 0 without classes."""
         return getattr(self.model.net, "num_classes", None)
 
     def to(self, device: torch.device | str) -> LoadedModel:
-        """Move the model to ``device``; UserError if there is no such device."""
+        """Move the model to ``device``; raise UserError if there is no such device."""
         try:
             self.device = torch.device(device)
             self.model.to(self.device)
@@ -155,7 +155,7 @@ class LoadedModel:
 
         Args:
             n: number of samples.
-            seed: of starting points and noise.
+            seed: seed of the initial samples and of the noise.
             sampler: a name of ``conf/sampler``, a sampler, or None for the one in the checkpoint.
             steps: N, the number of times of the grid; None for the number in the sampler's configuration.
             labels: a class, a list of classes to repeat, ``cycle``, ``random`` or ``none``; None cycles through the
@@ -195,23 +195,23 @@ class LoadedModel:
 
     @torch.no_grad()
     def score(self, x: Tensor, t: Time, labels: Labels = None) -> Tensor:
-        """The score at (x, t): gradient of log p_t, (B, *d)."""
+        """Return the score at (x, t), the gradient of log p_t: (B, *d)."""
         x = x.to(self.device)
         score: Tensor = self.model(x, self._time(t), self._condition(labels, len(x)))
         return score
 
     @torch.no_grad()
     def denoise(self, x: Tensor, t: Time, labels: Labels = None) -> Tensor:
-        """The posterior mean of the data given x_t = x (Tweedie), (B, *d)."""
+        """Return the posterior mean of the data given x_t = x (Tweedie): (B, *d)."""
         x = x.to(self.device)
         return self.model.denoise(x, self._time(t), self._condition(labels, len(x)))
 
     def log_likelihood(
         self, x: Tensor, labels: Labels = None, seed: int = 0, likelihood: str = "hutchinson"
     ) -> LikelihoodOutput:
-        """Bits per dimension by the probability-flow ODE (Song et al. 2021, sec. 4.3).
+        """Return bits per dimension by the probability-flow ODE (Song et al. 2021, sec. 4.3).
 
-        Images are taken as bytes and dequantized uniformly; points count with their density.
+        Images are taken as bytes and dequantized uniformly. For points the density is used.
 
         Args:
             x: (B, *d) uint8, or float in ``data_range``.
@@ -235,13 +235,13 @@ class LoadedModel:
         return measure.output(self.model, x, address, self._condition(labels, len(x)))
 
     def encode(self, x: Tensor, labels: Labels = None) -> Tensor:
-        """Latents (B, *d) at T of data x (B, *d), by the probability-flow ODE; UserError if a solve fails."""
+        """Map data x (B, *d) to latents (B, *d) at T by the probability-flow ODE; raise UserError if a solve fails."""
         x = self._data(x)
         latents, _ = self._flow().encode(self.model, x, self._condition(labels, len(x)))
         return latents
 
     def decode(self, z: Tensor, labels: Labels = None) -> Tensor:
-        """Data (B, *d) of latents z (B, *d): the inverse of ``encode`` up to the tolerance of the solver."""
+        """Map latents z (B, *d) to data (B, *d): the inverse of ``encode`` up to the tolerance of the solver."""
         z = z.to(self.device)
         return self._flow()(self.model, z, cond=self._condition(labels, len(z))).samples
 
@@ -260,7 +260,7 @@ class LoadedModel:
 
     def _flow(self) -> ProbabilityFlowODE:
         node = checkpoint_config.node(self.config, "sampler", _from_conf("sampler", "ode"))
-        # A last denoising step has no inverse.
+        # A final denoising step has no inverse.
         flow: ProbabilityFlowODE = checkpoint_config.build("sampler", {**node, "denoise": False})
         return flow
 
@@ -269,7 +269,7 @@ class LoadedModel:
         return x if x.is_floating_point() else self.values.to_model(x, self.data_range)
 
     def _time(self, t: Time) -> Tensor:
-        # One number stays on the CPU: it enters kernels as an argument.
+        # A Python number stays on the CPU: it enters kernels as an argument.
         return t if isinstance(t, Tensor) else torch.tensor(t, dtype=torch.float64)
 
     def _condition(self, labels: Labels, count: int) -> Mapping[str, Tensor] | None:
@@ -287,7 +287,7 @@ class LoadedModel:
 
 
 def _from_conf(group: str, name: str) -> Any:
-    """The file ``name`` of a folder of ``conf``; UserError if there is none."""
+    """Return the file ``name`` of a folder of ``conf``; raise UserError if it does not exist."""
     path = CONFIG_DIR / group / f"{name}.yaml"
     if not path.is_file():
         names = sorted(file.stem for file in path.parent.glob("*.yaml"))

@@ -1,10 +1,8 @@
 """Build objects from plain configuration nodes.
 
-``{"_target_": "src.sde.VESDE", "sigma_max": 50.0}`` becomes ``VESDE(sigma_max=50.0)``.
-
-The form is Hydra's. Values are data: nothing in them is interpolated, resolved or imported, except what ``_target_``
-names. In every configuration the package is called ``src``; under that name or another, targets are looked up in the
-package that this file belongs to.
+``{"_target_": "src.sde.VESDE", "sigma_max": 50.0}`` becomes ``VESDE(sigma_max=50.0)``, in Hydra's format. Values are
+data: nothing in them is interpolated, resolved or imported, except what ``_target_`` names. In every configuration the
+package is called ``src``; targets are looked up in the package that contains this file, whatever its name.
 """
 
 from __future__ import annotations
@@ -19,27 +17,30 @@ from typing import Any
 from .errors import UserError
 
 CANONICAL = "src"
-"""What configurations call the package."""
+"""Name of the package in configurations."""
 
 _ROOT = __name__.partition(".")[0]
 _SPECIAL = ("_target_", "_partial_", "_args_", "_convert_", "_recursive_")
 
 
 class SettingsError(UserError):
-    """A node does not fit its target. A constructor that refuses a value in its own message raises UserError."""
+    """Raised if a node does not fit its target.
+
+    A constructor that refuses a value with its own message raises UserError.
+    """
 
 
 def build(node: Any, name: str = "", **beside: Any) -> Any:
-    """Build what ``node`` describes, nested nodes first.
+    """Build the object that ``node`` describes, nested nodes first.
 
     Args:
         node: plain containers. A mapping with ``_target_`` becomes a call of the target with the other entries as
-            arguments; with ``_partial_: true`` it becomes a ``functools.partial``. Other values stay as they are.
+            arguments; with ``_partial_: true`` it becomes a ``functools.partial``. Other values stay unchanged.
         name: full key of the node, for error messages.
         beside: further arguments of the outermost target; they replace entries of the same name.
 
     Raises:
-        SettingsError: the target does not exist, has no such setting, lacks one, or refuses a value without saying why.
+        SettingsError: the target does not exist, has no such setting, lacks one, or refuses a value without a reason.
     """
     if isinstance(node, Mapping):
         children = {
@@ -53,7 +54,7 @@ def build(node: Any, name: str = "", **beside: Any) -> Any:
 
 
 def located(target: str) -> Any:
-    """The object that ``target`` names.
+    """Return the object that ``target`` names.
 
     Args:
         target: dotted path; a leading ``src`` stands for this package.
@@ -123,12 +124,12 @@ def _call(node: dict[Any, Any], name: str, beside: Mapping[str, Any]) -> Any:
 
 
 def parameters_of(function: Any) -> tuple[dict[str, inspect.Parameter], bool]:
-    """Parameters by name of a class or function, and whether others are accepted too.
+    """Return the parameters by name of a class or function, and whether it accepts others.
 
-    A constructor that passes ``**settings`` on to its base class has the parameters of the base class as well.
+    A constructor that passes ``**settings`` to its base class has the parameters of the base class as well.
 
     Raises:
-        ValueError, TypeError: the function has no signature, as some written in C.
+        ValueError, TypeError: the function has no signature, like some functions written in C.
     """
     known: dict[str, inspect.Parameter] = {}
     for part in inspect.getmro(function) if inspect.isclass(function) else (function,):

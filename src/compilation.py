@@ -1,11 +1,11 @@
-"""How many graphs torch.compile may make of one function."""
+"""Limit the number of graphs that torch.compile may make of one function."""
 
 from contextlib import AbstractContextManager
 
 import torch
 
 GRAPHS = 64
-"""More than any function here needs; torch's own limit of 8 is less than some do."""
+"""More graphs than any function here needs; torch's own limit of 8 is too low for some."""
 
 
 def many_graphs() -> AbstractContextManager[None]:

@@ -1,4 +1,4 @@
-"""Where the configuration files are: beside the package in a checkout, inside it when installed."""
+"""Location of the configuration files: beside the package in a checkout, inside it when installed."""
 
 from __future__ import annotations
 
@@ -7,6 +7,6 @@ from pathlib import Path
 _PACKAGE = Path(__file__).resolve().parent
 
 IS_INSTALLED = (_PACKAGE / "conf").is_dir()
-"""Whether this is the package of a wheel; a checkout has ``conf`` and the scripts beside it."""
+"""Whether this package was installed from a wheel; a checkout has ``conf`` and the scripts beside it."""
 
 CONFIG_DIR = _PACKAGE / "conf" if IS_INSTALLED else _PACKAGE.parent / "conf"

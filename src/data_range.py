@@ -1,4 +1,4 @@
-"""The two ranges of data, and all that depends on them: bytes to floats and back, dequantization, bits/dim offset.
+"""The two ranges of data: conversion from and to bytes, dequantization, bits/dim offset.
 
 ``unit`` data lie in [0, 1] (VE as in the paper), ``centered`` data in [-1, 1] (VP, sub-VP, EDM). Nets see [-1, 1].
 """
@@ -16,20 +16,20 @@ RANGES = {"unit": (0.0, 1.0), "centered": (-1.0, 1.0)}
 """Lowest and highest value of each range."""
 
 LEVELS = 256
-"""Values of a byte."""
+"""Number of values of a byte."""
 
 QUANTIZATIONS = ("round", "truncate")
 
 
 def check_range(data_range: str, name: str = "data_range") -> str:
-    """Return ``data_range``; UserError naming the setting ``name`` if there is no such range."""
+    """Return ``data_range``; raise UserError naming the setting ``name`` if there is no such range."""
     if data_range not in RANGES:
         raise UserError(f"{name}={data_range}: choose one of {', '.join(RANGES)}")
     return data_range
 
 
 def check_quantize(quantize: str) -> str:
-    """Return ``quantize``; UserError unless it is one of ``QUANTIZATIONS``."""
+    """Return ``quantize``; raise UserError unless it is one of ``QUANTIZATIONS``."""
     if quantize not in QUANTIZATIONS:
         raise UserError(f"quantize={quantize}: choose one of {', '.join(QUANTIZATIONS)}")
     return quantize
@@ -101,5 +101,5 @@ def dequantize(levels: Tensor, data_range: str, u: Tensor) -> Tensor:
 
 
 def bits_per_dim_offset(data_range: str) -> float:
-    """Bits that a byte's bin adds to -log2 p / d of dequantized data: 8 for unit data, 7 for centered data."""
+    """Return the bits that dequantization adds to -log2 p / d per byte: 8 for unit data, 7 for centered data."""
     return math.log2(LEVELS / width(data_range))

@@ -1,4 +1,4 @@
-"""Collectives over the processes of a run; with one process all of them do nothing."""
+"""Collectives over the processes of a run; no-ops with one process."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ T = TypeVar("T")
 
 
 def world_size() -> int:
-    """Number of processes."""
+    """Return the number of processes."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 def rank() -> int:
-    """Number of this process, from 0."""
+    """Return the rank of this process."""
     return dist.get_rank() if world_size() > 1 else 0
 
 
@@ -68,7 +68,7 @@ def gather_objects(value: T) -> list[T]:
 
 
 def raise_together(failure: str | None) -> None:
-    """Raise UserError on every process if one has failed, so that none waits for a process that has ended.
+    """Raise UserError on every process if one has failed, so that no process waits for one that has ended.
 
     Args:
         failure: why this process failed; None if it did not.
@@ -80,9 +80,9 @@ def raise_together(failure: str | None) -> None:
 
 @contextmanager
 def failing_together() -> Iterator[None]:
-    """Let a UserError that some processes raise inside, or a signal that some receive, be raised by all at the end.
+    """Raise a UserError or a signal of any process on all processes at the end of the block.
 
-    All processes enter it, and none may wait for another inside: a failed one would never come.
+    All processes enter the block, and no process may wait for another inside: one that failed would never arrive.
 
     Raises:
         UserError: on every process, if one has raised it.
@@ -105,7 +105,7 @@ def failing_together() -> Iterator[None]:
 
 
 def on_rank_zero(work: Callable[[], T]) -> T:
-    """Do ``work`` on rank 0 and hand its result, or its error, to every rank."""
+    """Do ``work`` on rank 0 and return its result, or raise its error, on every rank."""
     if world_size() == 1:
         return work()
     outcome: list[object] = [None]
@@ -128,6 +128,6 @@ def on_rank_zero(work: Callable[[], T]) -> T:
 
 
 def agreed(value: T) -> tuple[T, bool]:
-    """Return the value of rank 0, and whether all ranks have the same; all processes call it."""
+    """Return the value of rank 0, and whether all ranks have the same value; all processes call it."""
     first = on_rank_zero(lambda: value)
     return first, all(gather_objects(first == value))

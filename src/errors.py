@@ -1,4 +1,4 @@
-"""Exceptions that are shown to a user as a single line."""
+"""Exceptions that are shown to the user as one line."""
 
 
 class UserError(Exception):
@@ -26,7 +26,7 @@ class Interrupted(UserError):
 
     def __init__(self, message: str, signal_number: int) -> None:
         super().__init__(message, shared=True)
-        # The shell's convention for a process ended by a signal.
+        # The shell's convention for a process that was ended by a signal.
         self.exit_code = 128 + signal_number
 
 

@@ -9,7 +9,7 @@ from .errors import UserError
 
 
 def height_and_width(image_size: int | Sequence[int], name: str = "image_size") -> tuple[int, int]:
-    """(H, W) of ``image_size``: one number for squares, or [height, width].
+    """Return (H, W) of ``image_size``: one number for squares, or [height, width].
 
     Raises:
         UserError: something else.
@@ -21,7 +21,7 @@ def height_and_width(image_size: int | Sequence[int], name: str = "image_size") 
 
 
 def flat_shape(shape: Sequence[Any]) -> tuple[int, ...]:
-    """(C, H, W) of a configured shape, which repeats ``image_size``: [C, 32, 32] or [C, [H, W], [H, W]]."""
+    """Return (C, H, W) of a configured shape, which repeats ``image_size``: [C, 32, 32] or [C, [H, W], [H, W]]."""
     if len(shape) == 3 and not isinstance(shape[1], int):
         return shape[0], *height_and_width(shape[1])
     return tuple(shape)

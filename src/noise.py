@@ -84,13 +84,13 @@ def _hash(purpose: str) -> int:
 
 @functools.cache
 def _kernel_exists() -> bool:
-    """Whether the Triton kernel can run: not on a machine without CUDA, nor on its fake tensors."""
+    """Return whether the Triton kernel can run: it needs CUDA and real tensors."""
     wanted = os.environ.get("SCORE_SDE_FUSED_NOISE", "1") != "0"
     return wanted and torch.cuda.is_available() and importlib.util.find_spec("triton") is not None
 
 
 def _fused(index: Tensor, dtype: torch.dtype) -> bool:
-    """Whether the kernel computes these numbers; it has no float64."""
+    """Return whether the kernel can compute these numbers; it has no float64."""
     if torch.compiler.is_compiling() or not index.is_cuda:
         return False
     return dtype in (torch.float32, torch.bfloat16, torch.float16) and _kernel_exists()
@@ -128,7 +128,7 @@ def _blocks(count: int, device: torch.device) -> Tensor:
 
 
 def words(seed: int, purpose: str, step: Word, index: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The four Philox words of ``count`` consecutive blocks of every sample.
+    """Return the four Philox words of ``count`` consecutive blocks of every sample.
 
     Args:
         seed: any integer; its low 64 bits are the key.
@@ -156,7 +156,7 @@ def uniform(
     shape: Sequence[int] = (),
     dtype: torch.dtype = torch.float32,
 ) -> Tensor:
-    """Uniform numbers in (0, 1) (0 and 1 themselves can appear by rounding below float64): (B, *shape) of ``dtype``."""
+    """Return uniform numbers in (0, 1) (rounding below float64 can give 0 and 1): (B, *shape) of ``dtype``."""
     if _fused(index, dtype):
         return _fill("uniform", seed, purpose, step, index, shape, dtype)
     size = math.prod(shape)
@@ -172,7 +172,10 @@ def normal(
     shape: Sequence[int] = (),
     dtype: torch.dtype = torch.float32,
 ) -> Tensor:
-    """Standard normal numbers: (B, *shape) of ``dtype``. 32-bit uniforms bound them by 6.8 in magnitude."""
+    """Return standard normal numbers: (B, *shape) of ``dtype``.
+
+    32-bit uniforms limit their magnitude to 6.8.
+    """
     if _fused(index, dtype):
         return _fill("normal", seed, purpose, step, index, shape, dtype)
     size = math.prod(shape)
@@ -193,7 +196,7 @@ def rademacher(
     shape: Sequence[int] = (),
     dtype: torch.dtype = torch.float32,
 ) -> Tensor:
-    """Random signs, -1 or 1 with equal probability: (B, *shape) of ``dtype``."""
+    """Return random signs, -1 or 1 with equal probability: (B, *shape) of ``dtype``."""
     if _fused(index, dtype):
         return _fill("rademacher", seed, purpose, step, index, shape, dtype)
     size = math.prod(shape)
@@ -203,13 +206,13 @@ def rademacher(
 
 
 def integer(seed: int, purpose: str, step: int, index: int) -> int:
-    """A random integer in [0, 2^63), to seed a generator that is not addressed."""
+    """Return a random integer in [0, 2^63), as a seed for a generator that is not addressed."""
     w0, w1, _, _ = philox((0, index & _MASK, step & _MASK, _number(purpose)), (seed & _MASK, (seed >> 32) & _MASK))
     return (int(w0) >> 1) << 32 | int(w1)
 
 
 def permutation(seed: int, purpose: str, step: int, count: int) -> Tensor:
-    """A random order of 0 .. count - 1: (count,) int64 on the CPU, sorted by 63-bit keys."""
+    """Return a random order of 0 .. count - 1: (count,) int64 on the CPU, sorted by 63-bit keys."""
     w0, w1, _, _ = words(seed, purpose, step, torch.arange(count), 1)
     keys = ((w0 >> 1) << 32) | w1
     order: Tensor = torch.argsort(keys.flatten(), stable=True)
@@ -217,19 +220,19 @@ def permutation(seed: int, purpose: str, step: int, count: int) -> Tensor:
 
 
 def _unit(word: Tensor, dtype: torch.dtype) -> Tensor:
-    """In ``dtype``, float32 at least: a word is beyond the range of float16, and a logarithm needs the digits."""
+    """Use at least float32: a word exceeds the range of float16, and the logarithm needs the digits."""
     unit: Tensor = word.to(torch.promote_types(dtype, torch.float32))
     return unit.add_(0.5).mul_(2.0**-32)
 
 
 @dataclass(frozen=True)
 class Address:
-    """Where the random numbers of one training step are found: (seed, step, position in the global batch).
+    """Address of the random numbers of one training step: (seed, step, position in the global batch).
 
     Args:
         seed: seed of the run.
         step: the optimizer step; an int64 tensor () in a graph that serves all steps.
-        position: (B,) int64, on the device where the numbers are wanted.
+        position: (B,) int64, on the device that needs the numbers.
     """
 
     seed: int
@@ -237,20 +240,20 @@ class Address:
     position: Tensor
 
     def normal(self, purpose: str, like: Tensor) -> Tensor:
-        """Standard normal, in the shape (B, *d) and dtype of ``like``."""
+        """Return standard normal noise in the shape (B, *d) and dtype of ``like``."""
         return normal(self.seed, purpose, self.step, self.position, like.shape[1:], like.dtype)
 
     def uniform(self, purpose: str, shape: Sequence[int] = ()) -> Tensor:
-        """Uniform on (0, 1): (B, *shape) float32."""
+        """Return uniform numbers in (0, 1): (B, *shape) float32."""
         return uniform(self.seed, purpose, self.step, self.position, shape)
 
 
 @runtime_checkable
 class NoiseSource(Protocol):
-    """What a sampler draws from: standard normal noise in the shape of ``like``, by purpose and step."""
+    """Noise of a sampler: standard normal in the shape of ``like``, by purpose and step."""
 
     def __call__(self, purpose: str, step: Word, like: Tensor) -> Tensor:
-        """Noise in the shape, dtype and device of ``like``."""
+        """Return noise in the shape, dtype and device of ``like``."""
         ...
 
 
@@ -260,19 +263,19 @@ class AddressedNoise:
 
     Args:
         seed: seed of the run.
-        index: (B,) int64 sample addresses, on the device where noise is wanted.
+        index: (B,) int64 sample addresses, on the device that needs the noise.
     """
 
     seed: int
     index: Tensor
 
     def __call__(self, purpose: str, step: Word, like: Tensor) -> Tensor:
-        """Standard normal noise of shape (B, *d) and the dtype of ``like`` (B, *d)."""
+        """Return standard normal noise of shape (B, *d) and the dtype of ``like`` (B, *d)."""
         return normal(self.seed, purpose, step, self.index, like.shape[1:], like.dtype)
 
 
 class RecordedNoise:
-    """Noise given beforehand and consumed in order, to repeat a run of other code.
+    """Recorded noise that is consumed in order, to repeat a run of other code.
 
     Args:
         draws: tensors, each in the shape of the state, in the order in which the sampler asks.
@@ -282,7 +285,7 @@ class RecordedNoise:
         self._draws = iter(draws)
 
     def __call__(self, purpose: str, step: Word, like: Tensor) -> Tensor:
-        """The next draw, moved to the dtype and device of ``like``; ValueError when there are none left."""
+        """Return the next tensor in the dtype and on the device of ``like``; raise ValueError if none is left."""
         draw = next(self._draws, None)
         if draw is None:
             raise ValueError(f"the recorded noise is used up at {purpose}, step {step}")

@@ -1,8 +1,7 @@
 """``noise`` as one fused Triton kernel: each program computes Philox blocks in registers and writes finished numbers.
 
-``noise`` defines the numbers; words and signs are equal to its own, uniform and normal numbers agree within 1e-6. The
-kernel replaces the hundred or more launches that the tensor form needs. Import this module only where triton is
-installed.
+``noise`` defines the numbers. Words and signs are equal; uniform and normal numbers agree within 1e-6. The kernel
+replaces more than a hundred launches of the tensor form. Import this module only where triton is installed.
 """
 
 from __future__ import annotations
@@ -85,7 +84,7 @@ def _sign(word):  # type: ignore[no-untyped-def]
 def fill(
     kind: str, seed: int, purpose: int, step: Tensor | int, index: Tensor, shape: Sequence[int], dtype: torch.dtype
 ) -> Tensor:
-    """Numbers of ``kind`` at an address, in one launch.
+    """Return numbers of ``kind`` at an address, in one launch.
 
     Args:
         kind: ``uniform``, ``normal``, ``rademacher``, or ``words`` (the Philox words in order, with int64 ``dtype``).
@@ -121,6 +120,6 @@ def fill(
 
 
 def _signed(word: int) -> int:
-    """The low 32 bits as a signed number: Triton then compiles one kernel for all values."""
+    """Return the low 32 bits as a signed number, so that Triton compiles one kernel for all values."""
     word &= 0xFFFFFFFF
     return word - (1 << 32) if word >= 1 << 31 else word

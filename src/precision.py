@@ -1,4 +1,4 @@
-"""How float32 is computed on a GPU: everywhere in float32, or in TF32 (10 bits of mantissa) where that is faster.
+"""Precision of float32 arithmetic on a GPU: full float32, or TF32 (10-bit mantissa) where that is faster.
 
 torch has two switches: matrix products follow ``torch.set_float32_matmul_precision``, convolutions follow
 ``torch.backends.cudnn.allow_tf32``, which is on by default. Here they are one setting.
@@ -20,18 +20,18 @@ _WITHOUT_FLOAT64 = ("mps",)
 
 
 def wide(device: torch.device) -> torch.dtype:
-    """float64, or float32 on devices that have no float64 (Apple GPUs), for sums and coefficients on ``device``."""
+    """Return float64, or float32 on devices without float64 (Apple GPUs), for sums and coefficients on ``device``."""
     return torch.float32 if device.type in _WITHOUT_FLOAT64 else torch.float64
 
 
 def check_float32_precision(precision: object) -> None:
-    """Raise UserError if ``float32_matmul_precision`` is none of ``PRECISIONS``."""
+    """Raise UserError if ``float32_matmul_precision`` is not one of ``PRECISIONS``."""
     if precision not in PRECISIONS:
         raise UserError(f"float32_matmul_precision={precision}: choose one of {', '.join(PRECISIONS)}")
 
 
 def set_float32_precision(precision: str) -> None:
-    """Set how matrix products and convolutions of float32 are computed from now on.
+    """Set how float32 matrix products and convolutions are computed from now on.
 
     Args:
         precision: ``highest``: in float32. ``high``: in TF32 where the device has it. ``medium``: matrix products may
@@ -48,7 +48,7 @@ def set_float32_precision(precision: str) -> None:
 
 @contextmanager
 def full_precision(device_type: str) -> Iterator[None]:
-    """Compute in float32 inside, without TF32 and without autocast: for likelihoods, features and reference values.
+    """Compute in full float32 inside the context, without TF32 and autocast: for likelihoods, features, references.
 
     Args:
         device_type: the kind of device on which autocast is off, such as ``cuda``.

@@ -1,4 +1,4 @@
-"""Progress of long work: a bar on a terminal, a plain line every few seconds in a log. Everyone may import it."""
+"""Progress of long work: a bar on a terminal, a plain line every few seconds in a log."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ _log = logging.getLogger(__name__)
 
 
 class Progress:
-    """Reports how much is done, the rate and the time left; always reports the last state.
+    """Report finished items, rate and time left; the last state is always reported.
 
     Args:
         what: the work, such as ``sampling``.
         total: number of items.
         unit: name of the items.
         every: seconds between two lines of a log.
-        enabled: False on all processes but the first.
+        enabled: False on all processes except the first.
         terminal: whether to draw a bar; None asks stderr.
         clock: returns seconds.
     """
@@ -62,7 +62,7 @@ class Progress:
         self.set_fraction(0.0)
 
     def set_fraction(self, amount: float) -> None:
-        """Report the finished part of the current items, in items."""
+        """Report the finished fraction of the current items, in items."""
         self._done = self._whole + amount
         if not self._enabled:
             return
@@ -85,12 +85,12 @@ def state(done: float, total: int, unit: str, rate: float) -> str:
     """Describe ``done`` of ``total``, the rate and the time left."""
     left = duration((total - done) / rate) if rate > 0 else "?"
     pace = f"{rate:.3g}/s" if rate >= 1 or rate == 0 else f"{1 / rate:.3g} s each"
-    # Sums of fractions end a hair below a whole number.
+    # Rounding can leave sums of fractions just below a whole number.
     return f"{int(done + 1e-6):,} of {total:,} {unit}, {pace}, {left} left"
 
 
 def duration(seconds: float) -> str:
-    """Seconds as h:mm:ss or m:ss."""
+    """Format seconds as h:mm:ss or m:ss."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

@@ -1,4 +1,4 @@
-"""Where a result comes from: commit, versions, host and command."""
+"""Origin of a result: commit, versions, host and command."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _PATIENCE = 5.0
 
 
 def provenance() -> dict[str, Any]:
-    """Plain values about this process: ``started``, ``command``, ``host``, ``commit`` and ``versions``."""
+    """Return plain values about this process: ``started``, ``command``, ``host``, ``commit`` and ``versions``."""
     return {
         "started": datetime.now().isoformat(timespec="seconds"),
         "command": shlex.join(sys.argv),
@@ -28,7 +28,7 @@ def provenance() -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    """Of Python, of this project and of the libraries that results depend on, as far as they are installed."""
+    """Return the versions of Python, of this project and of the libraries that results depend on, if installed."""
     found = {"python": platform.python_version()}
     for package in ("score-sde", *_PACKAGES):
         try:
@@ -40,7 +40,9 @@ def versions() -> dict[str, str]:
 
 
 def commit() -> str | None:
-    """The commit of the checkout that this file lies in, with ``+changes`` if files differ; None outside of one."""
+    """Return the commit of the checkout that contains this file, with ``+changes`` if files differ; None outside of
+    one.
+    """
     root = Path(__file__).resolve().parents[1]
     if not (root / ".git").exists():
         return None

@@ -1,7 +1,8 @@
-"""What a signal does to a command: end it at once with one line, or, while there is something to save, be noted.
+"""Effect of a signal on a command: end it at once with one line or, while there is something to save, record the
+signal.
 
-SIGINT (Ctrl-C), SIGTERM, SIGHUP (taken for SIGTERM), SIGUSR1 (a SLURM job's time is almost up, the job goes back into
-the queue) and SIGUSR2 (the same from submitit, which puts the job back itself).
+Handled signals: SIGINT (Ctrl-C), SIGTERM, SIGHUP (treated as SIGTERM), SIGUSR1 (the time limit of a SLURM job is near;
+the job is requeued) and SIGUSR2 (the same from submitit, which requeues the job itself).
 """
 
 from __future__ import annotations
@@ -16,12 +17,14 @@ from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
-# Seconds that a worker process of a data loader outlives the SIGTERM of its group, for the step to be finished.
+# Seconds that a worker process of a data loader outlives the SIGTERM of its group, so that the step can finish.
 _GRACE = 20
 
 
 class Stopped(BaseException):
-    """The command ends at once because of a signal; no Exception, so that no library takes it for an error of its own.
+    """Raised to end the command at once because of a signal.
+
+    Not an Exception, so that no library catches it.
 
     Args:
         number: the signal.
@@ -33,13 +36,13 @@ class Stopped(BaseException):
 
 
 class _State:
-    """Of this process.
+    """Signal state of this process.
 
     Attributes:
         owner: the process that installed the handlers; worker processes inherit them.
-        received: the first signal, None for none.
-        noted_only: whether a signal is noted instead of ending the command.
-        forward: hands a signal on to processes that this one started.
+        received: the first signal; None if there was none.
+        noted_only: whether signals are only recorded instead of ending the command.
+        forward: forwards a signal to the processes that this one started.
     """
 
     owner = 0
@@ -49,32 +52,34 @@ class _State:
 
 
 def install() -> None:
-    """Take over the signals of this process; again after a library has taken them. Does nothing in another thread."""
+    """Install the handlers in this process; call it again after a library has replaced them. Does nothing in another
+    thread.
+    """
     if threading.current_thread() is not threading.main_thread():
         return
     if _State.owner != os.getpid():
         _State.owner, _State.received, _State.noted_only, _State.forward = os.getpid(), None, False, None
     for number in SIGNALS:
-        # nohup and shells in the background have a process ignore a signal on purpose.
+        # nohup and background shells make a process ignore a signal on purpose.
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _receive)
 
 
 def forward_to(send: Callable[[int], None] | None) -> None:
-    """Hand signals on with ``send``, to processes that this one started; None for none."""
+    """Forward signals with ``send`` to the processes that this one started; None stops that."""
     _State.forward = send
 
 
 def received() -> int | None:
-    """The signal that asked this command to end, None if there was none."""
+    """Return the signal that asked this command to end, None if there was none."""
     return _State.received
 
 
 def note_only(only: bool) -> None:
-    """From now on signals are noted, to be asked for with ``received``, or end the command at once.
+    """Choose whether signals are only recorded, for ``received``, or end the command at once.
 
     Raises:
-        Stopped: a signal was received and nothing is to be saved any more.
+        Stopped: a signal was received and nothing is left to save.
     """
     _State.noted_only = only
     if not only and _State.received is not None:
@@ -83,7 +88,7 @@ def note_only(only: bool) -> None:
 
 @contextmanager
 def ending_at_once() -> Iterator[None]:
-    """Inside, a signal raises ``Stopped`` where the process is, also while signals are noted only."""
+    """Inside the context a signal raises ``Stopped`` at once, even while signals are only recorded."""
     before = _State.noted_only
     note_only(False)
     try:
@@ -93,7 +98,7 @@ def ending_at_once() -> Iterator[None]:
 
 
 def requeue() -> str:
-    """Put this SLURM job back into the queue, if there is one; a sentence about it, or nothing."""
+    """Requeue this SLURM job, if there is one; return a sentence about it, or an empty string."""
     variables = os.environ
     if "SLURM_JOB_ID" not in variables or int(variables.get("SLURM_PROCID") or 0) > 0:
         return ""
@@ -110,7 +115,7 @@ def requeue() -> str:
 
 def _receive(number: int, frame: FrameType | None) -> None:
     if os.getpid() != _State.owner:
-        # A worker process: the one that started it decides, and needs its data until then.
+        # A worker process: the process that started it decides, and needs its data until then.
         if number == signal.SIGTERM:
             signal.signal(signal.SIGALRM, signal.SIG_DFL)
             signal.alarm(_GRACE)
@@ -122,16 +127,16 @@ def _receive(number: int, frame: FrameType | None) -> None:
     if _State.forward is not None:
         _State.forward(number)
     if not _State.noted_only or (again and number == signal.SIGINT):
-        # Once: what is cleaned up on the way out is not interrupted.
+        # Only once: cleaning up on the way out is not interrupted.
         _State.noted_only = True
         raise Stopped(_State.received if _State.received is not None else number)
-    # A job that goes back into the queue gets SIGTERM too: one line is enough.
+    # A requeued job receives SIGTERM too: one line is enough.
     if not again:
         _say(f"{signal.Signals(number).name}: the checkpoint of this step is written, then training ends\n")
 
 
 def _say(text: str) -> None:
-    """A line on the standard output, without its buffer: the handler may have interrupted a write."""
+    """Write to standard output without its buffer, because the handler may have interrupted a write."""
     if int(os.environ.get("RANK") or os.environ.get("SLURM_PROCID") or os.environ.get("LOCAL_RANK") or 0) == 0:
         try:
             os.write(1, text.encode())

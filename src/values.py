@@ -1,4 +1,4 @@
-"""What the numbers of a data set mean: their depth and range, and the way into the range of a model and back."""
+"""Meaning of the numbers of a data set: bit depth, range, and conversion from and to the range of a model."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class Values:
 
     Args:
         dtype: ``uint8``, ``uint16`` (held as int32 in tensors), ``float16`` or ``float32``.
-        low: the stored value that becomes the lower end of the model's range.
-        high: the stored value that becomes the upper end.
+        low: the stored value that maps to the lower end of the model's range.
+        high: the stored value that maps to the upper end.
 
     Raises:
         UserError: an unknown dtype, or an empty range.
@@ -51,7 +51,7 @@ class Values:
 
     @property
     def name(self) -> str:
-        """Depth and range for a reader: ``8 bits``, ``12 bits``, ``float32 in [-1, 1]``."""
+        """Describe depth and range: ``8 bits``, ``12 bits``, ``float32 in [-1, 1]``."""
         if self.levels is None:
             return f"{self.dtype} in [{self.low:g}, {self.high:g}]"
         bits = math.log2(self.levels)
@@ -60,22 +60,24 @@ class Values:
 
     @property
     def array_dtype(self) -> np.dtype[Any]:
-        """Of arrays and files."""
+        """Dtype in arrays and files."""
         return np.dtype(self.dtype)
 
     @property
     def torch_dtype(self) -> torch.dtype:
-        """Of tensors of stored values, as ``from_model`` returns them."""
+        """Dtype of tensors of stored values, as ``from_model`` returns them."""
         dtypes = {"uint8": torch.uint8, "uint16": torch.int32}
         return dtypes.get(self.dtype, torch.float32)
 
     def unit(self, data_range: str) -> float:
-        """Width in the model's range of one level, or of one unit of continuous data."""
+        """Width, in the model's range, of one level or of one unit of continuous data."""
         steps = self.high - self.low if self.levels is None else self.levels
         return width(data_range) / steps
 
     def to_model(self, x: Tensor, data_range: str) -> Tensor:
-        """Stored values (B, *d) as float32 in ``data_range``: ``low`` at its lower end, ``high`` at its upper end."""
+        """Convert stored values (B, *d) to float32 in ``data_range``: ``low`` maps to its lower end, ``high`` to its
+        upper end.
+        """
         x = x.to(torch.float32)
         if self == IDENTITY and data_range == "centered":
             return x
@@ -103,16 +105,16 @@ class Values:
         return x.div(self.levels) if data_range == "unit" else x.div(self.levels / 2).sub_(1)
 
     def spread(self, x: Tensor, data_range: str, u: Tensor) -> Tensor:
-        """``dequantize`` for floats that ``to_model`` has brought into ``data_range`` already."""
+        """Apply ``dequantize`` to floats that ``to_model`` has already converted to ``data_range``."""
         return x if self.levels is None else self.dequantize(self.from_model(x, data_range), data_range, u)
 
     def from_model(self, x: Tensor, data_range: str, quantize: str = "round") -> Tensor:
-        """Floats in ``data_range`` as stored values; integers are clipped to the range, NaN becomes ``low``.
+        """Convert floats in ``data_range`` to stored values; integers are clipped to the range, NaN becomes ``low``.
 
         Args:
             x: (B, *d) float.
             data_range: ``unit`` or ``centered``.
-            quantize: ``round`` to the nearest level, or ``truncate`` toward the lower one; nothing for continuous data.
+            quantize: ``round`` to the nearest level, or ``truncate`` toward the lower one; ignored for continuous data.
         """
         check_quantize(quantize)
         if self == IDENTITY and data_range == "centered":
@@ -125,7 +127,7 @@ class Values:
         return (shifted.nan_to_num(0).clamp(0, span).floor() + self.low).to(self.torch_dtype)
 
     def to_bytes(self, x: Tensor) -> Tensor:
-        """Stored values as uint8, rounded, for pictures and for features that take bytes."""
+        """Convert stored values to uint8 by rounding, for pictures and for features of bytes."""
         return x if self == BYTES else BYTES.from_model(self.to_model(x, "unit"), "unit")
 
     def as_node(self) -> dict[str, Any]:
@@ -135,11 +137,11 @@ class Values:
 
 BYTES = Values()
 IDENTITY = Values("float32", -1.0, 1.0)
-"""Continuous data that a model in [-1, 1] sees as they are."""
+"""Continuous data that a model in [-1, 1] uses unchanged."""
 
 
 def values_of(datamodule: Mapping[str, Any]) -> Values:
-    """What a checkpoint's datamodule node says about stored values; bytes, or points as they are, by default."""
+    """Return the stored values that a checkpoint's datamodule node describes; by default bytes, or unchanged points."""
     dtype, ends = datamodule.get("dtype"), datamodule.get("value_range")
     if dtype is None or ends is None:
         return IDENTITY if "dim" in datamodule and "dtype" not in datamodule else BYTES
@@ -147,9 +149,9 @@ def values_of(datamodule: Mapping[str, Any]) -> Values:
 
 
 def measured(dtype: str, low: float, high: float) -> Values:
-    """The range of values of ``dtype`` that lie in [low, high].
+    """Return the range of values of ``dtype`` that lie in [low, high].
 
-    uint8 is [0, 255]. uint16 starts at 0 and ends at the smallest of 8, 10, 12, 14, 16 bits that holds ``high``.
+    uint8 is [0, 255]. uint16 starts at 0 and ends at the smallest of 8, 10, 12, 14, 16 bits that contains ``high``.
     Floats have the range [0, 1] or [-1, 1] if they lie in it and use more than half of it, else [low, high].
     """
     if dtype == "uint8":
@@ -165,7 +167,7 @@ def measured(dtype: str, low: float, high: float) -> Values:
 
 
 def chosen(dtype: str, value_range: Sequence[float] | None, low: float, high: float) -> Values:
-    """The given range, or the one that the data have.
+    """Return the given range, or the range of the data.
 
     Args:
         dtype: of the data.

@@ -1,4 +1,4 @@
-"""How the C library keeps memory for tensors on a CPU."""
+"""Settings of the C library for tensors on a CPU."""
 
 from __future__ import annotations
 
@@ -10,14 +10,13 @@ _LARGEST_HEAP_BLOCK = 1 << 30
 
 
 def keep_freed_memory() -> bool:
-    """Let glibc keep what is freed for the next tensor of that size, instead of handing it back to the system.
+    """Make glibc keep freed memory for the next tensor of that size, instead of returning it to the system.
 
-    A step of a net frees and asks for the same large blocks over and over; by default each comes back as fresh pages
-    that the kernel fills with zeros: a tenth of the time of a step. The peak of the memory in use does not change, but
-    it stays with the process.
+    A training step frees and requests the same large blocks repeatedly. By default the kernel fills each with zeros
+    again, which takes a tenth of the time of a step. Peak memory does not change, but it stays with the process.
 
     Returns:
-        Whether the C library took the settings; False where it is another one.
+        Whether the C library accepted the settings; False for other C libraries.
     """
     if sys.platform != "linux":
         return False
@@ -25,5 +24,5 @@ def keep_freed_memory() -> bool:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError):
         return False
-    # Both: a block that is mapped by itself is unmapped when it is freed, and a free end of the heap is cut off.
+    # Both are needed: a separately mapped block is unmapped when freed, and a free end of the heap is trimmed.
     return bool(mallopt(_M_MMAP_THRESHOLD, _LARGEST_HEAP_BLOCK)) and bool(mallopt(_M_TRIM_THRESHOLD, -1))

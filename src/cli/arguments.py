@@ -1,7 +1,7 @@
-"""Command lines before Hydra reads them: of scripts that start from a checkpoint, and of training.
+"""Rewrite command lines before Hydra reads them: of training, and of scripts that start from a checkpoint.
 
 ``sampler=heun`` takes another node from ``conf/``, ``sampler.grid.steps=18`` changes one value of the checkpoint's
-node; both work together. Hydra alone would refuse the second, because it does not know what the checkpoint holds.
+node; both work together. Hydra alone would refuse the second, because it does not know the content of the checkpoint.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 _INSIDE_A_NODE = re.compile(r"(sampler|datamodule|metric)\.")
 _PATHS = ("ckpt_path", "output_dir", "images", "given", "control.mask", "guidance.classifier_path", "guidance.path")
 
-# Groups whose files all have the settings that are carried over from the original.
+# Groups in which all files have the settings that are taken from the original's file.
 _ALIKE = {"datamodule", "trainer"}
 
 

@@ -1,7 +1,7 @@
 """From the command line to a job: Hydra around a function, and every foreseeable mistake as one line.
 
 Only the standard library is imported before signals are handled, and only Hydra before the command line is known, so
-that Ctrl-C, ``--help`` and a mistyped key answer at once.
+that Ctrl-C, ``--help`` and a mistyped key respond at once.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ if TYPE_CHECKING:
     Arguments = Callable[[Sequence[str], Path], list[str]]
 
 run_log = RunLog()
-"""The log of this command; a task opens it in a folder that belongs to it."""
+"""Log of this command; a task opens it in its own folder."""
 
 
 def entry(config_name: str, arguments: Arguments | None = None) -> Callable[[Main], Callable[[], None]]:
-    """Make a function the command of that name, configured by ``conf/<config_name>.yaml``.
+    """Make a function the command ``config_name``, configured by ``conf/<config_name>.yaml``.
 
-    Mistakes of the user end the process with one line on the standard error and a non-zero exit code; anything else
-    is a programming error and shows its traceback. In a sweep every job is a process of its own.
+    User mistakes end the process with one line on standard error and a non-zero exit code. Anything else is a
+    programming error and shows its traceback. In a sweep every job is a separate process.
 
     Args:
         config_name: name of the command, of its configuration and of its script.
@@ -68,13 +68,13 @@ def entry(config_name: str, arguments: Arguments | None = None) -> Callable[[Mai
 
 
 def _known(config_name: str) -> list[str]:
-    """Top-level settings of a command: the keys at the margin of its configuration file."""
+    """Return the top-level settings of a command: the unindented keys of its configuration file."""
     lines = (CONFIG_DIR / f"{config_name}.yaml").read_text(encoding="utf-8").splitlines()
     return [line.partition(":")[0] for line in lines if line[:1].isalpha() and ":" in line]
 
 
 def _program(name: str) -> list[str]:
-    """What follows ``python`` to run the command ``name`` in a process of its own, from any folder."""
+    """Return the arguments of ``python`` that run the command ``name`` in a separate process, from any folder."""
     if IS_INSTALLED:
         return ["-m", f"{__name__.partition('.')[0]}.commands.{name}"]
     return [str(CONFIG_DIR.parent / f"{name}.py")]
@@ -92,17 +92,17 @@ def _run(job: Main, config_name: str) -> None:
 
 
 def _task(job: Main, config_name: str) -> Main:
-    """The function that Hydra calls; a launcher for clusters pickles it."""
+    """The function that Hydra calls; cluster launchers pickle it."""
 
     def task(cfg: DictConfig) -> float | None:
-        # Only this: what a local function names is pickled with it, and `run_log` cannot be pickled.
+        # Keep only this: a pickled local function includes all names it uses, and `run_log` cannot be pickled.
         return _job(job, config_name, cfg)
 
     return task
 
 
 def _job(job: Main, config_name: str, cfg: DictConfig) -> float | None:
-    """Run ``job``, or, in a sweep, start it in a process of its own."""
+    """Run ``job`` or, in a sweep, start it in a separate process."""
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
@@ -110,7 +110,7 @@ def _job(job: Main, config_name: str, cfg: DictConfig) -> float | None:
     from .allocator import keep_freed_memory
     from .kinds import check_kinds, name_as_text
 
-    # Hydra has just set up logging anew.
+    # Hydra has just configured logging again.
     logging.getLogger().addHandler(run_log)
     try:
         if HydraConfig.get().mode == RunMode.MULTIRUN:
@@ -123,13 +123,13 @@ def _job(job: Main, config_name: str, cfg: DictConfig) -> float | None:
         check_kinds(cfg, CONFIG_DIR / f"{config_name}.yaml")
         return job(cfg)
     except (KeyboardInterrupt, signals.Stopped, Exception) as error:
-        # Here and not further out: Hydra would print a line of its own, and begin the next job of a sweep.
+        # Here and not further out: Hydra would print its own line and begin the next job of a sweep.
         _leave(error, config_name)
         raise
 
 
 def _leave(error: BaseException, config_name: str) -> None:
-    """End the process with one line if ``error`` is a mistake of the user; return if it is a programming error."""
+    """End the process with one line if ``error`` is a user mistake; return if it is a programming error."""
     if isinstance(error, KeyboardInterrupt):
         _fail("interrupted", 130, speak=_rank() == 0)
     if isinstance(error, signals.Stopped):
@@ -144,14 +144,14 @@ def _leave(error: BaseException, config_name: str) -> None:
 
 
 def _is_mine(error: BaseException) -> bool:
-    """Whether it is for this process to show ``error``: what all of them raise is shown by the first."""
+    """Return whether this process shows ``error``: an error that all processes raise is shown by the first."""
     from .messages import known_to_all, lost_peer
 
-    # Where a peer is lost, it may be the first.
+    # If a peer is lost, it may be the first process.
     if _rank() == 0 or lost_peer(error):
         return True
-    # Launchers that start all processes at once have them make the same mistakes until they meet. A process that the
-    # first one starts has not: the first one came through all checks before.
+    # Launchers that start all processes at once let them all make the same mistakes until they first communicate. A
+    # process that rank 0 starts is different: rank 0 passed all checks before.
     alike = not _have_met() and ("TORCHELASTIC_RUN_ID" in os.environ or "SLURM_PROCID" in os.environ)
     return not alike and not known_to_all(error)
 
@@ -178,7 +178,7 @@ def _quiet_all_but_rank_zero() -> None:
 
 
 def _remove_unused_folders() -> None:
-    # Imported by then, unless nothing was claimed.
+    # Imported by then, unless no folder was claimed.
     run_dir = sys.modules.get(f"{__package__}.run_dir")
     if run_dir is not None:
         run_dir.remove_unused()

@@ -1,4 +1,4 @@
-"""From configuration to objects, with what only the data can tell."""
+"""Build objects from the configuration, including values that depend on the data."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _SWITCH = (bool, bool | None, "bool", "bool | None")
 
 
 def instantiate(node: Any, **kwargs: Any) -> Any:
-    """The objects of a configuration node, interpolations resolved, or None for None.
+    """Build the objects of a configuration node with resolved interpolations; return None for None.
 
     Raises:
         UserError: a setting is unknown, missing or of the wrong type; a switch is neither true nor false.
@@ -29,10 +29,10 @@ def instantiate(node: Any, **kwargs: Any) -> Any:
 
 
 def check_switches(node: Any) -> None:
-    """Compare what the nodes in ``node`` set with the annotations of what they build, as far as those are switches.
+    """Check the values of switches in ``node`` against the annotations of the classes that it builds.
 
     Raises:
-        UserError: something else than true, false or null.
+        UserError: a value other than true, false or null.
     """
     if not isinstance(node, Mapping):
         return
@@ -49,30 +49,30 @@ def check_switches(node: Any) -> None:
 
 @functools.cache
 def _switches(target: str) -> frozenset[str]:
-    """The parameters of ``target`` that are true or false."""
+    """Return the parameters of ``target`` that are switches."""
     try:
         parameters, _ = parameters_of(located(target))
     except (UserError, ValueError, TypeError):
-        # Whether the target exists is checked where it is built.
+        # Whether the target exists is checked when it is built.
         return frozenset()
     return frozenset(name for name, p in parameters.items() if p.annotation in _SWITCH)
 
 
 def instantiate_all(nodes: DictConfig | None) -> list[Any]:
-    """The objects of a mapping from name to node, in its order.
+    """Build the objects of a mapping from name to node, in its order.
 
-    Left out are names set to null, and settings that an experiment has for something that was not chosen.
+    Names set to null are skipped, and so are settings of an experiment for something that was not chosen.
     """
     return [instantiate(node) for node in (nodes or {}).values() if node is not None and "_target_" in node]
 
 
 def needs_data(cfg: DictConfig) -> bool:
-    """Whether the SDE's prior mean is to be taken from the data."""
+    """Return whether the SDE's prior mean is taken from the data."""
     return bool(cfg.sde.get("prior_mean") == "data")
 
 
 def fill_in_from_data(cfg: DictConfig, datamodule: Any) -> None:
-    """Write what only the data can tell into ``cfg``: class names, depth and range of the values.
+    """Write values that depend on the data into ``cfg``: class names, depth and range of the values.
 
     ``sde.prior_mean: data`` becomes the channel means of the training images, in their own range.
     """
@@ -85,7 +85,7 @@ def fill_in_from_data(cfg: DictConfig, datamodule: Any) -> None:
 
 
 def plain(cfg: DictConfig) -> dict[str, Any]:
-    """The configuration as plain containers, everything resolved."""
+    """Return the resolved configuration as plain containers."""
     container = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(container, dict)
     return {str(key): value for key, value in container.items()}

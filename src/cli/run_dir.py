@@ -1,4 +1,4 @@
-"""Where a run keeps its files: a new folder for a new run, the run's own folder when it goes on."""
+"""Folder of a run: a new folder for a new run, the same folder when it resumes."""
 
 from __future__ import annotations
 
@@ -15,35 +15,35 @@ from ..io.atomic import refusals
 TIME_FORMAT = "%Y-%m-%d_%H-%M-%S"
 ADVICE = "fix permissions, free space, or set paths.log_dir"
 
-# Folders that this process has made, the innermost first.
+# Folders that this process has created, the innermost first.
 _made: list[Path] = []
 _sweeps: list[Path] = []
 
 
 def register_resolvers() -> None:
     """Register the resolvers of OmegaConf: ``${run_dir:...}``, ``${sweep_dir:...}`` and ``${name_of_path:...}``."""
-    # Cached: the answer holds a time and is asked for many times in one process.
+    # Cached: the answer contains a time and is needed many times in one process.
     OmegaConf.register_new_resolver("run_dir", run_dir, use_cache=True, replace=True)
     OmegaConf.register_new_resolver("sweep_dir", _sweep_dir, use_cache=True, replace=True)
     OmegaConf.register_new_resolver("name_of_path", name_of_path, replace=True)
 
 
 def name_of_path(path: str | None) -> str:
-    """A name for runs on the data at ``path``: that of the file or folder; ``images`` for none."""
+    """Return a name for runs on the data at ``path``: that of the file or folder; ``images`` without a path."""
     stem = "" if path is None else Path(str(path)).expanduser().resolve().stem
     return re.sub(r"[^\w.-]+", "-", stem).strip("-") or "images"
 
 
 def run_dir(log_dir: str, name: str | int, ckpt_path: str | int | None = None) -> str:
-    """The folder of a run: the one of the checkpoint it goes on from, or a new ``log_dir/name/<time>``.
+    """Return the folder of a run: that of the checkpoint from which it resumes, or a new ``log_dir/name/<time>``.
 
-    A new folder is made here, before anything else is written, so that two runs never share one.
+    A new folder is created here, before anything else is written, so that two runs never share one.
 
     Args:
         log_dir: folder of all runs.
         name: name of the experiment, which may look like a number.
-        ckpt_path: what the run goes on from, if anything. Processes that torchrun has started again go on from
-            their own run.
+        ckpt_path: checkpoint from which the run resumes, if any. Processes restarted by torchrun resume from their own
+            run.
 
     Raises:
         UserError: there is no such checkpoint, or the folder cannot be made.
@@ -69,22 +69,22 @@ def run_dir(log_dir: str, name: str | int, ckpt_path: str | int | None = None) -
 
 
 def sweep_folder() -> Path | None:
-    """The folder of the sweep that this process runs, None if it runs none."""
+    """Return the folder of the sweep that this process runs, None if there is no sweep."""
     return _sweeps[-1] if _sweeps else None
 
 
 def remove_unused() -> None:
-    """Remove the folders that this process has made as far as they are empty."""
+    """Remove the empty folders that this process has created."""
     while _made:
         try:
             _made.pop(0).rmdir()
         except OSError:
-            # It holds a run, or belongs to other runs too.
+            # It contains a run, or belongs to other runs too.
             _made.clear()
 
 
 def _claim(folder: Path) -> Path:
-    """Make ``folder``, or one with a number behind its name if another run has it."""
+    """Create ``folder``, or one with a number appended if another run has it."""
     home, suffix = folder.parent, 1
     with refusals(folder, ADVICE):
         missing = [parent for parent in (home, *home.parents) if not parent.exists()]
@@ -101,6 +101,6 @@ def _claim(folder: Path) -> Path:
 
 
 def _sweep_dir(folder: str) -> str:
-    # Hydra asks for it where it runs a sweep, and nowhere else.
+    # Hydra reads this only when it runs a sweep.
     _sweeps.append(Path(folder))
     return folder

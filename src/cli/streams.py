@@ -1,4 +1,4 @@
-"""Standard output and standard error that nobody has to read: a command goes on when they are full or closed."""
+"""Make a command independent of its standard output and standard error: it continues when they are full or closed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _REMEMBERED = 10_000
 
 
 class _Forgiving(io.FileIO):
-    """A file descriptor whose writes are lost where they fail: a full disk, a pipe that `head` has left."""
+    """A file descriptor that drops failed writes: a full disk, a pipe that `head` has left."""
 
     def write(self, data: Any) -> int:
         try:
@@ -24,11 +24,11 @@ class _Forgiving(io.FileIO):
 
 
 def forgive_streams() -> None:
-    """Make writing to the standard streams of this process never fail; streams that others replaced stay."""
+    """Make writing to the standard streams of this process never fail; replaced streams are left unchanged."""
     for name, descriptor in (("stdout", 1), ("stderr", 2)):
         stream = getattr(sys, name)
         if stream is None:
-            # Closed by whoever started the process: the next file that is opened must not take its place.
+            # Closed by the parent process: the next opened file must not take this descriptor.
             null = os.open(os.devnull, os.O_WRONLY)
             if null != descriptor:
                 os.dup2(null, descriptor)
@@ -45,16 +45,16 @@ def forgive_streams() -> None:
 
 
 class RunLog(MemoryHandler):
-    """Keeps what is logged until the run folder belongs to this run, then writes it there.
+    """Keep log records until the run folder is claimed, then write them there.
 
-    A log file that cannot be written is left out with one line.
+    If the log file cannot be written, one line says so.
     """
 
     def __init__(self) -> None:
         super().__init__(_REMEMBERED, flushLevel=logging.CRITICAL + 1, flushOnClose=False)
 
     def open(self, path: Path) -> None:
-        """Append everything so far, and from now on, to ``path``."""
+        """Append all records so far, and from now on, to ``path``."""
         try:
             target = _LogFile(path, encoding="utf-8")
         except OSError as error:
@@ -62,7 +62,7 @@ class RunLog(MemoryHandler):
             return
         target.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
         self.setTarget(target)
-        # From here every record is written at once.
+        # From here on every record is written at once.
         self.capacity = 0
         self.flush()
 
@@ -76,7 +76,7 @@ class _LogFile(logging.FileHandler):
     _told = False
 
     def handleError(self, record: logging.LogRecord) -> None:
-        """Say once that the file cannot be written."""
+        """Report once that the file cannot be written."""
         error = sys.exc_info()[1]
         if not isinstance(error, OSError):
             super().handleError(record)

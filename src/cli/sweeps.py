@@ -1,8 +1,8 @@
-"""Jobs of a sweep, each a fresh process, and a table of their results.
+"""Jobs of a sweep, each in a new process, and a table of their results.
 
-Lightning starts the other processes of a job by running the command line again, which in a sweep would start the
-sweep again, and a process group cannot be left clean for the next job. So a job of a sweep runs the script anew, with
-its own overrides, its own folder and none of the sweep's environment.
+Lightning starts the other processes of a job by running the command line again, which in a sweep would start the sweep
+again. A process group can also not be cleaned up for the next job. So each job of a sweep runs the script again, with
+its own overrides and folder, and without the environment of the sweep.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ _HANDED_ON = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 def run_in_fresh_process(program: Sequence[str]) -> float | None:
     """Run the current job of a sweep in a new process.
 
-    A job that a cluster starts again resumes from its own folder.
+    A job that a cluster restarts resumes from its own folder.
 
     Args:
         program: what follows ``python`` to run the command: a script, or ``-m`` and a module. A launcher for clusters
@@ -72,7 +72,7 @@ def run_in_fresh_process(program: Sequence[str]) -> float | None:
     """
     config = HydraConfig.get()
     folder = Path(config.runtime.output_dir)
-    # Hydra's own settings of the command line (a log level, say) hold for the job, those of the sweep do not.
+    # Hydra settings of the command line (such as a log level) apply to the job, those of the sweep do not.
     settings = [o for o in config.overrides.hydra if not o.lstrip("+~").startswith(_OF_THE_SWEEP)]
     overrides = list(config.overrides.task)
     if is_restart() and any((folder / "checkpoints").glob("*.ckpt")):
@@ -94,7 +94,7 @@ def run_in_fresh_process(program: Sequence[str]) -> float | None:
 
 
 def _run(command: Sequence[str], environment: Mapping[str, str]) -> tuple[int, int]:
-    """Run ``command`` to its end, whatever comes: a job that is told to stop first writes what it has.
+    """Run ``command`` to its end: a job that is told to stop first writes its checkpoint.
 
     Returns:
         Its exit code, and the signal that was handed on to it, 0 for none.
@@ -130,14 +130,14 @@ def _run(command: Sequence[str], environment: Mapping[str, str]) -> tuple[int, i
     if interrupted:
         raise KeyboardInterrupt
     if stopped == signal.SIGUSR2 and callable(handler := previous[signal.SIGUSR2]):
-        # submitit puts the job back into the queue, now that its checkpoint is written.
+        # submitit requeues the job, now that its checkpoint is written.
         handler(stopped, at)
     return process.returncode, stopped
 
 
 @contextmanager
 def reported() -> Iterator[None]:
-    """Around a command: after a sweep, print and save a table of its jobs.
+    """Wrap a command: after a sweep, print and save a table of its jobs.
 
     Raises:
         UserError: at the end, if a job failed.
@@ -145,7 +145,7 @@ def reported() -> Iterator[None]:
     try:
         yield
     except Exception:
-        # A search in which every trial failed ends with an error of its own, of which the jobs are the reason.
+        # A search in which every trial failed ends with its own error, which the failed jobs explain.
         failed = _report()
         if not failed:
             raise
@@ -159,7 +159,7 @@ def _failure(failed: Sequence[Path]) -> UserError:
 
 
 def _report() -> list[Path]:
-    """Print and save the table of the sweep of this process, if it is one; the folders of jobs that failed."""
+    """Print and save the table of this process's sweep, if there is one; return the folders of failed jobs."""
     folder = run_dir.sweep_folder()
     if folder is None or not folder.is_dir():
         return []
@@ -178,7 +178,7 @@ def _report() -> list[Path]:
 
 
 def _row(job: Path) -> dict[str, str]:
-    """A job: its number, its overrides, its result, how it ended and how long it took."""
+    """A job: its number, overrides, result, outcome and duration."""
     about, result = _read(job / JOB_FILE), _result(job)
     settings = dict(override.lstrip("+").partition("=")[::2] for override in about.get("overrides", []))
     value = result.get("value")
@@ -193,7 +193,7 @@ def _row(job: Path) -> dict[str, str]:
 
 
 def _print(rows: Sequence[Mapping[str, str]], columns: Sequence[str], title: str) -> None:
-    """The table; settings that all jobs share are left out."""
+    """Format the table; settings that all jobs share are omitted."""
     from rich.console import Console
     from rich.table import Table
 
