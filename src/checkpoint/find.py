@@ -133,6 +133,23 @@ def find_every(spec: str | Path, every: int, runs_dir: str | Path, name: str | N
     return [by_step[step] for step in sorted(by_step)]
 
 
+def find_runs(spec: str | Path) -> list[Path]:
+    """The newest intact checkpoint of every run in a folder, the oldest run first; a file stands for itself.
+
+    Raises:
+        UserError: there is no such folder, or no checkpoint in it.
+    """
+    home = Path(spec).expanduser()
+    if home.is_file():
+        return [home]
+    if not home.is_dir():
+        raise UserError(f"{spec} is neither a checkpoint nor a folder of runs: give one, as logs/digits")
+    runs = _runs(home)
+    if not runs:
+        raise UserError(f"there is no checkpoint in {spec}: give the folder of a run, of a sweep, or of several runs")
+    return [_newest_intact([run]) for run in reversed(runs)]
+
+
 def run_of(checkpoint: Path) -> Path | None:
     """Return the run folder that contains a checkpoint, None if the checkpoint is stored elsewhere."""
     return checkpoint.parent.parent if checkpoint.parent.name == FOLDER else None

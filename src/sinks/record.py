@@ -30,7 +30,7 @@ class Result:
     """One result.
 
     Attributes:
-        task: ``scores``, ``bits_per_dim`` or ``loss``.
+        task: ``scores``, ``bits_per_dim``, ``loss``, ``spread`` (of a group of trainings), ``compare`` or ``doctor``.
         label: name of the subject for a reader.
         subject: identity of the measured object; a record holds one result per task and subject.
         settings: everything else the values depend on.
@@ -109,6 +109,12 @@ class Record:
                     )
                 return entry
         return None
+
+    def replace(self, tasks: Sequence[str], results: Sequence[Result]) -> None:
+        """Put ``results`` in the place of all entries of these tasks; UserError when the system refuses."""
+        kept = [result for result in self.results if result.task not in tasks]
+        self.results = [*kept, *(Result(**result.plain()) for result in results)]
+        write_results(self.path.parent, self.results)
 
     def add(self, result: Result) -> None:
         """Keep a result in memory and on the disk; raise UserError if the system refuses."""

@@ -20,13 +20,15 @@ from ...noise import check_seed
 from ..devices import check_precision
 from ..image_source import open_images
 from . import pareto
+from .compare.groups import find_groups
+from .compare.jobs import comparison_jobs
 from .environment import EvaluationJob, ScoringSetups
 from .jobs.images import ImagesJob
 from .jobs.scores import ScoresJob
 from .jobs.splits import BitsPerDimJob, LossJob
 from .subjects import Subject, find_checkpoints, subjects
 
-MODES = ("evaluate", "pareto")
+MODES = ("evaluate", "pareto", "compare")
 _IN_THE_NAME = (
     *("mode", "num_samples", "seed", "labels", "quantize", "precision", "float32_matmul_precision"),
     *("metrics", "memorization", "split", "limit", "sampler", "datamodule", "metric", "likelihood"),
@@ -41,11 +43,13 @@ class EvaluationRequest:
         cfg: the composed configuration of ``conf/evaluate.yaml``.
         paths: the checkpoints; none if images are scored.
         digests: SHA-256 of each.
+        groups: name and number of trainings of each group, for mode=compare; ``paths`` holds one after the other.
     """
 
     cfg: DictConfig
     paths: tuple[Path, ...]
     digests: tuple[str, ...]
+    groups: tuple[tuple[str, int], ...] = ()
 
     @property
     def folder(self) -> Path:
@@ -59,6 +63,8 @@ class EvaluationRequest:
         settings = {name: raw.get(name) for name in _IN_THE_NAME}
         if cfg.mode == "pareto":
             settings["batch_size"] = cfg.batch_size
+        if cfg.mode == "compare":
+            settings |= {"groups": raw["groups"], "draws": cfg.draws}
         return (run or Path(cfg.paths.log_dir)) / "evaluation" / f"{cfg.mode}-{settings_hash(settings)}"
 
 
@@ -78,14 +84,18 @@ def check_evaluation(cfg: DictConfig) -> EvaluationRequest:
     """
     if cfg.mode not in MODES:
         raise UserError(f"mode={cfg.mode}: choose one of {', '.join(MODES)}")
-    if (cfg.ckpt_path is None) == (cfg.images is None):
+    if (cfg.mode == "compare") != (cfg.groups is not None):
+        raise UserError("mode=compare and groups=<folders of runs> belong together: give both or neither")
+    if cfg.groups is None and (cfg.ckpt_path is None) == (cfg.images is None):
         raise UserError("give either ckpt_path=<a checkpoint, a run folder, last, ...> or images=<files>")
     check_quantize(cfg.quantize)
     check_seed(cfg.seed)
     check_precision(cfg.precision, cfg.float32_matmul_precision)
-    for name in ("num_samples", "batch_size", "limit", "every"):
+    for name in ("num_samples", "batch_size", "limit", "every", "draws"):
         if cfg[name] is not None:
             check_whole(name, cfg[name], least=1)
+    if cfg.mode == "compare":
+        return _check_comparison(cfg)
     if cfg.images is not None:
         if cfg.mode == "pareto" or cfg.bits_per_dim or cfg.loss:
             raise UserError("images have no sampler, loss or likelihood: give ckpt_path instead, or only score them")
@@ -100,6 +110,24 @@ def check_evaluation(cfg: DictConfig) -> EvaluationRequest:
     return EvaluationRequest(cfg, paths, tuple(map(checkpoint_hash, paths)))
 
 
+def _check_comparison(cfg: DictConfig) -> EvaluationRequest:
+    """The trainings of ``groups``."""
+    if cfg.ckpt_path is not None or cfg.images is not None or cfg.every is not None:
+        raise UserError("mode=compare takes groups=<folders of runs>: leave out ckpt_path, images and every")
+    if cfg.bits_per_dim or cfg.loss or not cfg.score:
+        raise UserError("mode=compare compares scores of samples: leave out bits_per_dim, loss and score=false")
+    if len(listed(cfg.weights if cfg.ema_length is None else cfg.ema_length)) > 1:
+        raise UserError(f"mode=compare takes one choice of weights, not {listed(cfg.weights)}: name one")
+    check_seed(cfg.seed + cfg.draws - 1, "seed + draws - 1")
+    groups = find_groups(cfg.groups)
+    paths = [path for group in groups for path in group.paths]
+    digests = list(map(checkpoint_hash, paths))
+    for i, digest in enumerate(digests):
+        if digest in digests[:i]:
+            raise UserError(f"{paths[digests.index(digest)]} and {paths[i]} are the same training: name it once")
+    return EvaluationRequest(cfg, tuple(paths), tuple(digests), tuple((g.name, len(g.paths)) for g in groups))
+
+
 def plan_evaluation(request: EvaluationRequest) -> EvaluationPlan:
     """Build all units of work.
 
@@ -110,6 +138,8 @@ def plan_evaluation(request: EvaluationRequest) -> EvaluationPlan:
     if cfg.images is not None:
         return EvaluationPlan(request, (ImagesJob(cfg, setups),))
     chosen = subjects(request.paths, request.digests, cfg.weights, cfg.ema_length, cfg.trained_as)
+    if request.groups:
+        return EvaluationPlan(request, tuple(comparison_jobs(cfg, request.groups, chosen, setups)))
     jobs = [job for subject in chosen for job in _jobs(cfg, subject, setups)]
     return EvaluationPlan(request, tuple(jobs))
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from ...checkpoint import RunLock
@@ -18,6 +19,7 @@ from ...metrics.protocol import difference
 from ...sinks.record import Record, Result
 from ..devices import launch
 from . import pareto
+from .compare.report import report as report_comparison
 from .environment import Environment, Work
 from .jobs.scores import ScoresJob
 from .plan import EvaluationPlan, agreed_evaluation
@@ -47,7 +49,7 @@ class Evaluation:
     def prepare(self) -> dict[int, Work]:
         """Load data and references of the units still to be done, before any of them starts."""
         work = {i: job.prepare(self.environment) for i, job in enumerate(self.plan.jobs) if i not in self.known}
-        if self.plan.request.cfg.mode == "pareto":
+        if self.plan.request.cfg.mode in ("pareto", "compare"):
             self._check_comparable()
         return work
 
@@ -64,6 +66,10 @@ class Evaluation:
     def report(self, results: Sequence[Result]) -> None:
         """Print the table of all results, draw the picture, tell the loggers."""
         cfg, shown, value = self.plan.request.cfg, list(results), None
+        if cfg.mode == "compare":
+            picture = report_comparison(self.record, self.plan.request.groups, cfg.draws, results, self._distance())
+            on_rank_zero(lambda: self._log(results, picture))
+            return
         if cfg.mode == "pareto":
             shown += self._earlier()
         for task in dict.fromkeys(result.task for result in shown):
@@ -96,7 +102,8 @@ class Evaluation:
             assert isinstance(job, ScoresJob)
             expected = job.setup.suite.conditions(self.environment.references(job.setup))
             ranked.append((job.label, {**expected, "quantization": cfg.quantize, "samples": cfg.num_samples}))
-        for result in [*self.known.values(), *self._earlier()]:
+        earlier = self._earlier() if cfg.mode == "pareto" else []
+        for result in [*self.known.values(), *earlier]:
             # The samples asked for: some may have diverged.
             ranked.append((result.label, {**result.conditions, "samples": result.settings["num_samples"]}))
         (first, facts), *others = ranked
@@ -120,7 +127,7 @@ class Evaluation:
         return str(job.setup.suite.extractor.distance_name)
 
     def _publish(self, results: list[Result], value: str | None) -> None:
-        picture, cfg = None, self.plan.request.cfg
+        picture = None
         if value is not None and any(result.values.get(value) is not None for result in results):
             from .results.picture import draw
 
@@ -130,6 +137,10 @@ class Evaluation:
 
         for name in dict.fromkeys(name for result in results for name in result.values):
             draw_curve(self.environment.folder / f"{name}_by_samples.png", results, name)
+        self._log(results, picture)
+
+    def _log(self, results: Sequence[Result], picture: Path | None) -> None:
+        cfg = self.plan.request.cfg
         loggers = cfg.get("logger")
         if not loggers:
             return

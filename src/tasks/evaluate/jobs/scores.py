@@ -54,7 +54,8 @@ class ScoresJob:
         subject: whose samples.
         setups: metrics and data, shared with other jobs.
         sampler: node of the sampler; None for the checkpoint's own, with the changes of the command line.
-        point: what tells this sampler from others of the same table: a word for each key.
+        point: what tells this sampler or draw from others of the same table: a word for each key.
+        seed: of the samples; None for that of the command line.
 
     Raises:
         UserError: settings that do not fit the checkpoint.
@@ -69,8 +70,10 @@ class ScoresJob:
         setups: ScoringSetups,
         sampler: Mapping[str, Any] | None = None,
         point: Mapping[str, Any] | None = None,
+        seed: int | None = None,
     ) -> None:
         config = subject.config
+        self.seed: int = cfg.seed if seed is None else seed
 
         def node(name: str, **beside: Any) -> dict[str, Any]:
             return checkpoint_config.node(config, name, cfg.get(name), **beside)
@@ -94,10 +97,10 @@ class ScoresJob:
         labels: Any = OmegaConf.to_container(cfg.labels) if OmegaConf.is_config(cfg.labels) else cfg.labels
         self.labels = labels = class_numbers(labels, datamodule.get("class_names"))
         # Asked once more of the net itself, whose weights are not read yet.
-        class_condition(labels, config.get("net", {}).get("num_classes"), cfg.seed)
+        class_condition(labels, config.get("net", {}).get("num_classes"), self.seed)
         self.settings = {
             "num_samples": cfg.num_samples,
-            "seed": cfg.seed,
+            "seed": self.seed,
             "labels": self.labels,
             "quantize": cfg.quantize,
             "precision": cfg.precision,
@@ -144,7 +147,7 @@ class ScoresWork:
         conditions = {
             "sampler": describe(job.sampler_node),
             "nfe": statistics.evaluations / statistics.count,
-            "seed": cfg.seed,
+            "seed": job.seed,
             "weights": job.of.weights,
             "precision": cfg.precision,
             **({"labels": labels} if labels is not None else {}),
@@ -190,11 +193,11 @@ class ScoresWork:
             model,
             job.sampler,
             job.shape,
-            cfg.seed,
+            job.seed,
             cfg.batch_size,
             model.data_range,
             cfg.quantize,
-            conditioning=class_condition(job.labels, classes, cfg.seed),
+            conditioning=class_condition(job.labels, classes, job.seed),
             device=fabric.device,
             autocast=fabric.autocast,
             values=job.stored_as,

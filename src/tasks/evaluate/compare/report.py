@@ -1,0 +1,60 @@
+"""Scores of all draws of all trainings as a table, a verdict, a picture and entries of ``metrics.json``."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from functools import partial
+from itertools import islice
+from pathlib import Path
+
+from ....distributed import on_rank_zero
+from ....errors import UserError
+from ....sinks.record import Record, Result
+from ..results.table import table
+from .picture import draw
+from .verdict import COMPARE, SPREAD, complete, differences, spreads
+
+_log = logging.getLogger(__name__)
+
+PICTURE = "compare.png"
+
+
+def report(
+    record: Record, groups: Sequence[tuple[str, int]], draws: int, results: Sequence[Result], score: str
+) -> Path:
+    """Print what the scores say and keep it; all processes call it.
+
+    Args:
+        record: of the output folder.
+        groups: name and number of trainings of each group.
+        draws: of each training.
+        results: one for each draw of each training of each group, in this order.
+        score: the name of the score that is compared.
+
+    Returns:
+        The path of the picture.
+
+    Raises:
+        UserError: there is no such score.
+    """
+    there = dict.fromkeys(name for result in results for name in result.values)
+    if score not in there:
+        raise UserError(f"distance={score} is none of these scores: choose one of {', '.join(there)}")
+    waiting: Iterator[Result] = iter(results)
+    grouped = {name: [list(islice(waiting, draws)) for _ in range(count)] for name, count in groups}
+    tables = {name: [[r.values.get(score) for r in row] for row in rows] for name, rows in grouped.items()}
+    scores, notes = complete(tables)
+    base = {name: rows[0][0] for name, rows in grouped.items()}
+    spread, pairs = spreads(scores, score, base), differences(scores, score, base)
+    for result in [*spread, *pairs]:
+        result.notes += notes
+    _log.info("%s of each group\n%s", score, "\n".join(table(spread)))
+    for pair in pairs:
+        for note in pair.notes:
+            _log.info("%s", note)
+    picture = record.path.parent / PICTURE
+    on_rank_zero(partial(record.replace, (SPREAD, COMPARE), [*spread, *pairs]))
+    on_rank_zero(partial(draw, picture, spread, pairs, score))
+    _log.info("picture in %s", picture)
+    return picture
