@@ -97,7 +97,7 @@ class ScoreModel(nn.Module):
         # A net in half or double precision accepts only its own dtype; under autocast its weights are float32.
         net_dtype = next(self.net.parameters(), u).dtype
         scaled = (u * _cast(a_in, u)).to(net_dtype)
-        # Only the net needs it there, one number that nothing waits for.
+        # Only the net needs the noise level on the device, and the copy is asynchronous.
         level = c_noise.to(device=x.device, dtype=x.dtype, non_blocking=True)
         raw: Tensor = self.net(scaled, level, cond)
         return raw.to(x.dtype)

@@ -51,8 +51,10 @@ class Empirical:
         return (posterior[..., None] * toward).sum(1) / sigma**2
 
 
-# Minimal at the score: not those of classifiers and of flow maps.
-SCORE_OBJECTIVES = [name for name in names("objective") if name not in ("noisy_classification", "ect", "meanflow")]
+# Minimal at the score: not those of classifiers, of flow maps and of coupled noise.
+SCORE_OBJECTIVES = [
+    name for name in names("objective") if name not in ("noisy_classification", "ect", "meanflow", "flow_ot")
+]
 
 
 @pytest.mark.parametrize("name", SCORE_OBJECTIVES)

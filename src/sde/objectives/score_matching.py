@@ -20,6 +20,7 @@ from ...noise import Address
 from ..base import SDE, expand
 from ..score_model import Condition, Model
 from ..time_samplers import TimeSampler
+from .coupling import Coupling
 from .label_dropout import LabelDropout
 
 
@@ -85,6 +86,7 @@ class ScoreMatching:
         null_label: the label that means "no label"; the nets use ``num_classes``.
         chain_steps: N of the discrete chain whose alpha and sigma noise the data at its times (i + 1) T / N, as
             ``parametrization=ddpm`` reads them; None: those of the SDE.
+        coupling: which noise of the batch belongs to which sample in training; None: they are independent.
 
     Raises:
         UserError: unknown reduction, or label dropout without a null label.
@@ -98,6 +100,7 @@ class ScoreMatching:
         label_dropout: float = 0.0,
         null_label: int | None = None,
         chain_steps: int | None = None,
+        coupling: Coupling | None = None,
     ) -> None:
         if reduction not in ("sum", "mean"):
             raise UserError(f"objective.reduction is {reduction!r}: choose sum or mean")
@@ -106,10 +109,13 @@ class ScoreMatching:
         self.reduction = reduction
         self.label_dropout = LabelDropout(label_dropout, null_label)
         self.chain_steps = chain_steps
+        self.coupling = coupling
 
     def check(self, model: Model) -> None:
-        """Raise UserError if the times lie outside of those of the SDE of ``model``."""
+        """Raise UserError if the times lie outside of those of the SDE of ``model``, or the coupling objects to it."""
         self.time_sampler(model.sde, torch.full((1,), 0.5))
+        if self.coupling is not None:
+            self.coupling.check(model)
 
     def __call__(
         self, model: Model, x0: Float[Tensor, "b *d"], address: Address, cond: Condition = None, train: bool = True
@@ -121,10 +127,12 @@ class ScoreMatching:
             x0: (B, *d) data, in the range of the model.
             address: the address of the random numbers of this batch.
             cond: named tensors for the net.
-            train: whether labels are dropped.
+            train: whether labels are dropped and noise is coupled.
         """
         t, importance = self.time_sampler(model.sde, address.uniform("time"))
         noise = address.normal("diffusion", x0)
+        if train and self.coupling is not None:
+            noise = self.coupling(x0, noise, address.position)
         cond = self.label_dropout(cond, address) if train else cond
         return importance * self.loss(model, x0, t, noise, cond)
 
