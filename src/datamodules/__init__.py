@@ -1,6 +1,6 @@
 """Data: image sets and toy distributions as Lightning datamodules.
 
-Names are looked up when first used, so that a worker that only decodes images loads neither torch nor Lightning.
+Names are resolved on first use, so that a worker that only decodes images imports neither torch nor Lightning.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The base of all image datamodules."""
+"""Base class of all image datamodules."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ _SHARE_OF_MEMORY = 0.1
 
 
 class ImageBatches(Dataset[dict[str, Any]]):
-    """Whole batches of bytes, gathered by address.
+    """Gather whole batches of bytes by address.
 
     Args:
-        images: the set that addresses refer to.
+        images: the set to which addresses refer.
     """
 
     def __init__(self, images: ImageSet) -> None:
@@ -152,7 +152,7 @@ class ImageDataModule(AddressedDataModule, ABC):
 
     @abstractmethod
     def load_split(self, name: str) -> ImageSet:
-        """The images of the split ``name`` (no join); KeyError if there is no such split."""
+        """Return the images of the split ``name`` (no join); raise KeyError if there is no such split."""
 
     @property
     def class_names(self) -> list[str]:
@@ -171,12 +171,12 @@ class ImageDataModule(AddressedDataModule, ABC):
 
     @property
     def values(self) -> Values:
-        """What the stored values mean; bytes unless a subclass says otherwise."""
+        """Meaning of the stored values; bytes by default."""
         return BYTES
 
     @property
     def dequantized(self) -> bool:
-        """Whether evaluation batches are dequantized already."""
+        """Whether evaluation batches are already dequantized."""
         return self.dequantize_eval
 
     def settings_from_data(self) -> dict[str, Any]:
@@ -196,7 +196,7 @@ class ImageDataModule(AddressedDataModule, ABC):
         return self._channel_mean
 
     def images(self, split: str) -> ImageSet:
-        """The uint8 images of a split; ``index`` of a batch refers to them.
+        """Return the images of a split; ``index`` of a batch refers to them.
 
         Args:
             split: a name, names joined with ``+``, or ``all``.
@@ -212,7 +212,7 @@ class ImageDataModule(AddressedDataModule, ABC):
         return self._splits[split]
 
     def _part(self, name: str) -> ImageSet:
-        """A split by its name; ``test`` is ``test_split`` where the data have no split of that name."""
+        """Return a split by its name; ``test`` means ``test_split`` if the data have no split of that name."""
         try:
             return self.load_split(name)
         except KeyError as error:
@@ -221,7 +221,7 @@ class ImageDataModule(AddressedDataModule, ABC):
             return self.images(self.test_split)
 
     def fingerprint(self, split: str) -> str:
-        """SHA-256 of shape, pixels and labels of a split, computed once."""
+        """Return the SHA-256 of shape, pixels and labels of a split, computed once."""
         if split not in self._fingerprints:
             found = self.images(split).fingerprint()
             # Scores see the stored values through their range.
@@ -229,17 +229,17 @@ class ImageDataModule(AddressedDataModule, ABC):
         return self._fingerprints[split]
 
     def reference_batches(self, batch_size: int, rank: int = 0, world_size: int = 1) -> Iterator[Tensor]:
-        """The images of ``reference_split`` as uint8 batches: each image once over all ranks, none repeated."""
+        """Yield the images of ``reference_split`` as uint8 batches; each image once over all ranks."""
         images = self.images(self.reference_split)
         for first in range(rank, len(images), batch_size * world_size):
             last = min(first + batch_size * world_size, len(images))
             yield self.values.to_bytes(images.gather(torch.arange(first, last, world_size)))
 
     def setup(self, stage: str | None = None) -> None:
-        """Opens the data and verifies them.
+        """Open the data and verify them.
 
         Raises:
-            UserError: if the data are missing, or not what ``image_size``, ``channels`` and ``num_classes`` say.
+            UserError: if the data are missing, or do not match ``image_size``, ``channels`` and ``num_classes``.
         """
         images = self.images(self.train_split)
         if images.shape[1:] != self.shape:
@@ -276,7 +276,7 @@ class ImageDataModule(AddressedDataModule, ABC):
         return self.eval_loader(images, len(images), device=device)
 
     def _batches(self, split: str) -> tuple[ImageBatches, torch.device | None]:
-        """The images of a split where ``on_device`` wants them, and the device; None for the memory of the host."""
+        """Return the images of a split on the device of ``on_device``, and the device; None for host memory."""
         images = self.images(split)
         device = self._residence(math.prod(images.shape) * images.dtype.itemsize)
         if device is None:
@@ -293,7 +293,7 @@ class ImageDataModule(AddressedDataModule, ABC):
         return device if fits else None
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        """Stored values to floats in ``data_range``, on the device of the batch; other batches pass unchanged."""
+        """Convert stored values to floats in ``data_range`` on the batch's device; pass other batches unchanged."""
         if not isinstance(batch, dict) or "x" not in batch or batch["x"].dtype != self.values.torch_dtype:
             return batch
         x, index = batch["x"], batch["index"]
@@ -310,14 +310,14 @@ class ImageDataModule(AddressedDataModule, ABC):
         if training and self.augmentation is not None:
             x, told["augment"] = self.augmentation(x, Address(self.seed, batch["step"], batch["position"]))
         if self.trainer is not None:
-            # Lightning converts a batch to the trainer's precision before the transfer, when it still holds bytes.
+            # Lightning converts a batch to the trainer's precision before the transfer, while it still holds bytes.
             # Below float32 that would round the pixels; the model casts them for its net.
             wanted = self.trainer.precision_plugin.convert_input(x[:0]).dtype
             x = x.to(torch.promote_types(wanted, torch.float32))
         return {**batch, **told, "x": x}
 
     def _mirrored(self, epoch: int, device: torch.device) -> Tensor:
-        # Once per epoch for all images: the generator costs some hundred small operations, however few the numbers.
+        # Once per epoch for all images: the generator needs some hundred small operations, however few the numbers.
         if self._flips is None or self._flips[0] != epoch or self._flips[1].device != device:
             self._flips = epoch, flip_decisions(self.seed, epoch, len(self.images(self.train_split)), device)
         return self._flips[1]

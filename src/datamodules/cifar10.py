@@ -8,7 +8,7 @@ from .torchvision_images import TorchvisionDataModule
 
 
 class CIFAR10DataModule(TorchvisionDataModule):
-    """50,000 images are ``train``, 10,000 are ``test``; ``all`` holds the 50,000, then the 10,000.
+    """Splits: ``train`` (50,000 images), ``test`` (10,000); ``all`` holds the former, then the latter.
 
     Args:
         image_size: 32, or another size to resize to.

@@ -1,4 +1,4 @@
-"""Handwritten digits of 8x8 pixels that come with scikit-learn: the set for tests and first tries."""
+"""Handwritten digits of 8x8 pixels that come with scikit-learn: a small set for tests and first experiments."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from .examination import Findings, examine_images, examine_points
 
 
 def compose_datamodule(overrides: Sequence[str]) -> Any:
-    """The datamodule that overrides such as ``datamodule=digits datamodule.image_size=16`` describe.
+    """Build the datamodule that overrides such as ``datamodule=digits datamodule.image_size=16`` describe.
 
     Raises:
         UserError: if no datamodule is named or the configuration has an error.
@@ -40,18 +40,18 @@ def compose_datamodule(overrides: Sequence[str]) -> Any:
 
 
 def examine(datamodule: Any) -> Findings:
-    """Prepare a datamodule and examine it, by images or by points."""
+    """Prepare a datamodule of images or points and examine it."""
     datamodule.prepare_data()
     datamodule.setup("fit")
     return examine_images(datamodule) if datamodule.parts else examine_points(datamodule)
 
 
 def main(overrides: Sequence[str]) -> int:
-    """Print what was found; returns the exit code."""
+    """Print the findings; return the exit code."""
     try:
         own = any(o.startswith("datamodule.path=") for o in overrides)
         if own and not any(o.startswith("datamodule=") for o in overrides):
-            # This module is the command of the whole project, its room is one of the lower ones.
+            # This module is a command of the whole project, although its package is one of the lower layers.
             from ..tasks.doctor import report
 
             text = report(overrides)

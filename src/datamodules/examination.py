@@ -1,4 +1,4 @@
-"""What can be found in a data set before it costs a training run."""
+"""Findings about a data set before a training run."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _IMBALANCE = 10
 
 @dataclass
 class Findings:
-    """What was found.
+    """Findings about a data set.
 
     Args:
         facts: (name, value) pairs.
@@ -48,13 +48,13 @@ class Findings:
 
 
 def largest_distance(x: Tensor) -> float:
-    """The largest Euclidean distance between two rows of (N, D): the sigma_max of Song & Ermon 2020, technique 1."""
+    """Return the largest Euclidean distance between two rows of (N, D): sigma_max of Song & Ermon 2020, technique 1."""
     x = x - x.mean(0)
     return max(float(torch.cdist(x[first : first + 500], x).max()) for first in range(0, len(x), 500))
 
 
 def examine_images(datamodule: ImageDataModule) -> Findings:
-    """Examine the training split of a datamodule of images or vectors that has been set up."""
+    """Examine the training split of a prepared datamodule of images or vectors."""
     images, values = datamodule.images(datamodule.train_split), datamodule.values
     count, shape = len(images), images.shape[1:]
     moments = images.moments()

@@ -1,4 +1,4 @@
-"""Data of one's own: pictures, arrays or tables, decoded once into a memory map."""
+"""User data: pictures, arrays or tables, decoded once into a memory map."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _log = logging.getLogger(__name__)
 _SPLIT_SEED = 0
 _SPLITS = ("train", "val", "test")
 _FORMAT = 2
-"""Raised when a change of the decoder changes the bytes, so that no old file is taken for a new one."""
+"""Increase this when a change of the decoder changes the bytes, so that old files are not reused."""
 
 
 class ImageFolderDataModule(ImageDataModule):
@@ -90,7 +90,7 @@ class ImageFolderDataModule(ImageDataModule):
         if not isinstance(channels, int) or channels < 1:
             raise UserError(f"datamodule.channels={channels}: give the number of channels, 1 for gray, 3 for RGB")
         if dtype is not None or value_range is not None:
-            # Refused before the data are read.
+            # Refuse unknown values before the data are read.
             chosen(dtype or "float32", value_range, *(value_range or (0, 1)))
         self.path = Path(path).expanduser()
         self.labels = labels
@@ -117,7 +117,7 @@ class ImageFolderDataModule(ImageDataModule):
         return chosen(meta["dtype"], self.value_range, meta["low"], meta["high"])
 
     def settings_from_data(self) -> dict[str, Any]:
-        # Also where there are none: nets and objectives take their number from here.
+        # Set it for data without labels too: nets and objectives take their number of classes from here.
         return {"num_classes": self.num_classes, **super().settings_from_data(), **self.values.as_node()}
 
     def setup(self, stage: str | None = None) -> None:
@@ -126,7 +126,7 @@ class ImageFolderDataModule(ImageDataModule):
         super().setup(stage)
 
     def prepare_data(self) -> None:
-        """Decodes the images, unless that has been done.
+        """Decode the images, unless this was done before.
 
         Raises:
             UserError: if the path is missing or empty, images are broken, or the disk is too small.
@@ -136,7 +136,7 @@ class ImageFolderDataModule(ImageDataModule):
     def load_split(self, name: str) -> ImageSet:
         rows = self._rows_of(name)
         labels = torch.from_numpy(np.load(self._folder / "labels.npy")) if self.class_names else None
-        # Sorted, so that reading in order is reading the file in order.
+        # Sorted, so that reading in order reads the file sequentially.
         return ImageSet(self._folder / "images.npy", labels, torch.from_numpy(np.sort(rows)))
 
     def _rows_of(self, name: str) -> np.ndarray:
@@ -221,7 +221,7 @@ class ImageFolderDataModule(ImageDataModule):
         return f"{source.path}: {len(source):,} rows, values {report.low:g} to {report.high:g}, taken as {depth}"
 
     def _check_shape(self, source: Source) -> None:
-        """Arrays tell all at once; pictures are looked at one by one."""
+        """Arrays report everything at once; pictures are examined one by one."""
         if source.parallel:
             return
         (found,) = source.shapes([0])

@@ -1,4 +1,4 @@
-"""Images or vectors in memory or in a file, and what can be said about them: mean, extremes and fingerprint."""
+"""Images or vectors in memory or in a file, with their mean, extremes and fingerprint."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _DTYPES = (torch.uint8, torch.uint16, torch.int32, torch.float16, torch.float32)
 
 @dataclass(frozen=True)
 class Moments:
-    """Stored values of a set.
+    """Statistics of the stored values of a set.
 
     Attributes:
         mean: of each channel, (C,) float64.
@@ -39,7 +39,7 @@ class Moments:
 class ImageStore:
     """Images of an .npy file, read through a memory map, or of a tensor.
 
-    A map is opened anew in a worker process instead of being copied to it.
+    A worker process opens the map again instead of copying it.
 
     Args:
         source: path of a .npy file of shape (N, *d), uint8, uint16, float16 or float32, or such a tensor.
@@ -65,7 +65,7 @@ class ImageStore:
 
 def _open(path: Path) -> Tensor:
     try:
-        # Copy-on-write: torch wants writable memory, and nothing ever reaches the file.
+        # Copy-on-write: torch needs writable memory, and the file is never changed.
         return torch.from_numpy(np.load(path, mmap_mode="c"))
     except (OSError, ValueError) as error:
         raise UserError(f"{path} is damaged ({error}): delete the folder {path.parent} and start again") from error
@@ -83,7 +83,7 @@ class _Part:
     def gather(self, index: Tensor) -> Tensor:
         data, rows = self.store.data, index if self.rows is None else self.rows[index]
         if data.dtype == torch.uint16:
-            # torch knows few operations on uint16.
+            # torch supports few operations on uint16.
             return data.view(torch.int16).index_select(0, rows).to(torch.int32).bitwise_and_(0xFFFF)
         return data.index_select(0, rows).to(self.dtype)
 
@@ -96,7 +96,7 @@ class _Part:
 class ImageSet:
     """An indexable set of rows (N, *d), images or vectors, with int64 labels (N,) or none.
 
-    Rows come as uint8, int32 (of 16-bit data) or float32 (of float data).
+    Rows are returned as uint8, int32 (for 16-bit data) or float32 (for float data).
 
     Args:
         source: a tensor of images, or the path of an .npy file with them.
@@ -114,7 +114,7 @@ class ImageSet:
 
     @classmethod
     def concatenate(cls, sets: Sequence[ImageSet]) -> ImageSet:
-        """One set of all images of ``sets``, in order; it has labels if all of them have."""
+        """Join all images of ``sets`` in order; the result has labels if all sets have them."""
         shapes = {s.shape[1:] for s in sets}
         if len(shapes) != 1:
             raise ValueError(f"sets of different shapes cannot be joined: {sorted(shapes)}")
@@ -123,7 +123,7 @@ class ImageSet:
         return joined
 
     def first(self, count: int) -> ImageSet:
-        """The first ``count`` images (all if there are fewer)."""
+        """Return the first ``count`` images, or all if there are fewer."""
         parts = []
         for part in self._parts:
             take = min(count, len(part))
@@ -139,28 +139,28 @@ class ImageSet:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """(N, *d)."""
+        """Shape (N, *d)."""
         return len(self), *self._parts[0].store.data.shape[1:]
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of the rows that ``gather`` returns."""
+        """Dtype of the rows that ``gather`` returns."""
         return self._parts[0].dtype
 
     @property
     def labels(self) -> Tensor | None:
-        """(N,) int64, or None."""
+        """Labels (N,) int64, or None."""
         labels = [part.labels for part in self._parts if part.labels is not None]
         return torch.cat(labels) if len(labels) == len(self._parts) else None
 
     def __getitem__(self, index: int | slice | Tensor) -> Tensor:
-        """Copies of images: (C, H, W) for a number, (M, C, H, W) for a slice or (M,) numbers."""
+        """Return copies of images: (C, H, W) for a number, (M, C, H, W) for a slice or (M,) numbers."""
         if isinstance(index, int):
             return self.gather(torch.arange(len(self))[index][None])[0]
         return self.gather(torch.arange(len(self))[index])
 
     def gather(self, index: Tensor) -> Tensor:
-        """Images ``index`` (M,) int64 in [0, N): (M, *d)."""
+        """Return the images ``index`` (M,) int64 in [0, N): (M, *d)."""
         if len(self._parts) == 1:
             return self._parts[0].gather(index)
         images = torch.empty(len(index), *self.shape[1:], dtype=self.dtype)
@@ -172,7 +172,7 @@ class ImageSet:
         return images
 
     def to(self, device: torch.device) -> ImageSet:
-        """A copy of the whole set in the memory of ``device``."""
+        """Return a copy of the whole set in the memory of ``device``."""
         images = torch.empty(self.shape, dtype=self.dtype, device=device)
         first = 0
         for chunk in self.chunks():
@@ -181,13 +181,13 @@ class ImageSet:
         return ImageSet(images, None if self.labels is None else self.labels.to(device))
 
     def chunks(self) -> Iterator[Tensor]:
-        """All rows in order, in batches of some 64 MiB."""
+        """Yield all rows in order, in batches of about 64 MiB."""
         size = max(1, _CHUNK_BYTES // max(1, int(np.prod(self.shape[1:])) * self.dtype.itemsize))
         for first in range(0, len(self), size):
             yield self.gather(torch.arange(first, min(first + size, len(self))))
 
     def byte_counts(self) -> Tensor:
-        """How often each byte occurs in each channel of uint8 data: (C, 256) int64."""
+        """Count each byte in each channel of uint8 data: (C, 256) int64."""
         channels = self.shape[1]
         counts = torch.zeros(channels, 256, dtype=torch.int64)
         for images in self.chunks():
@@ -196,7 +196,7 @@ class ImageSet:
         return counts
 
     def moments(self) -> Moments:
-        """Mean and spread of each channel, smallest and largest value, of stored values."""
+        """Return mean and spread of each channel, and the extremes, of stored values."""
         if self.dtype == torch.uint8:
             counts, values = self.byte_counts().double(), torch.arange(256, dtype=torch.float64)
             seen = counts.sum(0).nonzero()
@@ -213,7 +213,7 @@ class ImageSet:
         return Moments(mean, square, low, high)
 
     def fingerprint(self) -> str:
-        """SHA-256 over shape, pixels and labels, in hexadecimal; the same wherever the images lie."""
+        """Return the SHA-256 of shape, pixels and labels in hexadecimal, wherever the images are stored."""
         digest = hashlib.sha256(repr(self.shape).encode())
         for images in self.chunks():
             digest.update(images.numpy().data)

@@ -1,4 +1,4 @@
-"""Images and labels of one .npz file: whatever somebody has as arrays."""
+"""Images and labels of one .npz file."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from .image_set import ImageSet
 class NpzDataModule(ImageDataModule):
     """Splits ``train`` and ``test`` of an .npz file, read into memory.
 
-    The file holds ``train_images`` (N, C, H, W) uint8 and, as far as there are any, ``train_labels`` (N,) of whole
-    numbers from 0, ``test_images``, ``test_labels`` and ``class_names`` (K,) of text.
+    The file holds ``train_images`` (N, C, H, W) uint8 and, optionally, ``train_labels`` (N,) of whole numbers from 0,
+    ``test_images``, ``test_labels`` and ``class_names`` (K,) of text.
 
     Args:
         path: the file.

@@ -39,7 +39,7 @@ class TorchvisionDataModule(ImageDataModule):
         dataset: name of the class in ``torchvision.datasets``.
         splits: for each split, the arguments of that class that select it.
         all_splits: the splits that ``all`` joins, in this order.
-        by_hand: which file belongs where, for machines that cannot download.
+        by_hand: which file to put where on machines that cannot download.
         labels: False ignores the labels.
         crop: size of a center crop before anything else; None for none.
         pad: width of a black border, added before resizing.
@@ -75,7 +75,7 @@ class TorchvisionDataModule(ImageDataModule):
         return names
 
     def prepare_data(self) -> None:
-        """Downloads and decodes the splits in use.
+        """Download and decode the splits in use.
 
         Raises:
             UserError: if a download fails or a file is damaged.

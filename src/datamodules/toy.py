@@ -1,4 +1,4 @@
-"""Points in the plane with known structure, for tests and for looking at a score field."""
+"""Points in the plane from known distributions, for tests and for pictures of score fields."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _means() -> Tensor:
 
 
 def gaussians(u: Tensor, z: Tensor) -> Tensor:
-    """Eight equal Gaussians of standard deviation 0.1 on a circle.
+    """Return points of eight equal Gaussians of standard deviation 0.1 on a circle.
 
     Args:
         u: (B, 2) uniform.
@@ -41,16 +41,18 @@ def gaussians(u: Tensor, z: Tensor) -> Tensor:
 
 
 def checkerboard(u: Tensor, z: Tensor) -> Tensor:
-    """Uniform on the eight squares with even i + j of a board of four by four (arguments as in ``gaussians``)."""
+    """Return points uniform on the eight squares with even i + j of a 4 x 4 board (arguments as in ``gaussians``)."""
     column = (u[:, 0] * 4).floor().clamp(max=3)
     row = 2 * (u[:, 1] * 2).floor().clamp(max=1) + column % 2
-    # The first two coordinates have spent two and one bits on the square; what remains of them is uniform again.
+    # The first two coordinates determine the square by two and one bits; their remainders are uniform again.
     x = torch.stack([u[:, 0] * 4, row + (u[:, 1] * 2).frac()], dim=-1) - 2
     return x / math.sqrt(4 / 3)
 
 
 def spirals(u: Tensor, z: Tensor) -> Tensor:
-    """Two spirals of one and a half turns, uniform over the disc's area (arguments as in ``gaussians``)."""
+    """Return points on two spirals of one and a half turns, uniform over the disc's area (arguments as in
+    ``gaussians``).
+    """
     radius = u[:, 0].sqrt() * math.sqrt(2 * (2 - 2 * _SPIRAL_STD**2))
     angle = u[:, 0].sqrt() * (2 * math.pi * _TURNS)
     sign = torch.where(u[:, 1] < 0.5, 1.0, -1.0).to(u)
@@ -65,7 +67,7 @@ _KINDS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 
 
 class ToyBatches(Dataset[dict[str, Any]]):
-    """Points drawn when asked for.
+    """Points generated on request.
 
     Args:
         kind: name of the distribution.
@@ -86,7 +88,7 @@ class ToyBatches(Dataset[dict[str, Any]]):
 
 
 def draw(kind: str, seed: int, purpose: str, step: int, index: Tensor) -> Tensor:
-    """Points of a distribution by address.
+    """Return points of a distribution by address.
 
     Args:
         kind: ``gaussians``, ``checkerboard`` or ``spirals``.
@@ -157,7 +159,7 @@ class ToyDataModule(AddressedDataModule):
 
     @property
     def shape(self) -> tuple[int]:
-        """(2,)."""
+        """Shape (2,) of a point."""
         return (self.dim,)
 
     @property
@@ -167,10 +169,9 @@ class ToyDataModule(AddressedDataModule):
 
     @property
     def mixture(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Weights (K,), means (K, 2) and standard deviations (K,), float64, of the Gaussian mixture.
+        """Return weights (K,), means (K, 2) and standard deviations (K,), float64, of the Gaussian mixture.
 
-        With noise, component k is N(alpha mean_k, (alpha^2 std_k^2 + sigma^2) I), so the exact score has a closed
-        form.
+        With noise, component k is N(alpha mean_k, (alpha^2 std_k^2 + sigma^2) I), so the exact score has a closed form.
 
         Raises:
             ValueError: if ``kind`` is no mixture.
@@ -181,7 +182,7 @@ class ToyDataModule(AddressedDataModule):
         return equal, _means(), torch.full((_MODES,), _MODE_STD, dtype=torch.float64)
 
     def sample(self, count: int) -> Tensor:
-        """The first ``count`` evaluation points, (count, 2) float32."""
+        """Return the first ``count`` evaluation points, (count, 2) float32."""
         return draw(self.kind, self.seed, "toy evaluation", 0, torch.arange(count))
 
     def train_dataloader(self) -> AddressedLoader:

@@ -1,4 +1,4 @@
-"""Vectors and signals of one's own, for ``net=mlp``."""
+"""Vectors and signals of the user, for ``net=mlp``."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class VectorDataModule(ImageFolderDataModule):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """(D,)."""
+        """Shape (D,) of a vector."""
         return (self.dim,)
 
     def _check_shape(self, source: Source) -> None:

@@ -1,4 +1,4 @@
-"""Batches by address: which samples make up which batch, and the loaders that ask for them."""
+"""Addressed batches: which samples form which batch, and the loaders that fetch them."""
 
 from .batches import AddressedBatchSampler, AddressedLoader, BatchAddress, ShardSampler, address_only
 

@@ -1,9 +1,9 @@
-"""Which samples make up which batch: a pure function of (seed, optimizer step, rank).
+"""Which samples form which batch: a pure function of (seed, optimizer step, rank).
 
-With G the global batch size, A micro-batches of gradient accumulation and R processes, m = G / (A R) samples are
-in one micro-batch. Step k of epoch e trains on ``permutation[k G : (k + 1) G]`` of that epoch; micro-batch a of
-rank r holds the positions ``a R m + r m + [0, m)`` of it. Nothing depends on how often a run was interrupted, and
-the union over ranks and micro-batches not on R and A.
+With G the global batch size, A micro-batches of gradient accumulation and R processes, one micro-batch has m = G / (A
+R) samples. Step k of epoch e trains on ``permutation[k G : (k + 1) G]`` of that epoch; micro-batch a of rank r holds
+its positions ``a R m + r m + [0, m)``. Interruptions change nothing, and the union over ranks and micro-batches does
+not depend on R and A.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ...noise import permutation
 
 @dataclass(frozen=True)
 class BatchAddress:
-    """One micro-batch.
+    """Address of one micro-batch.
 
     Args:
         index: (m,) int64, sample numbers in the data set.
@@ -38,17 +38,17 @@ class BatchAddress:
     epoch: int | None = None
 
     def to_batch(self) -> dict[str, Any]:
-        """The address as the entries ``index``, ``position`` and, in training, ``step`` and ``epoch``."""
+        """Return the address as the entries ``index``, ``position`` and, in training, ``step`` and ``epoch``."""
         batch: dict[str, Any] = {"index": self.index, "position": self.position}
         if self.step is not None:
             batch |= {"step": self.step, "epoch": self.epoch}
         return batch
 
 
-# Both samplers know their rank. Lightning leaves a DistributedSampler as it is, whatever the trainer's
-# `use_distributed_sampler`; any other sampler it would wrap, and shard the data twice.
+# Both samplers know their rank. Lightning keeps a DistributedSampler, whatever the trainer's `use_distributed_sampler`;
+# it would wrap any other sampler and shard the data twice.
 class AddressedBatchSampler(DistributedSampler[BatchAddress]):
-    """Training micro-batches of one process, to the end of the epoch that is under way.
+    """Training micro-batches of one process, to the end of the current epoch.
 
     Args:
         count: samples of the data set.
@@ -57,10 +57,10 @@ class AddressedBatchSampler(DistributedSampler[BatchAddress]):
         world_size: number of processes R.
         rank: number of this process.
         accumulate: micro-batches A of one optimizer step.
-        completed_steps: tells the number of finished optimizer steps. It is asked when the first micro-batch of an
-            iteration is wanted, because Lightning builds the iterator before the counters of the epoch are set.
+        completed_steps: returns the number of finished optimizer steps. It is called for the first micro-batch of an
+            iteration, because Lightning builds the iterator before it sets the counters of the epoch.
         shuffle: False keeps the samples of every epoch in order.
-        device: where the addresses are made; the order of an epoch goes there once.
+        device: device of the addresses; the order of an epoch is copied there once.
 
     Raises:
         UserError: if the batch does not divide or exceeds the data set.
@@ -102,7 +102,7 @@ class AddressedBatchSampler(DistributedSampler[BatchAddress]):
         self._completed_steps = completed_steps
 
     def __len__(self) -> int:
-        """Micro-batches of a whole epoch."""
+        """Return the number of micro-batches of a whole epoch."""
         return self.steps_per_epoch * self.accumulate
 
     def __iter__(self) -> Iterator[BatchAddress]:
@@ -115,12 +115,12 @@ class AddressedBatchSampler(DistributedSampler[BatchAddress]):
         for k in range(offset, self.steps_per_epoch):
             for first, position in zip(starts, positions, strict=True):
                 begin = k * self.global_batch_size + first
-                # A copy: a view would take the whole order along to a worker process.
+                # Copy: a view would send the whole order to a worker process.
                 index = order[begin : begin + size].clone()
                 yield BatchAddress(index, position.clone(), epoch * self.steps_per_epoch + k, epoch)
 
     def set_epoch(self, epoch: int) -> None:
-        """Nothing to set: the epoch follows from the optimizer step."""
+        """Do nothing: the epoch follows from the optimizer step."""
 
 
 class ShardSampler(DistributedSampler[BatchAddress]):
@@ -134,7 +134,7 @@ class ShardSampler(DistributedSampler[BatchAddress]):
         batch_size: samples of one batch on one device.
         world_size: number of processes.
         rank: number of this process.
-        device: where the addresses are made.
+        device: device of the addresses.
     """
 
     shuffle = False
@@ -164,11 +164,11 @@ class ShardSampler(DistributedSampler[BatchAddress]):
             first = last
 
     def set_epoch(self, epoch: int) -> None:
-        """Evaluation has one order."""
+        """Do nothing: evaluation has one order."""
 
 
 class AddressedLoader(DataLoader[dict[str, Any]]):
-    """A loader whose data set answers to whole batch addresses.
+    """Return a loader whose data set takes whole batch addresses.
 
     Args:
         dataset: maps a BatchAddress to a batch.
@@ -192,21 +192,21 @@ class AddressedLoader(DataLoader[dict[str, Any]]):
             num_workers=num_workers,
             pin_memory=pin_memory and torch.cuda.is_available(),
             persistent_workers=num_workers > 0,
-            # A loader draws a seed for its workers; from the global generator this would shift the dropout masks
+            # A loader draws a seed for its workers. Drawn from the global generator, it would change the dropout masks
             # of a resumed run.
             generator=torch.Generator(),
         )
 
     def state_dict(self) -> dict[str, Any]:
-        """Nothing: the place in the data follows from the trainer's step counter, which the checkpoint holds."""
+        """Return nothing: the position follows from the trainer's step counter, which is in the checkpoint."""
         return {}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """The counterpart of ``state_dict``; with it Lightning knows that the loader resumes exactly."""
+        """Counterpart of ``state_dict``; it tells Lightning that the loader resumes exactly."""
 
 
 def address_only(address: object) -> BatchAddress:
-    """``address`` itself if it is a BatchAddress; a UserError otherwise (``overfit_batches`` sends plain numbers)."""
+    """Return ``address`` if it is a BatchAddress, else raise UserError (``overfit_batches`` sends plain numbers)."""
     if not isinstance(address, BatchAddress):
         raise UserError(
             "trainer.overfit_batches does not work with addressed data: set datamodule.limit instead", shared=True

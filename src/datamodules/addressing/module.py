@@ -1,4 +1,4 @@
-"""What image sets and toy distributions share: addressed loaders that know the trainer's topology."""
+"""Common part of image sets and toy distributions: addressed loaders that know the trainer's topology."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class AddressedDataModule(LightningDataModule):
 
     @property
     def values(self) -> Values:
-        """What the numbers of a batch mean; continuous data as they are unless a subclass says otherwise."""
+        """Meaning of the numbers of a batch; unchanged continuous data by default."""
         return IDENTITY
 
     @property
@@ -53,11 +53,11 @@ class AddressedDataModule(LightningDataModule):
 
     @property
     def dequantized(self) -> bool:
-        """Whether evaluation batches are dequantized already."""
+        """Whether evaluation batches are already dequantized."""
         return False
 
     def settings_from_data(self) -> dict[str, Any]:
-        """Settings of this datamodule that only the data can tell, for the configuration in the checkpoint."""
+        """Return settings of this datamodule that depend on the data, for the configuration in the checkpoint."""
         return {}
 
     @property
@@ -77,7 +77,9 @@ class AddressedDataModule(LightningDataModule):
     def train_loader(
         self, dataset: Dataset[dict[str, Any]], count: int, *, shuffle: bool = True, device: torch.device | None = None
     ) -> AddressedLoader:
-        """Loader over the rest of the current epoch of ``count`` samples, which lie on ``device`` (None: the host)."""
+        """Return a loader over the rest of the current epoch of ``count`` samples, which are on ``device`` (None: the
+        host).
+        """
         sampler = AddressedBatchSampler(
             count,
             self.global_batch_size,
@@ -94,7 +96,9 @@ class AddressedDataModule(LightningDataModule):
     def eval_loader(
         self, dataset: Dataset[dict[str, Any]], count: int, *, device: torch.device | None = None
     ) -> AddressedLoader | list[Any]:
-        """Loader over this process' shard of ``count`` samples; no loader if they do not suffice for all processes."""
+        """Return a loader over this process' shard of ``count`` samples; no loader if there are too few for all
+        processes.
+        """
         if count < self.world_size:
             _log.warning("evaluation is skipped: %d sample(s) for %d process(es)", count, self.world_size)
             return []
@@ -107,7 +111,7 @@ class AddressedDataModule(LightningDataModule):
         sampler: AddressedBatchSampler | ShardSampler,
         device: torch.device | None,
     ) -> AddressedLoader:
-        # Samples on a device are gathered there, which leaves nothing for workers and for page-locked memory to do.
+        # Samples on a device are gathered there, so workers and page-locked memory have no use.
         on_host = device is None
         return AddressedLoader(
             dataset,
@@ -117,11 +121,11 @@ class AddressedDataModule(LightningDataModule):
         )
 
     def state_dict(self) -> dict[str, Any]:
-        """What the meaning of a step counter depends on; all of it plain numbers."""
+        """Return the plain numbers that give a step counter its meaning."""
         return {"seed": self.seed, "global_batch_size": self.global_batch_size}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Warns if the checkpoint counts its steps in other batches or another order."""
+        """Warn if the checkpoint counted its steps in other batches or another order."""
         for name, value in self.state_dict().items():
             if state_dict.get(name, value) != value:
                 _log.warning(

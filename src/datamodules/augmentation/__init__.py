@@ -1,4 +1,4 @@
-"""Changes of training images: flips, and geometric augmentation that the net is told about."""
+"""Augmentation of training images: flips, and geometric augmentation with labels for the net."""
 
 from .geometric import GeometricAugmentation
 

@@ -1,4 +1,4 @@
-"""Horizontal flips. Pure functions of tensors; everything runs on the device of its argument."""
+"""Horizontal flips, as pure functions that run on the device of their argument."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ...noise import uniform
 
 
 def flip_decisions(seed: int, epoch: int, count: int, device: torch.device) -> Tensor:
-    """Whether image i is mirrored in an epoch, with probability 1/2: (count,) bool."""
+    """Return whether image i is mirrored in an epoch, with probability 1/2: (count,) bool."""
     chunks = torch.arange(count, device=device).tensor_split(max(1, count >> 20))
     return torch.cat([uniform(seed, "flip", epoch, index) < 0.5 for index in chunks])
 

@@ -54,12 +54,12 @@ class GeometricAugmentation:
         self.flip = flip
 
     def __call__(self, x: Float[Tensor, "b c h w"], address: Address) -> tuple[Tensor, Float[Tensor, "b 9"]]:
-        """Images (B, C, H, W), each with its own transformation, and labels (B, 9), drawn at ``address``."""
+        """Transform images (B, C, H, W), each in its own way drawn at ``address``; return them with labels (B, 9)."""
         labels = self.draw(address)
         return transformed(x, labels), labels
 
     def draw(self, address: Address) -> Float[Tensor, "b 9"]:
-        """Labels (B, 9) float32."""
+        """Return labels (B, 9) float32."""
         u = address.uniform("augmentation", (9,))
         a, b, c, d = address.normal("augmentation", u[:, :4]).unbind(1)
         mirrored = (u[:, 0] < 0.5) & self.flip
@@ -76,20 +76,20 @@ class GeometricAugmentation:
 
 
 def transformed(x: Float[Tensor, "b c h w"], labels: Float[Tensor, "b 9"]) -> Float[Tensor, "b c h w"]:
-    """Images (B, C, H, W) as labels (B, 9) say; an image with no more than flips keeps its pixels bit for bit."""
+    """Transform images (B, C, H, W) by their labels; images with at most flips keep their pixels bit for bit."""
     mirrored, flipped = (labels[:, i].bool()[:, None, None, None] for i in (0, 1))
     x = torch.where(mirrored, x.flip(3), x)
     x = torch.where(flipped, x.flip(2), x)
     moved = functional.grid_sample(
         x, _sources(labels, *x.shape[2:]).to(x.dtype), "bicubic", "reflection", align_corners=False
     )
-    # All images are resampled: to pick those that need it would have the host wait for the labels.
+    # Resample all images: selecting those that need it would make the host wait for the labels.
     return torch.where(labels[:, 2:].any(1)[:, None, None, None], moved, x)
 
 
 def _sources(labels: Tensor, height: int, width: int) -> Tensor:
-    """Where each pixel of the result comes from: (B, H, W, 2) as (x, y), which run from -1 to 1 over the image."""
-    # Elementwise and not as a matrix product, which TF32 would round to a hundredth of a pixel.
+    """Return the source of each pixel of the result: (B, H, W, 2) as (x, y) from -1 to 1 over the image."""
+    # Elementwise, not as a matrix product, which TF32 would round to a hundredth of a pixel.
     a, b, c, d, x0, y0 = (value[:, None, None] for value in _inverse(labels))
     y, x = (
         ((2 * torch.arange(n, device=labels.device) + 1) / n - 1).to(labels.dtype).reshape(shape)
@@ -99,9 +99,9 @@ def _sources(labels: Tensor, height: int, width: int) -> Tensor:
 
 
 def _inverse(labels: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """The matrix ((a, b), (c, d)) and the shift (x0, y0) that lead from a pixel of the result to its source, (B,) each.
+    """Return the matrix ((a, b), (c, d)) and the shift (x0, y0) from a pixel of the result to its source, (B,) each.
 
-    Forwards the image is scaled, rotated, stretched, then shifted.
+    The forward transformation scales, rotates, stretches, then shifts.
     """
     _, _, a, cos_less_one, sin, b_cos, b_sin, c, d = labels.unbind(1)
     scale = torch.exp(_STRENGTH * a)

@@ -1,4 +1,4 @@
-"""Reading data from outside: folders, archives, arrays and tables, each row as an array of its own depth."""
+"""Read data from outside: folders, archives, arrays and tables. Each row becomes an array of its own depth."""
 
 from .opening import open_source
 from .source import Source

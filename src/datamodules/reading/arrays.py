@@ -1,4 +1,4 @@
-"""Arrays of npy and npz files: rows are mapped from the disk where they are not compressed."""
+"""Arrays of npy and npz files; rows of uncompressed arrays are memory-mapped."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ class ArraySource(Source):
     """Rows of arrays (N, ...), one after the other.
 
     Args:
-        path: what the user named.
-        arrays: the arrays, of the same shape but for N and of the same dtype.
+        path: path that the user gave.
+        arrays: the arrays, with the same dtype and the same shape except for N.
         labels: (N,) over all arrays, numbers or names; None for none.
         splits: the split of each array; empty names for arrays without a split.
         files: the files they come from.
-        layout: ``NHWC`` or ``NCHW``; None tells by the shape.
+        layout: ``NHWC`` or ``NCHW``; None decides by the shape.
         class_names: names of the numbers in ``labels``, if the file has them.
 
     Raises:
@@ -101,7 +101,7 @@ class ArraySource(Source):
         return self._files
 
     def content_key(self, notes: Path) -> str:
-        """By size and time of the files, and by some of their content: arrays may be larger than the memory."""
+        """Fingerprint from size and time of the files and from part of their content: arrays may exceed the memory."""
         parts: list[object] = []
         for file in self._files:
             size = file.stat().st_size
@@ -120,7 +120,7 @@ class ArraySource(Source):
         return values.transpose(2, 0, 1) if self._move == "NHWC" else values
 
     def _supported(self) -> str:
-        """The dtype of the rows; wider whole numbers are looked at in chunks."""
+        """Return the dtype of the rows; wider whole numbers are examined in chunks."""
         dtype = self._arrays[0].dtype
         names = {"bool": "uint8", "float64": "float32"}
         if dtype.name in ("uint8", "uint16", "float16", "float32", *names):
@@ -138,7 +138,7 @@ class ArraySource(Source):
 
 
 def _order(shape: tuple[int, ...], layout: str | None, path: Path) -> str:
-    """How a row of ``shape`` becomes (C, H, W), or ``vector``."""
+    """Return how a row of ``shape`` becomes (C, H, W), or ``vector``."""
     if layout not in (None, "NHWC", "NCHW"):
         raise UserError(f"datamodule.layout={layout}: choose NHWC or NCHW")
     if len(shape) == 1:
@@ -169,7 +169,7 @@ def _order(shape: tuple[int, ...], layout: str | None, path: Path) -> str:
 def _numbered(
     labels: np.ndarray | None, count: int, names: list[str], path: Path
 ) -> tuple[np.ndarray | None, list[str]]:
-    """Labels as numbers from 0 with their names."""
+    """Return labels as numbers from 0, with their names."""
     if labels is None:
         return None, []
     labels = np.squeeze(labels, -1) if labels.ndim == 2 and labels.shape[1] == 1 else labels
@@ -192,7 +192,7 @@ def _numbered(
 
 
 def open_npy(path: Path, layout: str | None = None) -> ArraySource:
-    """The rows of a npy file, mapped; UserError if it is damaged."""
+    """Map the rows of a npy file; raise UserError if it is damaged."""
     return ArraySource(path, [_mapped(path)], files=[path], layout=layout)
 
 
