@@ -9,6 +9,8 @@ from typing import Any
 
 from ..checkpoint.read import checked, load_archive
 from ..errors import UserError
+from .edm.convert import SUFFIX as PICKLE
+from .edm.convert import read_edm
 from .hub import is_hub_file, read_hub
 from .safetensors import SUFFIX, read_safetensors
 from .song.checkpoint import convert_song_checkpoint, is_song_checkpoint
@@ -18,10 +20,10 @@ from .song.experiments import fitting_experiments, training_config
 def open_checkpoint(
     path: str | os.PathLike[str], experiment: str | None = None, config: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
-    """A checkpoint of this project, an export of one (``.safetensors``), or a ``.pth`` of Song's or Peng's program.
+    """A checkpoint of this project, an export of one (``.safetensors``), or a file of another program.
 
-    The last kind holds no configuration and needs ``experiment`` or ``config``; the others carry their own, and both
-    are ignored.
+    That is a ``.pkl`` of NVlabs/edm, or a ``.pth`` of Song's or Peng's program. A ``.pth`` holds no configuration and
+    needs ``experiment`` or ``config``; the others carry their own or need none, and both are ignored.
 
     Args:
         path: the file.
@@ -38,6 +40,8 @@ def open_checkpoint(
     """
     if Path(path).suffix == SUFFIX:
         return checked(read_hub(path) if is_hub_file(path) else read_safetensors(path), path)
+    if Path(path).suffix == PICKLE:
+        return checked(read_edm(path), path)
     content = load_archive(path)
     if not is_song_checkpoint(content):
         return checked(content, path)

@@ -2,15 +2,15 @@
 
     python -m src.interop.export ckpt_path=last format=safetensors output=model.safetensors
 
-ckpt_path   a checkpoint of this project (a file, a run folder, last, best or a step), a .safetensors export, or a .pth
-            of Song's or Peng's program
+ckpt_path   a checkpoint of this project (a file, a run folder, last, best or a step), a .safetensors export, a .pth of
+            Song's or Peng's program, or a .pkl of NVlabs/edm (read as tensors, nothing in it is run)
 format      safetensors: weights with the configuration in the header, which sample.py reads as it reads checkpoints
             diffusers: a pipeline, for NCSN++ of the form published for 256 and 1024 pixels
             song, peng: a .pth for the original's programs
             ckpt: a checkpoint of this project, which needs no experiment any more
             hub: a folder for the Hugging Face Hub: README.md (model card with scores), config.json, model.safetensors
 output      the file, or the folder of a pipeline or for the Hub
-experiment  for a .pth: the experiment it belongs to, or the path of Song's configuration in YAML or JSON
+experiment  for a .pth: the experiment it belongs to, or the path of Song's configuration (Python, YAML, JSON)
 weights     for diffusers and hub: ema (default), ema:<name> or raw
 dtype       for hub: float32 (default), float16 or bfloat16 for matrices and kernels
 license     for hub: license of the weights, as apache-2.0; left out by default

@@ -38,10 +38,10 @@ def training_config(experiment: str) -> dict[str, Any]:
     if is_file_of_original(experiment):
         carried = read_original(experiment)
         say_unused(experiment, carried)
-        return _composed(carried.overrides())
+        return composed(carried.overrides())
     if not (CONFIG_DIR / "experiment" / f"{experiment}.yaml").is_file():
         raise UserError(f"there is no experiment={experiment}: choose one of {', '.join(experiments())}")
-    return _composed([f"experiment={experiment}"])
+    return composed([f"experiment={experiment}"])
 
 
 def is_file_of_original(experiment: str) -> bool:
@@ -116,7 +116,8 @@ def _load(path: Path) -> dict[str, Any]:
     return song
 
 
-def _composed(overrides: Sequence[str]) -> dict[str, Any]:
+def composed(overrides: Sequence[str]) -> dict[str, Any]:
+    """The resolved configuration of ``conf/train.yaml`` with ``overrides``; what must be given stays ``???``."""
     with _hydra():
         # The folder of a run is known only to a running command.
         cfg = compose("train", overrides=[*overrides, "paths.run_dir=."])
