@@ -19,6 +19,8 @@ from ..errors import UserError
 
 _OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR)
 
+_OF_GLOO = re.compile("Connection (closed|reset) by peer|Broken pipe|connectFullMesh failed")
+
 
 def one_line(error: BaseException, config_name: str | None = None) -> str | None:
     """The line to show for ``error``, or None if it is a programming error."""
@@ -48,7 +50,7 @@ def lost_peer(error: BaseException) -> bool:
     """Whether ``error`` means that another process of the group has ended: NCCL has a class for it, gloo a message."""
     return any(
         type(cause).__name__ in ("DistBackendError", "DistNetworkError")
-        or (isinstance(cause, RuntimeError) and re.search(r"Connection (closed|reset) by peer|Broken pipe", str(cause)))
+        or (isinstance(cause, RuntimeError) and _OF_GLOO.search(str(cause)))
         for cause in _chain(error)
     )
 

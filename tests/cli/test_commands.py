@@ -45,6 +45,7 @@ def shown(error: BaseException, capsys: pytest.CaptureFixture[str]) -> bool:
         ({"RANK": "1", "TORCHELASTIC_RUN_ID": "a"}, True, UserError("no"), True),
         ({"SLURM_PROCID": "1"}, False, UserError("no"), False),
         ({"SLURM_PROCID": "1"}, True, RuntimeError("Connection closed by peer"), True),
+        ({"SLURM_PROCID": "1"}, True, RuntimeError("Gloo connectFullMesh failed with ..."), True),
     ],
 )
 def test_an_error_is_shown_where_nobody_else_shows_it(

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from hydra import compose, initialize_config_dir
 
@@ -68,6 +71,37 @@ def test_torchrun(tmp_path: Path) -> None:
     ended = command(*torchrun, *SHORT, *in_folder(tmp_path), "trainer=ddp_sim")
     assert ended.returncode == 0, ended.stderr
     assert sorted(curve(only_run(tmp_path))) == [1, 2, 3]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_torchrun_starts_the_ranks_again_and_they_go_on_from_their_own_run(tmp_path: Path) -> None:
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "--max-restarts=1"]
+    often = ["callbacks.last_checkpoint.every_n_steps=5", "trainer.max_steps=60"]
+    said = tmp_path / "said"
+    with said.open("wb") as output:
+        agent = subprocess.Popen(
+            [*torchrun, "train.py", *MINIMAL, *often, *in_folder(tmp_path), "trainer=ddp_sim"],
+            cwd=ROOT,
+            env={**os.environ, **ONE_THREAD},
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        deadline = time.monotonic() + 300
+        while " step 12 of" not in said.read_text():
+            assert agent.poll() is None and time.monotonic() < deadline, said.read_text()
+            time.sleep(0.02)
+        (rank,) = [child for child in psutil.Process(agent.pid).children() if child.environ().get("LOCAL_RANK") == "1"]
+        rank.kill()
+        assert agent.wait(400) == 0, said.read_text()
+    finally:
+        agent.kill()
+    (resumed,) = re.findall(r"resuming from (\S+)", said.read_text())
+    run = only_run(tmp_path)
+    assert Path(resumed).parent == run / "checkpoints" and "step00000000" not in resumed
+    assert sorted(curve(run)) == list(range(1, 61))
+    assert len(list((tmp_path / "logs").rglob("checkpoints"))) == 1
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -219,11 +219,14 @@ class Job:
         """Have SLURM send it a signal."""
         self.cluster.run("scancel", f"--signal={name}", *options, self.number)
 
-    def processes(self) -> Sequence[int]:
-        """Ids of the Python processes of its steps."""
+    def processes(self) -> list[int]:
+        """Ids of its Python processes that have taken over their signals."""
         listed = self.cluster.run("scontrol", "listpids", self.number).splitlines()[1:]
-        found = [int(line.split()[0]) for line in listed]
-        return [pid for pid in found if b"train.py" in _command_line(pid) and b"python" in _command_line(pid)[:200]]
+        return [pid for pid in (int(line.split()[0]) for line in listed) if _handles_signals(pid)]
+
+    def wait_for_processes(self) -> None:
+        """Wait until it can be sent signals."""
+        _wait_for(lambda: bool(self.processes()), f"a process of job {self.number}", 300, lambda: self.output)
 
 
 def missing_programs() -> list[str]:
@@ -235,11 +238,14 @@ def _path() -> str:
     return f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
 
 
-def _command_line(pid: int) -> bytes:
+def _handles_signals(pid: int) -> bool:
+    """Whether a process is Python and catches SIGUSR1; before that the signal ends it."""
     try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes()
+        program = Path(f"/proc/{pid}/cmdline").read_bytes().partition(b"\0")[0]
+        caught = re.search(r"SigCgt:\s*(\w+)", Path(f"/proc/{pid}/status").read_text())
     except OSError:
-        return b""
+        return False
+    return program.endswith(b"python") and bool(caught and int(caught[1], 16) >> (signal.SIGUSR1 - 1) & 1)
 
 
 def _free_ports(count: int) -> list[int]:

@@ -78,8 +78,7 @@ def test_two_processes_stop_at_one_step_and_go_on(cluster: Cluster, tmp_path: Pa
 
 def test_a_signal_during_start_up_puts_the_job_back(cluster: Cluster, tmp_path: Path) -> None:
     job = submit(cluster, tmp_path, options="--signal=USR1@120")
-    while not job.processes():
-        assert job.facts()["JobState"] in ("PENDING", "RUNNING", "CONFIGURING")
+    job.wait_for_processes()
     job.signal("USR1")
     job.wait_for_text("is in the queue again")
     set_steps(tmp_path, 20)

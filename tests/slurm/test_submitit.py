@@ -19,7 +19,12 @@ pytestmark = [pytest.mark.slurm, pytest.mark.timeout(1200)]
 STEPS = 1_500
 # A job of less than ten minutes has used up its time whenever the signal comes. Without a number of such ends submitit
 # puts no job back.
-LAUNCHER = ("hydra/launcher=submitit_slurm", "hydra.launcher.timeout_min=8", "hydra.launcher.max_num_timeout=5")
+LAUNCHER = (
+    "hydra/launcher=submitit_slurm",
+    "hydra.launcher.timeout_min=8",
+    "hydra.launcher.max_num_timeout=5",
+    "hydra.launcher.stderr_to_stdout=true",
+)
 
 
 def test_jobs_of_a_sweep_go_on_from_their_own_folders(cluster: Cluster, tmp_path: Path) -> None:
