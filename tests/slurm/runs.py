@@ -20,8 +20,6 @@ TINY = (
     "trainer.val_check_interval=1000000",
     "callbacks.last_checkpoint.every_n_steps=1000000",
     "callbacks.progress.every_seconds=1",
-    # Whatever happens to the cluster.
-    "+trainer.max_time=00:00:20:00",
 )
 PYTHON = f"export OMP_NUM_THREADS=1\ncd {ROOT}\n"
 LAST = "${SLURM_RESTART_COUNT:+ckpt_path=last}"
