@@ -10,10 +10,12 @@ from __future__ import annotations
 import difflib
 import importlib
 import inspect
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+from .annotations import mismatch, shown
 from .errors import UserError
 
 CANONICAL = "src"
@@ -92,7 +94,7 @@ def nearest(name: str, valid: Iterable[str]) -> str:
 def _neighbors(parts: list[str]) -> list[str]:
     try:
         return [name for name in vars(importlib.import_module(".".join(parts[:-1]))) if not name.startswith("_")]
-    except ImportError:
+    except (ImportError, ValueError):
         return []
 
 
@@ -110,16 +112,18 @@ def _call(node: dict[Any, Any], name: str, beside: Mapping[str, Any]) -> Any:
     positional = node.get("_args_", [])
     settings = {str(key): value for key, value in node.items() if key not in _SPECIAL} | dict(beside)
     is_partial = settings.pop("_partial_", node.get("_partial_", False))
-    _check_arguments(function, positional, settings, where, complete=not is_partial)
+    check_arguments(function, settings, where, positional, complete=not is_partial)
     if is_partial:
         return partial(function, *positional, **settings)
     try:
         return function(*positional, **settings)
     except UserError:
         raise
-    except (TypeError, ValueError, ArithmeticError, RuntimeError, ImportError) as error:
+    except (TypeError, ValueError, ArithmeticError, RuntimeError, ImportError, MemoryError) as error:
         # Most often a value of the wrong type, such as a word for a number.
         reason = " ".join(str(error).split())
+        if re.search("overflow|allocate|storage size", reason, re.IGNORECASE):
+            reason = "these sizes fit into no memory"
         raise SettingsError(f"{where}: {target} does not take these settings ({reason})") from error
 
 
@@ -140,9 +144,26 @@ def parameters_of(function: Any) -> tuple[dict[str, inspect.Parameter], bool]:
     return known, True
 
 
-def _check_arguments(
-    function: Any, positional: list[Any], settings: Mapping[str, Any], where: str, complete: bool
+def check_arguments(
+    function: Any,
+    settings: Mapping[str, Any],
+    where: str,
+    positional: Sequence[Any] = (),
+    complete: bool = False,
 ) -> None:
+    """Compare settings with the parameters of what they are for.
+
+    Args:
+        function: a class or function.
+        settings: by name; keys of this module, such as ``_target_``, are passed over.
+        where: full key of the node, for messages.
+        positional: arguments without names.
+        complete: whether all that ``function`` needs must be there.
+
+    Raises:
+        SettingsError: an unknown or missing setting, or a value of another kind than that of its parameter.
+    """
+    settings = {key: value for key, value in settings.items() if key not in _SPECIAL}
     try:
         known, others = parameters_of(function)
         signature = inspect.signature(function)
@@ -151,6 +172,10 @@ def _check_arguments(
     for key in settings:
         if key not in known and not others:
             raise SettingsError(f"{where} has no setting {key}{nearest(key, known)}")
+    found = mismatch(function, settings)
+    if found is not None:
+        key, wanted = found
+        raise SettingsError(f"{where}.{key}={shown(settings[key])}: {wanted}")
     try:
         (signature.bind if complete else signature.bind_partial)(*positional, **settings)
     except TypeError as error:

@@ -14,7 +14,7 @@ def height_and_width(image_size: int | Sequence[int], name: str = "image_size") 
     Raises:
         UserError: something else.
     """
-    sides = [image_size] * 2 if isinstance(image_size, int) else list(image_size)
+    sides = list(image_size) if isinstance(image_size, Sequence) else [image_size] * 2
     if len(sides) != 2 or not all(isinstance(side, int) and not isinstance(side, bool) and side > 0 for side in sides):
         raise UserError(f"{name}={image_size}: give one positive number for squares, or [height, width]")
     return sides[0], sides[1]

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, NoReturn
 from .. import signals
 from ..config_dir import CONFIG_DIR, IS_INSTALLED
 from ..errors import UserError
+from .help import help_text
 from .streams import RunLog, forgive_streams
 from .words import readable
 
@@ -51,6 +52,9 @@ def entry(config_name: str, arguments: Arguments | None = None) -> Callable[[Mai
             forgive_streams()
             # Without it Hydra prints errors itself, over several lines.
             os.environ.setdefault("HYDRA_FULL_ERROR", "1")
+            if {"-h", "--help"} & set(sys.argv[1:]):
+                sys.stdout.write(help_text(config_name))
+                return
             try:
                 sys.argv[1:] = readable(sys.argv[1:], _known(config_name))
                 if arguments is not None:
@@ -118,6 +122,8 @@ def _job(job: Main, config_name: str, cfg: DictConfig) -> float | None:
         _quiet_all_but_rank_zero()
         # Lightning says so on every machine of a cluster, in every run.
         warnings.filterwarnings("ignore", message=r"The `srun` command is available")
+        # Pillow and zarr warn of every odd tag of a file from outside.
+        warnings.filterwarnings("ignore", module=r"(PIL|zarr)\.")
         keep_freed_memory()
         name_as_text(cfg)
         check_kinds(cfg, CONFIG_DIR / f"{config_name}.yaml")

@@ -2,60 +2,59 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from ..build import build, located, parameters_of
+from ..build import build, check_arguments, located
 from ..errors import UserError
-
-_SWITCH = (bool, bool | None, "bool", "bool | None")
 
 
 def instantiate(node: Any, **kwargs: Any) -> Any:
     """Build the objects of a configuration node with resolved interpolations; return None for None.
 
     Raises:
-        UserError: a setting is unknown, missing or of the wrong type; a switch is neither true nor false.
+        UserError: a setting is unknown, missing or of the wrong kind.
     """
     name = ""
     if OmegaConf.is_config(node):
         name = node._get_full_key(None) or ""
-        check_switches(node)
+        check_settings(node, name)
         node = OmegaConf.to_container(node, resolve=True, throw_on_missing=True)
     return build(node, name, **kwargs)
 
 
-def check_switches(node: Any) -> None:
-    """Check the values of switches in ``node`` against the annotations of the classes that it builds.
+def check_settings(node: Any, name: str = "") -> None:
+    """Compare what the nodes in ``node`` set with the parameters of what they build.
+
+    Interpolated values are passed over: they are checked where they come from.
+
+    Args:
+        node: a configuration node or plain containers.
+        name: its full key.
 
     Raises:
-        UserError: a value other than true, false or null.
+        UserError: an unknown setting, a word for a number, a number for a switch, a list that is too short.
     """
     if not isinstance(node, Mapping):
         return
-    switches = _switches(str(node["_target_"])) if "_target_" in node else frozenset()
+    values: dict[str, Any] = {}
     for key in node:
-        if isinstance(node, DictConfig) and OmegaConf.is_missing(node, key):
+        if isinstance(node, DictConfig) and (OmegaConf.is_missing(node, key) or OmegaConf.is_interpolation(node, key)):
             continue
         value = node[key]
-        if str(key) in switches and not isinstance(value, bool | None):
-            name = node._get_full_key(key) if isinstance(node, DictConfig) else key
-            raise UserError(f"{name}={value}: give true or false")
-        check_switches(value)
-
-
-@functools.cache
-def _switches(target: str) -> frozenset[str]:
-    """Return the parameters of ``target`` that are switches."""
-    try:
-        parameters, _ = parameters_of(located(target))
-    except (UserError, ValueError, TypeError):
-        # Whether the target exists is checked when it is built.
-        return frozenset()
-    return frozenset(name for name, p in parameters.items() if p.annotation in _SWITCH)
+        check_settings(value, f"{name}.{key}")
+        # A node is an object by the time it is given to the parameter.
+        if not (isinstance(value, Mapping) and "_target_" in value):
+            values[str(key)] = OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+    if "_target_" in values:
+        try:
+            target = located(str(values["_target_"]))
+        except UserError:
+            # Whether it exists is checked where it is built.
+            return
+        check_arguments(target, values, name)
 
 
 def instantiate_all(nodes: DictConfig | None) -> list[Any]:

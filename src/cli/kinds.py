@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from ..annotations import shown
 from ..errors import UserError
 
+_LARGEST = 2**63
+_LISTS_TOO = ("weights", "devices")
 _KINDS: dict[type, tuple[tuple[type, ...], str]] = {
     bool: ((bool,), "true or false"),
-    int: ((int,), "a whole number"),
-    float: ((int, float), "a number"),
+    int: ((int,), f"a whole number below {_LARGEST}"),
+    float: ((int, float), "a finite number"),
+    # A name may look like a number.
+    str: ((str, int, float), "a text"),
+    dict: ((DictConfig,), "its settings one by one"),
 }
 
 
 def check_kinds(cfg: DictConfig, defaults: str | Path) -> None:
-    """A switch must stay a switch and a number a number, for all settings outside of groups.
+    """A switch must stay a switch, a number a number and a section a section, for all settings outside of groups.
 
     Args:
         cfg: the composed configuration.
@@ -26,10 +33,25 @@ def check_kinds(cfg: DictConfig, defaults: str | Path) -> None:
     Raises:
         UserError: a value of another kind than that of ``defaults``.
     """
-    for key, default in OmegaConf.load(defaults).items():
+    expected = OmegaConf.to_container(OmegaConf.load(defaults), resolve=False)
+    assert isinstance(expected, dict)
+    _check(cfg, {key: value for key, value in expected.items() if key not in ("defaults", "hydra")})
+
+
+def _check(cfg: DictConfig, expected: Mapping[Any, Any], prefix: str = "") -> None:
+    for key, default in expected.items():
         accepted, name = _KINDS.get(type(default), ((), ""))
-        if accepted and key in cfg and not _is_a(cfg[key], accepted):
-            raise UserError(f"{key!s}={cfg[key]}: give {name}, as {str(default).lower()}")
+        is_interpolated = isinstance(default, str) and "${" in default
+        if not accepted or is_interpolated or key not in cfg or OmegaConf.is_interpolation(cfg, key):
+            continue
+        value = cfg[key]
+        if key in _LISTS_TOO and OmegaConf.is_list(value):
+            continue
+        if not _is_a(value, accepted):
+            example = f"{key}.{next(iter(default))}" if isinstance(default, dict) else str(default).lower()
+            raise UserError(f"{prefix}{key!s}={shown(value)}: give {name}, as {example}")
+        if isinstance(default, dict):
+            _check(value, default, f"{prefix}{key}.")
 
 
 def name_as_text(cfg: DictConfig) -> None:
@@ -50,4 +72,6 @@ def listed(value: Any) -> list[Any]:
 
 
 def _is_a(value: Any, accepted: tuple[type, ...]) -> bool:
+    if isinstance(value, int | float) and not abs(value) < _LARGEST:
+        return False
     return isinstance(value, accepted) and (not isinstance(value, bool) or bool in accepted)

@@ -12,11 +12,12 @@ from typing import Any
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import InterpolationKeyError, OmegaConfBaseException
 
 from ..build import nearest
 from ..errors import UserError
 
+_LONGEST = 900
 _OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR)
 
 _OF_GLOO = re.compile("Connection (closed|reset) by peer|Broken pipe|connectFullMesh failed")
@@ -31,13 +32,16 @@ def one_line(error: BaseException, config_name: str | None = None) -> str | None
     if lost_peer(error):
         return "another process of this run has ended, see its error; then give the same command again"
     if isinstance(error, MissingConfigException) and error.options:
-        group, _, choice = (error.missing_cfg_file or "").rpartition("/")
-        options = ", ".join(sorted(error.options))
-        return f"there is no {group}={choice}{nearest(choice, error.options)}; choose one of {options}"
+        return _unknown_choice(error)
     if isinstance(error, OverrideParseException):
         return f"cannot read the argument {error.override!r}: {_flat(str(error)).split('See https')[0].strip()}"
     if isinstance(error, ValueError) and str(error).startswith("Config group override must be"):
         return _no_choice()
+    missing = re.search(r"Missing mandatory value: (\S+)", str(error))
+    if missing:
+        return f"{missing.group(1)} is missing: type {missing.group(1)}=<value>"
+    if isinstance(error, InterpolationKeyError):
+        return _elsewhere(error)
     if isinstance(error, HydraException | OmegaConfBaseException):
         return _unknown_key(error, config_name) or _flat(str(error))
     if isinstance(error, OSError) and error.errno in _OF_THE_DISK:
@@ -70,7 +74,10 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _flat(text: str) -> str:
-    return " ".join(text.split())
+    """``text`` in one line; names of files may hold line breaks and codes that change a terminal."""
+    printable = "".join(letter if letter.isprintable() or letter.isspace() else "?" for letter in text)
+    line = " ".join(printable.split())
+    return line if len(line) <= _LONGEST else f"{line[: _LONGEST // 2]} ... {line[-_LONGEST // 2 :]}"
 
 
 def _unknown_key(error: BaseException, config_name: str | None) -> str | None:
@@ -80,6 +87,31 @@ def _unknown_key(error: BaseException, config_name: str | None) -> str | None:
         return None
     key = found.group(1)
     return f"there is no setting {key}{nearest(key, _known_keys(config_name))}"
+
+
+def _unknown_choice(error: MissingConfigException) -> str:
+    """The line for a name that no file of a group has; files in folders of the group count too."""
+    from ..config_dir import CONFIG_DIR
+
+    path = Path(error.missing_cfg_file or "")
+    # The folder that the name itself holds, as `ve/` of `experiment=ve/cifar10`, is no part of the group.
+    group = next((parent for parent in reversed(path.parents) if parent.name), path.parent)
+    choice = path.relative_to(group).with_suffix("").as_posix()
+    folder = CONFIG_DIR / group
+    names = sorted(file.relative_to(folder).with_suffix("").as_posix() for file in folder.rglob("*.yaml"))
+    inside = [name for name in names if name.endswith(f"/{choice}")]
+    hint = f", did you mean {' or '.join(inside)}?" if inside else nearest(choice, names)
+    return f"there is no {group}={choice}{hint}; choose one of {', '.join(names)}"
+
+
+def _elsewhere(error: InterpolationKeyError) -> str:
+    """The line for a setting that takes a value from another group, whose choice has no such value."""
+    found = re.search(r"Interpolation key '([^']+)' not found", str(error))
+    name = (error.full_key or "a setting").partition(".")[0]
+    if not found:
+        return _flat(str(error))
+    group = found.group(1).partition(".")[0]
+    return f"{error.full_key} is {found.group(1)}, which this {group} does not have: choose another {name} or {group}"
 
 
 def _no_choice() -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 from collections.abc import Collection, Sequence
@@ -17,6 +18,7 @@ _PATHS = {
     *("guidance.classifier_path", "control.mask", "metric.statistics_path"),
     *("paths.log_dir", "paths.data_dir", "paths.cache_dir"),
 }
+_SWITCHES = ("-m", "--multirun", "--help", "-h", "--hydra-help", "--info")
 _SPECIAL = set("=,~ ()[]{}:\\'\"#")
 _HINTS = {
     "lr": "optimizer.lr={}",
@@ -30,6 +32,12 @@ _HINTS = {
     "sampler.steps": "sampler.grid.steps={}",
     "resume": "ckpt_path=last",
     "checkpoint": "ckpt_path={}",
+    "ckpt": "ckpt_path={}",
+    "snr": "sampler.corrector.snr={}",
+    "image_size": "datamodule.image_size={}",
+    "num_workers": "datamodule.num_workers={}",
+    "precision": "trainer.precision={}",
+    "output": "output_dir={}",
 }
 
 
@@ -46,11 +54,13 @@ def readable(arguments: Sequence[str], known: Collection[str]) -> list[str]:
     Raises:
         UserError: a setting is written as a flag, or has another name in this project.
     """
-    for argument in arguments:
-        _check_flag(argument)
+    for argument, following in itertools.zip_longest(arguments, arguments[1:], fillvalue=""):
+        _check_flag(argument, following)
         _check_name(argument, known)
     sweeps = any(argument in ("-m", "--multirun") for argument in arguments)
-    return [_quoted(_seed(argument, known), sweeps) for argument in arguments]
+    # Hydra does not understand settings behind a flag that others precede.
+    ordered = sorted(arguments, key=lambda argument: argument not in _SWITCHES)
+    return [_quoted(_seed(argument, known), sweeps) for argument in ordered]
 
 
 def _seed(argument: str, known: Collection[str]) -> str:
@@ -66,13 +76,18 @@ def _seed(argument: str, known: Collection[str]) -> str:
     raise UserError(f"{argument}: this command has one seed, of samples: type seed={value}")
 
 
-def _check_flag(argument: str) -> None:
+def _check_flag(argument: str, following: str) -> None:
     if not argument.startswith("--") or argument == "--":
         return
     name, _, value = argument[2:].partition("=")
     # Hydra would take the beginning of a flag for the flag.
-    if name not in _FLAGS:
-        raise UserError(f"{argument}: settings have no dashes, type {name}={value or '<value>'}")
+    if name in _FLAGS:
+        return
+    if name in ("config", "conf", "cfg-path"):
+        raise UserError(f"{argument}: there is no such flag, choose a configuration by its name, as experiment=digits")
+    if not value and following and "=" not in following and not following.startswith("-"):
+        value = following
+    raise UserError(f"{argument}: settings have no dashes, type {name}={value or '<value>'}")
 
 
 def _check_name(argument: str, known: Collection[str]) -> None:

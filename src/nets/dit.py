@@ -18,7 +18,8 @@ from torch.nn import functional as F
 from ..errors import UserError
 from ..image_shape import height_and_width
 from .base import ScoreNet
-from .layers.basic import Conv2d, Linear, activation
+from .layers.basic import Conv2d, Linear, activation, check_depth
+from .layers.dropout import check_dropout
 from .layers.embedding import NoiseEmbedding, PositionalFeatures
 
 NORM_EPS = 1e-6
@@ -127,6 +128,8 @@ class DiT(ScoreNet):
         self.patches = Conv2d(in_channels, width, patch_size, stride=patch_size, padding=0)
         self.positions: Tensor
         self.register_buffer("positions", torch.empty(rows * columns // patch_size**2, width), persistent=False)
+        check_depth(depth, "depth")
+        check_dropout(dropout)
         self.blocks = nn.ModuleList(DiTBlock(width, heads, mlp_ratio, dropout) for _ in range(depth))
         self.modulation = Linear(width, 2 * width, init_scale=0.0)
         self.output = Linear(width, in_channels * patch_size**2, init_scale=0.0)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from ..errors import UserError
 from .base import ScoreNet
-from .layers.basic import Linear, activation
+from .layers.basic import Linear, activation, check_depth
 from .layers.embedding import NoiseEmbedding
 
 
@@ -64,6 +64,7 @@ class MLP(ScoreNet):
     ) -> None:
         super().__init__(**settings)
         self.dim = dim
+        check_depth(depth, "depth")
         self.num_classes = num_classes
         self.act = act = activation(nonlinearity)
         self.embedding = NoiseEmbedding(

@@ -16,7 +16,7 @@ from ..errors import UserError
 from ..image_shape import height_and_width
 from .base import ScoreNet
 from .layers.attention import Attention
-from .layers.basic import Conv2d, activation, choose
+from .layers.basic import Conv2d, activation, check_depth, choose
 from .layers.blocks import RESBLOCKS, Head, ResBlock
 from .layers.embedding import EMBEDDINGS, NoiseEmbedding
 from .layers.pyramid import (
@@ -131,6 +131,7 @@ class NCSNpp(ScoreNet):
         self.progressive_combine = choose("progressive_combine", progressive_combine, COMBINE)
         self.embedding_type = choose("embedding_type", embedding_type, EMBEDDINGS)
         height, width = height_and_width(image_size, "net.image_size")
+        check_depth(len(ch_mult) * (num_res_blocks + 1), "ch_mult and num_res_blocks")
         resolutions = _resolutions(height, width, len(ch_mult), attn_resolutions)
         if self.progressive == "residual" and len(ch_mult) == 1:
             raise UserError("progressive=residual needs at least two levels; extend ch_mult or set progressive=none")
@@ -138,6 +139,8 @@ class NCSNpp(ScoreNet):
             raise UserError("num_classes and augment_dim need conditional=true: labels enter with the noise embedding")
         self.image_shape = (in_channels, height, width)
         self.nf = nf
+        if in_channels < 1:
+            raise UserError(f"net.in_channels={in_channels}: give at least 1")
         if min(nf, num_res_blocks, *ch_mult) < 1 or not ch_mult:
             raise UserError(
                 f"nf={nf} ch_mult={list(ch_mult)} num_res_blocks={num_res_blocks}: every level needs channels and "

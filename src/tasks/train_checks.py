@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
-from ..cli.instantiate import check_switches, instantiate, needs_data, plain
+from ..cli.instantiate import check_settings, instantiate, needs_data, plain
 from ..cli.kinds import check_whole
 from ..errors import UserError
 from ..metrics import FeatureExtractor, MetricSuite
@@ -28,10 +28,15 @@ def check_run(cfg: DictConfig) -> None:
     for name, seed in {"seed": cfg.seed, **{f"seed.{part}": seed for part, seed in cfg.seeds.items()}}.items():
         # Generators of initial weights take no larger ones.
         check_seed(seed, name, limit=2**32)
+    missing = sorted(OmegaConf.missing_keys(cfg))
+    if missing:
+        raise UserError(f"{missing[0]} is missing: type {missing[0]}=<value>")
+    probe = _without_data(cfg)
+    for group in probe:
+        if not OmegaConf.is_interpolation(probe, str(group)):
+            check_settings(probe[group], str(group))
     check_float32_precision(cfg.float32_matmul_precision)
     _check_trainer(cfg.trainer, cfg.datamodule)
-    # It is built later, where data are.
-    check_switches(cfg.datamodule)
     check_classes(cfg, cfg.datamodule.get("num_classes"))
     check_model(cfg)
     _check_optimizer(cfg)
@@ -48,14 +53,20 @@ def shorten_warm_up(cfg: DictConfig) -> None:
         _log.info("scheduler.steps=%d is no shorter than trainer.max_steps=%d: set to %d", steps, total, total // 10)
 
 
-def check_model(cfg: DictConfig) -> None:
-    """Build model, objective and sampler without memory; the objective sees the model, the sampler its SDE."""
+def _without_data(cfg: DictConfig) -> DictConfig:
+    """A copy of ``cfg`` with values in the place of those that only the data can tell."""
     probe = cfg.copy()
     if needs_data(probe):
         probe.sde.prior_mean = 0.0
     if probe.datamodule.get("num_classes", 1) is None:
-        # Data that are not read yet; nets and objectives take their number of classes from there.
+        # Nets and objectives take their number of classes from there.
         probe.datamodule.num_classes = 1
+    return probe
+
+
+def check_model(cfg: DictConfig) -> None:
+    """Build model, objective and sampler without memory; the objective sees the model, the sampler its SDE."""
+    probe = _without_data(cfg)
     with torch.device("meta"):
         model = instantiate(probe.model)
     # A classifier learns no score, has no sampler, and an objective need not care.

@@ -36,7 +36,7 @@ def test_lists_and_sweeps_stay_lists_and_sweeps() -> None:
 
 @pytest.mark.parametrize("untouched", ["net.nf=16", "~callbacks.fid", "steps=[9,18]", "ckpt_path='a=b'", "labels=cat"])
 def test_everything_else_is_left_alone(untouched: str) -> None:
-    assert readable([untouched, "--multirun", "-m"], ("steps",)) == [untouched, "--multirun", "-m"]
+    assert readable([untouched, "--cfg"], ("steps",)) == [untouched, "--cfg"]
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,8 @@ def test_everything_else_is_left_alone(untouched: str) -> None:
     [
         ("--experiment", r"^--experiment: settings have no dashes, type experiment=<value>$"),
         ("--experiment=digits", "type experiment=digits$"),
-        ("--config", "type config=<value>$"),
+        ("--config", r"choose a configuration by its name, as experiment=digits$"),
+        ("--config-file=x", "type config-file=x$"),
         ("lr=1e-3", r"^there is no setting lr: type optimizer\.lr=1e-3$"),
         ("sampler.steps=18", r"type sampler\.grid\.steps=18$"),
         ("resume=true", "type ckpt_path=last$"),
@@ -53,6 +54,15 @@ def test_everything_else_is_left_alone(untouched: str) -> None:
 def test_hints(argument: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
         readable([argument], ())
+
+
+def test_a_value_behind_a_flag_is_part_of_the_hint() -> None:
+    with pytest.raises(UserError, match=r"type experiment=digits$"):
+        readable(["--experiment", "digits"], ())
+
+
+def test_a_sweep_may_be_asked_for_behind_other_words() -> None:
+    assert readable(["experiment=digits", "-m", "seed=1,2"], ()) == ["-m", "experiment=digits", "seed=1,2"]
 
 
 def test_a_setting_of_the_command_itself_needs_no_hint() -> None:

@@ -20,6 +20,15 @@ _ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
 }
 
 
+_MOST_BLOCKS = 2048
+
+
+def check_depth(blocks: int, names: str) -> None:
+    """Raise UserError for a number of blocks that no net has; making them would take hours."""
+    if blocks > _MOST_BLOCKS:
+        raise UserError(f"{names} make {blocks:,} blocks: give at most {_MOST_BLOCKS:,}")
+
+
 def choose(option: str, value: str, valid: Sequence[str]) -> str:
     """``value`` in lower case if it is one of ``valid``; UserError that lists them otherwise."""
     if value.lower() not in valid:

@@ -5,7 +5,15 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ...errors import UserError
+
 _VALUES = 1 << 16
+
+
+def check_dropout(p: float) -> None:
+    """Raise UserError unless ``p`` is a probability below 1."""
+    if not 0 <= p < 1:
+        raise UserError(f"net.dropout={p}: give a probability from 0 to below 1")
 
 
 class Dropout(nn.Dropout):
@@ -15,6 +23,10 @@ class Dropout(nn.Dropout):
     per cent of the time of a training step and of its memory. Here a random 64-bit word decides about four, and a
     byte each is kept. The probability is then a multiple of 2^-16, and the scale belongs to that.
     """
+
+    def __init__(self, p: float = 0.5) -> None:
+        check_dropout(p)
+        super().__init__(p)
 
     def forward(self, input: Float[Tensor, "b *d"]) -> Float[Tensor, "b *d"]:
         if not self.draws_bytes(input):

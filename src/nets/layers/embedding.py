@@ -30,6 +30,8 @@ class FourierFeatures(nn.Module):
 
     def __init__(self, features: int, scale: float = 16.0, log_input: bool = True) -> None:
         super().__init__()
+        if not scale > 0:
+            raise UserError(f"net.fourier_scale={scale}: give a positive number")
         self.scale = scale
         self.log_input = log_input
         self.frequencies: Tensor

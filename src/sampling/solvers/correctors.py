@@ -16,6 +16,7 @@ from ...sde import SDE, expand
 from ...sde.base import Score
 from .predictors import Draw
 
+_MOST = 10_000
 NORMS = ("sample", "batch")
 
 
@@ -44,8 +45,8 @@ class _SNRCorrector:
     def __init__(self, snr: float = 0.16, steps: int = 1) -> None:
         if snr <= 0:
             raise UserError(f"sampler.corrector.snr is {snr}: it must be positive (the paper uses 0.16 for CIFAR-10)")
-        if steps < 0:
-            raise UserError(f"sampler.corrector.steps is {steps}: it must not be negative")
+        if not 0 <= steps <= _MOST:
+            raise UserError(f"sampler.corrector.steps is {steps}: give 0 to {_MOST:,}")
         self.snr = snr
         self.steps = steps
 

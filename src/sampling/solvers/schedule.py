@@ -15,6 +15,8 @@ from torch import Tensor
 from ...errors import UserError
 from ...sde import SDE
 
+_MOST = 1_000_000
+
 
 class TimeGrid(ABC):
     """A spacing of times.
@@ -30,6 +32,8 @@ class TimeGrid(ABC):
     def __init__(self, steps: int = 1000, eps: float = 1e-5) -> None:
         if steps < 1:
             raise UserError(f"sampler.grid.steps is {steps}: a sampler needs at least one step")
+        if steps > _MOST:
+            raise UserError(f"sampler.grid.steps is {steps}: give at most {_MOST:,}")
         if eps <= 0:
             raise UserError(
                 f"sampler.grid.eps is {eps}: the score has no meaning at t <= 0, give a small positive time"

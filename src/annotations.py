@@ -1,0 +1,161 @@
+"""Compare plain values with the annotations of the parameters that they are given to.
+
+Settings come from command lines and files, so that a word may stand where a number belongs. Only plain annotations are
+looked at (numbers, switches, texts, lists, literals and unions of them); others accept every value.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import math
+import types
+import typing
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeGuard
+
+_LISTS = (list, tuple, Sequence, Collection, Iterable)
+_LARGEST = 2**63
+_NAMES: dict[Any, str] = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "a text",
+    type(None): "null",
+}
+
+
+def mismatch(function: Callable[..., Any], settings: Mapping[str, Any]) -> tuple[str, str] | None:
+    """The first setting that does not fit the annotation of its parameter, and what to give instead.
+
+    Args:
+        function: a class or function.
+        settings: plain values by the name of the parameter; objects that were built already fit everywhere.
+    """
+    hints, defaults = _parameters(function)
+    for name, value in settings.items():
+        if name not in hints or _fits(value, hints[name]):
+            continue
+        default = defaults.get(name)
+        # A limit that is absent by default may be infinite.
+        if isinstance(default, float) and math.isinf(default) and value in (math.inf, -math.inf):
+            continue
+        return name, _wanted(value, hints[name], default)
+    return None
+
+
+def shown(value: Any) -> str:
+    """A value for a message: in one line, and short."""
+    text = repr(value) if isinstance(value, list | tuple | dict) else str(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+@functools.cache
+def _parameters(function: Callable[..., Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Annotations and defaults by name; a class that passes ``**settings`` on has those of its base classes too."""
+    hints: dict[str, Any] = {}
+    defaults: dict[str, Any] = {}
+    for part in inspect.getmro(function) if inspect.isclass(function) else (function,):
+        try:
+            parameters = inspect.signature(part).parameters
+            found = typing.get_type_hints(part.__init__ if inspect.isclass(part) else part)
+        # Written in C, or with annotations that exist for type checkers only.
+        except Exception:
+            break
+        hints = {name: found[name] for name in parameters if name in found} | hints
+        defaults = {name: p.default for name, p in parameters.items()} | defaults
+        if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+            break
+    return hints, defaults
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    origin = typing.get_origin(hint)
+    if origin in (typing.Union, types.UnionType):
+        return any(_fits(value, part) for part in typing.get_args(hint))
+    if origin is typing.Literal:
+        return value in typing.get_args(hint)
+    if origin in _LISTS or hint in _LISTS:
+        return _fits_list(value, origin or hint, typing.get_args(hint))
+    if hint is bool:
+        return isinstance(value, bool) or not _is_plain(value)
+    if hint is int:
+        # Numbers beyond this fit into no tensor and no loop.
+        return (is_whole(value) and abs(value) < _LARGEST) or not _is_plain(value)
+    if hint is float:
+        return (is_number(value) and abs(value) < 1e308) or not _is_plain(value)
+    if hint is str:
+        return isinstance(value, str) or not _is_plain(value)
+    if hint is type(None):
+        return value is None
+    if origin in (dict, Mapping):
+        return isinstance(value, Mapping) or not _is_plain(value)
+    if inspect.isclass(hint) and hint not in (Any, object, Path):
+        # Objects are built from nodes; no plain value stands for one.
+        return not _is_plain(value) or _is_instance(value, hint)
+    return True
+
+
+def _is_instance(value: Any, hint: type) -> bool:
+    try:
+        return isinstance(value, hint)
+    except TypeError:
+        # A protocol that exists for type checkers only.
+        return True
+
+
+def _fits_list(value: Any, kind: Any, parts: tuple[Any, ...]) -> bool:
+    if not isinstance(value, list | tuple):
+        # A text is a sequence, but nobody means its letters.
+        return not _is_plain(value) and not isinstance(value, Mapping)
+    if kind is tuple and parts and parts[-1] is not Ellipsis:
+        return len(value) == len(parts) and all(_fits(item, part) for item, part in zip(value, parts, strict=True))
+    return not parts or all(_fits(item, parts[0]) for item in value)
+
+
+def _is_plain(value: Any) -> bool:
+    return isinstance(value, bool | int | float | str | list | tuple | dict) or value is None
+
+
+def is_whole(value: Any) -> TypeGuard[int]:
+    """Whether ``value`` is an int and no bool."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def is_number(value: Any) -> TypeGuard[float]:
+    """Whether ``value`` is an int or a float, no bool and not NaN."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and not math.isnan(value)
+
+
+def _wanted(value: Any, hint: Any, default: Any) -> str:
+    """What to give, such as ``a whole number, as 4, or null``."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return "give a finite number"
+    names = list(dict.fromkeys(_names(hint)))
+    plain = isinstance(default, int | float | str) and not isinstance(default, bool)
+    example = f", as {default}" if plain and default != "" else ""
+    if isinstance(value, float) and value.is_integer() and "a whole number" in names:
+        example = f", as {int(value)}"
+    return f"give {' or '.join(names) or 'settings of an object'}{example}"
+
+
+def _names(hint: Any) -> Iterator[str]:
+    origin = typing.get_origin(hint)
+    if origin in (typing.Union, types.UnionType):
+        for part in typing.get_args(hint):
+            yield from _names(part)
+    elif origin is typing.Literal:
+        yield f"one of {', '.join(map(str, typing.get_args(hint)))}"
+    elif origin in _LISTS or hint in _LISTS:
+        parts = typing.get_args(hint)
+        if origin is tuple and parts and parts[-1] is not Ellipsis:
+            yield f"a list of {len(parts)} values"
+        else:
+            inner = next(_names(parts[0]), "values") if parts else "values"
+            yield f"a list of {inner.removeprefix('a ').removesuffix('s')}s"
+    elif origin in (dict, Mapping):
+        yield "a mapping"
+    elif hint in _NAMES:
+        yield _NAMES[hint]
+    # Other classes are built from nodes, which nobody types as a value.

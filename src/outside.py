@@ -1,0 +1,92 @@
+"""Files from outside: what lies at a path is known before it is opened, and its size before memory is taken."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import stat
+from pathlib import Path
+from typing import Any
+
+from .errors import UserError, bytes_in_words
+
+MAX_RECORD = 1 << 26
+"""Bytes of a JSON or YAML document; larger ones are refused."""
+
+_MAX_SMALL, _MAX_FACTOR = 1 << 26, 200
+
+_KINDS = {
+    stat.S_IFDIR: "is a folder",
+    stat.S_IFIFO: "is a pipe",
+    stat.S_IFSOCK: "is a socket",
+    stat.S_IFCHR: "is a device",
+    stat.S_IFBLK: "is a device",
+}
+
+
+def bomb(size: int, packed: int) -> str | None:
+    """Why something that takes ``size`` bytes unpacked and ``packed`` bytes packed is not unpacked; None if it may be.
+
+    Pictures and arrays that anybody has measured pack less: a factor of 200 is reached by constants alone.
+    """
+    if size <= _MAX_SMALL or size <= _MAX_FACTOR * packed:
+        return None
+    return f"unpacks from {bytes_in_words(packed)} to {bytes_in_words(size)}, as only files made to fill the memory do"
+
+
+def why_unreadable(path: str | os.PathLike[str], most: int | None = None) -> str | None:
+    """Why ``path`` cannot be read as a file, such as ``is a pipe, not a file``; None for a regular file.
+
+    Args:
+        path: the file; links are followed.
+        most: bytes that it may have; None for any number.
+    """
+    try:
+        status = Path(path).stat()
+    except FileNotFoundError:
+        return "is a link to nothing" if Path(path).is_symlink() else "does not exist"
+    except OSError as error:
+        return "is a link to itself" if error.errno == errno.ELOOP else f"cannot be read ({error.strerror})"
+    except ValueError as error:
+        return f"cannot be read ({error})"
+    if not stat.S_ISREG(status.st_mode):
+        return f"{_KINDS.get(stat.S_IFMT(status.st_mode), 'is something else')}, not a file"
+    if most is not None and status.st_size > most:
+        return f"has {bytes_in_words(status.st_size)}, more than the limit of {bytes_in_words(most)}"
+    return None
+
+
+def check_readable(path: str | os.PathLike[str], advice: str, most: int | None = None) -> None:
+    """UserError that ends with ``advice`` unless ``path`` is a regular file of at most ``most`` bytes."""
+    why = why_unreadable(path, most)
+    if why is not None:
+        raise UserError(f"{path} {why}: {advice}")
+
+
+def read_bytes(path: str | os.PathLike[str], advice: str, most: int) -> bytes:
+    """The content of a regular file of at most ``most`` bytes; UserError that ends with ``advice`` for any other."""
+    check_readable(path, advice, most)
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}): {advice}") from error
+
+
+def read_json(path: str | os.PathLike[str]) -> Any:
+    """The content of a JSON document of at most ``MAX_RECORD`` bytes.
+
+    Raises:
+        ValueError: it is missing, no regular file, too large, nested too deeply, or no JSON.
+    """
+    why = why_unreadable(path, MAX_RECORD)
+    if why is not None:
+        raise ValueError(why)
+    try:
+        return json.loads(Path(path).read_bytes())
+    except OSError as error:
+        raise ValueError(f"cannot be read ({error.strerror})") from error
+    except RecursionError as error:
+        raise ValueError("is nested too deeply") from error
+    except ValueError as error:
+        raise ValueError(f"is no JSON ({error})") from error
