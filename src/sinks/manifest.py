@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..annotations import is_number, is_whole
 from ..checkpoint.older import up_to_date
-from ..errors import UserError
 from ..io.atomic import write_json
+from ..outside import read_json
 from .files import ADVICE
 
 FILE = "manifest.json"
@@ -56,14 +57,29 @@ class Manifest:
 
 
 def load_manifest(folder: Path) -> Manifest | None:
-    """The manifest of ``folder``, None if it has none; UserError if it is damaged."""
-    path = folder / FILE
-    if not path.exists():
-        return None
+    """The manifest of ``folder``; None if there is none, or a file of that name that another program wrote."""
     try:
-        return Manifest(**json.loads(path.read_text()))
-    except (ValueError, TypeError) as error:
-        raise UserError(f"{path} is damaged ({error}): choose another output_dir, or delete the folder") from error
+        content = read_json(folder / FILE)
+        return Manifest(**content) if _is_manifest(content) else None
+    except (ValueError, TypeError):
+        return None
+
+
+def _is_manifest(content: Any) -> bool:
+    """Whether ``content`` has the keys and kinds of values that ``Manifest.save`` writes."""
+    if not isinstance(content, dict) or not isinstance(content.get("settings"), dict):
+        return False
+    count, invalid, nfe = content.get("num_samples"), content.get("invalid", []), content.get("nfe", {})
+    return (
+        is_whole(count)
+        and 1 <= count < 2**48
+        and content.get("status") in ("running", "complete")
+        and isinstance(invalid, list)
+        and all(is_whole(i) and 0 <= i < count for i in invalid)
+        and isinstance(nfe, dict)
+        and all(map(is_number, nfe.values()))
+        and is_number(content.get("seconds", 0.0))
+    )
 
 
 def difference_now(there: Mapping[str, Any], here: Mapping[str, Any]) -> str | None:

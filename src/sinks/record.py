@@ -7,18 +7,20 @@ Training appends one ``Result`` per line to ``scores.jsonl``.
 
 from __future__ import annotations
 
-import json
 import math
+import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+from ..annotations import is_number
 from ..errors import UserError
 from ..io.atomic import write_json
 from ..io.results import FILE
 from ..metrics import Scores
 from ..metrics.protocol import facts_of, text_of
+from ..outside import read_json
 from .manifest import difference_now, from_json, versions
 
 VERSION = 1
@@ -87,13 +89,12 @@ class Record:
     def __init__(self, folder: Path) -> None:
         self.path = folder / FILE
         self.results: list[Result] = []
-        if self.path.exists():
+        if os.path.lexists(self.path):
             try:
-                content = json.loads(self.path.read_text())
-                self.results = [Result(**result) for result in content["results"]]
+                self.results = [_result(result) for result in read_json(self.path)["results"]]
             except (ValueError, TypeError, KeyError) as error:
                 raise UserError(
-                    f"{self.path} is damaged or not a record of results: delete it or choose another output_dir"
+                    f"{self.path} is not a record of results of this program: choose another output_dir"
                 ) from error
 
     def find(self, task: str, subject: Mapping[str, Any], settings: Mapping[str, Any]) -> Result | None:
@@ -126,6 +127,19 @@ def write_results(folder: Path, results: Sequence[Result]) -> None:
     """Write ``metrics.json`` in ``folder``; raise UserError if the system refuses."""
     content = {"version": VERSION, "results": [result.plain() for result in results], "versions": versions()}
     write_json(folder / FILE, content)
+
+
+_KINDS = {field.name: dict for field in fields(Result)} | {"task": str, "label": str, "notes": list}
+
+
+def _result(content: Mapping[str, Any]) -> Result:
+    """A result from JSON; TypeError if a value is of another kind."""
+    made = Result(**content)
+    if not all(isinstance(getattr(made, name), kind) for name, kind in _KINDS.items()):
+        raise TypeError("a value of another kind")
+    if not all(value is None or is_number(value) for value in made.values.values()):
+        raise TypeError("values that are not numbers")
+    return made
 
 
 def _is_number(value: float | None) -> bool:

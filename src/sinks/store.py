@@ -28,7 +28,7 @@ def check_format(file_format: str) -> None:
 
 
 class SampleStore:
-    """Samples 0 to N - 1 on the disk.
+    """Samples 0 to N - 1 on the disk, or the first N of more that are there already.
 
     Images have the depth and range of the data, in ``images/000000.png`` onward (or .tif, .npy) or joined in
     ``samples.npz``; other samples are in ``samples.npz``. ``manifest.json`` says what they are.
@@ -38,7 +38,7 @@ class SampleStore:
     Args:
         folder: where the samples are.
         settings: all that a sample depends on.
-        num_samples: N.
+        num_samples: N; a folder that holds more stays as it is, and its first N are used.
         shape: (*d) of a sample.
         file_format: ``png``, ``tiff``, ``npy`` or ``npz``; ``auto`` is png where it holds the data, else npz.
         raw: keep the floats of images too, in ``raw.npz``.
@@ -63,7 +63,7 @@ class SampleStore:
         if num_samples < 1:
             raise UserError(f"num_samples={num_samples}: ask for at least 1")
         check_format(file_format)
-        self.folder = Path(folder)
+        self.folder, self.count = Path(folder), num_samples
         self.is_image = len(shape) == 3
         self.values = values
         self._arguments = (settings, num_samples, shape, file_format, raw, about, values)
@@ -80,6 +80,11 @@ class SampleStore:
         )
         self._raw = NpzFiles(self.folder, "raw", shape, "float32") if raw and self.is_image else None
 
+    def check_room_for_new(self) -> None:
+        """UserError if the folder does not exist and the disk has no room for it; before anything is made."""
+        if not self.folder.exists():
+            self._check_room(self.count)
+
     def prepare(self) -> list[int]:
         """The indices still to be made; the folder is checked, cleaned of what a killed run left, and claimed.
 
@@ -89,8 +94,14 @@ class SampleStore:
         found = self._take_over()
         remove_leftovers(self.folder, recursive=True)
         there = self._present() | set(self.manifest.invalid)
-        missing = [i for i in range(self.manifest.num_samples) if i not in there]
+        # Before a list of all indices is made.
+        self._check_room(self.count - len(there))
+        missing = [i for i in range(self.count) if i not in there]
         self._check_room(len(missing))
+        if not missing and self.is_part:
+            # Nothing in the folder changes.
+            self.manifest = found or self.manifest
+            return missing
         if missing:
             self.manifest.status = "running"
         elif found is not None:
@@ -129,20 +140,33 @@ class SampleStore:
         """Samples (len(indices), *d): stored values, as uint8, int32 (16 bits) or float32."""
         return self._files.read(indices)
 
+    @property
+    def is_part(self) -> bool:
+        """Whether the folder is one of more samples than were asked for; known once it is prepared."""
+        return self.manifest.num_samples > self.count
+
+    @property
+    def invalid(self) -> list[int]:
+        """Indices of the samples that diverged, of those asked for."""
+        return [i for i in self.manifest.invalid if i < self.count]
+
     def valid_indices(self) -> list[int]:
-        """The indices of all samples that there are, once the folder is complete."""
+        """Indices of the samples that are there, of those asked for, once they are made."""
         invalid = set(self.manifest.invalid)
-        return [i for i in range(self.manifest.num_samples) if i not in invalid]
+        return [i for i in range(self.count) if i not in invalid]
 
     def _complete(self, statistics: Statistics) -> None:
         if self.manifest.status == "complete":
             return
-        for files in filter(None, (self._raw, self._files)):
-            files.finish()
         self.manifest.invalid = sorted({*self.manifest.invalid, *statistics.invalid})
+        complete = not self.is_part or len(self._present() | {*self.manifest.invalid}) >= self.manifest.num_samples
+        if complete:
+            for files in filter(None, (self._raw, self._files)):
+                files.finish()
         self.manifest.nfe = statistics.nfe or self.manifest.nfe
         self.manifest.seconds += statistics.seconds
-        self.manifest.status = "complete"
+        # The others of an interrupted run are still to be made.
+        self.manifest.status = "complete" if complete else "running"
         self.manifest.save(self.folder)
 
     def _present(self) -> set[int]:
@@ -153,15 +177,14 @@ class SampleStore:
         found = load_manifest(self.folder)
         if found is None:
             if self.folder.exists() and any(not path.name.startswith(".") for path in self.folder.iterdir()):
-                raise UserError(f"{self.folder} holds files but no {FILE}: choose another output_dir")
+                raise UserError(f"{self.folder} holds files but no {FILE} of this program: choose another output_dir")
             return None
         difference = difference_now(found.settings, self.manifest.settings)
-        if difference is None and found.num_samples > self.manifest.num_samples:
-            difference = f"num_samples is {found.num_samples} there and {self.manifest.num_samples} now"
         if difference is not None:
             raise UserError(
                 f"{self.folder} holds samples made with other settings: {difference}; choose another output_dir"
             )
+        self.manifest.num_samples = max(found.num_samples, self.count)
         for name in ("invalid", "nfe", "seconds", "status"):
             setattr(self.manifest, name, getattr(found, name))
         return found

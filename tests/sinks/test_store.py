@@ -68,14 +68,31 @@ def test_samples_stay_those_of_the_program_that_made_them(tmp_path: Path, monkey
     assert manifest(tmp_path)["about"] == {"ckpt_path": "copy.ckpt"}
 
 
-def test_grows_and_does_not_shrink(tmp_path: Path) -> None:
+def test_fewer_are_the_first_of_those_that_are_there(tmp_path: Path) -> None:
     first = store(tmp_path, 2)
     first.prepare()
     fill(first, [0, 1])
     first.finish(Statistics())
-    assert store(tmp_path, 4).prepare() == [2, 3]
-    with pytest.raises(UserError, match="num_samples is 4 there and 3 now"):
-        store(tmp_path, 3).prepare()
+    more = store(tmp_path, 4)
+    assert more.prepare() == [2, 3]
+    fill(more, [2])
+    more.finish(Statistics(invalid=[3]))
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    fewer = store(tmp_path, 3)
+    assert fewer.prepare() == [] and fewer.is_part
+    fewer.finish(Statistics())
+    assert fewer.valid_indices() == [0, 1, 2] and not fewer.invalid
+    assert before == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+
+
+def test_fewer_of_an_interrupted_folder_leave_the_others_to_be_made(tmp_path: Path) -> None:
+    store(tmp_path, 6).prepare()
+    fewer = store(tmp_path, 2)
+    assert fewer.prepare() == [0, 1]
+    fill(fewer, [0, 1])
+    fewer.finish(Statistics())
+    assert manifest(tmp_path)["status"] == "running" and manifest(tmp_path)["num_samples"] == 6
+    assert store(tmp_path, 6).prepare() == [2, 3, 4, 5]
 
 
 @pytest.mark.parametrize(
@@ -107,11 +124,12 @@ def test_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
         store(tmp_path).prepare()
 
 
-def test_damaged_manifest_is_one_line(tmp_path: Path) -> None:
-    store(tmp_path).prepare()
-    (tmp_path / "manifest.json").write_text("{")
-    with pytest.raises(UserError, match="is damaged"):
+@pytest.mark.parametrize("text", ["{", "[]", '{"manifest_version": 3, "name": "Extension"}', '{"settings": {}}'])
+def test_the_manifest_of_another_program_is_left_alone(text: str, tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").write_text(text)
+    with pytest.raises(UserError, match=r"holds files but no manifest\.json of this program: choose another"):
         store(tmp_path).prepare()
+    assert (tmp_path / "manifest.json").read_text() == text
 
 
 def test_full_disk_is_noticed_before_anything_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -123,6 +123,21 @@ def test_default_folder_belongs_to_the_run_and_the_settings(checkpoint: Path) ->
     sample(f"ckpt_path={checkpoint}", "num_samples=1", "sampler=heun", "sampler.grid.steps=3", *COMMON)
     steps = [load(path)["settings"]["sampler"]["grid"]["steps"] for path in home.glob("*/manifest.json")]
     assert sorted(steps) == [3, 4]
+    names = sorted(path.name for path in home.iterdir())
+    assert "-heun-3steps-seed0-" in names[0] and "-predictorcorrector-4steps-seed0-" in names[1]
+
+
+def test_fewer_samples_and_a_film_of_what_is_there(checkpoint: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    arguments = (f"ckpt_path={checkpoint}", f"output_dir={out}", *COMMON)
+    sample(*arguments, "num_samples=6", "metrics=[frechet_pixel]", "metric=pixel")
+    (whole,) = load(out / "metrics.json")["results"]
+    before = {path: path.stat().st_mtime_ns for path in (out / "images").iterdir()}
+    sample(*arguments, "num_samples=4", "metrics=[frechet_pixel]", "metric=pixel", "trajectory=true")
+    first, part = load(out / "metrics.json")["results"]
+    assert first == whole and part["subject"]["num_samples"] == 4 and part["values"] != whole["values"]
+    assert (out / "trajectory.gif").exists() and load(out / "manifest.json")["num_samples"] == 6
+    assert before == {path: path.stat().st_mtime_ns for path in (out / "images").iterdir()}
 
 
 def test_raw_weights_and_other_samplers_make_other_images(checkpoint: Path, tmp_path: Path) -> None:

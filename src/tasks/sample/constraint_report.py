@@ -69,7 +69,7 @@ def draw(store: SampleStore, given: Given, constraint: Constraint | None) -> Non
         constraint: what is known, None for all of it.
     """
     valid = set(store.valid_indices())
-    index = torch.arange(min(given.count, _COLUMNS, store.manifest.num_samples))
+    index = torch.arange(min(given.count, _COLUMNS, store.count))
     rows = {"known": _bytes(given(index), given.data_range)}
     if constraint is not None:
         rows["given"] = _told(constraint, index)

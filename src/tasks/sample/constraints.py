@@ -61,11 +61,11 @@ class ControlConstraint(Constraint):
     """
 
     def __init__(self, given: Given, node: Mapping[str, Any], sde: SDE) -> None:
-        super().__init__(given, {"control": dict(node), **_files(node)})
         self._make: Callable[..., Replacement] = checkpoint_config.build("control", node)
         self._sde = sde
-        # A mask that does not fit is found before anything is sampled.
-        self.control(torch.zeros(1, dtype=torch.int64))
+        # A mask that does not fit is found before anything is sampled, and before the file is read for its hash.
+        self._make(given(torch.zeros(1, dtype=torch.int64)), sde=sde)
+        super().__init__(given, {"control": dict(node), **_files(node)})
 
     def control(self, index: Tensor) -> Replacement:
         return self._make(self.given(index), sde=self._sde)

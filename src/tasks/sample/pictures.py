@@ -38,7 +38,7 @@ def draw_film(path: Path, store: SampleStore, generation: Generation) -> None:
     Raises:
         UserError: on every process, samples that one of them cannot make.
     """
-    count = min(store.manifest.num_samples, FILM_IMAGES if store.is_image else PLOTTED_POINTS)
+    count = min(store.count, FILM_IMAGES if store.is_image else PLOTTED_POINTS)
     made = Collect(generation.shape)
     generation.run(range(count), [made], frames=FILM_FRAMES, task="sampling trajectories")
     pictures = [picture(states) for states in made.frames]

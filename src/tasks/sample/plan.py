@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -139,10 +140,24 @@ class SamplingPlan:
         else:
             home = run_of(request.path) or Path(cfg.paths.log_dir)
             digest = settings_hash([dict(self.settings), cfg.format, cfg.raw])
-            folder = home / "samples" / f"{request.path.stem}-seed{cfg.seed}-{digest}"
+            folder = home / "samples" / f"{request.path.stem}-{self._words()}-seed{cfg.seed}-{digest}"
         store = SampleStore(folder, self.settings, request.count, self.shape, cfg.format, cfg.raw, about, self.values)
         # A folder of an older version has another name.
-        return store if cfg.output_dir is not None else store.continuing(f"{request.path.stem}-seed{cfg.seed}-*")
+        return store if cfg.output_dir is not None else store.continuing(f"{request.path.stem}-*seed{cfg.seed}-*")
+
+    def _words(self) -> str:
+        """What a reader wants to know of a folder: the sampler, its steps, and what else was asked for."""
+        sampler = self.settings["sampler"]
+        grid = sampler.get("grid") or {}
+        words = [str(sampler["_target_"]).rpartition(".")[2].lower()]
+        if "steps" in grid:
+            words.append(f"{grid['steps']}steps")
+        nodes = (self.cfg.get(name) for name in ("control", "guidance", "operator"))
+        words += [str(node["_target_"]).rpartition(".")[2].lower() for node in nodes if node and "_target_" in node]
+        words += [name for name in ("encode", "interpolate") if self.cfg[name]]
+        if self.cfg.labels is not None and self.classes is not None:
+            words.append(f"labels-{self.cfg.labels}")
+        return re.sub(r"[^\w.-]+", "-", "-".join(words)).strip("-")[:120]
 
 
 def check_sampling(cfg: DictConfig) -> SamplingRequest:

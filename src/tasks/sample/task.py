@@ -6,13 +6,14 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from ...checkpoint import RunLock
 from ...distributed import on_rank_zero
 from ...errors import UserError
 from ...metrics import Scores
 from ...sampling.generation import Generation
-from ...sinks.record import Result, write_results
+from ...sinks.record import Record, Result, write_results
 from ...sinks.store import SampleStore
 from .. import scoring
 from ..devices import launch
@@ -61,7 +62,10 @@ class SamplingRun:
     def score(self) -> Scores | None:
         """Write ``metrics.json``: scores if they are wanted, and how well samples meet given data."""
         plan, scores = self.plan, None
-        result = Result("scores", str(self.store.folder), {"checkpoint": plan.request.digest}, dict(plan.settings))
+        subject: dict[str, Any] = {"checkpoint": plan.request.digest}
+        if self.store.is_part:
+            subject["num_samples"] = self.store.count
+        result = Result("scores", str(self.store.folder), subject, dict(plan.settings))
         if plan.suite is not None:
             scores = scoring.score(
                 self.store,
@@ -80,8 +84,8 @@ class SamplingRun:
             result.values.update(agreement)
         if result.values:
             manifest = self.store.manifest
-            result.conditions.update(nfe=manifest.nfe.get("mean"), invalid_samples=len(manifest.invalid))
-            on_rank_zero(lambda: write_results(self.store.folder, [result]))
+            result.conditions.update(nfe=manifest.nfe.get("mean"), invalid_samples=len(self.store.invalid))
+            on_rank_zero(lambda: self._write(result))
         return scores
 
     def finish(self, scores: Scores | None) -> float | None:
@@ -93,7 +97,7 @@ class SamplingRun:
         Raises:
             UserError: some samples diverged or are not finite.
         """
-        invalid, count = self.store.manifest.invalid, self.plan.request.count
+        invalid, count = self.store.invalid, self.plan.request.count
         if invalid:
             named = ", ".join(map(str, invalid[:_LISTED])) + (", ..." if len(invalid) > _LISTED else "")
             raise UserError(
@@ -102,8 +106,16 @@ class SamplingRun:
             )
         grid = self.store.folder / "grid.png"
         picture = f", the first of them in {grid}" if grid.exists() else ""
-        _log.info("%s samples in %s%s", f"{count:,}", self.store.folder, picture)
+        number = f"{count:,} samples"
+        if self.store.is_part:
+            number = f"the first {count:,} of {self.store.manifest.num_samples:,} samples"
+        _log.info("%s in %s%s", number, self.store.folder, picture)
         return None if scores is None else next(iter(scores.values.values()), None)
+
+    def _write(self, result: Result) -> None:
+        """Write a result; that of a part of the samples stands beside the others of the folder."""
+        others = Record(self.store.folder).results if self.store.is_part else []
+        write_results(self.store.folder, [*(other for other in others if other.subject != result.subject), result])
 
     def _draw_pictures(self) -> None:
         folder, made = self.store.folder, bool(self.missing)
@@ -139,6 +151,7 @@ def start_sampling(plan: SamplingPlan) -> Iterator[SamplingRun]:
     plan = agreed_sampling(plan)
     generation, store = plan.generation(fabric.device, fabric.autocast), plan.store()
 
+    store.check_room_for_new()
     with ExitStack() as held:
 
         def claim() -> list[int]:
@@ -147,7 +160,7 @@ def start_sampling(plan: SamplingPlan) -> Iterator[SamplingRun]:
 
         missing = on_rank_zero(claim)
         if not missing:
-            _log.info("nothing to make: %s holds all %s samples", store.folder, f"{plan.request.count:,}")
+            _log.info("nothing to make: %s holds %s samples", store.folder, f"{store.manifest.num_samples:,}")
         elif len(missing) < plan.request.count:
             _log.info("%s samples are there, %s are missing", plan.request.count - len(missing), len(missing))
         yield SamplingRun(plan, generation, store, missing)

@@ -207,7 +207,7 @@ class ScoresWork:
     def _make(self, generation: Generation, scoring: Scoring) -> Statistics:
         """Samples of an earlier call go to the metrics from the disk, the others are made."""
         # With nothing left to make there would be nothing to count evaluations and seconds of.
-        count = self.store.manifest.num_samples
+        count = self.store.count
         missing = on_rank_zero(self.store.prepare) or list(range(min(count, generation.batch_size)))
         there = sorted(set(on_rank_zero(self.store.valid_indices)) - set(missing))
         scoring.add_stored(self.store, there, _BATCH)
