@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..build import nearest
 from ..errors import UserError
 from ..io.step_names import step_of
 from .jobs import NothingToResume, is_restart, made_by_this_job
@@ -75,8 +76,8 @@ def find_checkpoint(spec: str | int | Path, runs_dir: str | Path, name: str | No
         path = SHIPPED / text
     if not by_run and not path.is_dir():
         raise UserError(
-            f"ckpt_path={text} is neither a file nor a folder: give one, or `last`, `best`, or a step; "
-            f"{_overview(Path(runs_dir))}; models of this package: {_some(shipped_models())}"
+            f"ckpt_path={text} is neither a file nor a folder{nearest(text, ('last', 'best'))}: give one, or `last`, "
+            f"`best`, or a step; {_overview(Path(runs_dir))}; models of this package: {_some(shipped_models())}"
         )
     if not by_run and all((path / name).is_file() for name in (HUB_WEIGHTS, HUB_CONFIG)):
         return path / HUB_WEIGHTS

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shutil
 import socket
 from pathlib import Path
 from types import TracebackType
@@ -33,6 +34,7 @@ class RunLock:
 
     def __init__(self, run_dir: str | Path) -> None:
         self.run_dir = Path(run_dir)
+        self._is_new = False
         self._owner = self.run_dir / ".lock.json"
         self._lock = FileLock(self.run_dir / ".lock")
 
@@ -46,10 +48,14 @@ class RunLock:
     ) -> None:
         if self._lock.is_locked:
             self._owner.unlink(missing_ok=True)
+            if self._is_new and [path.name for path in self.run_dir.iterdir()] == [".lock"]:
+                # Refused before anything was written.
+                shutil.rmtree(self.run_dir)
             self._lock.release()
 
     def _acquire(self) -> None:
         try:
+            self._is_new = not self.run_dir.exists()
             self.run_dir.mkdir(parents=True, exist_ok=True)
             self._lock.acquire(timeout=0)
         except Timeout as error:

@@ -85,6 +85,8 @@ def _several_extractors(suite: dict[str, Any]) -> dict[str, Any]:
 
 
 def _present(target: Any) -> Any:
+    if not isinstance(target, str):
+        return target
     if target in _CLASSES:
         return _CLASSES[target]
     for old, new in _MOVED.items():

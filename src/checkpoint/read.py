@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import pickle
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from io import BufferedReader
@@ -19,8 +20,12 @@ import torch
 from torch import Tensor
 
 from ..errors import UserError
+from ..outside import check_readable
 from .older import up_to_date
+from .plain import check_plain
 from .verify import WHERE, verified
+
+_MOST_STEPS = 2**48
 
 NET_PREFIX = "model.net."
 """Prefix of the raw weights of the net in ``state_dict``."""
@@ -79,7 +84,7 @@ def checked(checkpoint: dict[str, Any], path: str | os.PathLike[str]) -> dict[st
         f"state_dict with tensors {NET_PREFIX}*": _is_named_tensors(state)
         and any(name.startswith(NET_PREFIX) for name in state),
         "config.model": isinstance(config, Mapping) and isinstance(config.get("model"), Mapping),
-        "global_step": isinstance(checkpoint.get("global_step"), int),
+        "global_step": is_step(checkpoint.get("global_step")),
         "ema with tensors by name": averages is None
         or (isinstance(averages, Mapping) and all(map(_is_named_tensors, averages.values()))),
     }
@@ -113,7 +118,10 @@ def open_archive(path: str | os.PathLike[str], map_location: Any = "cpu") -> Ope
         digest = verified(file, path)
         file.seek(0)
         try:
-            content = torch.load(file, map_location=map_location, weights_only=True)
+            with warnings.catch_warnings():
+                # Of kinds of tensors that are refused here.
+                warnings.simplefilter("ignore")
+                content = torch.load(file, map_location=map_location, weights_only=True)
         except pickle.UnpicklingError as error:
             raise UserError(
                 f"{path} holds Python objects other than tensors and plain values, which are never loaded because "
@@ -191,20 +199,8 @@ def glance(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def _plain(config: Any, path: str | os.PathLike[str]) -> Any:
-    """Return the configuration of the file ``path``, with the present names of its classes.
-
-    Values of a file are data. Interpolations are refused before OmegaConf sees them: its resolvers read environment
-    variables, and a command would resolve them and write the results to manifests.
-    """
-    waiting = [config]
-    while waiting:
-        value = waiting.pop()
-        if isinstance(value, Mapping):
-            waiting += [*value.keys(), *value.values()]
-        elif isinstance(value, list | tuple):
-            waiting += value
-        elif isinstance(value, str) and "${" in value:
-            raise UserError(f"{path}: the configuration holds the unresolved value {value!r} and is not used: {WHERE}")
+    """Return the configuration of the file ``path``, with the present names of its classes."""
+    check_plain(config, str(path), WHERE)
     return up_to_date(config)
 
 
@@ -227,14 +223,11 @@ def _open(path: str | os.PathLike[str]) -> BufferedReader:
 
 
 def _open_file(path: str | os.PathLike[str]) -> BufferedReader:
-    file = Path(path)
-    if not file.is_file():
-        kind = "is a folder, not a file" if file.is_dir() else "does not exist"
-        raise UserError(f"checkpoint {file} {kind}: {WHERE}")
+    check_readable(path, WHERE)
     try:
-        return file.open("rb")
+        return Path(path).open("rb")
     except OSError as error:
-        raise UserError(f"checkpoint {file} cannot be opened ({error.strerror}): check its permissions") from error
+        raise UserError(f"{path} cannot be opened ({error.strerror}): check its permissions") from error
 
 
 def _unpin(path: str | os.PathLike[str]) -> None:
@@ -242,8 +235,24 @@ def _unpin(path: str | os.PathLike[str]) -> None:
         pinned.close()
 
 
+def is_step(value: Any) -> bool:
+    """Whether ``value`` counts optimizer steps."""
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _MOST_STEPS
+
+
+def is_tensor(value: Any) -> TypeGuard[Tensor]:
+    """Whether ``value`` is a tensor of numbers in memory: not sparse, not quantized, not without content."""
+    return (
+        isinstance(value, Tensor)
+        and value.layout == torch.strided
+        and not value.is_meta
+        and not value.is_quantized
+        and not value.is_complex()
+    )
+
+
 def _is_named_tensors(value: Any) -> TypeGuard[Mapping[str, Tensor]]:
-    return isinstance(value, Mapping) and all(isinstance(k, str) and isinstance(v, Tensor) for k, v in value.items())
+    return isinstance(value, Mapping) and all(isinstance(k, str) and is_tensor(v) for k, v in value.items())
 
 
 def _first_line(error: BaseException) -> str:

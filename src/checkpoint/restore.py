@@ -28,20 +28,14 @@ def restore_model(checkpoint: Mapping[str, Any], weights: str = "ema") -> ScoreM
     Raises:
         UserError: if the configuration names anything outside the project, or weights and net do not fit.
     """
-    model = _built(checkpoint)
-    if not isinstance(model, ScoreModel):
-        raise UserError(f"the checkpoint's model is a {type(model).__name__}, not a ScoreModel: give another one")
-    model.load_state_dict(_fitting(_weights(checkpoint, weights), model))
-    return model.eval()
+    model: ScoreModel = _built(checkpoint, weights, ScoreModel, "a ScoreModel")
+    return model
 
 
 def restore_classifier(checkpoint: Mapping[str, Any], weights: str = "ema") -> NoisyClassifier:
     """Restore the noise-conditional classifier of a checkpoint, like ``restore_model``."""
-    model = _built(checkpoint)
-    if not isinstance(model, NoisyClassifier):
-        raise UserError(f"the checkpoint's model is a {type(model).__name__}, not a classifier: give another one")
-    model.load_state_dict(_fitting(_weights(checkpoint, weights), model))
-    return model.eval()
+    model: NoisyClassifier = _built(checkpoint, weights, NoisyClassifier, "a classifier")
+    return model
 
 
 def instantiate_node(node: Mapping[str, Any]) -> Any:
@@ -107,10 +101,25 @@ def _check_target(target: Any) -> None:
         raise refusal
 
 
-def _built(checkpoint: Mapping[str, Any]) -> Any:
+def _built(checkpoint: Mapping[str, Any], weights: str, kind: type[nn.Module], name: str) -> Any:
+    """Build the model of a checkpoint and load its weights.
+
+    It is built without memory first: a file may describe a net of any size.
+    """
+    with torch.device("meta"):
+        described = instantiate_node(checkpoint["config"]["model"])
+    if not isinstance(described, kind):
+        raise UserError(f"the checkpoint's model is a {type(described).__name__}, not {name}: give another one")
+    _check_fit(_weights(checkpoint, weights), described)
     # The initial weights are discarded: do not change the caller's random state.
     with torch.random.fork_rng(devices=[]):
-        return instantiate_node(checkpoint["config"]["model"])
+        model = instantiate_node(checkpoint["config"]["model"])
+    state = _weights(checkpoint, weights)
+    broken = [name for name, value in state.items() if not bool(value.isfinite().all())]
+    if broken:
+        raise UserError(f"the weights of the checkpoint are not finite ({_some(broken)}): give an earlier checkpoint")
+    model.load_state_dict(state)
+    return model.eval()
 
 
 def _weights(checkpoint: Mapping[str, Any], weights: str) -> dict[str, Tensor]:
@@ -130,11 +139,19 @@ def _weights(checkpoint: Mapping[str, Any], weights: str) -> dict[str, Tensor]:
     return state | {NET_PREFIX.removeprefix(root) + key: value for key, value in averages[name].items()}
 
 
-def _fitting(state: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+def _check_fit(state: dict[str, Tensor], model: nn.Module) -> None:
     expected = model.state_dict()
     problems = [
         ("missing", [name for name in expected if name not in state]),
         ("unexpected", [name for name in state if name not in expected]),
+        (
+            "of another kind",
+            [
+                f"{name} {state[name].dtype} instead of {value.dtype}"
+                for name, value in expected.items()
+                if name in state and state[name].is_floating_point() != value.is_floating_point()
+            ],
+        ),
         (
             "of another shape",
             [
@@ -147,7 +164,6 @@ def _fitting(state: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
     if any(names for _, names in problems):
         details = "; ".join(f"{kind}: {_some(names)}" for kind, names in problems if names)
         raise UserError(f"the weights do not fit the net of the checkpoint's configuration, {details}")
-    return state
 
 
 def _some(names: Iterable[str]) -> str:

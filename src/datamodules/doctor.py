@@ -1,7 +1,12 @@
-"""Looks at a data set before it costs a training run.
+"""Inspect a data set before training on it.
 
-``python -m src.datamodules.doctor datamodule=digits`` for one of conf/datamodule, and
-``python -m src.datamodules.doctor datamodule.path=<folder or file>`` for images of one's own.
+    python -m src doctor datamodule.path=<folder or file>   images of your own: what they are, the settings that
+                                                            experiment=images chooses for them, the time of a step
+    python -m src doctor datamodule=digits                  a data set of conf/datamodule
+    python -m src doctor datamodule=digits datamodule.image_size=16   any setting of it
+
+datamodule.path    a folder or zip archive of images, or a npy, npz, zarr or parquet file
+datamodule         a file of conf/datamodule
 """
 
 from __future__ import annotations
@@ -48,6 +53,9 @@ def examine(datamodule: Any) -> Findings:
 
 def main(overrides: Sequence[str]) -> int:
     """Print the findings; return the exit code."""
+    if {"-h", "--help"} & set(overrides):
+        sys.stdout.write(__doc__ or "")
+        return 0
     try:
         own = any(o.startswith("datamodule.path=") for o in overrides)
         if own and not any(o.startswith("datamodule=") for o in overrides):
@@ -59,7 +67,7 @@ def main(overrides: Sequence[str]) -> int:
             text = str(examine(compose_datamodule(overrides)))
         sys.stdout.write(f"{text}\n")
     except UserError as error:
-        sys.stderr.write(f"{error}\n")
+        sys.stderr.write(f"error: {error}\n")
         return 1
     return 0
 

@@ -224,13 +224,20 @@ class ImageFolderDataModule(ImageDataModule):
         """Arrays report everything at once; pictures are examined one by one."""
         if source.parallel:
             return
-        (found,) = source.shapes([0])
+        shapes = source.shapes([0])
+        if not shapes:
+            # Decoding names the rows that cannot be read.
+            return
+        (found,) = shapes
         if len(found) == 1:
             raise UserError(f"{self.path} holds vectors of length {found[0]}: use datamodule=vectors and net=mlp")
         try:
             source.reader(self.channels)(0)
-        except ValueError as error:
+        # Whatever a decoder raises on bytes from outside.
+        except Exception as error:
             c, h, w = found
+            if c == self.channels:
+                return
             raise UserError(
                 f"{self.path} holds {c} channel(s) of {h}x{w} pixels ({error}): set datamodule.channels={c} and "
                 f"datamodule.image_size={h if h == w else f'[{h},{w}]'}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 import torch
 
 from ..errors import UserError
+from ..io.npz import read_npz
 from .base import ImageDataModule
 from .image_set import ImageSet
 
@@ -60,8 +60,4 @@ class NpzDataModule(ImageDataModule):
 
     @cached_property
     def _arrays(self) -> dict[str, np.ndarray]:
-        try:
-            with np.load(self.path) as file:
-                return dict(file)
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-            raise UserError(f"datamodule.path={self.path} is no readable .npz file ({error})") from error
+        return read_npz(self.path)

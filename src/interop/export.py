@@ -15,6 +15,7 @@ weights     for diffusers and hub: ema (default), ema:<name> or raw
 dtype       for hub: float32 (default), float16 or bfloat16 for matrices and kernels
 license     for hub: license of the weights, as apache-2.0; left out by default
 push        for hub: organization/name, uploaded to the Hugging Face Hub once the folder is written
+name        experiment whose runs count for last, best and steps (all)
 log_dir     where runs are kept (logs)
 """
 
@@ -44,7 +45,7 @@ from .safetensors import write_checkpoint_file
 from .song.checkpoint import write_song_checkpoint
 
 _REQUIRED = ("ckpt_path", "format", "output")
-_DEFAULTS = {"experiment": None, "weights": "ema", "log_dir": "logs"}
+_DEFAULTS = {"experiment": None, "weights": "ema", "name": None, "log_dir": "logs"}
 _OF_HUB = {"dtype": "float32", "license": None, "push": None}
 
 
@@ -54,6 +55,7 @@ def export(
     output: str,
     experiment: str | None = None,
     weights: str = "ema",
+    name: str | None = None,
     log_dir: str = "logs",
     dtype: str = "float32",
     license: str | None = None,
@@ -64,7 +66,6 @@ def export(
     Raises:
         UserError: in one line, whatever cannot be read, expressed or written.
     """
-    path = find_checkpoint(ckpt_path, log_dir)
 
     def write_folder(checkpoint: Mapping[str, Any], folder: str) -> None:
         write_hub(checkpoint, folder, _card(path, int(checkpoint["global_step"]), weights, license), weights, dtype)
@@ -83,6 +84,7 @@ def export(
         raise UserError(f"push={push} needs format=hub")
     if push is not None:
         check_push(push)
+    path = find_checkpoint(ckpt_path, log_dir, name)
     if Path(output).resolve() == path.resolve():
         raise UserError(f"output={output} is the checkpoint itself: choose another name")
     writers[format](open_checkpoint(path, experiment), output)

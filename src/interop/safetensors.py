@@ -19,6 +19,7 @@ from torch import Tensor
 from ..checkpoint.read import NET_PREFIX
 from ..errors import UserError
 from ..io.safetensors import write_safetensors
+from ..outside import check_readable
 
 SUFFIX = ".safetensors"
 _FORMAT = "score-sde"
@@ -54,8 +55,7 @@ def read_safetensors(path: str | os.PathLike[str]) -> dict[str, Any]:
         UserError: a file that is missing, damaged, or of another program.
     """
     tensors: dict[str, Tensor] = {}
-    if not Path(path).is_file():
-        raise UserError(f"{path} does not exist: give a {SUFFIX} file")
+    check_readable(path, f"give a {SUFFIX} file")
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
@@ -63,7 +63,7 @@ def read_safetensors(path: str | os.PathLike[str]) -> dict[str, Any]:
             if metadata.get("format") == _FORMAT:
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 # no mapping
         config, step = json.loads(metadata.get("config", "null")), int(metadata.get("global_step", 0))
-    except (SafetensorError, OSError, ValueError) as error:
+    except (SafetensorError, OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path} is damaged ({error}): export it again") from error
     if not isinstance(config, dict) or not tensors:
         raise UserError(f"{path} has no configuration of this project in its header: export it with this project")

@@ -10,7 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import UserError
+from ..outside import check_readable
 from .atomic import ADVICE, replacing
+from .headers import opened
 
 
 def write_npz(path: str | Path, arrays: dict[str, np.ndarray], advice: str = ADVICE, *, durable: bool = True) -> None:
@@ -20,16 +22,19 @@ def write_npz(path: str | Path, arrays: dict[str, np.ndarray], advice: str = ADV
 
 
 def read_npz(path: str | Path, skip: Collection[str] = ()) -> dict[str, np.ndarray]:
-    """Read all arrays of an npz file except ``skip``; raise UserError if it is missing, truncated or holds pickled
-    objects.
+    """Read all arrays of an npz file except ``skip``.
+
+    Raises:
+        UserError: the file is missing, damaged, too large when unpacked, or holds pickled objects.
     """
+    check_readable(path, "give the path of an npz file")
+    with opened(Path(path), skip):
+        pass
     try:
         with np.load(path, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files if name not in skip}
-    except FileNotFoundError as error:
-        raise UserError(f"{path} does not exist: give the path of an npz file") from error
     except Exception as error:  # numpy raises whatever zipfile, zlib and its own reader raise
-        raise UserError(f"{path} is damaged or no npz file: delete it or choose another") from error
+        raise UserError(f"{path} cannot be read ({' '.join(str(error).split())}): choose another file") from error
 
 
 def mapped(path: Path, name: str) -> np.ndarray:

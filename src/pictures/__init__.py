@@ -3,8 +3,8 @@
 Ground floor: it knows bytes and arrays, and no folders, data sets or models.
 """
 
-from .decode import SUFFIXES, Picture, open_picture
+from .decode import MAX_FILE, SUFFIXES, Picture, open_picture
 from .encode import WRITERS, png_bytes, tiff_bytes
 from .resize import fit
 
-__all__ = ["SUFFIXES", "WRITERS", "Picture", "fit", "open_picture", "png_bytes", "tiff_bytes"]
+__all__ = ["MAX_FILE", "SUFFIXES", "WRITERS", "Picture", "fit", "open_picture", "png_bytes", "tiff_bytes"]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..outside import bomb
 from . import tiff
 
 if TYPE_CHECKING:
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".tif", ".tiff"})
 """Endings of the files that are taken for pictures."""
+
+MAX_FILE = 1 << 31
+"""Bytes of one picture file; larger ones are refused before memory is taken."""
 
 MAX_PIXELS = 1 << 28
 """More pixels than that in one picture are refused before memory is taken."""
@@ -141,6 +145,8 @@ def open_picture(content: bytes) -> Picture:
         return _checked(Picture(height, width, channels, found[0].dtype, len(found), 1, content, tuple(found)))
     with _opened(content) as image:
         width, height = image.size
+        # Looking for the tag may decode the picture.
+        _check_size(height, width, len(image.getbands()), content)
         # Its plugin for TIFF turns pages by itself.
         if image.format != "TIFF" and image.getexif().get(_ORIENTATION, 1) >= 5:
             width, height = height, width
@@ -184,11 +190,19 @@ def _kind(content: bytes, image: Image) -> tuple[str, int]:
 
 
 def _checked(picture: Picture) -> Picture:
-    if picture.height * picture.width > MAX_PIXELS:
-        raise ValueError(f"{picture.width}x{picture.height} pixels are more than the limit of {MAX_PIXELS:,}")
+    values = picture.channels * np.dtype(picture.dtype).itemsize
+    _check_size(picture.height, picture.width, values, picture._content)
     if min(picture.height, picture.width, picture.channels) < 1:
         raise ValueError("no pixels")
     return picture
+
+
+def _check_size(height: int, width: int, values: int, content: bytes) -> None:
+    """ValueError for more pixels, of ``values`` bytes each, than an honest picture has."""
+    if height * width > MAX_PIXELS:
+        raise ValueError(f"{width}x{height} pixels are more than the limit of {MAX_PIXELS:,}")
+    if why := bomb(height * width * values, len(content)):
+        raise ValueError(f"it {why}")
 
 
 def _opened(content: bytes) -> Image:

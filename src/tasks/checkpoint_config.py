@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,14 +12,17 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationKeyError
 
+from ..annotations import is_whole, shown
 from ..build import build as build_node
 from ..checkpoint.restore import check_node
-from ..cli.instantiate import check_switches
+from ..cli.instantiate import check_settings
 from ..data_range import check_range
 from ..errors import UserError
 from ..image_shape import height_and_width
 
 _log = logging.getLogger(__name__)
+
+_MOST_NUMBERS = 1 << 30
 
 
 def node(config: Mapping[str, Any], name: str, changes: DictConfig | None, **beside: Any) -> dict[str, Any]:
@@ -34,6 +38,8 @@ def node(config: Mapping[str, Any], name: str, changes: DictConfig | None, **bes
         UserError: there is no such node, it refers to one that is not there, or it would reach beyond this project.
     """
     there = config.get(name)
+    if changes is not None and not isinstance(changes, DictConfig):
+        raise UserError(f"{name}={changes}: choose a file of conf/{name}, or change its settings one by one")
     if changes is not None:
         raw: Any = OmegaConf.to_container(changes, resolve=False)
         # What a file of conf/ takes from the rest of a training configuration is in the checkpoint.
@@ -72,14 +78,25 @@ def data_name(datamodule: Mapping[str, Any]) -> str:
 
 def build(name: str, described: Mapping[str, Any]) -> Any:
     """The object of a node; errors of its settings carry its name."""
-    check_switches({name: described})
+    check_settings(described, name)
     return build_node(dict(described), name)
 
 
 def sample_shape(datamodule: Mapping[str, Any]) -> tuple[int, ...]:
     """(C, H, W) of the images or (d,) of the vectors that a datamodule's node describes."""
     if "channels" in datamodule:
-        return datamodule["channels"], *height_and_width(datamodule["image_size"], "datamodule.image_size")
+        sides = height_and_width(datamodule["image_size"], "datamodule.image_size")
+        return _possible((datamodule["channels"], *sides))
     if "dim" in datamodule:
-        return (datamodule["dim"],)
+        return _possible((datamodule["dim"],))
     raise UserError("the checkpoint's datamodule has neither channels and image_size nor dim: train it anew")
+
+
+def _possible(shape: tuple[Any, ...]) -> tuple[int, ...]:
+    """``shape`` if it is that of a sample; UserError for lengths that are no numbers from 1, or fit into no memory."""
+    if not all(is_whole(length) and length >= 1 for length in shape) or math.prod(shape) > _MOST_NUMBERS:
+        raise UserError(
+            f"the datamodule describes samples of shape {shown(list(shape))}: give whole numbers from 1, whose product "
+            f"is at most {_MOST_NUMBERS:,}"
+        )
+    return shape

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ..datamodules.reading import Source, open_source
+from ..datamodules.reading.listing import check_file
 from ..datamodules.reading.source import Row
 from ..errors import UserError
 from ..sinks.manifest import Manifest, load_manifest
@@ -113,7 +114,8 @@ def open_images(path: str | Path, setting: str = "images") -> ImageSource:
         UserError: it does not exist, holds no images, or is still being written.
     """
     path = Path(path).expanduser()
-    manifest = manifest_of(path) if path.exists() else None
+    check_file(path, setting)
+    manifest = manifest_of(path)
     if manifest is not None and manifest.status != "complete":
         raise UserError(f"{path} is not complete: run the same sample.py command again, then score it")
     if path.is_dir() and manifest is not None:

@@ -52,6 +52,15 @@ def test_a_finished_run_leaves_no_trace_of_itself(tmp_path: Path, caplog: pytest
     assert not caplog.records
 
 
+def test_a_new_folder_in_which_nothing_was_written_goes_again(tmp_path: Path) -> None:
+    with pytest.raises(UserError), RunLock(tmp_path / "a"):
+        raise UserError("refused")
+    assert not (tmp_path / "a").exists()
+    with RunLock(tmp_path / "a"):
+        (tmp_path / "a" / "result").touch()
+    assert (tmp_path / "a" / "result").exists()
+
+
 def test_a_child_of_the_run_does_not_keep_the_lock(tmp_path: Path) -> None:
     lock = RunLock(tmp_path)
     lock.__enter__()

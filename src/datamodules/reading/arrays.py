@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from ...errors import UserError, bytes_in_words
-from .headers import Header, as_stored, opened, read_header
+from ...io.headers import Header, as_stored, opened, read_header
 from .labels import SPLIT_NAMES, in_order
 from .source import Row, Source, digest
 

@@ -12,11 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from ...errors import UserError, bytes_in_words
+from ...outside import bomb, why_unreadable
+from ...pictures import MAX_FILE
 from .cache import make_folder
 from .source import digest
-
-MAX_FILE = 1 << 31
-"""A single picture with more bytes than that, packed or unpacked, is refused before memory is taken."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +27,7 @@ class Listing:
         names: names within ``path``, sorted, with forward slashes.
         others: names of files that were not asked for.
         size: bytes of each of ``names``.
-        unreadable: why some of ``names`` cannot be read, found without opening them.
+        unreadable: why some of all these files cannot be read, found without opening them.
     """
 
     path: Path
@@ -90,7 +89,7 @@ class Listing:
         readable = [name for name in self.names if name not in self.unreadable]
         stats = [(self.path / name).stat() for name in readable]
         listing = [(n, s.st_size, s.st_mtime_ns) for n, s in zip(readable, stats, strict=True)]
-        bad = sorted(self.unreadable.items())
+        bad = sorted((name, self.unreadable[name]) for name in self.names if name in self.unreadable)
         note = notes / f"{digest([str(self.path.resolve()), *listing, *bad])}.key"
         if note.is_file():
             return note.read_text()
@@ -122,7 +121,7 @@ def list_files(path: Path, suffixes: frozenset[str]) -> Listing:
         tuple(wanted),
         tuple(sorted(found.keys() - set(wanted))),
         tuple(found[name][0] for name in wanted),
-        {name: problem for name in wanted if (problem := found[name][1]) is not None},
+        {name: problem for name, (_, problem) in found.items() if problem is not None},
     )
 
 
@@ -158,7 +157,11 @@ def _members(path: Path) -> Iterator[tuple[str, int, str | None]]:
     if any(member.flag_bits & 1 for member in members):
         raise UserError(f"{path} is encrypted: unpack it with its password and give the folder")
     for member in members:
-        yield member.filename, member.file_size, _too_large(member.file_size)
+        yield (
+            member.filename,
+            member.file_size,
+            _too_large(member.file_size) or bomb(member.file_size, member.compress_size),
+        )
 
 
 def _too_large(size: int) -> str | None:
@@ -174,15 +177,9 @@ def _is_wanted(name: str, suffixes: frozenset[str]) -> bool:
 
 def check_file(path: Path, setting: str) -> None:
     """UserError unless ``path`` is a folder or a regular file that is there."""
-    try:
-        mode = path.stat().st_mode
-    except FileNotFoundError as error:
-        kind = "is a link to nothing" if path.is_symlink() else "does not exist"
-        raise UserError(f"{setting}={path} {kind}: give {WANTED}") from error
-    except OSError as error:
-        raise UserError(f"{setting}={path} cannot be read ({error.strerror}): give {WANTED}") from error
-    if not (stat.S_ISDIR(mode) or stat.S_ISREG(mode)):
-        raise UserError(f"{setting}={path} is a device or pipe: give {WANTED}")
+    why = why_unreadable(path)
+    if why is not None and not os.path.isdir(path):  # noqa: PTH112 # the method raises for names that are too long
+        raise UserError(f"{setting}={path} {why}: give {WANTED}")
 
 
 WANTED = "a folder or zip archive of images, or a npy, npz, zarr or parquet file"

@@ -12,9 +12,9 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from ...errors import UserError
+from ...io.headers import read_npy
 from ...pictures import SUFFIXES, open_picture
 from . import labels as folders
-from .headers import read_npy
 from .listing import Listing, list_files
 from .source import Row, Source
 
@@ -123,7 +123,12 @@ class PictureSource(Source):
     def _file_labels(self) -> tuple[np.ndarray | None, list[str]]:
         names = self._files.names
         if self._index is not None:
-            content = self._files.reader()(self._index)
+            try:
+                content = self._files.reader()(self._index)
+            # Whatever an archive raises on bytes from outside.
+            except Exception as error:
+                reason = " ".join(str(error).split())
+                raise UserError(f"{self._index} in {self.path} cannot be read ({reason}): write it again") from error
             base = self._index.removesuffix(folders.INDEX)
             labels = folders.read_index(content, names, base, self.path)
             return labels, [] if labels is None else [str(i) for i in range(int(labels.max()) + 1)]

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from ...errors import UserError
+from ...outside import check_readable
 
 
 class Record:
@@ -47,6 +48,7 @@ def read_pickle(path: Path) -> Any:
         UserError: in one line, if the file is damaged or asks for anything else.
     """
     try:
+        check_readable(path, "give a file of NVlabs/edm", 1 << 34)
         content = path.read_bytes()
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}): check its permissions") from error

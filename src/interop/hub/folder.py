@@ -26,6 +26,7 @@ from ...errors import UserError
 from ...io.atomic import replacing, write_json, write_text
 from ...io.hashing import text_hash
 from ...io.safetensors import write_safetensors
+from ...outside import read_json, why_unreadable
 from .card import CARD, PICTURE, Card
 
 _CONFIG_HASH = "score_sde_config"
@@ -83,6 +84,8 @@ def write_hub(
 
 def is_hub_file(path: str | os.PathLike[str]) -> bool:
     """Whether a ``.safetensors`` file is the weights of such a folder; False if it cannot be read."""
+    if why_unreadable(path) is not None:
+        return False
     try:
         with safe_open(path, framework="pt") as file:
             return _CONFIG_HASH in (file.metadata() or {})
@@ -100,13 +103,13 @@ def read_hub(path: str | os.PathLike[str]) -> dict[str, Any]:
         UserError: ``config.json`` is missing, damaged or another one than was written with the weights.
     """
     weights, described = Path(path), Path(path).with_name(HUB_CONFIG)
-    if not described.is_file():
-        raise UserError(f"{described} is missing: copy the whole folder")
+    if (why := why_unreadable(described)) is not None:
+        raise UserError(f"{described} {why}: copy the whole folder")
     try:
         with safe_open(weights, framework="pt") as file:
             expected = file.metadata()[_CONFIG_HASH]
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 # no mapping
-        content = json.loads(described.read_text(encoding="utf-8"))
+        content = read_json(described)
         name, step, config = content["weights"], int(content["global_step"]), content["config"]
     except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{weights.parent} is damaged ({error}): export or download it again") from error

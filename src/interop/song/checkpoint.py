@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...checkpoint.read import NET_PREFIX, OpenCheckpoint, load_archive
+from ...checkpoint.read import NET_PREFIX, OpenCheckpoint, is_step, is_tensor, load_archive
 from ...checkpoint.restore import instantiate_node
 from ...errors import UserError
 from ...io.atomic import replacing
@@ -66,6 +66,7 @@ def convert_song_checkpoint(
         raise UserError(
             f"{path} holds {', '.join(map(str, content))}, not the model and ema of the original's programs"
         )
+    _check_layout(content, path)
     net = architecture(config)
     state = {str(name).removeprefix(PREFIX): tensor for name, tensor in content["model"].items()}
     try:
@@ -116,6 +117,23 @@ def open_song_training(opened: OpenCheckpoint, config: Mapping[str, Any]) -> Ope
             f"init_from={opened.path}"
         )
     return replace(opened, content=content | {"adam": moments})
+
+
+def _check_layout(content: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
+    """UserError unless the parts of a file that are read have the kinds that the two programs write."""
+    ema = content.get("ema") or {}
+    shadow = ema.get("shadow_params", []) if isinstance(ema, Mapping) else None
+    sigmas = content["model"].get(f"{PREFIX}sigmas", content["model"].get("sigmas"))
+    kinds = {
+        "model with tensors by name": all(isinstance(k, str) and is_tensor(v) for k, v in content["model"].items()),
+        "ema with a list of tensors": isinstance(shadow, list | tuple) and all(map(is_tensor, shadow)),
+        "step": is_step(content.get("step", ema.get("num_updates", 0) if isinstance(ema, Mapping) else 0)),
+        "levels of noise": sigmas is None
+        or (is_tensor(sigmas) and sigmas.numel() > 0 and bool(sigmas.isfinite().all())),
+    }
+    wrong = [name for name, fits in kinds.items() if not fits]
+    if wrong:
+        raise UserError(f"{path} has no usable {', '.join(wrong)}: copy it again, or give another file")
 
 
 def write_song_checkpoint(checkpoint: Mapping[str, Any], path: str | os.PathLike[str], layout: str = "song") -> None:

@@ -14,8 +14,11 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 from torch import Tensor
 
+from ...checkpoint.plain import check_plain
+from ...checkpoint.read import is_tensor
 from ...config_dir import CONFIG_DIR
 from ...errors import UserError
+from ...outside import MAX_RECORD, read_bytes
 from .checkpoint import PREFIX, architecture
 from .names import song_weights
 from .settings import Carried, carried_over
@@ -24,6 +27,7 @@ from .source import read_python
 _log = logging.getLogger(__name__)
 
 _FILES = (".py", ".yaml", ".yml", ".json")
+_GIVE = "give the original's configuration in Python, YAML or JSON"
 
 
 def training_config(experiment: str) -> dict[str, Any]:
@@ -63,10 +67,14 @@ def read_original(experiment: str) -> Carried:
     if not path.is_file():
         raise UserError(f"experiment={experiment}: there is no such file")
     song = read_python(path) if path.suffix == ".py" else _load(path)
+    check_plain(song, str(path), _GIVE)
     try:
         return carried_over(song)
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
+    except (TypeError, ValueError, AttributeError, KeyError, OverflowError) as error:
+        # A section that is no mapping, a word for a number.
+        raise UserError(f"{path} cannot be used ({' '.join(str(error).split())}): {_GIVE}") from error
 
 
 def say_unused(experiment: str, carried: Carried) -> None:
@@ -88,6 +96,8 @@ def experiments() -> list[str]:
 
 def fitting_experiments(state: Mapping[str, Tensor]) -> list[str]:
     """Names of the experiments whose net has tensors of the same names and shapes as the original's ``state``."""
+    if not all(isinstance(name, str) and is_tensor(tensor) for name, tensor in state.items()):
+        return []
     there = {name.removeprefix(PREFIX): tuple(tensor.shape) for name, tensor in state.items()}
     there.pop("sigmas", None)
     known: dict[str, bool] = {}
@@ -107,12 +117,13 @@ def fitting_experiments(state: Mapping[str, Tensor]) -> list[str]:
 
 
 def _load(path: Path) -> dict[str, Any]:
+    text = read_bytes(path, _GIVE, MAX_RECORD)
     try:
-        song = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} cannot be read ({' '.join(str(error).split())}): give YAML or JSON") from error
+        song = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise UserError(f"{path} cannot be read ({' '.join(str(error).split())}): {_GIVE}") from error
     if not isinstance(song, dict):
-        raise UserError(f"{path} holds no sections model, data and training: give the original's configuration")
+        raise UserError(f"{path} holds no sections model, data and training: {_GIVE}")
     return song
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import UserError
+from ...outside import MAX_RECORD, read_bytes
 
 _START = "get_config"
 _CONTAINER = "ConfigDict"
@@ -43,8 +44,8 @@ class _File:
         self._functions: dict[str, ast.FunctionDef] = {}
         self._imported: dict[str, tuple[str, str]] = {}
         try:
-            tree = ast.parse(path.read_text(encoding="utf-8"))
-        except (SyntaxError, ValueError, RecursionError, OSError, UnicodeDecodeError) as error:
+            tree = ast.parse(read_bytes(path, "give Python, YAML or JSON", MAX_RECORD))
+        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
             reason = " ".join(str(error).split())
             raise UserError(f"{path} cannot be read ({reason}): give Python, YAML or JSON") from None
         for statement in tree.body:

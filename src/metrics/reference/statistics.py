@@ -21,6 +21,8 @@ from .origin import RULES, advice, resize_of
 
 _log = logging.getLogger(__name__)
 
+_LARGEST = 1e100
+
 
 @dataclass(frozen=True)
 class GaussianStatistics:
@@ -49,7 +51,7 @@ class GaussianStatistics:
         eps = torch.finfo(torch.float64).eps
         rounding = eps * (len(self.mu) * largest + (len(self.mu) + (self.n or 0)) * self.mu.square().sum())
         if values[0] < -1e-6 * largest - rounding:
-            raise ValueError("sigma has negative eigenvalues, so it is not a covariance")
+            raise ValueError("it has negative eigenvalues")
         # Smaller ones are rounding; their roots would not be small.
         kept = values > rounding
         factor: Tensor = vectors[:, kept] * values[kept].sqrt()
@@ -211,9 +213,13 @@ def _check(statistics: GaussianStatistics, path: str | Path, num_features: int |
         raise UserError(f"{path} has mu {tuple(mu.shape)} and sigma {tuple(sigma.shape)}, not (d,) and (d, d): {again}")
     if num_features is not None and len(mu) != num_features:
         raise UserError(f"{path} has {len(mu)} features, but the extractor has {num_features}: {again}")
-    if not bool(torch.isfinite(mu).all() and torch.isfinite(sigma).all()):
-        raise UserError(f"{path} holds numbers that are not finite: {again}")
+    # Squares of larger ones are not finite.
+    if not all(bool((values.abs() < _LARGEST).all()) for values in (mu, sigma)):
+        raise UserError(f"{path} holds numbers that are not finite or too large: {again}")
     if not torch.allclose(sigma, sigma.T, rtol=0, atol=1e-6 * float(sigma.abs().max())):
         raise UserError(f"sigma in {path} is not symmetric, so it is not a covariance: {again}")
-    if bool((sigma.diagonal() < 0).any()):
-        raise UserError(f"sigma in {path} has negative variances, so it is not a covariance: {again}")
+    try:
+        # Kept for the distances that need it.
+        _ = statistics.factor
+    except (ValueError, RuntimeError, IndexError) as error:
+        raise UserError(f"sigma in {path} is not a covariance ({error}): {again}") from error

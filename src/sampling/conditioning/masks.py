@@ -16,7 +16,8 @@ from torch import Tensor
 
 from ...errors import UserError
 from ...noise import uniform
-from ...pictures import open_picture
+from ...outside import read_bytes
+from ...pictures import MAX_FILE, open_picture
 
 SIDES = ("left", "right", "top", "bottom")
 
@@ -141,13 +142,12 @@ class FileMask:
         self.path = Path(path)
 
     def __call__(self, shape: tuple[int, ...]) -> Tensor:
+        names = ", ".join(("box", *SIDES, "random"))
+        content = read_bytes(self.path, f"give the mask as a PNG, or one of {names}", MAX_FILE)
         try:
-            picture = open_picture(self.path.read_bytes())
-            values = picture.pixels(channels=1)[0]
-        except FileNotFoundError as error:
-            names = ", ".join(("box", *SIDES, "random"))
-            raise UserError(f"there is no mask {self.path}: give the path of a PNG, or one of {names}") from error
-        except (ValueError, OSError) as error:
+            values = open_picture(content).pixels(channels=1)[0]
+        # Whatever a decoder raises on bytes from outside.
+        except Exception as error:
             raise UserError(f"{self.path} is no picture ({error}): give the mask as a PNG") from error
         if values.shape != _size(shape):
             raise UserError(f"the mask {self.path} is {values.shape[::-1]} (width, height), the images {shape[:0:-1]}")

@@ -87,14 +87,14 @@ def test_reads_raw_pool_3_features(features, tmp_path, logits):
 
 EYE = np.eye(3)
 BROKEN = {
-    "no covariance": ({"mu": np.zeros(3), "sigma": -EYE}, "negative variances"),
+    "no covariance": ({"mu": np.zeros(3), "sigma": -EYE}, "negative eigenvalues"),
     "asymmetric": ({"mu": np.zeros(3), "sigma": EYE + np.triu(np.ones((3, 3)))}, "not symmetric"),
     "shapes": ({"mu": np.zeros(4), "sigma": EYE}, r"mu \(4,\) and sigma \(3, 3\)"),
     "other net": ({"mu": np.zeros(2), "sigma": np.eye(2)}, "2 features, but the extractor has 3"),
     "nan": ({"mu": np.full(3, np.nan), "sigma": EYE}, "not finite"),
     "other keys": ({"weights": np.zeros(3)}, "not mu and sigma"),
     "other extractor": ({"mu": np.zeros(3), "sigma": EYE, "fingerprint": np.array("g")}, "computed with g"),
-    "objects": ({"mu": np.array([None, 1]), "sigma": EYE}, "damaged"),
+    "objects": ({"mu": np.array([None, 1]), "sigma": EYE}, "Python objects"),
 }
 
 
@@ -113,7 +113,7 @@ def test_truncated_files(features, tmp_path, keep):
     path = tmp_path / "s.npz"
     statistics_of(features, "f").save(path)
     path.write_bytes(path.read_bytes()[:keep])
-    with pytest.raises(UserError, match="damaged"):
+    with pytest.raises(UserError, match="cannot be read"):
         load_statistics(path)
 
 

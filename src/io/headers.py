@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import IOBase
@@ -14,7 +14,8 @@ from typing import IO
 import numpy as np
 from numpy.lib import format as npy
 
-from ...errors import UserError, bytes_in_words
+from ..errors import UserError, bytes_in_words
+from ..outside import bomb
 
 _KINDS = {"uint8": "uint8", "bool": "uint8", "uint16": "uint16", "float16": "float16", "float32": "float32"}
 
@@ -88,11 +89,11 @@ def as_stored(array: np.ndarray) -> np.ndarray:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[dict[str, Header]]:
-    """Headers of all arrays of an npz file.
+def opened(path: Path, skip: Collection[str] = ()) -> Iterator[dict[str, Header]]:
+    """Headers of all arrays of an npz file except ``skip``.
 
     Raises:
-        UserError: the file is damaged, encrypted, or larger unpacked than it says.
+        UserError: the file is damaged, encrypted, or far larger unpacked than packed.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -101,9 +102,14 @@ def opened(path: Path) -> Iterator[dict[str, Header]]:
                 raise UserError(f"{path} is encrypted: save it again without a password")
             headers = {}
             for member in members:
-                if member.filename.endswith(".npy"):
+                name = member.filename.removesuffix(".npy")
+                if member.filename.endswith(".npy") and name not in skip:
+                    if why := bomb(member.file_size, member.compress_size):
+                        raise ValueError(f"{name} {why}")
                     with archive.open(member) as file:
-                        headers[member.filename.removesuffix(".npy")] = read_header(file, member.file_size)
+                        headers[name] = read_header(file, member.file_size)
             yield headers
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, NotImplementedError, SyntaxError) as error:
-        raise UserError(f"{path} cannot be read ({' '.join(str(error).split())}): write it again") from error
+        raise UserError(
+            f"{path} cannot be read ({' '.join(str(error).split())}): write it again, or choose another file"
+        ) from error

@@ -1,0 +1,361 @@
+"""Checkpoints whose configuration, tensors, counters or pickles are made to do harm."""
+
+from __future__ import annotations
+
+import math
+import os
+import pickle
+import struct
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tests.reliability.hostile.kinds import Kinds, Make
+
+CHECKPOINTS, ORIGINALS, ARCHIVES, SAFETENSORS = map(Kinds, ("checkpoint", "pth", "torch", "safetensors"))
+
+Content = dict[str, Any]
+
+
+class Payload:
+    """Unpickled without care, it makes a file."""
+
+    def __init__(self, target: Path) -> None:
+        self.target = target
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.system, (f"touch '{self.target}'",)
+
+
+def _changed(change: Callable[[Content], Any]) -> Make:
+    def make(good: Path, bad: Path) -> None:
+        content = torch.load(good, weights_only=True)
+        change(content)
+        torch.save(content, bad)
+
+    return make
+
+
+def _set(content: Any, key: str, value: Any) -> None:
+    *parents, last = key.split(".")
+    for parent in parents:
+        content = content[parent]
+    content[last] = value
+
+
+def _nested(depth: int) -> list[Any]:
+    value: list[Any] = []
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+def _laughs() -> list[Any]:
+    value: list[Any] = ["x"]
+    for _ in range(60):
+        value = [value, value]
+    return value
+
+
+def _cycle() -> dict[str, Any]:
+    value: dict[str, Any] = {}
+    value["again"] = [value]
+    return value
+
+
+_SETTINGS: dict[str, tuple[str, Any]] = {
+    "an environment variable in the net": ("model.net.nf", "${oc.env:SECRET_OF_THE_TEST}"),
+    "an environment variable in the sampler": ("sampler._convert_", "${oc.env:SECRET_OF_THE_TEST}"),
+    "an environment variable in the data": ("datamodule.path", "${oc.env:SECRET_OF_THE_TEST}"),
+    "an environment variable in a key": ("sampler", {"${oc.env:SECRET_OF_THE_TEST}": 1}),
+    "an interpolation in two parts": ("model.net.nonlinearity", "$${oc.env:SECRET_OF_THE_TEST}"),
+    "a function of the system": ("model.net", {"_target_": "os.system", "command": "touch evil"}),
+    "a built-in function": ("model.net", {"_target_": "builtins.eval", "_args_": ["1"]}),
+    "a function of this project": ("model.net", {"_target_": "src.io.atomic.write_text", "path": "evil", "text": ""}),
+    "a class that a module imports": ("model.net", {"_target_": "src.io.atomic.Path"}),
+    "a private class": ("model.net", {"_target_": "src.datamodules.reading.decoding._Decoder"}),
+    "a target that is a number": ("model.net._target_", 7),
+    "a target that is a list": ("model.net._target_", ["os", "system"]),
+    "a target of null": ("model.net._target_", None),
+    "a target with spaces": ("model.net._target_", "src.nets. NCSNpp"),
+    "a target that is no class": ("model.net._target_", "src.errors"),
+    "a sampler of another kind": ("sampler._target_", "src.nets.NCSNpp"),
+    "a data set of another kind": ("datamodule._target_", "src.nets.NCSNpp"),
+    "a partial model": ("model._partial_", True),
+    "arguments without names": ("model._args_", [1, 2, 3]),
+    "arguments that are a number": ("model._args_", 5),
+    "a model that is a list": ("model", []),
+    "a net that is a word": ("model.net", "ncsnpp"),
+    "a net of null": ("model.net", None),
+    "a model of another kind": ("model._target_", "src.nets.NCSNpp"),
+    "an unknown setting": ("model.net.key", 1),
+    "no features": ("model.net.nf", 0),
+    "negative features": ("model.net.nf", -8),
+    "a million features": ("model.net.nf", 10**6),
+    "10^18 features": ("model.net.nf", 10**18),
+    "10^30 features": ("model.net.nf", 10**30),
+    "features that are not a number": ("model.net.nf", math.nan),
+    "features that are a word": ("model.net.nf", "many"),
+    "ten million blocks": ("model.net.num_res_blocks", 10**7),
+    "a thousand levels": ("model.net.ch_mult", [1] * 1000),
+    "levels that are null": ("model.net.ch_mult", None),
+    "an image of 2^40 pixels": ("datamodule.image_size", 2**20),
+    "an image of -1 pixels": ("datamodule.image_size", -1),
+    "an image whose size is a word": ("datamodule.image_size", "large"),
+    "no channels": ("datamodule.channels", 0),
+    "10^12 channels": ("datamodule.channels", 10**12),
+    "noise that is not a number": ("model.sde.sigma_max", math.nan),
+    "noise without end": ("model.sde.sigma_max", math.inf),
+    "noise of zero": ("model.sde.sigma_min", 0.0),
+    "a prior mean that is not a number": ("model.sde.prior_mean", math.nan),
+    "a prior mean of words": ("model.sde.prior_mean", ["a"]),
+    "a range that nobody has": ("model.data_range", "bytes"),
+    "a sampler of 10^18 steps": ("sampler.grid.steps", 10**18),
+    "a sampler of -1 steps": ("sampler.grid.steps", -1),
+    "steps that are not a number": ("sampler.grid.steps", math.nan),
+    "an end of the sampler that is not a number": ("sampler.grid.eps", math.nan),
+    "a corrector whose snr is not a number": ("sampler.corrector.snr", math.nan),
+    "a corrector of 10^18 steps": ("sampler.corrector.steps", 10**18),
+    "settings that contain themselves": ("sampler.grid", _cycle()),
+    "a net that contains itself": ("model.net.ch_mult", _cycle()),
+    "lists that double sixty times": ("model.net.ch_mult", _laughs()),
+    "lists nested 300 times": ("model.net.ch_mult", _nested(300)),
+    "a number of 5,000 digits": ("model.net.nf", 10**5000),
+    "keys that are numbers": ("model.net", {1: 2}),
+    "a tensor in the settings": ("model.net.nf", torch.zeros(3)),
+    "a text of 10 MB": ("model.net.nonlinearity", "a" * 10_000_000),
+    "a text of two lines": ("model.net.nonlinearity", "a\nerror: b"),
+    "terminal codes": ("model.net.nonlinearity", "\x1b[2J\x1b]0;evil\x07"),
+}
+_UNUSED = ("a data set of another kind",)
+"""Settings that most commands never look at."""
+
+for name, (key, value) in _SETTINGS.items():
+    CHECKPOINTS.add(
+        name, _changed(lambda content, key=key, value=value: _set(content["config"], key, value)), name in _UNUSED
+    )
+
+
+def _tensor(name: str, tensor: Callable[[torch.Tensor], Any], harmless: bool = False) -> None:
+    """Change the first matrix of the net, raw and averaged."""
+
+    def change(content: Content) -> None:
+        state, averages = content["state_dict"], next(iter(content["ema"].values()))
+        key = next(key for key, value in averages.items() if value.ndim == 4)
+        averages[key] = tensor(averages[key])
+        state[f"model.net.{key}"] = tensor(state[f"model.net.{key}"])
+
+    CHECKPOINTS.add(name, _changed(change), harmless)
+
+
+_tensor("weights that are a list", lambda t: [1.0, 2.0])
+_tensor("weights of another shape", lambda t: t[:1])
+_tensor("weights of one number, seen as terabytes", lambda t: torch.zeros(1).expand(10**12))
+_tensor("weights of one number, seen as many", lambda t: torch.zeros(1).expand(t.shape), harmless=True)
+_tensor("sparse weights", lambda t: t.to_sparse())
+_tensor("quantized weights", lambda t: torch.quantize_per_tensor(t, 0.1, 0, torch.qint8))
+_tensor("weights without memory", lambda t: t.to("meta"))
+_tensor("weights of whole numbers", lambda t: t.to(torch.int64))
+_tensor("complex weights", lambda t: t.to(torch.complex64))
+_tensor("weights of truth values", lambda t: t.bool())
+_tensor("weights that are not numbers", lambda t: torch.full_like(t, math.nan), harmless=True)
+_tensor("infinite weights", lambda t: torch.full_like(t, math.inf), harmless=True)
+_tensor("half precision", lambda t: t.half(), harmless=True)
+
+for name, key, value in (
+    ("no weights", "state_dict", {}),
+    ("weights that are a list", "state_dict", [1, 2]),
+    ("averages that are a number", "ema", 7),
+    ("averages without names", "ema", {7: {}}),
+    ("averages that are empty", "ema", {"default": {}}),
+    ("averages of numbers", "ema", {"default": {"a": 1}}),
+    ("a configuration that is a word", "config", "experiment=digits"),
+    ("an empty configuration", "config", {}),
+    ("a step that is a word", "global_step", "last"),
+    ("a negative step", "global_step", -1),
+    ("a step that is not a number", "global_step", math.nan),
+    ("a step of 10^30", "global_step", 10**30),
+):
+    CHECKPOINTS.add(name, _changed(lambda content, key=key, value=value: content.update({key: value})))
+
+
+def _archive(name: str, harmless: bool = False) -> Callable[[Make], Make]:
+    return ARCHIVES.kind(name, harmless)
+
+
+def rewritten(good: Path, bad: Path, change: Callable[[str, bytes], bytes | None], compression: int = 0) -> None:
+    """Copy an archive of ``torch.save`` with its records changed; None leaves one out."""
+    with zipfile.ZipFile(good) as source, zipfile.ZipFile(bad, "w", compression) as target:
+        for name in source.namelist():
+            content = change(name, source.read(name))
+            if content is not None:
+                target.writestr(name, content)
+
+
+def _pickle(name: str, content: bytes) -> None:
+    ARCHIVES.add(
+        name,
+        lambda good, bad: rewritten(good, bad, lambda n, c: content if n.endswith("data.pkl") else c),
+    )
+
+
+@_archive("an object that runs a program")
+def _runs(good: Path, bad: Path) -> None:
+    torch.save({**torch.load(good, weights_only=True), "x": Payload(bad.with_name("evil"))}, bad)
+
+
+@_archive("a plain pickle that runs a program")
+def _plain(good: Path, bad: Path) -> None:
+    bad.write_bytes(pickle.dumps({"state_dict": Payload(bad.with_name("evil"))}))
+
+
+@_archive("the oldest format of torch")
+def _legacy(good: Path, bad: Path) -> None:
+    torch.save(torch.load(good, weights_only=True), bad, _use_new_zipfile_serialization=False)
+
+
+@_archive("a compressed archive")
+def _deflated(good: Path, bad: Path) -> None:
+    rewritten(good, bad, lambda name, content: content, zipfile.ZIP_DEFLATED)
+
+
+@_archive("records that are missing")
+def _missing(good: Path, bad: Path) -> None:
+    rewritten(good, bad, lambda name, content: None if "/data/" in name else content)
+
+
+@_archive("records that are too short")
+def _short(good: Path, bad: Path) -> None:
+    rewritten(good, bad, lambda name, content: content[:3] if "/data/" in name else content)
+
+
+@_archive("a version from the future", harmless=True)
+def _version(good: Path, bad: Path) -> None:
+    rewritten(good, bad, lambda name, content: b"999\n" if name.endswith("version") else content)
+
+
+@_archive("an order of bytes that nobody has")
+def _byteorder(good: Path, bad: Path) -> None:
+    rewritten(good, bad, lambda name, content: b"middle" if name.endswith("byteorder") else content)
+
+
+@_archive("a program of torch.jit")
+def _jit(good: Path, bad: Path) -> None:
+    torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), bad)
+
+
+@_archive("a single tensor")
+def _single(good: Path, bad: Path) -> None:
+    torch.save(torch.zeros(3), bad)
+
+
+@_archive("weights of another program")
+def _other(good: Path, bad: Path) -> None:
+    torch.save({"model": {"weight": torch.zeros(3)}, "epoch": 3}, bad)
+
+
+@_archive("a zip archive of something else")
+def _zip(good: Path, bad: Path) -> None:
+    with zipfile.ZipFile(bad, "w") as archive:
+        archive.writestr("readme.txt", "no weights")
+
+
+_pickle("an empty pickle", b"")
+_pickle("a pickle without an end", b"\x80\x02}q\x00(")
+_pickle("a pickle that takes from an empty stack", b"\x80\x02aaaaRRR.")
+_pickle("a text of 2^60 bytes in a pickle", b"\x80\x04\x8d" + struct.pack("<Q", 2**60) + b"a.")
+_pickle("a number of 2^31 bytes in a pickle", b"\x80\x02\x8b" + struct.pack("<i", 2**31 - 1) + b"a.")
+_pickle("a memo of 2^31 entries", b"\x80\x02}r" + struct.pack("<I", 2**31 - 1) + b".")
+_pickle("a pickle of a million nested lists", b"\x80\x02" + b"]" * 1_000_000 + b"a" * 999_999 + b".")
+_pickle("a pickle of an unknown protocol", b"\x80\x09}.")
+_pickle("a pickle that asks for a file", b"\x80\x02cbuiltins\nopen\n(U\x04evilU\x01wtR.")
+
+
+def _song(name: str, change: Callable[[Content], Any], harmless: bool = False) -> None:
+    ORIGINALS.add(name, _changed(change), harmless)
+
+
+def _first(content: Content, tensor: Callable[[torch.Tensor], Any]) -> None:
+    key = next(key for key, value in content["model"].items() if getattr(value, "ndim", 0) == 4)
+    content["model"][key] = tensor(content["model"][key])
+
+
+_song("weights of another shape", lambda c: _first(c, lambda t: t[:1]))
+_song("weights that are a list", lambda c: _first(c, lambda t: [1.0]))
+_song("weights without memory", lambda c: _first(c, lambda t: t.to("meta")))
+_song("sparse weights", lambda c: _first(c, lambda t: t.to_sparse()))
+_song("complex weights", lambda c: _first(c, lambda t: t.to(torch.complex64)))
+_song("weights of terabytes", lambda c: _first(c, lambda t: torch.zeros(1).expand(10**12)))
+_song("averages that are a number", lambda c: c["ema"].update(shadow_params=7))
+_song("averages that are words", lambda c: c["ema"].update(shadow_params=["a"] * len(c["ema"]["shadow_params"])))
+_song("too few averages", lambda c: c["ema"]["shadow_params"].pop())
+_song(
+    "averages of another shape", lambda c: c["ema"].update(shadow_params=[t[None] for t in c["ema"]["shadow_params"]])
+)
+_song("no names", lambda c: c.update(ema=[1, 2]))
+_song("levels that are no tensor", lambda c: c["model"].update({"module.sigmas": "many"}))
+_song("levels that are not numbers", lambda c: c["model"].update({"module.sigmas": torch.full((10,), math.nan)}))
+_song("no levels", lambda c: c["model"].update({"module.sigmas": torch.zeros(0)}))
+_song("a step that is a word", lambda c: c.update(step="last"))
+_song("a step that is not a number", lambda c: c.update(step=math.nan))
+_song("names that are numbers", lambda c: c["model"].update({7: torch.zeros(1)}))
+
+
+def safetensors(header: bytes, content: bytes = b"", length: int | None = None) -> bytes:
+    """A file with exactly this header."""
+    return struct.pack("<Q", len(header) if length is None else length) + header + content
+
+
+def _parts(good: Path) -> tuple[dict[str, Any], bytes]:
+    import json
+
+    content = good.read_bytes()
+    (size,) = struct.unpack("<Q", content[:8])
+    return json.loads(content[8 : 8 + size]), content[8 + size :]
+
+
+def _header(name: str, change: Callable[[dict[str, Any]], Any], harmless: bool = False) -> None:
+    def make(good: Path, bad: Path) -> None:
+        import json
+
+        header, content = _parts(good)
+        change(header)
+        bad.write_bytes(safetensors(json.dumps(header).encode(), content))
+
+    SAFETENSORS.add(name, make, harmless)
+
+
+def _bytes(name: str, content: bytes) -> None:
+    SAFETENSORS.add(name, lambda good, bad: bad.write_bytes(content))
+
+
+_bytes("a header of 2^60 bytes", safetensors(b"{}", length=2**60))
+_bytes("a header that is no JSON", safetensors(b"no header"))
+_bytes("a header nested 100,000 times", safetensors(b'{"a":' * 100_000))
+_bytes("no tensors", safetensors(b'{"__metadata__": {"format": "score-sde"}}'))
+_header("the format of another program", lambda h: h["__metadata__"].update(format="pt"))
+_header("no configuration", lambda h: h["__metadata__"].pop("config"))
+_header("a configuration that is no JSON", lambda h: h["__metadata__"].update(config="{"))
+_header("a configuration that is a list", lambda h: h["__metadata__"].update(config="[]"))
+_header("a configuration nested 100,000 times", lambda h: h["__metadata__"].update(config="[" * 100_000))
+_header("a configuration of one number of 5,000 digits", lambda h: h["__metadata__"].update(config="9" * 5000))
+_header("a step that is a word", lambda h: h["__metadata__"].update(global_step="last"))
+_header("a step of 5,000 digits", lambda h: h["__metadata__"].update(global_step="9" * 5000))
+_header(
+    "an environment variable",
+    lambda h: h["__metadata__"].update(config=h["__metadata__"]["config"].replace('"swish"', '"${oc.env:HOME}"')),
+)
+_header("tensors that overlap", lambda h: _first_tensor(h).update(data_offsets=[0, 4]))
+_header("a tensor beyond the end", lambda h: _first_tensor(h).update(data_offsets=[0, 10**12]))
+_header("a tensor of 2^62 numbers", lambda h: _first_tensor(h).update(shape=[2**62]))
+_header("an unknown type", lambda h: _first_tensor(h).update(dtype="Z9"))
+
+
+def _first_tensor(header: dict[str, Any]) -> dict[str, Any]:
+    return next(value for key, value in header.items() if key != "__metadata__")
+
+
+KINDS = [*CHECKPOINTS.all, *ORIGINALS.all, *ARCHIVES.all, *SAFETENSORS.all]

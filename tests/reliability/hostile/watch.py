@@ -1,0 +1,209 @@
+"""Runs commands on hostile files, in processes that may die, and watches time, memory and every file."""
+
+from __future__ import annotations
+
+import faulthandler
+import json
+import os
+import resource
+import shutil
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import FrameType
+
+from hydra._internal.hydra import Hydra
+from hydra.types import RunMode
+
+from src.cli.entry import run_log
+from tests.reliability.hostile import any_file, archives, arrays, checkpoints, documents, pictures
+from tests.reliability.hostile.entrances import ENTRANCES, Entrance, World
+from tests.reliability.hostile.kinds import SECRET, Kind
+from tests.reliability.support.entry import ROOT, _context
+from tests.reliability.support.in_process import call
+
+SECONDS = 30
+"""A command that takes longer hangs; the machine may be busy with other work."""
+MEMORY = 400 << 20
+"""Bytes that a command may take beside those of the process."""
+_MOST = 8 << 30
+_VARIABLE = "SECRET_OF_THE_TEST"
+_CACHES = ("data", "cache")
+
+KINDS = [kind for module in (any_file, pictures, archives, arrays, documents, checkpoints) for kind in module.KINDS]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A kind of hostile file at an entrance."""
+
+    kind: Kind
+    entrance: Entrance
+
+    @property
+    def name(self) -> str:
+        """Entrance and kind."""
+        return f"{self.entrance.name}: {self.kind.name}"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a case.
+
+    Attributes:
+        case: its name.
+        ended: ``one line`` or ``work done``; otherwise what went wrong.
+        line: what was said.
+        seconds: how long it took.
+        megabytes: memory taken beside that of the process.
+    """
+
+    case: str
+    ended: str
+    line: str = ""
+    seconds: float = 0.0
+    megabytes: float = 0.0
+
+    @property
+    def good(self) -> bool:
+        """Whether the command did what it must."""
+        return self.ended in ("one line", "work done")
+
+
+CASES = [Case(kind, entrance) for entrance in ENTRANCES for kind in KINDS if kind.tag in entrance.tags]
+
+
+class Hangs(BaseException):
+    """The time is up; no handler of the command catches this."""
+
+
+def run(cases: Sequence[Case], folder: Path) -> Iterator[Outcome]:
+    """The outcome of every case, one after the other, in as few processes as survive them."""
+    if not (folder / "world").exists():
+        maker = _context.Process(target=World.make, args=(folder / "world",))
+        maker.start()
+        maker.join()
+        assert maker.exitcode == 0, "the good files could not be made"
+    left = list(cases)
+    while left:
+        results = folder / "results.jsonl"
+        results.unlink(missing_ok=True)
+        worker = _context.Process(target=_work, args=([CASES.index(case) for case in left], folder, results))
+        worker.start()
+        results.touch()
+        with results.open() as file:
+            alive = True
+            while alive:
+                worker.join(0.2)
+                # Asked before the rest is read.
+                alive = worker.is_alive()
+                while line := file.readline():
+                    yield Outcome(**json.loads(line))
+                    left.pop(0)
+        if left:
+            yield Outcome(left.pop(0).name, f"the process died with {worker.exitcode}")
+
+
+def _work(numbers: Sequence[int], folder: Path, results: Path) -> None:
+    # Hydra composes everything a second time only to learn whether this is a sweep.
+    Hydra.get_mode = lambda *_, **__: RunMode.RUN  # type: ignore[method-assign]
+    os.environ[_VARIABLE] = SECRET
+    signal.signal(signal.SIGALRM, _ring)
+    resource.setrlimit(resource.RLIMIT_DATA, (_status("VmData") + _MOST, resource.RLIM_INFINITY))
+    for number in numbers:
+        outcome = attempt(CASES[number], World(folder / "world"), folder / "case")
+        line = json.dumps(asdict(outcome)) + "\n"
+        with results.open("ab", buffering=0) as file:
+            file.write(line.encode())
+
+
+def attempt(case: Case, world: World, folder: Path) -> Outcome:
+    """Make the hostile file in ``folder``, run the command, and look at what it did."""
+    home = folder / "home"
+    shutil.rmtree(folder, ignore_errors=True)
+    home.mkdir(parents=True)
+    case.entrance.fill(world, home)
+    bad, good = home / case.entrance.file, folder / "good"
+    bad.rename(good)
+    case.kind.make(good, bad)
+    command = case.entrance.command(world, home)
+    before, start = _everything(folder), time.monotonic()
+    Path("/proc/self/clear_refs").write_text("5")
+    resident = _status("VmRSS")
+    faulthandler.dump_traceback_later(3 * SECONDS, exit=True)
+    signal.alarm(SECONDS)
+    try:
+        ended = call(command)
+        code, said, lines = ended.code, ended.out + ended.err, ended.err.splitlines()
+    except Hangs:
+        return Outcome(case.name, "hangs", seconds=time.monotonic() - start)
+    except BaseException as error:
+        return Outcome(case.name, f"traceback: {type(error).__name__}", str(error)[:300], time.monotonic() - start)
+    finally:
+        signal.alarm(0)
+        # A command of its own process keeps its log open to the end.
+        run_log.__init__()  # type: ignore[misc]
+        faulthandler.cancel_dump_traceback_later()
+    taken = _status("VmHWM") - resident
+    after = _everything(folder)
+    line = lines[0].removeprefix("error: ") if lines else ""
+    if "Traceback" in said:
+        ended_as, line = "traceback", said[-300:]
+    elif taken > MEMORY:
+        ended_as = "takes memory"
+    elif SECRET in said or any(SECRET in text for text in _texts(home)):
+        ended_as = "reads the environment"
+    elif _evil(folder):
+        ended_as = "writes outside of its folders"
+    elif code == 0:
+        ended_as = "work done" if case.kind.harmless else "is accepted"
+    elif len(lines) != 1 or not lines[0].startswith("error: ") or not line.isprintable():
+        ended_as, line = f"{len(lines)} lines", "\n".join(lines)[:300]
+    elif len(line) > 1000:
+        ended_as, line = "a line of more than 1,000 letters", line[:300]
+    elif before != after:
+        ended_as, line = "changes files", f"{sorted(set(before.items()) ^ set(after.items()))[:3]} {line}"
+    else:
+        ended_as = "one line"
+    return Outcome(case.name, ended_as, line, round(time.monotonic() - start, 2), round(taken / 1e6, 1))
+
+
+def _ring(number: int, frame: FrameType | None) -> None:
+    raise Hangs
+
+
+def _status(key: str) -> int:
+    """Bytes of this process."""
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(f"{key}:"))
+    return int(line.split()[1]) << 10
+
+
+def _everything(folder: Path) -> dict[str, tuple[int, int, int]]:
+    """Kind, size and time of every file in ``folder``, without caches, which any command may fill."""
+    found = {}
+    for root, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if name not in _CACHES]
+        for name in files:
+            # The lock of a folder that is used stays in it.
+            if name == ".lock":
+                continue
+            status = (Path(root) / name).lstat()
+            found[str(Path(root) / name)] = status.st_mode, status.st_size, status.st_mtime_ns
+    return found
+
+
+def _texts(home: Path) -> Iterator[str]:
+    for path in home.rglob("*"):
+        if (
+            path.suffix in (".json", ".jsonl", ".yaml", ".log", ".csv")
+            and path.is_file()
+            and path.stat().st_size < 1 << 20
+        ):
+            yield path.read_text(errors="replace")
+
+
+def _evil(folder: Path) -> list[Path]:
+    places = (ROOT, folder, folder / "home", folder.parent, Path("/tmp"))  # where paths of the kinds lead
+    return [path for place in places for path in place.glob("evil*")]

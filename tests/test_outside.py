@@ -1,0 +1,43 @@
+"""What lies at a path is known before it is opened."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from src.errors import UserError
+from src.outside import bomb, check_readable, read_bytes, read_json, why_unreadable
+
+
+def test_what_is_no_file(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "nothing").symlink_to("nowhere")
+    (tmp_path / "loop").symlink_to("loop")
+    said = {name: why_unreadable(tmp_path / name) for name in ("pipe", "nothing", "loop", ".", "absent", "a" * 300)}
+    assert said["pipe"] == "is a pipe, not a file" and said["."] == "is a folder, not a file"
+    assert said["nothing"] == "is a link to nothing" and said["loop"] == "is a link to itself"
+    assert said["absent"] == "does not exist" and "File name too long" in str(said["a" * 300])
+    assert why_unreadable("/dev/zero") == "is a device, not a file" and why_unreadable(__file__) is None
+
+
+def test_sizes_are_asked_first(tmp_path: Path) -> None:
+    with (tmp_path / "a").open("wb") as file:
+        file.truncate(1 << 40)
+    check_readable(tmp_path / "a", "shorten it")
+    with pytest.raises(UserError, match=r"a has 1099\.5 GB, more than the limit of .*: shorten it"):
+        read_bytes(tmp_path / "a", "shorten it", 1 << 30)
+    with pytest.raises(ValueError, match="more than the limit"):
+        read_json(tmp_path / "a")
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "{", b"\xff\xfe", "9" * 5000])
+def test_documents_that_are_none(text: str | bytes, tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(ValueError, match=r"no JSON|too deeply"):
+        read_json(tmp_path / "a")
+
+
+def test_bombs() -> None:
+    assert bomb(1 << 30, 1 << 20) and not bomb(1 << 30, 1 << 28) and not bomb(1 << 20, 1)
