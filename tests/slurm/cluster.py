@@ -86,7 +86,7 @@ class Cluster:
             _wait_for((self.folder / "munge.socket").exists, "the socket of munged")
             for daemon in ("slurmctld", "slurmd"):
                 self._start(daemon, "-D", "-f", self.environment["SLURM_CONF"])
-            _wait_for(lambda: "idle" in self._ask("sinfo", "--noheader", "--format=%T"), "an idle node")
+            _wait_for(lambda: "idle" in self.ask("sinfo", "--noheader", "--format=%T"), "an idle node")
         except BaseException:
             self._stop()
             raise
@@ -138,15 +138,15 @@ class Cluster:
                 )
             )
 
-    def _ask(self, *command: str) -> str:
-        """The output of a program that may not be answered yet."""
+    def ask(self, *command: str) -> str:
+        """The output of a program that may fail, because the cluster or the job has not begun."""
         return subprocess.run(command, env=self.environment, capture_output=True, text=True, check=False).stdout
 
     def _stop(self) -> None:
         if len(self._daemons) == len(("munged", "slurmctld", "slurmd")):
-            self._ask("scancel", "--signal=KILL", "--full", "--state=RUNNING", "--user=root")
-            self._ask("scancel", "--user=root")
-            _wait_for(lambda: not self._ask("squeue", "--noheader").strip(), "an empty queue", fail=False)
+            self.ask("scancel", "--signal=KILL", "--full", "--state=RUNNING", "--user=root")
+            self.ask("scancel", "--user=root")
+            _wait_for(lambda: not self.ask("squeue", "--noheader").strip(), "an empty queue", fail=False)
         for daemon in reversed(self._daemons):
             daemon.terminate()
         for daemon in self._daemons:
@@ -221,7 +221,7 @@ class Job:
 
     def processes(self) -> list[int]:
         """Ids of its Python processes that have taken over their signals."""
-        listed = self.cluster.run("scontrol", "listpids", self.number).splitlines()[1:]
+        listed = self.cluster.ask("scontrol", "listpids", self.number).splitlines()[1:]
         return [pid for pid in (int(line.split()[0]) for line in listed) if _handles_signals(pid)]
 
     def wait_for_processes(self) -> None:
