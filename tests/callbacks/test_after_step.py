@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import EarlyStopping
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -25,6 +27,7 @@ class _Line(LightningModule):
 
     def validation_step(self, batch: list[Tensor], batch_idx: int) -> None:
         self.validated.append(self.trainer.global_step)
+        self.log("loss", (self.weight * batch[0]).sum())
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.SGD(self.parameters(), lr=0.1)
@@ -50,3 +53,31 @@ def test_checkpoints_where_validation_is_due(validation: int, due: dict[str, Any
     trainer.fit(module, data, DataLoader(TensorDataset(torch.ones(validation, 1))) if validation else [])
     assert sorted(path.name for path in tmp_path.glob("*.ckpt")) == [f"step{step:08d}.ckpt" for step in range(1, 7)]
     assert set(module.validated) == (set() if not validation else {6} if "check_val_every_n_epoch" in due else {3, 6})
+
+
+class _StopAtThree(Callback):
+    def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
+        trainer.should_stop = trainer.global_step == 3
+
+
+@pytest.mark.parametrize(
+    ("settings", "last"),
+    [
+        ({"max_steps": 4}, 4),
+        ({"max_steps": -1, "max_epochs": 2}, 6),
+        ({"max_steps": -1, "max_time": timedelta(microseconds=1)}, 1),
+        ({"max_steps": -1, "max_epochs": 5, "callbacks": [_StopAtThree()]}, 3),
+        ({"max_steps": -1, "max_epochs": 9, "callbacks": [EarlyStopping("loss", patience=1, mode="max")]}, None),
+    ],
+    ids=["max_steps", "max_epochs", "max_time", "should_stop", "early_stopping"],
+)
+def test_the_last_step_is_written_however_training_ends(
+    settings: dict[str, Any], last: int | None, tmp_path: Path
+) -> None:
+    callbacks = [*settings.pop("callbacks", []), Checkpoints(str(tmp_path), every_n_steps=1000)]
+    quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "num_sanity_val_steps": 0}
+    trainer = Trainer(accelerator="cpu", callbacks=callbacks, **quiet, **settings)
+    data = DataLoader(TensorDataset(torch.ones(3, 1)))
+    trainer.fit(_Line(), data, data)
+    assert last in (None, trainer.global_step) and 0 < trainer.global_step < 27
+    assert [path.name for path in tmp_path.glob("*.ckpt")] == [f"step{trainer.global_step:08d}.ckpt"]

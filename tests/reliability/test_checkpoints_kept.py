@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from tests.reliability.support.entry import train
@@ -40,3 +41,20 @@ def test_the_number_of_epochs_survives_a_resume_from_the_end_of_one(tmp_path: Pa
     ended = train(*arguments, "ckpt_path=5", folder=tmp_path)
     assert ended.code == 0, ended.err
     assert steps(tmp_path) == [5, 10]
+
+
+def test_a_training_that_is_refused_leaves_the_run_as_it_was(tmp_path: Path) -> None:
+    arguments = [*KEEP, *in_folder(tmp_path)]
+    assert train(*arguments, folder=tmp_path).code == 0
+    run = only_run(tmp_path)
+    before = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in run.rglob("*") if path.is_file()}
+    for setting in ("net.nf=16", "optimizer.lr=abc"):
+        ended = train(*arguments, "ckpt_path=last", setting, folder=tmp_path)
+        assert ended.code == 1 and len(ended.error_lines) == 1, ended.err
+        assert before == {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in before}
+    # The lock is the only file that may appear.
+    assert {path for path in run.rglob("*") if path.is_file()} - set(before) <= {run / ".lock"}
+    assert [folder.name for folder in run.parent.iterdir()] == [run.name]
+    (start,) = json.loads((run / "run.json").read_text())["starts"]
+    assert start["ended"] == "finished" and start["step"] == 11 and start["seconds"] > 0
+    assert {"commit", "versions", "host", "command"} <= start.keys(), start.keys()

@@ -1,0 +1,16 @@
+"""A folder for each run."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from src.cli.run_dir import _claim
+
+
+def test_trainings_that_start_in_the_same_second_get_a_folder_each(tmp_path: Path) -> None:
+    same = tmp_path / "digits" / "2026-01-01_00-00-00"
+    with ThreadPoolExecutor(8) as starts:
+        folders = set(starts.map(lambda _: _claim(same), range(8)))
+    assert len(folders) == 8
+    assert {folder.name for folder in folders} == {same.name, *(f"{same.name}-{i}" for i in range(2, 9))}

@@ -1,0 +1,40 @@
+"""Signals from the first line of a command on."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from src.config_dir import CONFIG_DIR
+
+pytestmark = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc")
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "name"),
+    [(signal.SIGTERM, 143, "SIGTERM"), (signal.SIGHUP, 143, "SIGTERM"), (signal.SIGUSR1, 138, "SIGUSR1")],
+)
+def test_a_signal_during_start_up_is_one_line_and_nothing_is_half_made(
+    number: int, code: int, name: str, tmp_path: Path
+) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "train.py", "experiment=digits", f"paths.log_dir={tmp_path}/logs"],
+        cwd=CONFIG_DIR.parent,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    status = Path(f"/proc/{process.pid}/status")
+    deadline = time.monotonic() + 60
+    while not int(re.findall(r"SigCgt:\s*(\w+)", status.read_text())[0], 16) >> (signal.SIGUSR1 - 1) & 1:
+        assert process.poll() is None and time.monotonic() < deadline
+    process.send_signal(number)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert err.startswith(f"error: stopped by {name}; ") and len(err.splitlines()) == 1, err
+    assert not (tmp_path / "logs").exists()
