@@ -130,6 +130,14 @@ class Values:
         """Convert stored values to uint8 by rounding, for pictures and for features of bytes."""
         return x if self == BYTES else BYTES.from_model(self.to_model(x, "unit"), "unit")
 
+    def scored_as(self, quantize: str) -> str:
+        """How stored values became the bytes that extractors see, for the protocol of a score.
+
+        Args:
+            quantize: how samples became stored values.
+        """
+        return quantize if self == BYTES else f"{quantize} to bytes of {self.name}"
+
     def as_node(self) -> dict[str, Any]:
         """Settings of a datamodule that ``values_of`` reads."""
         return {"dtype": self.dtype, "value_range": [self.low, self.high]}

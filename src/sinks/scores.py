@@ -20,16 +20,16 @@ class Scoring:
     Args:
         suite: the metrics; reset before and after.
         reference: reference features from ``reference_of``.
-        quantize: how images became 8-bit values.
+        quantization: how images became 8-bit values.
         device: where the extractors run.
 
     Attributes:
         scores: None before the end, and if too few images are valid for the metrics.
     """
 
-    def __init__(self, suite: MetricSuite, reference: Any, quantize: str, device: torch.device | str) -> None:
+    def __init__(self, suite: MetricSuite, reference: Any, quantization: str, device: torch.device | str) -> None:
         self.suite, self.reference = suite, reference
-        self.quantize, self.device = quantize, device
+        self.quantization, self.device = quantization, device
         self.scores: Scores | None = None
         self._stored = 0
         suite.reset()
@@ -55,5 +55,5 @@ class Scoring:
     def finish(self, statistics: Statistics) -> None:
         """Compute the scores of the images of all processes."""
         if statistics.valid + self._stored >= self.suite.min_samples:
-            self.scores = self.suite.compute(self.reference, quantization=self.quantize)
+            self.scores = self.suite.compute(self.reference, quantization=self.quantization)
         self.suite.reset()

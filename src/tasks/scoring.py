@@ -50,7 +50,7 @@ def score(
         datamodule: holds the reference.
         batch_size: images at a time.
         device: where the extractor runs.
-        quantize: how the images became bytes.
+        quantize: how the samples became stored values.
 
     Raises:
         UserError: on every process, a sample that cannot be read.
@@ -58,7 +58,8 @@ def score(
     if suite.needs_data:
         on_rank_zero(datamodule.prepare_data)
         datamodule.setup()
-    scoring = Scoring(suite, reference_of(datamodule, suite, device), quantize, device)
+    quantization = store.values.scored_as(quantize)
+    scoring = Scoring(suite, reference_of(datamodule, suite, device), quantization, device)
     scoring.add_stored(store, store.valid_indices(), batch_size)
     scoring.finish(Statistics())
     return scoring.scores

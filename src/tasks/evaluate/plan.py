@@ -31,7 +31,7 @@ from .subjects import Subject, find_checkpoints, subjects
 MODES = ("evaluate", "pareto", "compare")
 _IN_THE_NAME = (
     *("mode", "num_samples", "seed", "labels", "quantize", "precision", "float32_matmul_precision"),
-    *("metrics", "memorization", "split", "limit", "sampler", "datamodule", "metric", "likelihood"),
+    *("metrics", "memorization", "spectrum", "split", "limit", "sampler", "datamodule", "metric", "likelihood"),
 )
 
 

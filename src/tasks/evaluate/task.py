@@ -101,7 +101,8 @@ class Evaluation:
         for job in self.plan.jobs:
             assert isinstance(job, ScoresJob)
             expected = job.setup.suite.conditions(self.environment.references(job.setup))
-            ranked.append((job.label, {**expected, "quantization": cfg.quantize, "samples": cfg.num_samples}))
+            expected |= {"quantization": job.stored_as.scored_as(cfg.quantize), "samples": cfg.num_samples}
+            ranked.append((job.label, expected))
         earlier = self._earlier() if cfg.mode == "pareto" else []
         for result in [*self.known.values(), *earlier]:
             # The samples asked for: some may have diverged.

@@ -23,6 +23,7 @@ from ...image_source import manifest_of, open_images
 from ..environment import Environment, ScoringSetups
 from .memorization import MemorizationCheck
 from .scores import describe, settings_for_cache_key
+from .spectrum import SpectrumCheck
 
 
 class ImagesJob:
@@ -61,6 +62,7 @@ class ImagesJob:
             "metric": settings_for_cache_key(metric),
             "datamodule": None if datamodule is None else settings_for_cache_key(datamodule),
             **({"memorization": True} if cfg.memorization else {}),
+            **({"spectrum": True} if cfg.spectrum else {}),
         }
 
     def prepare(self, environment: Environment) -> ImagesWork:
@@ -78,7 +80,8 @@ class ImagesJob:
         values = self._values(data)
         device = environment.fabric.device
         check = MemorizationCheck(self.setup, device) if environment.cfg.memorization else None
-        return ImagesWork(self, environment, channels, values, check)
+        spectrum = SpectrumCheck(data) if environment.cfg.spectrum else None
+        return ImagesWork(self, environment, channels, values, check, spectrum)
 
     def _values(self, data: Any) -> Values:
         """What the stored values of the images mean."""
@@ -104,6 +107,7 @@ class ImagesWork:
     channels: int | None
     values: Values
     memorization: MemorizationCheck | None
+    spectrum: SpectrumCheck | None
 
     def run(self) -> Result:
         """Score all images."""
@@ -115,7 +119,7 @@ class ImagesWork:
                 suite.update(self.values.to_bytes(images).to(fabric.device), index)
                 progress.add(len(index) * len(job.source) / len(mine))
         references = self.environment.references(job.setup)
-        scores = suite.compute(references, quantization=job.made.get("quantize", "unknown"))
+        scores = suite.compute(references, quantization=self.values.scored_as(job.made.get("quantize", "unknown")))
         suite.reset()
         made = {
             key: job.made[key]
@@ -131,11 +135,17 @@ class ImagesWork:
         if self.memorization is not None:
             picture = self.environment.folder / "memorization.png"
             result = self.memorization.added(result, self._read, range(len(job.source)), picture)
+        if self.spectrum is not None:
+            picture = self.environment.folder / "spectrum.png"
+            result = self.spectrum.added(result, self._stored, self.values, range(len(job.source)), picture)
         return result
 
     def _read(self, indices: Sequence[int]) -> Tensor:
+        return self.values.to_bytes(self._stored(indices))
+
+    def _stored(self, indices: Sequence[int]) -> Tensor:
         batches = self.job.source.batches(indices, self.environment.cfg.batch_size, self.channels)
-        return self.values.to_bytes(torch.cat([images for _, images in batches]))
+        return torch.cat([images for _, images in batches])
 
     def clean_up(self) -> None:
         """Nothing: the images belong to the user."""

@@ -31,6 +31,7 @@ from ... import checkpoint_config, scoring
 from ..environment import Environment, ScoringSetups
 from ..subjects import Subject
 from .memorization import MemorizationCheck
+from .spectrum import SpectrumCheck
 
 _log = logging.getLogger(__name__)
 
@@ -111,6 +112,7 @@ class ScoresJob:
             # Seconds compare at one batch size only.
             **({"batch_size": cfg.batch_size} if point else {}),
             **({"memorization": True} if cfg.memorization else {}),
+            **({"spectrum": True} if cfg.spectrum else {}),
         }
 
     def prepare(self, environment: Environment) -> ScoresWork:
@@ -124,7 +126,8 @@ class ScoresJob:
         )
         device = environment.fabric.device
         check = MemorizationCheck(self.setup, device) if environment.cfg.memorization else None
-        return ScoresWork(self, environment, store, check)
+        spectrum = SpectrumCheck(self.setup.datamodule) if environment.cfg.spectrum else None
+        return ScoresWork(self, environment, store, check, spectrum)
 
 
 @dataclass(frozen=True)
@@ -135,6 +138,7 @@ class ScoresWork:
     environment: Environment
     store: SampleStore
     memorization: MemorizationCheck | None
+    spectrum: SpectrumCheck | None
 
     def run(self) -> Result:
         """Make the samples that are missing and score all."""
@@ -142,7 +146,8 @@ class ScoresWork:
         model, notes = self.environment.model(job.of)
         _log.info("%s: %s samples with %s", job.label, f"{cfg.num_samples:,}", describe(job.sampler_node))
         generation, labels = self._generation(model)
-        scoring = Scoring(job.setup.suite, self.environment.references(job.setup), cfg.quantize, device)
+        quantization = job.stored_as.scored_as(cfg.quantize)
+        scoring = Scoring(job.setup.suite, self.environment.references(job.setup), quantization, device)
         statistics = self._make(generation, scoring)
         conditions = {
             "sampler": describe(job.sampler_node),
@@ -171,6 +176,10 @@ class ScoresWork:
         if self.memorization is not None:
             picture = self.environment.folder / f"memorization-{slug(job.label)}.png"
             result = self.memorization.added(result, self._read, on_rank_zero(self.store.valid_indices), picture)
+        if self.spectrum is not None:
+            picture = self.environment.folder / f"spectrum-{slug(job.label)}.png"
+            made, stored = self.store.read, self.store.values
+            result = self.spectrum.added(result, made, stored, on_rank_zero(self.store.valid_indices), picture)
         return result
 
     def _read(self, indices: Sequence[int]) -> Tensor:
