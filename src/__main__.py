@@ -1,4 +1,4 @@
-"""The console command: ``score-sde train|sample|evaluate|doctor|export``; in a checkout also ``python -m src ...``."""
+"""The console command: ``score-sde COMMAND``; in a checkout also ``python -m src COMMAND``."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ COMMANDS = {
     "train": ("commands.train", "train a score model"),
     "sample": ("commands.sample", "sample from a checkpoint"),
     "evaluate": ("commands.evaluate", "score checkpoints or images"),
+    "report": ("commands.report", "write a page about one run or several"),
     "doctor": ("datamodules.doctor", "inspect a data set before training on it"),
     "export": ("interop.export", "write a checkpoint in the format of another program"),
 }

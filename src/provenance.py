@@ -1,7 +1,8 @@
-"""Origin of a result: commit, versions, host and command."""
+"""Origin of a result: commit, versions, host, hardware and command."""
 
 from __future__ import annotations
 
+import os
 import platform
 import shlex
 import socket
@@ -17,14 +18,34 @@ _PATIENCE = 5.0
 
 
 def provenance() -> dict[str, Any]:
-    """Return plain values about this process: ``started``, ``command``, ``host``, ``commit`` and ``versions``."""
+    """Return plain values: ``started``, ``command``, ``host``, ``hardware``, ``commit`` and ``versions``."""
     return {
         "started": datetime.now().isoformat(timespec="seconds"),
         "command": shlex.join(sys.argv),
         "host": socket.gethostname(),
+        "hardware": hardware(),
         "commit": commit(),
         "versions": versions(),
     }
+
+
+def hardware() -> dict[str, str]:
+    """The processor with its number of cores, and the GPUs if this process uses torch."""
+    found = {"processor": f"{_processor()}, {os.cpu_count() or 1} cores"}
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+        found["gpus"] = ", ".join(f"{names.count(name)} x {name}" for name in dict.fromkeys(names))
+    return found
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(named, "") or platform.processor() or platform.machine()
 
 
 def versions() -> dict[str, str]:

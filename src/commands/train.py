@@ -20,7 +20,9 @@ def main(cfg: DictConfig) -> float | None:
         run.build()
         run.fit()
         run.test()
-        return run.finish()
+        value = run.finish()
+    run.report()
+    return value
 
 
 if __name__ == "__main__":

@@ -38,6 +38,8 @@ class Manifest:
         invalid: indices of samples that diverged or are not finite; they have no file.
         nfe: mean, least and most evaluations of the net for a sample, once known.
         seconds: sampling time, summed over devices.
+        far: how many valid samples lie far outside the data.
+        farthest: the largest magnitude among these.
         about: origin of the samples, for the reader.
         versions: of the libraries.
     """
@@ -48,6 +50,8 @@ class Manifest:
     invalid: list[int] = field(default_factory=list)
     nfe: dict[str, float] = field(default_factory=dict)
     seconds: float = 0.0
+    far: int = 0
+    farthest: float = 0.0
     about: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
 

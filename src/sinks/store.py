@@ -165,6 +165,8 @@ class SampleStore:
                 files.finish()
         self.manifest.nfe = statistics.nfe or self.manifest.nfe
         self.manifest.seconds += statistics.seconds
+        self.manifest.far += statistics.far
+        self.manifest.farthest = max(self.manifest.farthest, statistics.farthest)
         # The others of an interrupted run are still to be made.
         self.manifest.status = "complete" if complete else "running"
         self.manifest.save(self.folder)

@@ -41,6 +41,7 @@ from ..sampling.ode.bits_per_dim import BitsPerDim
 from .choices import choose_settings
 from .devices import quiet_lightning
 from .foreign import as_own_checkpoint
+from .report.task import report_afterwards
 from .resume import Difference, apply_settings, compare
 from .train_checks import check_classes, check_run, shorten_warm_up
 
@@ -180,6 +181,11 @@ class Run:
             _log.info("finished after %s steps: %s", f"{self.trainer.global_step:,}", self.run_dir)
         finish_loggers(self.trainer.loggers, plain(self.cfg), finite)
         return value
+
+    def report(self) -> None:
+        """Write ``report.html``, now that the run is complete; a failure is one line in the log."""
+        if self.trainer.is_global_zero and (path := report_afterwards(self.run_dir)) is not None:
+            _log.info("report in %s", path)
 
     def _open_resumed(self) -> None:
         """Hold the folder of the run that goes on, and load its checkpoint."""

@@ -18,6 +18,7 @@ from ...loggers import finish_wandb
 from ...metrics.protocol import difference
 from ...sinks.record import Record, Result
 from ..devices import launch
+from ..report.task import report_afterwards
 from . import pareto
 from .compare.report import report as report_comparison
 from .environment import Environment, Work
@@ -87,6 +88,9 @@ class Evaluation:
     def finish(self, results: Sequence[Result]) -> float | None:
         """Say where the results are; return the first value of the last one."""
         _log.info("results in %s", self.record.path)
+        page = on_rank_zero(lambda: report_afterwards(self.environment.folder))
+        if page is not None:
+            _log.info("report in %s", page)
         finish_wandb()
         return next(iter(results[-1].values.values()), None)
 

@@ -17,6 +17,7 @@ from ...sinks.record import Record, Result, write_results
 from ...sinks.store import SampleStore
 from .. import scoring
 from ..devices import launch
+from ..report.task import report_afterwards
 from . import constraint_report, pictures
 from .plan import SamplingPlan, agreed_sampling
 
@@ -89,7 +90,7 @@ class SamplingRun:
         return scores
 
     def finish(self, scores: Scores | None) -> float | None:
-        """Say where the samples are.
+        """Say where the samples are, and write the report if they were scored.
 
         Returns:
             The first score, None without scores.
@@ -98,6 +99,7 @@ class SamplingRun:
             UserError: some samples diverged or are not finite.
         """
         invalid, count = self.store.invalid, self.plan.request.count
+        page = None if scores is None else on_rank_zero(lambda: report_afterwards(self.store.folder))
         if invalid:
             named = ", ".join(map(str, invalid[:_LISTED])) + (", ..." if len(invalid) > _LISTED else "")
             raise UserError(
@@ -110,6 +112,8 @@ class SamplingRun:
         if self.store.is_part:
             number = f"the first {count:,} of {self.store.manifest.num_samples:,} samples"
         _log.info("%s in %s%s", number, self.store.folder, picture)
+        if page is not None:
+            _log.info("report in %s", page)
         return None if scores is None else next(iter(scores.values.values()), None)
 
     def _write(self, result: Result) -> None:

@@ -1,0 +1,70 @@
+"""What a reader should know before believing the numbers of a run."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ...io.results import FILE
+from .folder import Folder
+
+_WIDE = 0.25
+"""Half the width of an interval, as a share of the value, above which more samples are advised."""
+_PUBLISHED = 50_000
+
+
+def findings(folder: Folder) -> list[str]:
+    """Warnings about a folder, each one sentence."""
+    return list(dict.fromkeys([*_of_training(folder), *_of_samples(folder), *_of_scores(folder)]))
+
+
+def _of_training(folder: Folder) -> Iterator[str]:
+    if folder.starts:
+        ended = str(folder.starts[-1].get("ended", "unknown"))
+        if ended != "finished":
+            yield f"Training is not complete: {ended}."
+        if str(folder.starts[-1].get("commit") or "").endswith("+changes"):
+            yield "The code had changes that no commit holds: the commit below does not repeat this run exactly."
+    for name, points in folder.columns.items():
+        lost = sum(math.isnan(value) for _, value in points)
+        if lost and name != "epoch":
+            yield f"{name} was not finite at {lost} of {len(points)} logged steps."
+        if "skipped" in name and points:
+            yield f"{points[-1][1]:g} steps were skipped because their gradients were not finite."
+
+
+def _of_samples(folder: Folder) -> Iterator[str]:
+    for home, manifest in folder.manifests:
+        about = f"{home.relative_to(folder.path)}: " if home != folder.path else ""
+        invalid, count = manifest.get("invalid"), manifest.get("num_samples")
+        if isinstance(invalid, list) and invalid:
+            yield f"{about}{len(invalid)} of {count} samples diverged or are not finite; scores leave them out."
+        if manifest.get("far"):
+            reach = manifest.get("farthest")
+            yield f"{about}{manifest['far']} of {count} samples lie far outside the data, up to {reach:.3g}."
+        if manifest.get("status") == "running":
+            yield f"{about}not all samples were made."
+
+
+def _of_scores(folder: Folder) -> Iterator[str]:
+    for path, result in folder.results:
+        # What training scores are for is their curve.
+        if path.name != FILE:
+            continue
+        conditions = result.get("conditions", {})
+        samples = conditions.get("samples")
+        if isinstance(samples, int) and samples < _PUBLISHED and "fid" in result["values"]:
+            yield f"FID of {samples:,} samples is larger than FID of {_PUBLISHED:,}, which papers report."
+        wide = [name for name, share in _widths(result) if share > _WIDE]
+        if wide:
+            yield f"The intervals of {', '.join(wide)} are wide ({samples} samples): take more samples."
+        if conditions.get("invalid_samples"):
+            yield f"{result['label']}: {conditions['invalid_samples']} samples were invalid; the scores leave them out."
+
+
+def _widths(result: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+    for name, ends in result.get("intervals", {}).items():
+        value = result["values"].get(name)
+        if isinstance(value, int | float) and value > 0 and isinstance(ends, list) and len(ends) == 2:
+            yield name, (ends[1] - ends[0]) / 2 / value

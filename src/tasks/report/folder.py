@@ -1,0 +1,164 @@
+"""What the folder of a run, of samples or of results holds; files that are damaged or missing are passed over."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ...errors import UserError
+from ...io.results import recorded_results
+from ...io.step_names import step_of
+
+REPORT = "report.html"
+
+_SKIPPED = ("images", "checkpoints", "wandb", "tensorboard")
+_MARKS = ("run.json", "metrics.csv", "metrics.json", "manifest.json", "scores.jsonl")
+_PICTURES = (".png", ".gif")
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture in a folder.
+
+    Attributes:
+        path: PNG or GIF file.
+        step: optimizer step of pictures that training drew; None for others.
+    """
+
+    path: Path
+    step: int | None
+
+
+@dataclass(frozen=True)
+class Folder:
+    """Facts about a run, or about samples or results on their own.
+
+    Attributes:
+        path: the folder.
+        label: name for a reader; differs between the folders of a report.
+        config: the resolved training configuration; empty if it is not known.
+        starts: entries of ``run.json``, one for each start.
+        columns: (step, value) of every column of ``metrics.csv``; values that are not finite are NaN.
+        results: file and content of every result, see ``recorded_results``.
+        manifests: folder and content of every ``manifest.json``.
+        pictures: in the order of their paths.
+    """
+
+    path: Path
+    label: str
+    config: Mapping[str, Any]
+    starts: Sequence[Mapping[str, Any]]
+    columns: Mapping[str, Sequence[tuple[float, float]]]
+    results: Sequence[tuple[Path, Mapping[str, Any]]]
+    manifests: Sequence[tuple[Path, Mapping[str, Any]]]
+    pictures: Sequence[Picture]
+
+
+def read_folders(paths: Sequence[str | Path]) -> list[Folder]:
+    """Read folders, with labels that differ.
+
+    Raises:
+        UserError: a path is no folder, or there is nothing to report in it.
+    """
+    homes = list(dict.fromkeys(_home(Path(path).expanduser()) for path in paths))
+    configs = {home: _config(home) for home in homes}
+    names = [str(configs[home].get("name") or home.name) for home in homes]
+    if len(set(names)) < len(names):
+        names = [f"{name} {home.name}" for name, home in zip(names, homes, strict=True)]
+    if len(set(names)) < len(names):
+        names = [str(home) for home in homes]
+    return [_folder(home, name, configs[home]) for home, name in zip(homes, names, strict=True)]
+
+
+def _folder(home: Path, label: str, config: Mapping[str, Any]) -> Folder:
+    files = sorted(_files(home))
+    manifests = [(path.parent, _json(path)) for path in files if path.name == "manifest.json"]
+    pictures = [
+        Picture(path, step_of(path.name) if path.suffix == ".png" else None)
+        for path in files
+        if path.suffix in _PICTURES
+    ]
+    return Folder(
+        home,
+        label,
+        config,
+        [start for start in _list(_json(home / "run.json").get("starts")) if isinstance(start, dict)],
+        _columns(home / "metrics.csv"),
+        recorded_results(home),
+        manifests,
+        pictures,
+    )
+
+
+def _home(path: Path) -> Path:
+    """The folder itself if it holds something, or the newest run inside it."""
+    if not path.is_dir():
+        raise UserError(f"{path} is no folder: give a run, as logs/<name>/<time>")
+    if any((path / name).exists() for name in _MARKS):
+        return path
+    runs = [found.parent for found in path.rglob("run.json")]
+    if not runs:
+        raise UserError(f"{path} holds no run, samples or results: give a run, as logs/<name>/<time>")
+    return max(runs, key=lambda run: (str(next(iter(_list(_json(run / "run.json").get("starts"))), "")), str(run)))
+
+
+def _config(home: Path) -> dict[str, Any]:
+    try:
+        found = yaml.safe_load((home / "config.yaml").read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError):
+        # Samples bring the configuration of their model along.
+        about = _json(home / "manifest.json").get("about")
+        found = about.get("trained_with") if isinstance(about, dict) else None
+    return found if isinstance(found, dict) else {}
+
+
+def _columns(path: Path) -> dict[str, list[tuple[float, float]]]:
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return {}
+    # The last row may be half-written.
+    complete = content[: content.rfind(b"\n") + 1].decode(errors="replace")
+    found: dict[str, list[tuple[float, float]]] = {}
+    for row in csv.DictReader(io.StringIO(complete, newline="")):
+        step = _number(row.get("step"))
+        for name, text in row.items():
+            value = _number(text)
+            if step is not None and value is not None and name not in ("step", None):
+                found.setdefault(str(name), []).append((step, value))
+    return found
+
+
+def _number(text: Any) -> float | None:
+    try:
+        value = float(text)
+    except (TypeError, ValueError):
+        return None
+    return value if math.isfinite(value) else math.nan
+
+
+def _files(home: Path) -> Iterator[Path]:
+    for folder, subfolders, names in os.walk(home):
+        subfolders[:] = [sub for sub in subfolders if sub not in _SKIPPED and not sub.startswith(".")]
+        yield from (Path(folder, name) for name in names if not name.startswith("."))
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []

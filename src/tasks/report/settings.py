@@ -1,0 +1,55 @@
+"""Which settings of a run differ from the default configuration, and between runs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ...interop.song.experiments import composed
+
+ABSENT = "—"
+
+_LEFT_OUT = ("module", "paths", "ckpt_path", "hydra")
+
+
+def differences_from_default(config: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """Setting, default value and value of the run, for every setting of the run that is not the default's."""
+    here, default = flat(config), flat(composed([]))
+    return [(key, default.get(key, ABSENT), value) for key, value in here.items() if default.get(key) != value]
+
+
+def differing(configs: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[str]]]:
+    """Settings that are not the same in all configurations, with the value in each."""
+    flats = [flat(config) for config in configs]
+    keys = dict.fromkeys(key for found in flats for key in found)
+    rows = [(key, [found.get(key, ABSENT) for found in flats]) for key in keys]
+    return [(key, values) for key, values in rows if len(set(values)) > 1]
+
+
+def flat(config: Mapping[str, Any]) -> dict[str, str]:
+    """Every setting with its dotted key, as text.
+
+    A node that repeats a group, as ``model.net`` repeats ``net``, is one setting: ``${net}``. Paths in the run's folder
+    begin with ``${paths.run_dir}``.
+    """
+    run_dir = str((config.get("paths") or {}).get("run_dir") or "")
+    groups = {key: node for key, node in config.items() if isinstance(node, Mapping) and key not in _LEFT_OUT}
+    found: dict[str, str] = {}
+
+    def visit(key: str, node: Any) -> None:
+        group = next((name for name, other in groups.items() if name != key and node == other), None)
+        if isinstance(node, Mapping) and group is not None and "." in key:
+            found[key] = f"${{{group}}}"
+        elif isinstance(node, Mapping) and node:
+            for name, child in node.items():
+                visit(f"{key}.{name}", child)
+        else:
+            text = node if isinstance(node, str) else json.dumps(node, default=str)
+            inside = run_dir and text.startswith(f"{run_dir}/")
+            found[key] = "${paths.run_dir}" + text.removeprefix(run_dir) if inside else text
+
+    for key, node in config.items():
+        if key not in _LEFT_OUT:
+            visit(str(key), node)
+    return found

@@ -1,0 +1,169 @@
+"""Tables of a report: results with their intervals, and facts about runs."""
+
+from __future__ import annotations
+
+import math
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ...io.results import FILE
+from ...progress import duration
+from .folder import Folder
+
+_FEW = 4
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of text under a heading.
+
+    Attributes:
+        title: heading.
+        columns: names; the first column names the rows.
+        rows: as many cells as columns.
+        notes: sentences below.
+    """
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    notes: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Score:
+    """A number for the top of the page."""
+
+    name: str
+    value: str
+    interval: str
+    protocol: str
+    run: str
+
+
+def best_known(folders: Sequence[Folder], most: int = 4) -> list[Score]:
+    """The first scores of the result with most samples of every folder; of training, only if there are no others."""
+    found = []
+    for folder in folders:
+        scored = [(path, result) for path, result in folder.results if result["task"] == "scores" and result["values"]]
+        final = [result for path, result in scored if path.name == FILE]
+        if not scored:
+            continue
+        last = scored[-1][1]
+        result = max(final, key=lambda found: _count(found.get("conditions", {}).get("samples")), default=last)
+        shown = [name for name in result["values"] if not name.endswith("_std")][:most]
+        protocol = str(result.get("protocol", {}).get("text", ""))
+        for name in shown if len(folders) == 1 else shown[:1]:
+            ends = result.get("intervals", {}).get(name)
+            found.append(Score(name, number(result["values"][name]), interval(ends), protocol, folder.label))
+    return found
+
+
+def results(folders: Sequence[Folder]) -> list[Table]:
+    """A table for each task; of scores during training only the last of each run."""
+    tasks: dict[str, list[tuple[str, Mapping[str, Any]]]] = {}
+    for folder in folders:
+        of_training = [result for path, result in folder.results if path.name != FILE]
+        kept = [(path, result) for path, result in folder.results if path.name == FILE]
+        for path, result in [*((folder.path, result) for result in of_training[-1:]), *kept]:
+            name = _name(folder, path, result)
+            tasks.setdefault(result["task"], []).append((name, result))
+    return [_table(task, rows) for task, rows in tasks.items()]
+
+
+def runs(folders: Sequence[Folder]) -> Table:
+    """Time, hardware, versions and origin of every run."""
+    facts = [_facts(folder) for folder in folders]
+    names = list(dict.fromkeys(name for found in facts for name in found))
+    rows = [[name, *(found.get(name, "") for found in facts)] for name in names]
+    return Table("Origin", ["", *(folder.label for folder in folders)], [row for row in rows if any(row[1:])])
+
+
+def commands(folder: Folder) -> list[str]:
+    """Lines for a shell that repeat the training of a run."""
+    if not folder.starts:
+        return []
+    first = folder.starts[0]
+    commit = str(first.get("commit") or "").removesuffix("+changes")
+    program = shlex.split(str(first.get("command", "")))[:1]
+    settings = [str(setting) for setting in first.get("overrides") or []]
+    # Installed, the program is a file inside the package.
+    start = (
+        ["python", "train.py"] if [Path(name).parts for name in program] == [("train.py",)] else ["score-sde", "train"]
+    )
+    return [*([f"git checkout {shlex.quote(commit)}"] if commit else []), shlex.join([*start, *settings])]
+
+
+def number(value: Any) -> str:
+    """A value as people write it."""
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return "none" if value is None else str(value)
+    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
+
+
+def interval(ends: Any) -> str:
+    """``2.33 to 2.43``, or nothing."""
+    return f"{number(ends[0])} to {number(ends[1])}" if isinstance(ends, list) and len(ends) == 2 else ""
+
+
+def _table(task: str, named: Sequence[tuple[str, Mapping[str, Any]]]) -> Table:
+    """A column for each of a few results, a row for each of many."""
+    values = list(dict.fromkeys(name for _, result in named for name in result["values"]))
+    protocols = [str(result.get("protocol", {}).get("text", "")) for _, result in named]
+    columns = ["", *values, *(["protocol"] if any(protocols) else [])]
+    rows = [
+        [name, *(_cell(result, value) for value in values), *([protocol] if any(protocols) else [])]
+        for (name, result), protocol in zip(named, protocols, strict=True)
+    ]
+    if len(rows) <= _FEW:
+        columns, *rows = map(list, zip(columns, *rows, strict=True))
+    notes = list(dict.fromkeys(str(note) for _, result in named for note in result.get("notes", [])))
+    return Table(task.replace("_", " ").capitalize(), columns, rows, notes)
+
+
+def _cell(result: Mapping[str, Any], name: str) -> str:
+    if name not in result["values"]:
+        return ""
+    ends = interval(result.get("intervals", {}).get(name))
+    return number(result["values"][name]) + (f" ({ends})" if ends else "")
+
+
+def _name(folder: Folder, path: Path, result: Mapping[str, Any]) -> str:
+    """Run and what was scored in it, short enough for a table."""
+    if path == folder.path:
+        return f"{folder.label}, training, {result['label']}"
+    label = str(result["label"])
+    home = path.parent
+    # The label of samples is the path of their folder.
+    return f"{folder.label}, {home.name if Path(label).name == home.name else label}"
+
+
+def _facts(folder: Folder) -> dict[str, str]:
+    found = {"folder": str(folder.path)}
+    if folder.starts:
+        first, last = folder.starts[0], folder.starts[-1]
+        seconds = [start["seconds"] for start in folder.starts if isinstance(start.get("seconds"), int | float)]
+        hardware = last.get("hardware") or {}
+        found |= {
+            "started": str(first.get("started", "")),
+            "starts": number(len(folder.starts)),
+            "ended": str(last.get("ended", "")),
+            "steps": number(last["step"]) if isinstance(last.get("step"), int) else "",
+            "time": duration(sum(seconds)) if seconds else "",
+            "host": str(last.get("host", "")),
+            **{str(name): str(value) for name, value in hardware.items()},
+            "commit": str(last.get("commit") or "unknown"),
+            **{str(name): str(version) for name, version in (last.get("versions") or {}).items()},
+        }
+    for home, manifest in folder.manifests:
+        spent, count = manifest.get("seconds"), manifest.get("num_samples")
+        if isinstance(spent, int | float) and isinstance(count, int) and spent > 0:
+            found[f"sampling {home.name}"] = f"{count:,} samples in {duration(spent)} of device time"
+    return found
+
+
+def _count(value: Any) -> float:
+    return value if isinstance(value, int | float) and math.isfinite(value) else 0

@@ -1,0 +1,83 @@
+"""The report as Chromium shows it: plots and pictures are there, the console is clean, nothing is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from src.tasks.report.task import write_report
+from tests.tasks.report.browser import PROGRAM, Browser
+from tests.tasks.report.example import HOSTILE, write_run
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(PROGRAM is None, reason="needs chromium (on Debian: apt install chromium)"),
+]
+
+BROKEN = "[...document.images].filter((image) => !image.hidden && image.naturalWidth === 0).length"
+TOO_WIDE = "document.documentElement.scrollWidth > document.documentElement.clientWidth"
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory) -> Iterator[Browser]:
+    with Browser(tmp_path_factory.mktemp("browser")) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory) -> Path:
+    return write_report([write_run(tmp_path_factory.mktemp("run") / "run")])
+
+
+@pytest.mark.parametrize(("width", "dark"), [(1280, False), (390, True)], ids=["desktop-light", "phone-dark"])
+def test_plots_and_pictures_are_there_and_the_console_is_clean(width: int, dark: bool, browser, report) -> None:
+    browser.complaints.clear()
+    browser.open(report, width, dark=dark)
+    figures = browser.ask("JSON.parse(document.getElementById('figures').textContent).length")
+    assert figures == 6
+    assert (
+        browser.ask("[...document.querySelectorAll('.canvas')].filter((c) => c.querySelector('.trace')).length")
+        == figures
+    )
+    assert browser.ask(BROKEN) == 0 and not browser.ask(TOO_WIDE)
+    ground = browser.ask("getComputedStyle(document.body).backgroundColor")
+    assert ground == ("rgb(20, 23, 27)" if dark else "rgb(255, 255, 255)")
+    text = browser.ask("getComputedStyle(document.querySelector('.canvas .xtick text')).fill")
+    assert text == ("rgb(230, 233, 237)" if dark else "rgb(22, 25, 29)")
+    assert browser.complaints == []
+
+
+def test_the_slider_goes_through_the_steps(browser, report) -> None:
+    browser.open(report)
+    shown = "[...document.querySelectorAll('.film img')].filter((i) => !i.hidden).map((i) => i.dataset.step).join()"
+    assert browser.ask(shown) == "1200"
+    slider = "document.querySelector('.film input')"
+    browser.ask(f"{slider}.value = 0; {slider}.dispatchEvent(new Event('input')); 0")
+    assert browser.ask(shown) == "400" and browser.ask("document.querySelector('output').textContent") == "400"
+
+
+def test_hovering_shows_a_value_with_its_interval(browser, report) -> None:
+    browser.open(report)
+    canvas = "[...document.querySelectorAll('.canvas')].find((c) => c.data[0].error_y)"
+    browser.ask(f"Plotly.Fx.hover({canvas}, [{{curveNumber: 0, pointNumber: 0}}]); 0")
+    assert "5 (4.5 to 5.5)" in browser.ask(f"{canvas}.querySelector('.hoverlayer').textContent")
+
+
+def test_a_page_can_be_printed(browser, report) -> None:
+    browser.open(report)
+    assert browser.printed().startswith(b"%PDF")
+
+
+def test_hostile_names_run_nothing(browser, tmp_path: Path) -> None:
+    runs = [write_run(tmp_path / "a", HOSTILE), write_run(tmp_path / "b", HOSTILE, lr=0.01)]
+    browser.complaints.clear()
+    browser.open(write_report(runs, tmp_path / "report.html"))
+    assert "hacked" not in browser.ask("document.title.replace(/document.title='hacked'/g, '')")
+    assert browser.ask("document.querySelectorAll('img[src=x]').length") == 0
+    # The policy of the page stops a script even where escaping would have failed.
+    inject = "(() => { const s = document.createElement('script'); s.textContent = 'window.ran = 1'; "
+    inject += "document.body.append(s); return window.ran; })()"
+    assert browser.complaints == []
+    assert browser.ask(inject) is None
