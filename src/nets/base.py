@@ -1,4 +1,4 @@
-"""What every score network shares: the contract of ``forward`` and the settings of how it runs."""
+"""Base class of all score networks: the contract of ``forward`` and the settings of how it runs."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -29,7 +29,7 @@ class ScoreNet(nn.Module, ABC):
     """
 
     num_classes: int | None = None
-    """Classes of the label ``cond["labels"]``; None for a net that is not told one."""
+    """Number of classes of the label ``cond["labels"]``; None for a net without labels."""
 
     def __init__(
         self,
@@ -45,23 +45,23 @@ class ScoreNet(nn.Module, ABC):
 
     @property
     def noise_scales(self) -> tuple[str, ...] | None:
-        """What c_noise may be, of ``sigma``, ``log sigma``, ``time`` and ``index``; None for anything."""
+        """Accepted kinds of c_noise: ``sigma``, ``log sigma``, ``time`` or ``index``; None for any kind."""
         return getattr(getattr(self, "embedding", None), "noise_scales", None)
 
     @abstractmethod
     def forward(
         self, x: Float[Tensor, "b *d"], c_noise: Tensor, cond: Mapping[str, Tensor] | None = None
     ) -> Float[Tensor, "b *d"]:
-        """The raw output of the net.
+        """Compute the raw output of the net.
 
         Args:
             x: (B, *d) input, already mapped to [-1, 1] (before noise) and scaled by a_in.
             c_noise: (), (1,) or (B,), the noise level in the form that the embedding of the net expects. One value
-                for the whole batch is embedded once, and what depends on it alone is computed once.
+                for the whole batch is embedded once, and layers that depend on it alone are computed once.
             cond: named tensors or None. ``labels``: (B,) int64 class labels; a net with classes takes the index
                 ``num_classes`` for "no label" and assumes it where labels are absent. ``augment``: (B, augment_dim)
-                float augmentation labels, zero where absent. ``interval``: see ``tell_interval``. Names a net does
-                not know are ignored.
+                float augmentation labels, zero where absent. ``interval``: see ``tell_interval``. Unknown
+                names are ignored.
 
         Returns:
             (B, *d), not divided by sigma: the coefficients of the score belong to the parametrization.
@@ -79,19 +79,19 @@ class ScoreNet(nn.Module, ABC):
         embedding.tell_interval()
 
     def apply_settings(self) -> None:
-        """Put ``channels_last`` and ``compile`` into effect, once all modules exist."""
+        """Apply ``channels_last`` and ``compile``, once all modules exist."""
         if self.channels_last:
             self.to(memory_format=torch.channels_last)
         if self.compile_mode is not None:
-            # What Module.compile sets; torch leaves it out of copies and files.
+            # The attribute that Module.compile sets; torch excludes it from copies and files.
             self._compiled_call_impl = CompiledForward(self._call_impl, self.compile_mode)
 
     def arrange(self, x: Tensor) -> Tensor:
-        """``x`` in the memory format of the net."""
+        """Return ``x`` in the memory format of the net."""
         return x.contiguous(memory_format=torch.channels_last) if self.channels_last else x
 
     def run(self, block: nn.Module, *args: Tensor | None) -> Tensor:
-        """``block(*args)``, with its activations recomputed in the backward pass if the setting asks for it."""
+        """Call ``block(*args)``; with ``checkpoint_activations`` its activations are recomputed in the backward pass."""
         if self.checkpoint_activations and torch.is_grad_enabled():
             out: Tensor = checkpoint(block, *args, use_reentrant=False)
         else:

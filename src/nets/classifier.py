@@ -33,7 +33,7 @@ class ClassifierBlock(nn.Module):
 
 
 class ConvClassifier(nn.Module):
-    """Residual blocks with means over 2 x 2 pixels between them, a mean over the image, a linear layer.
+    """Residual blocks with 2 x 2 average pooling between them, global average pooling and a linear layer.
 
     Args:
         in_channels: channels of the images.
@@ -64,7 +64,7 @@ class ConvClassifier(nn.Module):
         act = activation(nonlinearity)
         width = 4 * nf
         self.act = act
-        # Frequencies of order one: c_noise, a quarter of a log noise level, varies by about two over a process.
+        # Frequencies of order one: c_noise = ln(sigma / alpha) / 4 varies by about two over a process.
         self.embedding = NoiseEmbedding(nf, width, "fourier", act, fourier_scale=1.0, fourier_log=False)
         self.input = Conv2d(in_channels, nf * ch_mult[0], 3)
         self.levels = nn.ModuleList()
@@ -79,7 +79,7 @@ class ConvClassifier(nn.Module):
         self.output = Linear(channels, num_classes)
 
     def forward(self, x: Float[Tensor, "b c h w"], c_noise: Tensor) -> Float[Tensor, "b k"]:
-        """Logits (B, K).
+        """Compute the logits (B, K).
 
         Args:
             x: (B, C, H, W), scaled to about unit variance.

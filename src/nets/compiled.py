@@ -1,4 +1,4 @@
-"""The compiled forward pass of a net: few graphs, whatever the sizes of the batches."""
+"""The compiled forward pass of a net: few graphs for all batch sizes."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _WITH_CUDA_GRAPHS = ("reduce-overhead", "max-autotune")
 
 
 def compile_mode(setting: bool | str | None) -> str | None:
-    """The mode of ``torch.compile`` that ``compile=setting`` asks for; None for no compilation.
+    """Return the mode of ``torch.compile`` for ``compile=setting``; None for no compilation.
 
     Raises:
-        UserError: neither true, false nor a mode.
+        UserError: the setting is neither true, false nor a mode.
     """
     if setting is None or isinstance(setting, bool):
         return "default" if setting else None
@@ -30,12 +30,12 @@ def compile_mode(setting: bool | str | None) -> str | None:
 
 
 class CompiledForward:
-    """``forward`` of a net, compiled for the sizes of batches that it meets first.
+    """``forward`` of a net, compiled for the batch sizes of its first calls.
 
-    A batch smaller than one met before is padded with copies of its first example to the smallest such size, and the
-    padding is cut off the output: validation, sampling and the last batch of an epoch use the graph of the training
-    batches. While gradients are recorded, only sizes met so count: a training batch is not padded to the size of
-    a larger validation batch.
+    A batch that is smaller than a compiled size is padded with copies of its first example to the smallest such size,
+    and the padding is removed from the output: validation, sampling and the last batch of an epoch use the graph of the
+    training batches. While gradients are recorded, only sizes that were compiled with gradients count: a training batch
+    is not padded to the size of a larger validation batch.
 
     Args:
         forward: of the net, (x, c_noise, cond) to the output, with one example of the batch per row.
@@ -70,7 +70,7 @@ class CompiledForward:
         return out[:batch]
 
     def _size(self, batch: int) -> int:
-        """The number of examples to compute for a batch."""
+        """Return the padded number of examples of a batch."""
         recording = torch.is_grad_enabled()
         known = self._sizes[True] if recording else self._sizes[True] | self._sizes[False]
         size = min((size for size in known if size >= batch), default=batch)
@@ -79,7 +79,7 @@ class CompiledForward:
 
 
 def _pad(value: Tensor, batch: int, size: int) -> Tensor:
-    """``value`` with copies of its first row up to ``size`` rows, if it has one row for each example of the batch."""
+    """Pad ``value`` with copies of its first row to ``size`` rows, if it has one row for each example of the batch."""
     if value.ndim == 0 or len(value) != batch:
         return value
     return torch.cat([value, value[:1].expand(size - batch, *value.shape[1:])])

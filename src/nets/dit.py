@@ -137,7 +137,7 @@ class DiT(ScoreNet):
         self.apply_settings()
 
     def reset_parameters(self) -> None:
-        """Write the fixed positional features into their buffer (again, after a move from the meta device)."""
+        """Write the fixed positional features into their buffer; call it again after a move from the meta device."""
         down, across = (side // self.patch_size for side in self.image_shape[1:])
         positional = PositionalFeatures(self.positions.shape[1] // 2)
         rows, columns = (positional(torch.arange(n, dtype=torch.float64)) for n in (down, across))
@@ -158,7 +158,7 @@ class DiT(ScoreNet):
         return self._image(self.output(_modulated(h, shift, scale)))
 
     def _image(self, tokens: Float[Tensor, "b n p"]) -> Float[Tensor, "b c h w"]:
-        """Tokens (B, N, C P^2) put together to images (B, C, H, W)."""
+        """Assemble tokens (B, N, C P^2) into images (B, C, H, W)."""
         rows, columns = (side // self.patch_size for side in self.image_shape[1:])
         grid = tokens.transpose(1, 2).reshape(len(tokens), -1, rows, columns)
         return F.pixel_shuffle(grid, self.patch_size)

@@ -1,7 +1,7 @@
 """NCSN++ and DDPM++ (Song et al. 2021, "Score-based generative modeling through SDEs", appendix H).
 
-A U-Net of residual blocks conditioned on the noise level. What appendix H explores is an option here: BigGAN or
-DDPM blocks, FIR resampling, rescaled skip connections, and progressive growing of the input and of the output.
+A U-Net of residual blocks conditioned on the noise level. The variants of appendix H are options: BigGAN or DDPM
+blocks, FIR resampling, rescaled skip connections, and progressive growing of the input and of the output.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -37,8 +37,8 @@ class Level(nn.Module):
 
     Args:
         blocks: residual blocks, in order.
-        attentions: what follows each block; the identity where there is no attention.
-        pyramid: the exchange with the progressive path, or None.
+        attentions: the module after each block: attention or the identity.
+        pyramid: the connection with the progressive path, or None.
         resample: the change of resolution after this level, or None at the last one.
     """
 
@@ -56,7 +56,7 @@ class Level(nn.Module):
         self.resample = resample
 
     def steps(self) -> Iterator[tuple[nn.Module, nn.Module]]:
-        """The pairs of a block and what follows it."""
+        """Pairs of a block and the module after it."""
         return zip(self.blocks, self.attentions, strict=True)
 
 
@@ -79,7 +79,7 @@ class NCSNpp(ScoreNet):
         skip_rescale: divide every residual sum by sqrt(2).
         progressive: growing of the output: none, output_skip or residual.
         progressive_input: growing of the input: none, input_skip or residual.
-        progressive_combine: how input_skip meets the features: sum or cat.
+        progressive_combine: how input_skip is combined with the features: sum or cat.
         embedding_type: fourier (of log c_noise, so c_noise is sigma) or positional (of c_noise itself).
         fourier_scale: standard deviation of the Fourier frequencies.
         fourier_log: set to false for Fourier features of c_noise itself.
@@ -92,7 +92,7 @@ class NCSNpp(ScoreNet):
         settings: ``compile``, ``channels_last``, ``checkpoint_activations`` of ``ScoreNet``.
 
     Raises:
-        UserError: arguments that do not fit together, in one line that says which.
+        UserError: arguments do not fit together.
     """
 
     def __init__(
@@ -212,7 +212,7 @@ class NCSNpp(ScoreNet):
                     pyramid_channels = channels
                 skips.append(channels)
             down.append(Level(blocks, attentions, pyramid, resample))
-        self.down: Iterable[Level] = nn.ModuleList(down)  # type: ignore[assignment] # torch knows no list of one kind
+        self.down: Iterable[Level] = nn.ModuleList(down)  # type: ignore[assignment] # torch has no typed ModuleList
 
         self.middle = nn.ModuleList(
             [block(channels, channels), Attention(channels, **common), block(channels, channels)]

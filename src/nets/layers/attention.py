@@ -34,5 +34,5 @@ class Attention(nn.Module):
 
 
 def _tokens(x: Tensor) -> Tensor:
-    """(B, C, H, W) to one head of (B, 1, H W, C), its last dimension contiguous as the fused kernels ask."""
+    """Reshape (B, C, H, W) to one head (B, 1, H W, C); the fused kernels need a contiguous last dimension."""
     return x.flatten(2).transpose(1, 2).contiguous().unsqueeze(1)

@@ -1,4 +1,4 @@
-"""Elementary layers with the initialization of Ho et al. 2020, and the checks that name what is wrong."""
+"""Elementary layers with the initialization of Ho et al. 2020, and checks of their settings."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -30,22 +30,22 @@ def check_depth(blocks: int, names: str) -> None:
 
 
 def choose(option: str, value: str, valid: Sequence[str]) -> str:
-    """``value`` in lower case if it is one of ``valid``; UserError that lists them otherwise."""
+    """Return ``value`` in lower case; raise UserError if it is not one of ``valid``."""
     if value.lower() not in valid:
         raise UserError(f"{option}={value!r} is unknown; choose one of {', '.join(valid)}")
     return value.lower()
 
 
 def activation(name: str) -> nn.Module:
-    """The nonlinearity called swish, elu, relu or lrelu (slope 0.2)."""
+    """Return the nonlinearity swish, elu, relu or lrelu (slope 0.2)."""
     return _ACTIVATIONS[choose("nonlinearity", name, tuple(_ACTIVATIONS))]()
 
 
 class GroupNorm(nn.GroupNorm):
     """GroupNorm whose output has the dtype of the convolutions around it: bfloat16 or float16 under autocast.
 
-    torch's autocast runs GroupNorm in float32, and the nonlinearity and the dropout after it too: two casts and twice
-    the bytes. Here sums are taken in float32 within the operation, and what is stored is rounded to half precision.
+    torch's autocast runs GroupNorm, and the nonlinearity and dropout after it, in float32: two casts and twice the
+    bytes. Here only the sums inside the operation are in float32, and the output is rounded to half precision.
     """
 
     def forward(self, input: Float[Tensor, "b c *d"]) -> Float[Tensor, "b c *d"]:
@@ -73,7 +73,7 @@ def group_norm_strided(
 
 
 def group_norm(channels: int, groups: int | None = None) -> nn.GroupNorm:
-    """GroupNorm with ``groups`` groups, min(channels // 4, 32) by default; UserError where they do not divide."""
+    """GroupNorm with ``groups`` groups, min(channels // 4, 32) by default; UserError if they do not divide."""
     groups = min(channels // 4, 32) if groups is None else groups
     if groups < 1 or channels % groups:
         raise UserError(
@@ -89,7 +89,7 @@ def init_uniform_(weight: Tensor, scale: float) -> None:
 
 
 class Conv2d(nn.Conv2d):
-    """Convolution of odd ``kernel``, same padding unless told otherwise, zero bias, weights of ``init_scale``."""
+    """Convolution with an odd ``kernel``, same padding by default, zero bias and weights of ``init_scale``."""
 
     def __init__(
         self,
@@ -126,5 +126,5 @@ class Linear(nn.Linear):
 
 
 def add_residual(x: Tensor, h: Tensor, rescale: bool) -> Tensor:
-    """x + h, divided by sqrt(2) if ``rescale``, which keeps the variance of two independent terms."""
+    """x + h; with ``rescale`` divided by sqrt(2), which preserves the variance of two independent terms."""
     return (x + h).mul_(RSQRT2) if rescale else x + h

@@ -23,8 +23,8 @@ class ResBlock(nn.Module):
         skip_rescale: divide the sum by sqrt(2).
         norm_groups: groups of the GroupNorms; None for min(channels // 4, 32).
         shortcut_scale: scale of the initial weights of the 1x1 convolution on the shortcut.
-        resample: weightless up- or downsampling of both branches (BigGAN).
-        lean: remake in the backward pass what is cheap to remake (see ``lean``).
+        resample: up- or downsampling of both branches without weights (BigGAN).
+        lean: recompute cheap activations in the backward pass (see ``lean``).
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class ResBlock(nn.Module):
 
 
 class Head(nn.Module):
-    """norm, act, 3x3 conv: what reads an image (or a pyramid) off a feature map.
+    """norm, act, 3x3 conv: from a feature map to an image or a pyramid.
 
     Args:
         in_channels: channels of the input.

@@ -1,4 +1,4 @@
-"""Dropout whose masks cost little on a CPU."""
+"""Dropout with cheap masks on a CPU."""
 
 import torch
 from jaxtyping import Bool, Float
@@ -19,9 +19,9 @@ def check_dropout(p: float) -> None:
 class Dropout(nn.Dropout):
     """Zeroes activations with probability p in training and divides the others by 1 - p.
 
-    On a CPU torch draws a float for each activation, one after the other, and keeps it for the backward pass: several
-    per cent of the time of a training step and of its memory. Here a random 64-bit word decides about four, and a
-    byte each is kept. The probability is then a multiple of 2^-16, and the scale belongs to that.
+    On a CPU, torch draws one float per activation serially and keeps it for the backward pass, which costs several
+    percent of the time and memory of a training step. Here one random 64-bit word serves four activations, and one byte
+    per activation is kept. The probability is rounded to a multiple of 2^-16, and the scale uses the rounded value.
     """
 
     def __init__(self, p: float = 0.5) -> None:
@@ -34,7 +34,7 @@ class Dropout(nn.Dropout):
         return self.apply_mask(input, self.mask(input))
 
     def draws_bytes(self, input: Float[Tensor, "b *d"]) -> bool:
-        """Whether ``mask`` is there for ``input``: else torch's own dropout is as good or the only one."""
+        """Whether ``mask`` applies to ``input``; otherwise torch's own dropout is used."""
         return (
             self.training
             and input.device.type == "cpu"
@@ -44,13 +44,13 @@ class Dropout(nn.Dropout):
         )
 
     def mask(self, input: Float[Tensor, "b *d"]) -> Bool[Tensor, "b *d"]:
-        """Which activations stay, in the memory format of ``input``."""
+        """Draw the mask of kept activations, in the memory format of ``input``."""
         words = torch.empty(-(-input.numel() // 4), dtype=torch.int64).random_(-(1 << 63), None)
         bits = words.view(torch.int16)[: input.numel()].as_strided(input.shape, input.stride())
         return bits >= self._dropped - _VALUES // 2
 
     def apply_mask(self, input: Float[Tensor, "b *d"], mask: Bool[Tensor, "b *d"]) -> Float[Tensor, "b *d"]:
-        """``input`` where the mask is true, scaled; zero elsewhere."""
+        """Return the scaled ``input`` where the mask is true, zero elsewhere."""
         return (input * mask).mul_(_VALUES / (_VALUES - self._dropped))
 
     @property

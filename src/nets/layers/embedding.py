@@ -20,7 +20,7 @@ EMBEDDINGS = ("fourier", "positional")
 
 
 class FourierFeatures(nn.Module):
-    """Random Fourier features of the logarithm of a positive number; the frequencies are drawn once and stay.
+    """Random Fourier features of the logarithm of a positive number, with fixed frequencies.
 
     Args:
         features: number of frequencies; the output has twice as many.
@@ -45,7 +45,7 @@ class FourierFeatures(nn.Module):
     def forward(self, c_noise: Float[Tensor, " b"]) -> Float[Tensor, "b e"]:
         """(B,) to (B, 2 features), in the dtype of ``c_noise``."""
         level = c_noise.log() if self.log_input else c_noise
-        # The order of the products is the original's: in float32 the phase of high frequencies depends on it.
+        # The order of the products follows the original: in float32 the phase of high frequencies depends on it.
         phase = level[:, None] * self.frequencies.to(level.dtype) * 2 * math.pi
         return torch.cat([phase.sin(), phase.cos()], dim=-1)
 
@@ -69,7 +69,7 @@ class PositionalFeatures(nn.Module):
 
 
 def _noise_scales(kind: str, fourier_log: bool) -> tuple[str, ...]:
-    """What c_noise may be: a logarithm needs positive numbers, and positional features resolve steps of about one."""
+    """Accepted kinds of c_noise: a logarithm needs positive numbers; positional features resolve steps of about one."""
     if kind.lower() == "positional":
         return "log sigma", "time", "index"
     return ("sigma", "time") if fourier_log else ("sigma", "log sigma", "time", "index")
@@ -137,7 +137,7 @@ class NoiseEmbedding(nn.Module):
         self.interval = nn.Sequential(features, *layers)
 
     def forward(self, c_noise: Tensor, cond: Mapping[str, Tensor] | None = None) -> Float[Tensor, "b e"]:
-        """The embedding after the nonlinearity, which is how every block uses it.
+        """Compute the embedding, with the nonlinearity applied, as every block uses it.
 
         Args:
             c_noise: (), (1,) or (B,).
@@ -145,11 +145,11 @@ class NoiseEmbedding(nn.Module):
                 ``c_noise``; each may be absent.
 
         Returns:
-            (B, E), or (1, E) where nothing tells the images of the batch apart.
+            (B, E), or (1, E) if the embedding is the same for the whole batch.
         """
         cond = {} if cond is None else cond
         weight = self.dense1.weight
-        # Half precision cannot resolve a phase, so autocast stays out and only a float64 net gets more than float32.
+        # Half precision cannot resolve a phase: no autocast here; a float64 net computes in float64.
         with torch.autocast(weight.device.type, enabled=False):
             level = c_noise.reshape(-1).to(weight.device, torch.promote_types(weight.dtype, torch.float32))
             emb: Tensor = self.dense2(self.act(self.dense1(self.features(level).to(weight.dtype))))
@@ -165,7 +165,7 @@ class NoiseEmbedding(nn.Module):
                 )
             if self.augment is not None and self.augment_dim is not None:
                 augment = cond.get("augment")
-                # Zeros rather than nothing: every parameter takes part in every backward pass, as DDP requires.
+                # Zeros, not an omitted term: DDP requires every parameter in every backward pass.
                 emb = emb + self.augment(
                     emb.new_zeros(1, self.augment_dim) if augment is None else augment.to(emb.dtype)
                 )

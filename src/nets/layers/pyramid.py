@@ -21,7 +21,7 @@ Image = Float[Tensor, "b _ _ _"]
 
 
 class InputSkip(nn.Module):
-    """The downsampled input image, through a 1x1 convolution, is added to h or put in front of its channels."""
+    """The downsampled input image, through a 1x1 convolution, is added to h or concatenated in front of its channels."""
 
     def __init__(self, image_channels: int, channels: int, combine: str, kernel: Sequence[float] | None) -> None:
         super().__init__()
@@ -64,7 +64,7 @@ class OutputSkip(nn.Module):
 
 
 class OutputResidualStart(nn.Module):
-    """The coarsest level starts the pyramid with a convolution of h."""
+    """The coarsest level: a convolution of h starts the pyramid."""
 
     def __init__(self, head: Head) -> None:
         super().__init__()

@@ -5,7 +5,7 @@ With k the outer product of the normalized kernel with itself and P = len(kernel
     down: y[n] = sum_j k[j] x[2 n + floor(P / 2) + 1 - j],
     up:   y[n] = 4 sum_j k[j] x0[n + floor(P / 2) - j],   x0 = x with zeros between the samples,
 
-pixels outside the image being zero. Where a 3x3 convolution goes with it, the image is padded once for both:
+with zeros outside of the image. If a 3x3 convolution is combined with it, the image is padded once for both:
 the convolution sees filtered values beyond the border (the fused operators of StyleGAN2).
 """
 
@@ -24,8 +24,8 @@ from .basic import Conv2d
 class FIRFilter(nn.Module):
     """Depthwise filtering with a separable kernel whose taps are normalized to a sum of one.
 
-    On a CPU the filter is a grouped convolution. On a GPU grouped convolutions are slow and stay apart in a compiled
-    graph: there the filter is a weighted sum of shifted slices in each direction, which the compiler fuses.
+    On a CPU the filter is a grouped convolution. On a GPU, where grouped convolutions are slow and are not fused, the
+    filter is a weighted sum of shifted slices in each direction, which the compiler fuses.
 
     Args:
         kernel: taps, at least two.
@@ -64,9 +64,9 @@ class FIRUp(FIRFilter):
     """Put zeros between the pixels, then filter with gain 4: (B, C, H, W) to (B, C, 2 H, 2 W)."""
 
     def __init__(self, kernel: Sequence[float]) -> None:
-        # A zero tap in front of an odd kernel makes the crop of the transposed convolution the same on both sides.
+        # A leading zero tap makes the crop of the transposed convolution symmetric if the kernel length is odd.
         taps = (0.0, *kernel) if len(kernel) % 2 else tuple(kernel)
-        # A transposed convolution reverses its kernel by itself.
+        # A transposed convolution already reverses its kernel.
         super().__init__(taps[::-1], gain=4.0)
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h2 w2"]:
@@ -101,7 +101,7 @@ def double_by_slices(x: Float[Tensor, "b c h w"], taps: Sequence[float]) -> Floa
     over the j with the parity of r + h, h = len(taps) / 2 - 1.
     """
     half = len(taps) // 2
-    # How far outputs look to either side.
+    # Reach of an output to either side.
     reach = half // 2
     for dim in (2, 3):
         count = x.shape[dim]
@@ -125,7 +125,7 @@ def _weighted_sum(weights: Sequence[float], terms: Sequence[Tensor], dim: int, s
 
 
 def _interleave(even: Tensor, odd: Tensor, dim: int) -> Tensor:
-    """The values of two images (B, C, H, W) in turn along ``dim``, 2 or 3, in their memory format."""
+    """Interleave two images (B, C, H, W) along ``dim``, 2 or 3, in their memory format."""
     if even.stride(1) == 1:
         pixels = torch.stack((even.permute(0, 2, 3, 1), odd.permute(0, 2, 3, 1)), dim)
         return pixels.flatten(dim - 1, dim).permute(0, 3, 1, 2)
@@ -154,11 +154,11 @@ class FIRConvUp(nn.Module):
         self.conv = Conv2d(in_channels, out_channels, 3)
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c2 h2 w2"]:
-        # As a transposed convolution with the reversed kernel, zeros are never multiplied.
+        # A transposed convolution with the reversed kernel never multiplies zeros.
         h = F.conv_transpose2d(x, self.conv.weight.transpose(0, 1).flip(-2, -1), stride=2)
         padding = (len(self.fir.taps) - 3) // 2 + 1
         h = self.fir.filter(h, stride=1, padding=padding)[..., : 2 * x.shape[-2], : 2 * x.shape[-1]]
-        # The bias comes last: the filter would darken it at the border.
+        # The bias is added last: the filter would reduce it at the border.
         assert self.conv.bias is not None
         return h + self.conv.bias.to(h.dtype)[:, None, None]
 
@@ -191,7 +191,7 @@ class NearestUp(nn.Module):
 
 
 def _nearest(x: Tensor) -> Tensor:
-    # autocast would make a float32 copy, though pixels are only copied.
+    # Pixels are only copied; autocast would convert them to float32.
     with torch.autocast(x.device.type, enabled=False):
         return F.interpolate(x, scale_factor=2.0, mode="nearest")
 
