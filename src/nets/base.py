@@ -91,7 +91,7 @@ class ScoreNet(nn.Module, ABC):
         return x.contiguous(memory_format=torch.channels_last) if self.channels_last else x
 
     def run(self, block: nn.Module, *args: Tensor | None) -> Tensor:
-        """Call ``block(*args)``; with ``checkpoint_activations`` its activations are recomputed in the backward pass."""
+        """Call ``block(*args)``; ``checkpoint_activations`` recomputes its activations in the backward pass."""
         if self.checkpoint_activations and torch.is_grad_enabled():
             out: Tensor = checkpoint(block, *args, use_reentrant=False)
         else:

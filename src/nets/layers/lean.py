@@ -18,7 +18,7 @@ from .dropout import Dropout
 
 
 class _Recipe:
-    """How to recompute the feature maps, with the parameters of the forward pass even if they are replaced meanwhile."""
+    """How to recompute the feature maps; keeps the parameters of the forward pass even if they are replaced."""
 
     def __init__(self, x: Tensor, norm: nn.GroupNorm, act: nn.Module, finish: Callable[[Tensor], Tensor]) -> None:
         self._norm = x.detach(), norm.num_groups, norm.weight.detach(), norm.bias.detach(), norm.eps

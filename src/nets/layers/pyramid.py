@@ -21,7 +21,7 @@ Image = Float[Tensor, "b _ _ _"]
 
 
 class InputSkip(nn.Module):
-    """The downsampled input image, through a 1x1 convolution, is added to h or concatenated in front of its channels."""
+    """The downsampled input image, through a 1x1 convolution, is added to h or concatenated in front of it."""
 
     def __init__(self, image_channels: int, channels: int, combine: str, kernel: Sequence[float] | None) -> None:
         super().__init__()
