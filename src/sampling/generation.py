@@ -1,7 +1,8 @@
 """The one pipeline from a model to samples, each a pure function of (seed, index).
 
-The starting point and every draw of noise of sample i are addressed by (seed, i). Batch size, order, number of
-processes and interruptions therefore change no sample. A ``Generation`` yields batches; sinks keep, score or draw them.
+The starting point and every random number of sample i are addressed by (seed, i). Batch size, order, number of
+processes and interruptions therefore change no sample. A ``Generation`` yields batches; sinks store, score or draw
+them.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ from .statistics import Statistics
 from .trajectory import Trajectory
 
 DIVERGED = 1e8
-"""No trained net gets here. After a single optimizer step samples reach at most 1e4: steps of Langevin dynamics grow
-where the score is small."""
+"""Samples beyond this magnitude diverged. After a single optimizer step samples reach at most 1e4, because steps of
+Langevin dynamics are long if the score is small."""
 
 Conditioning = Callable[[Tensor], Mapping[str, Tensor] | None]
 """conditioning(index (B,) int64) -> named tensors (B, ...) for the net, on the device of ``index``, or None."""
@@ -45,8 +46,8 @@ class GeneratedBatch:
     Attributes:
         index: (B,) int64, on the CPU.
         samples: (B, *d) float in the range of the data, not clipped, on the device of the net.
-        stored: (B, *d) what is written: values of the depth and range of the data.
-        shown: (B, *d) what is scored and drawn: uint8 for images (B, C, H, W), ``stored`` for other shapes.
+        stored: (B, *d) values to write, at the depth and range of the data.
+        shown: (B, *d) values to score and to draw: uint8 for images (B, C, H, W), ``stored`` for other shapes.
         nfe: (B,) int64 on the CPU, evaluations of the net for each sample.
         reach: (B,) float on the CPU, largest magnitude in each sample.
         valid: (B,) bool on the CPU: whether the sample is finite and within ``DIVERGED``.
@@ -63,7 +64,7 @@ class GeneratedBatch:
     trajectory: Tensor | None = None
 
     def first(self, count: int) -> GeneratedBatch:
-        """Only the first ``count`` samples."""
+        """Return the first ``count`` samples."""
         return GeneratedBatch(
             self.index[:count],
             self.samples[:count],
@@ -78,10 +79,10 @@ class GeneratedBatch:
 
 @runtime_checkable
 class Sink(Protocol):
-    """Takes the samples of a ``Generation``: a store, a metric suite, a picture."""
+    """A consumer of the samples of a ``Generation``: a store, a metric suite, a picture."""
 
     def add(self, batch: GeneratedBatch) -> None:
-        """Take a batch of this process; must not wait for other processes."""
+        """Add a batch of this process; must not wait for other processes."""
         ...
 
     def finish(self, statistics: Statistics) -> None:
@@ -90,13 +91,13 @@ class Sink(Protocol):
 
 
 def shard(indices: Sequence[int], rank: int, world_size: int) -> Sequence[int]:
-    """The part of ``indices`` that process ``rank`` of ``world_size`` makes: every index once, none added."""
+    """The share of ``indices`` of process ``rank`` of ``world_size``; the shares partition ``indices``."""
     return indices[rank::world_size]
 
 
 @dataclass(frozen=True)
 class Generation:
-    """Everything that samples depend on, and where they are computed.
+    """All settings that determine samples, and the device that computes them.
 
     Args:
         model: score and SDE, on ``device`` and in evaluation mode.
@@ -106,8 +107,8 @@ class Generation:
         batch_size: samples at a time; changes speed and memory only.
         data_range: ``unit`` or ``centered``.
         quantize: how images become bytes, ``round`` or ``truncate``.
-        conditioning: what the net is told about each sample.
-        constraint: what each sample is held to.
+        conditioning: the conditions of each sample for the net.
+        constraint: the control of each sample.
         start: where samples start; None for a sample of the prior.
         device: where the net is.
         autocast: entered around each batch, to run the net in another precision.
@@ -151,26 +152,26 @@ class Generation:
         terminal: bool | None = None,
         on_step: Callback | None = None,
     ) -> Statistics:
-        """Make the samples ``indices``, this process its share, and hand every batch to every sink.
+        """Make this process's share of the samples ``indices`` and pass every batch to every sink.
 
-        All processes call it. One that fails makes all of them fail, after their own shares.
+        All processes call it. If one fails, all of them fail after their own shares.
 
         Args:
             indices: addresses, the same on every process.
-            sinks: what happens to the samples.
+            sinks: the consumers of the samples.
             frames: states of each trajectory to keep, evenly spaced in steps.
-            equal_calls: let every process call the net equally often, as sharded parameters require; what is made
-                beyond ``indices`` is dropped.
-            task: what the progress report calls it.
-            terminal: whether to draw a bar, None to ask the terminal.
+            equal_calls: make every process call the net equally often, as sharded parameters require; surplus samples
+                are dropped.
+            task: name of the work in the progress report.
+            terminal: whether to draw a progress bar; None detects a terminal.
             on_step: called after every step of the sampler.
 
         Returns:
             Counts over the samples of all processes.
 
         Raises:
-            UserError: a batch does not fit into memory, or a sink refuses.
-            signals.Stopped: a signal came; within one evaluation of the net, on every process.
+            UserError: a batch does not fit into memory, or a sink raises it.
+            signals.Stopped: a signal was received; raised on every process within one evaluation of the net.
         """
         spare = -len(indices) % world_size() if equal_calls else 0
         padded = [*indices, *(indices[-1] + 1 + i for i in range(spare))]
@@ -219,7 +220,7 @@ class Generation:
                     output = self.sampler(self.model, x_init, noise, cond=cond, control=control, callback=recorder)
             except torch.OutOfMemoryError as error:
                 raise UserError(f"a batch of {len(index)} does not fit into memory: lower batch_size") from error
-            # NaN prevails in a maximum, and a comparison with it is false.
+            # A maximum propagates NaN, and a comparison with NaN is false.
             reach = output.samples.flatten(1).abs().amax(dim=1).cpu()
             trajectory = recorder.trajectory()
             stored = self._stored(output.samples)
@@ -276,7 +277,7 @@ class Generation:
 
 
 class _Recorder:
-    """Keeps frames of a trajectory and passes every step on."""
+    """Keep frames of a trajectory and forward every step."""
 
     def __init__(self, frames: int, on_step: Callback | None) -> None:
         self._frames = frames

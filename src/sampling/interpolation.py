@@ -1,4 +1,4 @@
-"""What can be done with latents of the probability-flow ODE (Song et al. 2021, appendix D.2): mix them, cool them."""
+"""Operations on latents of the probability-flow ODE (Song et al. 2021, appendix D.2): interpolation and temperature."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ def slerp(
 ) -> Float[Tensor, "f b *d"]:
     """Spherical interpolation of latents, along the great circle around the mean of the prior.
 
-    A straight line would cut through the middle of the sphere, where a Gaussian in many dimensions has no mass. With
-    omega the angle between a and b, the two taken from the mean:
+    A straight line would pass near the center of the sphere, where a Gaussian in many dimensions has almost no mass.
+    With a and b relative to the mean and omega the angle between them:
 
         (sin((1 - w) omega) a + sin(w omega) b) / sin(omega).
 
     Args:
-        sde: whose prior the latents belong to.
-        z_a: (B, *d), where weight 0 is.
-        z_b: (B, *d), where weight 1 is.
+        sde: the SDE whose prior the latents follow.
+        z_a: (B, *d), the latents of weight 0.
+        z_b: (B, *d), the latents of weight 1.
         weights: w, (F,), usually in [0, 1].
 
     Returns:
@@ -30,7 +30,7 @@ def slerp(
     """
     mean = sde.prior_mean_like(z_a)
     a, b = (z_a - mean).flatten(1), (z_b - mean).flatten(1)
-    # From the half-chord, which keeps its digits where the angle is small and the cosine rounds to 1.
+    # From the half-chord, which is accurate for small angles, where the cosine rounds to 1.
     unit_a, unit_b = a / a.norm(dim=1, keepdim=True), b / b.norm(dim=1, keepdim=True)
     omega = 2 * torch.atan2((unit_a - unit_b).norm(dim=1), (unit_a + unit_b).norm(dim=1))
     w = weights[:, None]
@@ -45,8 +45,8 @@ def slerp(
 def temper(sde: SDE, z: Float[Tensor, "b *d"], temperature: float) -> Float[Tensor, "b *d"]:
     """Latents (B, *d) with their distance from the mean of the prior multiplied by ``temperature``.
 
-    Below 1 the samples lie nearer to the center of the data and vary less (appendix D.2, after Kingma and Dhariwal
-    2018); not a sample of the model at any other temperature than 1.
+    Below 1, samples lie nearer to the center of the data and vary less (appendix D.2, after Kingma and Dhariwal 2018).
+    Only temperature 1 samples the model.
     """
     mean = sde.prior_mean_like(z)
     return mean + temperature * (z - mean)

@@ -1,4 +1,4 @@
-"""Mixtures of Gaussians, whose score and density are known at every noise level: what learned ones are held against.
+"""Mixtures of Gaussians, whose exact score and density at every noise level serve as references for learned models.
 
 With p_0 = sum of w_k N(m_k, s_k^2 I) the marginal at time t is sum of w_k N(alpha m_k, (alpha^2 s_k^2 + sigma^2) I).
 """
@@ -15,7 +15,7 @@ from ..sde import SDE
 
 
 class GaussianMixture:
-    """The exact model of data from a mixture; it serves wherever a score model does.
+    """The exact model of data from a mixture, with the interface of a score model.
 
     Args:
         sde: the forward process.

@@ -1,4 +1,4 @@
-"""What every sampler takes and returns."""
+"""The interface of all samplers: arguments and results."""
 
 from __future__ import annotations
 
@@ -70,13 +70,13 @@ class Sampler(ABC):
     def convergence_order(self) -> int | None:
         """The order p of the error, which falls as N^-p with the number of steps N.
 
-        The error is that of the samples where the sampler draws no noise, that of their mean and standard deviation
-        where it does. None where more steps do not lead to the exact solution: adaptive steps, Langevin dynamics with
-        steps of a fixed size, one-step maps. The tests measure what a class declares.
+        For a deterministic sampler this is the error of the samples, for a stochastic one the error of their mean and
+        standard deviation. None if more steps do not converge to the exact solution: adaptive steps, Langevin dynamics
+        with a fixed step size, one-step maps. The tests measure the declared order.
         """
 
     def check(self, sde: SDE) -> None:  # noqa: B027 # most have nothing to object
-        """UserError where these settings cannot serve that SDE; known before anything is sampled."""
+        """Raise UserError if these settings do not work with the SDE; called before sampling."""
 
     @abstractmethod
     def __call__(
@@ -94,7 +94,7 @@ class Sampler(ABC):
         Args:
             model: score and SDE.
             x_init: (B, *d), a sample of the prior, or of p_t at the grid's first time.
-            noise: where random numbers come from.
+            noise: source of the random numbers.
             cond: named tensors for the net.
             control: a constraint on the samples.
             callback: called after every step.
@@ -107,10 +107,10 @@ def count(samples: Tensor, evaluations: int | Tensor, model: Model) -> Int[Tenso
     Args:
         samples: (B, *d), for their number and device.
         evaluations: calls of the model, one number for all or (B,).
-        model: its attribute ``evaluations_per_call`` says how often one call evaluates the net; a model without it
-            does so once, classifier-free guidance twice.
+        model: the attribute ``evaluations_per_call`` is the number of evaluations in one call, 1 by default and 2 for
+            classifier-free guidance.
     """
-    # Filled on the device: a tensor of a number would be a copy that the host waits for.
+    # Filled on the device: torch.tensor(number) would synchronize with the host.
     if not isinstance(evaluations, Tensor):
         evaluations = torch.full((), evaluations, device=samples.device)
     calls = evaluations.to(samples.device).expand(len(samples))

@@ -1,6 +1,6 @@
-"""Where a sampler starts: at a sample of the prior, at the latent of given data, or between two of either.
+"""Starting points of samplers: a sample of the prior, the latent of given data, or an interpolation of two of them.
 
-A start is a function of the index of a sample, as all of a sample is.
+A starting point is a function of the index of the sample.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ class Start(Protocol):
     """States at T."""
 
     def address(self, index: Tensor) -> Tensor:
-        """The index (B,) under which samples ``index`` (B,) find their noise, class and constraint."""
+        """The index (B,) that addresses noise, class and constraint of the samples ``index`` (B,)."""
         ...
 
     def __call__(self, model: Model, index: Tensor, like: Tensor, cond: Condition = None) -> Tensor:
-        """States (B, *d) of the samples ``index`` (B,), like ``like`` (B, *d)."""
+        """Return the states (B, *d) of the samples ``index`` (B,), like ``like`` (B, *d)."""
         ...
 
 
 class _OwnAddress:
     def address(self, index: Int64[Tensor, " b"]) -> Int64[Tensor, " b"]:
-        """Each sample has its own."""
+        """Return ``index``: each sample has its own noise."""
         return index
 
 
@@ -60,10 +60,10 @@ class PriorStart(_OwnAddress):
 
 
 class EncodedStart(_OwnAddress):
-    """Latents of given data, from which a deterministic sampler gets the data back.
+    """Latents of given data, from which a deterministic sampler reconstructs the data.
 
     Args:
-        encode: from data to latents; its evaluations of the net are not counted.
+        encode: maps data to latents; its evaluations of the net are not counted.
         data: data(index (B,)) -> (B, *d).
         temperature: factor of their distance from the prior's mean.
     """
@@ -81,14 +81,14 @@ class EncodedStart(_OwnAddress):
 
 
 class Interpolation:
-    """Sample k of n starts at k / (n - 1) of the way from the start of sample ``first`` to that of ``last``.
+    """Interpolation: sample k of n starts at the fraction k / (n - 1) between the starts of ``first`` and ``last``.
 
-    All share noise, class and constraint of ``first``, so that a sampler that draws noise makes a smooth path too.
+    All samples share noise, class and constraint of ``first``, so that stochastic samplers also give a smooth path.
 
     Args:
-        ends: where the two start.
-        first: index at the beginning.
-        last: index at the end.
+        ends: starting points of the two ends.
+        first: index of the first end.
+        last: index of the last end.
         count: n.
     """
 
@@ -99,7 +99,7 @@ class Interpolation:
         self.first, self.last, self.count = first, last, count
 
     def address(self, index: Int64[Tensor, " b"]) -> Int64[Tensor, " b"]:
-        """That of ``first``."""
+        """Return the index ``first`` for all samples."""
         return torch.full_like(index, self.first)
 
     def __call__(

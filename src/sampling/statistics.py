@@ -1,4 +1,4 @@
-"""Counts over many samples, kept in memory that does not grow with their number."""
+"""Counts over many samples, in memory of constant size."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ FAR = 100.0
 
 @dataclass
 class Statistics:
-    """Counts of generated samples; only invalid samples are remembered one by one.
+    """Counts of generated samples; only the indices of invalid samples are listed.
 
     Attributes:
-        count: samples made.
+        count: number of samples.
         invalid: indices of samples that diverged or are not finite.
-        far: how many valid samples are further out than ``FAR``.
+        far: number of valid samples of a magnitude above ``FAR``.
         farthest: the largest magnitude among these.
-        evaluations: evaluations of the net over all samples.
-        least: evaluations for the cheapest sample.
-        most: evaluations for the most expensive sample.
-        seconds: time that the sampler took, added up over devices.
+        evaluations: total evaluations of the net.
+        least: smallest NFE of a sample.
+        most: largest NFE of a sample.
+        seconds: time of the sampler, summed over devices.
     """
 
     count: int = 0
@@ -56,7 +56,7 @@ class Statistics:
         self.most = max(self.most, int(batch.nfe.max()))
 
     def gathered(self) -> Statistics:
-        """The counts of all processes together; every process calls it."""
+        """Return the sum over all processes; every process calls it."""
         invalid = sorted(int(i) for i in gather_rows(torch.tensor(self.invalid, dtype=torch.int64)))
         own = [self.count, self.far, self.farthest, self.evaluations, self.least, self.most, self.seconds]
         count, far, farthest, evaluations, least, most, seconds = gather_rows(
@@ -75,12 +75,12 @@ class Statistics:
 
     @property
     def valid(self) -> int:
-        """How many samples are valid."""
+        """Number of valid samples."""
         return self.count - len(self.invalid)
 
     @property
     def nfe(self) -> dict[str, float] | None:
-        """Evaluations of the net per sample: mean, least, most; None without samples."""
+        """Mean, smallest and largest NFE of a sample; None without samples."""
         if not self.count:
             return None
         return {"mean": self.evaluations / self.count, "least": int(self.least), "most": int(self.most)}

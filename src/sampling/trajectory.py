@@ -1,4 +1,4 @@
-"""A few states of a sampling run, kept on the way."""
+"""A few intermediate states of a sampling run."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from torch import Tensor
 
 
 class Trajectory:
-    """Keeps ``frames`` of ``steps`` states, evenly spaced, the last one included.
+    """Keep ``frames`` of ``steps`` states, evenly spaced, the last one included.
 
     Args:
-        frames: how many to keep; 0 keeps none.
-        steps: how many there will be.
+        frames: number of states to keep; 0 keeps none.
+        steps: number of states of the run.
     """
 
     def __init__(self, frames: int, steps: int) -> None:
@@ -19,10 +19,10 @@ class Trajectory:
         self._states: list[Tensor] = []
 
     def record(self, step: int, x: Tensor) -> None:
-        """Keep x (B, *d) if the step, from 0, is one of those wanted."""
+        """Keep x (B, *d) if the step, from 0, is selected."""
         if step in self._wanted:
             self._states.append(x.detach().cpu())
 
     def stacked(self) -> Tensor | None:
-        """(F, B, *d) on the CPU, or None."""
+        """Return the states (F, B, *d) on the CPU, or None."""
         return torch.stack(self._states) if self._states else None

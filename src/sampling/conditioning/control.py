@@ -1,18 +1,18 @@
 """Controllable generation with an unconditional score by replacement (Song et al. 2021, appendix I).
 
-What is known of the data, a part y = P x under an orthogonal projection P, is noised to the time that the state has
-reached, and takes the place of that part of the state after each move:
+The known part of the data, y = P x with an orthogonal projection P, is noised to the time of the state and replaces
+that part of the state after each move:
 
     x <- x - P x + P (alpha_t data + sigma_t z),        x_mean <- x_mean - P x_mean + P alpha_t data.
 
-The original code notes the time before the predictor's move, and re-noises the known part too strongly by one step.
+The original code uses the time before the predictor's move, so its known part has the noise of one step too much.
 
-Replacement samples p(x_0 | y) only approximately: the rest of the state sees the known part through one noisy draw per
-step and never looks ahead. Predictors alone keep that bias however many steps they take, corrections at each level
-remove it. Measured on two elements N(0, 0.25) with correlation 0.8, the first given as 0.5, where the other is
-N(0.40, 0.30^2): the predictor alone (VE or VP, 200 or 1,000 steps) gives mean 0.25 and standard deviation 0.35; with
-1, 5 and 20 corrections of annealed Langevin dynamics at each of 200 times (snr 0.16), 0.30, 0.36, 0.39 and 0.34, 0.31,
-0.30. ``inverse`` has methods that look ahead.
+Replacement samples p(x_0 | y) only approximately: the rest of the state depends on the known part through one noisy
+draw per step. Predictors alone keep this bias for any number of steps; corrections at each level remove it. Measured on
+two elements N(0, 0.25) with correlation 0.8, the first given as 0.5, so that the other is N(0.40, 0.30^2): the
+predictor alone (VE or VP, 200 or 1,000 steps) gives mean 0.25 and standard deviation 0.35. With 1, 5 and 20 corrections
+of annealed Langevin dynamics at each of 200 times (snr 0.16), the means are 0.30, 0.36, 0.39 and the standard
+deviations 0.34, 0.31, 0.30. The methods of ``inverse`` do not have this bias.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ from .masks import AnyMask, mask_for
 
 
 class Replacement(ABC):
-    """A control that holds a part of the state to given data.
+    """A control that replaces a part of the state by given data.
 
     Args:
-        data: what the known part is taken from, broadcastable to the state (B, *d), in the range of the data.
+        data: source of the known part, broadcastable to the state (B, *d), in the range of the data.
         sde: the forward process of the sampled model.
     """
 
@@ -44,12 +44,12 @@ class Replacement(ABC):
     def __call__(
         self, x: Float[Tensor, "b *d"], x_mean: Float[Tensor, "b *d"], t: Tensor, z: Callable[[], Tensor]
     ) -> tuple[Float[Tensor, "b *d"], Float[Tensor, "b *d"]]:
-        """State and mean at time t () with the known part replaced; at t = 0 by the data themselves."""
+        """Replace the known part of state and mean at time t (); at t = 0 without noise."""
         data = self.data.to(x)
         known_mean = data * expand(self.sde.alpha(t), x)
         x_mean = self.replace(x_mean, known_mean.expand_as(x))
         if t == 0:
-            # The chain has ended: what is given comes out as it is, also where sigma(0) is not zero.
+            # At the end the given data are returned unchanged, even if sigma(0) is not zero.
             return x_mean, x_mean
         known = known_mean + z() * expand(self.sde.sigma(t), x)
         return self.replace(x, known), x_mean
@@ -60,20 +60,19 @@ class Replacement(ABC):
 
     @abstractmethod
     def told(self, unknown: Float[Tensor, "b *d"]) -> Float[Tensor, "b *d"]:
-        """The data as far as they are known; where a single element is not, ``unknown`` stands for it."""
+        """The given data, with ``unknown`` in place of unknown elements."""
 
     @abstractmethod
     def error(self, x: Float[Tensor, "b *d"]) -> Float[Tensor, " b"]:
-        """Root mean square of P (x - data) over what is known, (B,): zero where the constraint holds."""
+        """Root mean square of P (x - data) over the known part, (B,): zero if the constraint holds."""
 
 
 class Inpainting(Replacement):
-    """Given pixels stay, the others are imputed.
+    """Keep the given pixels and sample the others.
 
     Args:
         data: (B, *d) or (1, *d), images whose known pixels count.
-        mask: 1 where a pixel is known and 0 where not, broadcastable to the data; see ``mask_for`` for other ways to
-            say it.
+        mask: 1 where a pixel is known, 0 elsewhere, broadcastable to the data; ``mask_for`` lists other forms.
         sde: the forward process of the sampled model.
 
     Raises:
@@ -103,11 +102,10 @@ class Inpainting(Replacement):
 
 
 class Colorization(Replacement):
-    """Colors for a gray image: the channels' common part is known.
+    """Colors for a gray image: the mean over the channels is known.
 
     The orthogonal matrix that decouples gray from color has (1, ..., 1) / sqrt(C) as its first column; P is the
-    projection on it, and the other columns never matter. The noise of the known part is the first channel's, as in
-    the decoupled basis.
+    projection onto it. The noise of the known part is that of the first channel in the decoupled basis.
 
     Args:
         gray: (B, C, *d), or (B, 1, *d), images whose mean over the channels is kept.

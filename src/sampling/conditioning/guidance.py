@@ -1,4 +1,4 @@
-"""Guided scores: wrappers of a model with its interface, so that no sampler knows of them.
+"""Guided scores: wrappers of a model that keep its interface, so that every sampler works with them.
 
 Bayes' rule on the score (Song et al. 2021, eq. 14):
 
@@ -44,7 +44,7 @@ class Guidance(ABC):
         """The guided score (B, *d) at x (B, *d) and t, () or (B,)."""
 
     def unguided(self, x: Float[Tensor, "b *d"], t: Tensor, cond: Condition = None) -> Float[Tensor, "b *d"]:
-        """The score of the wrapped model alone, told no more than under this guidance."""
+        """The score of the wrapped model without guidance, with the same conditions as under guidance."""
         return self.model(x, t, cond)
 
     def denoise(self, x: Float[Tensor, "b *d"], t: Tensor, cond: Condition = None) -> Float[Tensor, "b *d"]:
@@ -69,8 +69,8 @@ class ClassifierGuidance(Guidance):
     Args:
         model: score, usually without classes.
         classifier: log-probability of a class at a noise level.
-        scale: 1 is Bayes' rule, more sharpens the classes.
-        pass_labels: also tell the class to the wrapped model.
+        scale: 1 is Bayes' rule; larger values sharpen the classes.
+        pass_labels: also pass the class to the wrapped model.
     """
 
     def __init__(self, model: Model, classifier: Classifier, scale: float = 1.0, pass_labels: bool = False) -> None:
@@ -96,7 +96,7 @@ class ClassifierFreeGuidance(Guidance):
 
     Args:
         model: score trained with and without labels.
-        scale: 0 samples without, 1 with the class, more sharpens it. Their w is scale - 1.
+        scale: 0 samples without the class, 1 with it; larger values sharpen it. In the paper w = scale - 1.
         null_label: the label that means "no label": the net's number of classes.
     """
 
@@ -115,12 +115,12 @@ class ClassifierFreeGuidance(Guidance):
 class Autoguidance(Guidance):
     """s_guide + scale (s - s_guide) (Karras et al. 2024), with a worse model as the guide; NFE doubles.
 
-    Works with and without classes: both models are told the same.
+    Works with and without classes: both models have the same conditions.
 
     Args:
         model: score.
         guide: a score of the same process and data, from an earlier checkpoint or a smaller net.
-        scale: 1 samples the model, more moves away from the errors that both make.
+        scale: 1 samples the model; larger values move away from errors that both models make.
     """
 
     def __init__(self, model: Model, guide: Model, scale: float = 2.0) -> None:
@@ -134,16 +134,16 @@ class Autoguidance(Guidance):
 
 
 class IntervalGuidance(Guidance):
-    """Guidance at some noise levels only (Kynkäänniemi et al. 2024); elsewhere the model as it is.
+    """Guidance in an interval of noise levels only (Kynkäänniemi et al. 2024); no guidance outside.
 
-    The count of evaluations is that of guidance at all times.
+    NFE are counted as if guidance acted at all times.
 
     Args:
-        guidance: what acts inside.
-        interval: smallest and largest noise level sigma / alpha at which it acts, both included.
+        guidance: the guidance inside of the interval.
+        interval: smallest and largest noise level sigma / alpha of the guidance, both included.
 
     Raises:
-        UserError: not two numbers 0 <= low < high.
+        UserError: interval is not two numbers 0 <= low < high.
     """
 
     def __init__(self, guidance: Guidance, interval: Sequence[float]) -> None:
@@ -159,7 +159,7 @@ class IntervalGuidance(Guidance):
     def __call__(self, x: Float[Tensor, "b *d"], t: Tensor, cond: Condition = None) -> Float[Tensor, "b *d"]:
         level = self.sde.sigma(t) / self.sde.alpha(t)
         inside = (level >= self.low) & (level <= self.high)
-        # A common time on the CPU can be looked at without waiting for a device.
+        # A common time is on the CPU, so this comparison does not synchronize with a device.
         if t.ndim == 0 and t.device.type == "cpu" and not torch.compiler.is_compiling():
             return self.guidance(x, t, cond) if inside else self.guidance.unguided(x, t, cond)
         return torch.where(
@@ -168,12 +168,12 @@ class IntervalGuidance(Guidance):
 
 
 def required(cond: Condition, name: str, who: str) -> Tensor:
-    """``cond[name]``; UserError where it is missing."""
+    """Return ``cond[name]``; raise UserError if it is missing."""
     if cond is None or name not in cond:
         raise UserError(f"{who} needs cond[{name!r}]: give one for every sample")
     return cond[name]
 
 
 def without(cond: Condition, name: str) -> Condition:
-    """``cond`` but for ``name``; None if nothing is left."""
+    """Return ``cond`` without ``name``; None if nothing is left."""
     return {key: value for key, value in (cond or {}).items() if key != name} or None

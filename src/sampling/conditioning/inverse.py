@@ -4,7 +4,7 @@ With x0hat(x, t) = E[x_0 | x_t = x], the net's data prediction, the likelihood o
 
     grad log p_t(y | x) ~ (d x0hat / d x)^T H^T S^-1 (y - H x0hat).
 
-The methods differ in S, the covariance of y given x_t. Each call evaluates the net once, and back-propagates once.
+The methods differ in S, the covariance of y given x_t. Each call evaluates the net once and back-propagates once.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class PosteriorGuidance(Guidance):
     def pull_back(
         self, x0: Float[Tensor, "b *d"], x: Float[Tensor, "b *d"], t: Tensor, pull: Float[Tensor, "b *d"], keep: bool
     ) -> Float[Tensor, "b *d"]:
-        """(d x0hat / d x)^T pull; ``keep`` keeps its own graph."""
+        """(d x0hat / d x)^T pull; ``keep`` retains the graph."""
         (gradient,) = torch.autograd.grad(x0, x, pull, create_graph=keep)
         return gradient
 
@@ -73,20 +73,20 @@ class PosteriorGuidance(Guidance):
 
 
 class DPS(PosteriorGuidance):
-    """Diffusion posterior sampling (Chung et al. 2023): S = v I, the uncertainty of x0hat left out.
+    """Diffusion posterior sampling (Chung et al. 2023): S = v I, without the uncertainty of x0hat.
 
-    With v = noise_std^2, their eq. 16, the guidance is far too strong while x0hat is still uncertain. Their algorithm
-    instead divides the gradient of |residual|^2 by |residual|, once per step. In terms of a score, which knows no
-    steps, the like is v = |residual|^2 / m, the variance that the residual itself shows, and never less than
-    noise_std^2. Of the scales 1, 2, 4 and 8, 2 met measurements of Gaussian data best, with noise 0.05 and 0.01, and
-    ``PseudoInverseGuidance`` better than any.
+    With v = noise_std^2 (eq. 16 of the paper) the guidance is far too strong while x0hat is uncertain. Their algorithm
+    instead divides the gradient of |residual|^2 by |residual|, once per step. A score is independent of steps, so the
+    counterpart here is v = |residual|^2 / m, the empirical variance of the residual, bounded below by noise_std^2.
+    Among the scales 1, 2, 4 and 8, 2 had the smallest measurement error on Gaussian data with noise 0.05 and 0.01;
+    ``PseudoInverseGuidance`` had a smaller one.
 
     Args:
         model: score and SDE.
         operator: H.
         noise_std: of the measurement.
         scale: factor of the guidance.
-        normalize: v from the residual, else v = noise_std^2.
+        normalize: take v from the residual; otherwise v = noise_std^2.
     """
 
     def __init__(
@@ -105,7 +105,7 @@ class DPS(PosteriorGuidance):
     def weigh(self, residual: Float[Tensor, "b *m"], t: Tensor) -> Float[Tensor, "b *m"]:
         if not self.normalize:
             return residual / self.noise_std**2
-        # The floor keeps a measurement met exactly from dividing zero by zero.
+        # The lower bound avoids 0 / 0 when the measurement is met exactly.
         floor = max(self.noise_std**2, torch.finfo(residual.dtype).tiny)
         return residual / expand(residual.flatten(1).square().mean(1).clamp(min=floor), residual)
 
@@ -113,13 +113,13 @@ class DPS(PosteriorGuidance):
 class PseudoInverseGuidance(PosteriorGuidance):
     """ΠGDM (Song et al. 2023): S = r^2 H H^T + noise_std^2 I, r^2 the variance of x_0 given x_t.
 
-    With s = sigma / alpha and data of standard deviation tau, r^2 = s^2 tau^2 / (s^2 + tau^2), which is exact for data
-    N(mean, tau^2 I), and there so is the guidance. In the paper tau = 1.
+    With s = sigma / alpha and data of standard deviation tau, r^2 = s^2 tau^2 / (s^2 + tau^2). This r^2, and therefore
+    the guidance, is exact for data N(mean, tau^2 I). In the paper tau = 1.
 
-    At large noise the Jacobian of x0hat is a small difference of large terms, and a learned net does not have it:
-    guidance through the net then grows without bound. With ``jacobian=gaussian`` it is taken from the same data
-    N(mean, tau^2 I), alpha r^2 / sigma^2; without noise in the measurement that puts H^+ (y - H x0hat) on top of
-    x0hat, as in DDNM (Wang et al. 2022), and nothing is back-propagated.
+    At large noise the Jacobian of x0hat is a small difference of large terms, which a learned net does not reproduce:
+    guidance through the net then diverges. ``jacobian=gaussian`` uses the Jacobian for data N(mean, tau^2 I),
+    alpha r^2 / sigma^2, without back-propagation. Without measurement noise this adds H^+ (y - H x0hat) to x0hat, as in
+    DDNM (Wang et al. 2022).
 
     Args:
         model: score and SDE.

@@ -1,4 +1,4 @@
-"""Which class each sample is asked to be, as a function of (seed, index) like everything else of a sample."""
+"""The class of each sample, a function of (seed, index)."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class ClassLabels:
     """Class labels of samples.
 
     Args:
-        labels: one class for all; a list that is gone through again and again; ``cycle`` through all classes;
-            ``random`` with equal chances; ``none`` for samples without a class.
-        num_classes: K; the index K tells the net "no label".
+        labels: one class for all samples; a list, repeated; ``cycle`` through all classes; ``random`` with equal
+            probabilities; ``none`` for samples without a class.
+        num_classes: K; the index K means "no label".
         seed: of ``random``.
 
     Raises:
@@ -44,7 +44,7 @@ class ClassLabels:
 
     @property
     def period(self) -> int | None:
-        """After how many samples the classes repeat; None for random ones."""
+        """Period of the classes in samples; None for random classes."""
         return None if self.random else len(self.choices)
 
     def of(self, index: Tensor) -> Tensor:
@@ -52,7 +52,7 @@ class ClassLabels:
         choices = self.choices.to(index.device)
         if not self.random:
             return choices[index % len(choices)]
-        # A float32 uniform can round to 1; the last class takes it.
+        # A float32 uniform can round to 1, which belongs to the last class.
         return (
             (uniform(self.seed, "labels", 0, index, dtype=wide(index.device)) * len(choices))
             .long()
@@ -65,14 +65,14 @@ class ClassLabels:
 
 
 def class_numbers(labels: Any, names: Sequence[str] | None) -> Any:
-    """Labels with class names replaced by their numbers.
+    """Replace class names by their numbers.
 
     Args:
         labels: see ``class_condition``, or a name or a list of names and numbers.
         names: names of the classes in the order of their numbers, None or empty if they are not known.
 
     Raises:
-        UserError: a name that no class has.
+        UserError: no class has this name.
     """
     if isinstance(labels, list | tuple):
         return [class_numbers(label, names) for label in labels]
@@ -87,7 +87,7 @@ def class_numbers(labels: Any, names: Sequence[str] | None) -> Any:
 def class_condition(
     labels: int | Sequence[int] | str | None, num_classes: int | None, seed: int = 0
 ) -> ClassLabels | None:
-    """How the samples of a net with ``num_classes`` are labeled; None for a net without classes.
+    """Return the labels of samples of a net with ``num_classes``; None for a net without classes.
 
     Args:
         labels: see ``ClassLabels``; None cycles through the classes, if there are any.

@@ -1,7 +1,7 @@
 """Which pixels of an image are known: 1 known, 0 unknown.
 
-A mask is a function of the shape (C, H, W) of an image, so that a configuration can name one before there are images;
-all images of a run share it.
+A mask is a function of the shape (C, H, W) of an image, so that a configuration can specify it before images are
+loaded. All images of a run share it.
 """
 
 from __future__ import annotations
@@ -32,21 +32,21 @@ class Mask(Protocol):
 
 
 AnyMask = Tensor | Mask | str | Sequence[int]
-"""A tensor, a function of the shape, a name (see ``mask_for``), or the mask of a vector as a list."""
+"""A tensor, a function of the shape, a name (see ``mask_for``), or a list for a vector."""
 
 
 def mask_for(mask: AnyMask, shape: tuple[int, ...]) -> Tensor:
-    """The mask of data of a shape.
+    """Return the mask of data of a shape.
 
     Args:
-        mask: a tensor, or the mask of vectors as a list, as it is; a function of the shape; or a name: ``box`` or
-            ``box:<fraction>`` (all but a box in the middle is known), ``left``, ``right``, ``top``, ``bottom`` (that
-            half is), ``random`` or ``random:<fraction>`` (known by chance), or the path of a picture that is white
-            where pixels are known.
+        mask: a tensor; a list for vectors; a function of the shape; or a name: ``box`` or ``box:<fraction>`` (a box in
+            the middle is unknown), ``left``, ``right``, ``top``, ``bottom`` (this half is known), ``random`` or
+            ``random:<fraction>`` (random pixels are known), or the path of a picture that is white where pixels are
+            known.
         shape: (*d).
 
     Raises:
-        UserError: there is no such picture, or it does not fit.
+        UserError: the picture does not exist or does not fit.
     """
     if isinstance(mask, Tensor):
         return mask
@@ -71,7 +71,7 @@ def _named(name: str) -> Mask:
 
 
 class BoxMask:
-    """All is known but a box in the middle.
+    """A box in the middle is unknown.
 
     Args:
         fraction: length of the box's sides relative to the image's, in (0, 1).
@@ -113,11 +113,11 @@ class HalfMask:
 
 
 class RandomMask:
-    """Pixels are known or not by chance.
+    """Random pixels are known.
 
     Args:
         fraction: expected fraction of known pixels, in (0, 1).
-        seed: another one gives another mask.
+        seed: of the mask.
     """
 
     def __init__(self, fraction: float = 0.25, seed: int = 0) -> None:
@@ -129,13 +129,13 @@ class RandomMask:
 
 
 class FileMask:
-    """A picture says what is known: white known, black unknown, the border at half brightness.
+    """A picture as a mask: pixels of at least half brightness are known.
 
     Args:
         path: a PNG of the size of the images.
 
     Raises:
-        UserError: when called, if there is no such picture or its size is another.
+        UserError: when called, if the picture does not exist or has another size.
     """
 
     def __init__(self, path: str) -> None:

@@ -1,7 +1,7 @@
-"""Linear measurements y = H x of images, and what inverting them needs.
+"""Linear measurements y = H x of images and their inversion.
 
-Besides H and its transpose an operator solves (H H^T + damping I) v = y, in closed form: each H here has an H H^T that
-is a multiple of the identity, or is diagonal in the Fourier basis.
+Beside H and its transpose, an operator solves (H H^T + damping I) v = y in closed form: for each H here, H H^T is a
+multiple of the identity or diagonal in the Fourier basis.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ KERNELS = ("gaussian", "uniform")
 
 
 class _Constant:
-    """A tensor, kept on every device and in every dtype in which it has been asked for."""
+    """A tensor with cached copies, one for each device and dtype that was requested."""
 
     def __init__(self, value: Tensor) -> None:
         self._value = value
         self._kept: dict[tuple[torch.device, torch.dtype], Tensor] = {}
 
-    # What a compiled graph makes is not to be kept: the next replay overwrites it.
+    # An output of a compiled graph must not be cached: the next replay overwrites it.
     @torch.compiler.disable  # type: ignore[untyped-decorator] # torch has no type for it
     def on(self, device: torch.device, dtype: torch.dtype | None = None) -> Tensor:
-        """The tensor on ``device``, in ``dtype`` if that is given."""
+        """Return the tensor on ``device``, in ``dtype`` if given."""
         key = device, dtype or self._value.dtype
         if key not in self._kept:
             # A tensor made in inference mode could not be part of a graph later.
@@ -58,7 +58,7 @@ class LinearOperator(ABC):
 
     @abstractmethod
     def solve(self, y: Float[Tensor, "b *m"], damping: Tensor) -> Float[Tensor, "b *m"]:
-        """(H H^T + damping I)^-1 y; the pseudo-inverse where that is singular.
+        """(H H^T + damping I)^-1 y; the pseudo-inverse if the matrix is singular.
 
         Args:
             y: (B, *m).
@@ -66,7 +66,7 @@ class LinearOperator(ABC):
         """
 
     def pseudo_inverse(self, y: Float[Tensor, "b *m"]) -> Float[Tensor, "b *d"]:
-        """The smallest x for which H x is nearest to y: H^T (H H^T)^+ y."""
+        """The least-squares solution of smallest norm: H^T (H H^T)^+ y."""
         return self.transpose(self.solve(y, torch.zeros((), dtype=torch.float64)))
 
 
@@ -103,14 +103,14 @@ class Downsampling(_TightFrame):
 
 
 class Masking(_TightFrame):
-    """Inpainting: the known elements, in a row.
+    """Inpainting: the known elements as a vector.
 
     Args:
         shape: (*d) of an image; see ``flat_shape``.
-        mask: 1 where known, broadcastable to an image; see ``mask_for`` for other ways to say it.
+        mask: 1 where known, broadcastable to an image; ``mask_for`` lists other forms.
 
     Raises:
-        UserError: nothing is known, or a mask that does not fit.
+        UserError: nothing is known, or the mask does not fit.
     """
 
     def __init__(self, shape: Sequence[Any], mask: AnyMask) -> None:
@@ -138,7 +138,7 @@ class RandomProjection(_TightFrame):
     Args:
         shape: (*d) of an image; see ``flat_shape``.
         measurements: m, at most the number of elements of an image.
-        seed: another one gives other directions.
+        seed: of the directions.
     """
 
     def __init__(self, shape: Sequence[Any], measurements: int, seed: int = 0) -> None:
@@ -161,13 +161,13 @@ class RandomProjection(_TightFrame):
 
 
 class Blur(LinearOperator):
-    """Convolution of every channel with a normalized kernel, images taken to repeat beyond their borders.
+    """Convolution of every channel with a normalized kernel and periodic borders.
 
     Args:
         kernel: ``gaussian`` or ``uniform``.
         size: width of the kernel in pixels, odd.
         std: of the Gaussian, in pixels.
-        cutoff: Fourier coefficients smaller than this are beyond the pseudo-inverse.
+        cutoff: the pseudo-inverse ignores Fourier coefficients smaller than this.
     """
 
     def __init__(self, kernel: str = "gaussian", size: int = 9, std: float = 1.5, cutoff: float = 1e-4) -> None:
@@ -218,15 +218,15 @@ class Blur(LinearOperator):
 def measurement_error(
     operator: LinearOperator, x: Float[Tensor, "b *d"], y: Float[Tensor, "b *m"]
 ) -> Float[Tensor, " b"]:
-    """Root mean square of y - H x over the elements of a measurement, (B,); the noise's std where x is right."""
+    """Root mean square of y - H x over the elements of a measurement, (B,); for the true x, the std of the noise."""
     return (y - operator.forward(x)).flatten(1).square().mean(1).sqrt()
 
 
 def psnr(x: Float[Tensor, "b *d"], reference: Float[Tensor, "b *d"], data_range: str = "unit") -> Float[Tensor, " b"]:
-    """Peak signal-to-noise ratio in decibels, (B,), the peak being the width of the data's range.
+    """Peak signal-to-noise ratio in decibels, (B,); the peak is the width of the range of the data.
 
     Raises:
-        UserError: a range other than ``unit`` or ``centered``.
+        UserError: the range is neither ``unit`` nor ``centered``.
     """
     peak = width(check_range(data_range))
     return 10 * torch.log10(peak**2 / (x - reference).flatten(1).square().mean(1))

@@ -1,8 +1,8 @@
-"""Data predictions held to the range of the data (static thresholding, Saharia et al. 2022, sec. 2.3).
+"""Data predictions clamped to the range of the data (static thresholding, Saharia et al. 2022, sec. 2.3).
 
-A score whose data prediction leaves the range of the data is wrong there. Where a net predicts noise, an error e of it
-is an error sigma e of the data prediction, so at large sigma it often does; a deterministic solver keeps such errors,
-see ``docs/few_steps.md``. The prediction D is clamped, and the score is that of the clamped one:
+A data prediction outside of the range of the data is wrong. If a net predicts noise, an error e of the net is an error
+sigma e of the data prediction, so this is frequent at large sigma. A deterministic solver keeps such errors, see
+``docs/few_steps.md``. The prediction D is clamped, and the score is that of the clamped prediction:
 
     score + alpha (clamp(D) - D) / sigma^2.
 """
@@ -21,7 +21,7 @@ from .guidance import Guidance
 
 
 class Thresholding(Guidance):
-    """A model that predicts no data outside their range.
+    """A model whose data predictions lie within the range of the data.
 
     Args:
         model: score and SDE.

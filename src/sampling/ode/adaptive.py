@@ -1,8 +1,9 @@
-"""Ordinary differential equations with a step size of its own for every sample: a bridge to torchode.
+"""Ordinary differential equations with one adaptive step size per sample: an adapter for torchode.
 
 Dormand and Prince's method of order 5(4) with an integral controller (Hairer, Norsett and Wanner 1993, sec. II.4).
 Error norms are taken over one sample, so that neither a solution nor its number of steps depends on the batch.
-Evaluations of the field: two to find the first step, then six a step, since the seventh stage is the next one's first.
+Evaluations of the field: two to find the first step, then six per step, since the seventh stage is the first of the
+next.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ VectorField = Callable[[Tensor, Tensor, Tensor], Tensor]
 """field(t (R,) float64, y (R, F), rows (R,) int64) -> dy/dt (R, F), for the rows of the batch that still run."""
 
 Norm = Callable[[Tensor], Tensor]
-"""Size of the errors of each sample, (B, F) -> (B,)."""
+"""Norm of the errors of each sample, (B, F) -> (B,)."""
 
 
 def root_mean_square(errors: Float[Tensor, "b f"]) -> Float[Tensor, " b"]:
@@ -35,7 +36,7 @@ def root_mean_square(errors: Float[Tensor, "b f"]) -> Float[Tensor, " b"]:
 
 @dataclass(frozen=True)
 class Tolerance:
-    """How closely to solve.
+    """Tolerances of a solve.
 
     Args:
         rtol: error allowed in one step, relative to the state.
@@ -61,19 +62,19 @@ class Tolerance:
         t_end: float,
         norm: Norm = root_mean_square,
     ) -> tuple[Float[Tensor, "b f"], Int64[Tensor, " b"]]:
-        """The state at ``t_end`` (B, F) and the evaluations of the field (B,), without gradients.
+        """Return the state at ``t_end`` (B, F) and the evaluations of the field (B,), without gradients.
 
-        Autocast around the call is for the field alone: stages are combined in the precision of y.
+        Autocast around the call applies to the field only: stages are combined in the precision of y.
 
         Args:
-            field: right-hand side; asked for unfinished rows only.
+            field: right-hand side; evaluated for unfinished rows only.
             y: (B, F), state at ``t_start``.
             t_start: where to begin.
             t_end: where to end, before or after.
-            norm: size of the errors of a sample, to be compared with 1.
+            norm: norm of the errors of a sample, to be compared with 1.
 
         Raises:
-            UserError: the steps run out or a state is not finite; names the sample and the time.
+            UserError: max_steps is reached or a state is not finite; the message names the sample and the time.
         """
         if len(y) == 0:
             return y, torch.zeros(0, dtype=torch.int64, device=y.device)
@@ -102,7 +103,7 @@ class Tolerance:
 
 
 def _with_autocast_of_now(field: VectorField, kind: str) -> VectorField:
-    """``field``, evaluated under the autocast that rules devices of this kind at the time of this call."""
+    """Wrap ``field`` so that it runs under the autocast that is active now for devices of this kind."""
     autocast = torch.autocast(kind, torch.get_autocast_dtype(kind), enabled=torch.is_autocast_enabled(kind))
 
     def evaluate(t: Tensor, y: Tensor, rows: Tensor) -> Tensor:
@@ -113,7 +114,7 @@ def _with_autocast_of_now(field: VectorField, kind: str) -> VectorField:
 
 
 class _RunningRows:
-    """A field asked only for the rows that still run; the others stand still."""
+    """A field that is evaluated only for unfinished rows; the derivative of the others is zero."""
 
     def __init__(self, field: VectorField, batch: int, device: torch.device) -> None:
         self._field = field
@@ -134,7 +135,7 @@ class _RunningRows:
 
 
 class _Dopri5(torchode.Dopri5):  # type: ignore[misc] # torchode has no types
-    """Announces each step to the field, and ends at the state itself instead of an interpolation of it."""
+    """Notify the field of each step, and return the final state itself instead of its interpolation."""
 
     def __init__(self, rows: _RunningRows) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Bits per dimension of a data set, with random numbers found by their address."""
+"""Bits per dimension of a data set, with addressed random numbers."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class BitsPerDim:
     """Uniform dequantization, then the likelihood.
 
     Args:
-        likelihood: how it is computed.
-        dequantize: spread bytes over their bins; off for data that already are, or that are no bytes.
+        likelihood: the method.
+        dequantize: spread bytes over their bins; false for data that are dequantized already or are not bytes.
     """
 
     def __init__(self, likelihood: Likelihood, dequantize: bool = True) -> None:
@@ -37,7 +37,7 @@ class BitsPerDim:
         Args:
             values: depth and range of the stored data.
             data_range: of the model, ``unit`` or ``centered``.
-            dequantized: whether the data come dequantized.
+            dequantized: whether the data are dequantized already.
         """
         made = copy(self)
         made.values, made.data_range, made.dequantized = values, data_range, dequantized
@@ -46,7 +46,7 @@ class BitsPerDim:
 
     @property
     def unit(self) -> str:
-        """What the number is, for a reader."""
+        """A description of the value for reports."""
         if self.values.levels is None:
             per = "" if self.values == IDENTITY else f" per unit of {self.values.name}"
             return f"density{per}"
@@ -64,19 +64,19 @@ class BitsPerDim:
     def output(
         self, model: Model, x: Float[Tensor, "b *d"], address: Address, cond: Mapping[str, Tensor] | None = None
     ) -> LikelihoodOutput:
-        """Everything the likelihood computes.
+        """Compute the output of the likelihood.
 
-        Bits per dimension are those of the stored data: with L levels the probability of a level, whose bin is
-        1/L of the range; of continuous data the density per unit of the stored values.
+        Bits per dimension refer to the stored data: with L levels, to the probability of a level, whose bin is 1/L of
+        the range; for continuous data, to the density per unit of the stored values.
 
         Args:
             model: score and SDE.
             x: (B, *d), in the range of the model.
-            address: where the dequantization noise and the probes of these samples are found.
+            address: the address of dequantization noise and probes.
             cond: named tensors for the net.
         """
         if self.dequantize:
-            # The spelling is part of the address: bits/dim of earlier versions repeat.
+            # The spelling is part of the address: it keeps bits/dim equal to those of earlier versions.
             u = address.uniform("dequantisation", x.shape[1:]).to(x.dtype)
             x = self.values.spread(x, self.data_range, u)
         output = self.likelihood(model, x, _NoiseAt(address), cond)
@@ -86,7 +86,7 @@ class BitsPerDim:
 
 @dataclass(frozen=True)
 class _NoiseAt:
-    """Noise of one step of a run, where a sampler's steps have become part of the purpose."""
+    """Noise at one step of a run; the step of the sampler is part of the purpose."""
 
     address: Address
 

@@ -2,9 +2,9 @@
 
     dx/dt = f(x, t) - g(t)^2 s(x, t) / 2
 
-has the marginals p_t of the SDE and no noise: from T down to eps it turns latents into data, from eps up to T data
-into latents, and one is the inverse of the other up to the tolerance. Each sample has its own steps, so that neither it
-nor its number of evaluations depends on the other samples of the batch.
+has the marginals p_t of the SDE and no noise. From T to eps it maps latents to data, from eps to T data to latents; the
+two maps are inverse up to the tolerance. Each sample has its own steps, so that neither the sample nor its NFE depends
+on the other samples of the batch.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class ProbabilityFlowODE(Sampler):
     Args:
         rtol: relative error allowed in one step, in the root mean square over a sample.
         atol: absolute error allowed in one step, in units of the data.
-        eps: where data are taken to be, in (0, T); the paper uses 1e-5 for VE and 1e-3 for VP and sub-VP.
+        eps: time of the data, in (0, T); the paper uses 1e-5 for VE and 1e-3 for VP and sub-VP.
         denoise: finish with the posterior mean at eps (one evaluation). Without it the map to latents is invertible.
         max_steps: steps after which a sample counts as failed.
 
@@ -52,7 +52,7 @@ class ProbabilityFlowODE(Sampler):
 
     @property
     def convergence_order(self) -> None:
-        """Steps are adaptive: the error follows the tolerance."""
+        """None: steps are adaptive, and the tolerance sets the error."""
 
     def check(self, sde: SDE) -> None:
         check_eps(sde, self.eps)
@@ -67,7 +67,7 @@ class ProbabilityFlowODE(Sampler):
         control: Control | None = None,
         callback: Callback | None = None,
     ) -> SampleOutput:
-        """Samples from latents x_init (B, *d) at T; ``noise`` is not needed, the callback is called once, at the end.
+        """Map latents x_init (B, *d) at T to samples; ``noise`` is unused, and the callback is called once, at the end.
 
         Raises:
             UserError: a control is given, or a solve fails.
@@ -89,7 +89,7 @@ class ProbabilityFlowODE(Sampler):
     def encode(
         self, model: Model, x: Float[Tensor, "b *d"], cond: Condition = None
     ) -> tuple[Float[Tensor, "b *d"], Int64[Tensor, " b"]]:
-        """Latents (B, *d) at T of data x (B, *d), and evaluations of the net (B,).
+        """Return latents (B, *d) at T of data x (B, *d), and evaluations of the net (B,).
 
         Raises:
             UserError: a solve fails.
@@ -127,7 +127,7 @@ def probability_flow(model: Model, cond: Condition) -> Callable[[Tensor, Tensor,
 
 
 def check_eps(sde: SDE, eps: float) -> float:
-    """``eps``, if it is a time of ``sde``; UserError otherwise."""
+    """Return ``eps``; raise UserError if it is not a time of ``sde``."""
     if not 0 < eps < sde.T:
         raise UserError(f"eps={eps} must lie between 0 and the SDE's end T={sde.T}")
     return eps

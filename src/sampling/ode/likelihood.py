@@ -4,16 +4,16 @@ Along the ODE dx/dt = h(x, t) the density changes by d ln p / dt = -div h (insta
 
     ln p_eps(x) = ln p_T(x_T) + integral over t from eps to T of div h(x_t, t) dt.
 
-The divergence is the trace of the Jacobian J. Skilling and Hutchinson estimate it by e^T J e, e with zero mean and unit
-covariance; one backward pass gives the vector e^T J. That vector is what is integrated, V = integral e^T J dt, together
-with x: trace estimates are e . V at the end, and V says how far a single probe can be off.
+The divergence is the trace of the Jacobian J. Skilling and Hutchinson estimate it by e^T J e, with e of zero mean and
+unit covariance; one backward pass gives the vector e^T J. The solver integrates this vector, V = integral e^T J dt,
+together with x. The trace estimate is e . V at the end, and V gives the standard error of a single probe.
 
 Bits per dimension of images. A byte is a bin of width w in the units of the data, w = 1/256 in [0, 1] and 2/256 in
 [-1, 1]. With uniform dequantization (``data_range.dequantize``) E[log2 p] + d log2 w bounds the log-probability of the
 bytes from below, so bits/dim is -log2 p / d - log2 w: the offset is 8 for unit data and 7 for centered ones.
 
-The density is that of p_eps. Where sigma(0) > 0, as for the VE SDE, this is the density of data plus noise of
-sigma(eps); x itself is taken as it is, without that noise, as in the original code.
+The density is that of p_eps. If sigma(0) > 0, as for the VE SDE, it is the density of data with noise of sigma(eps),
+but x has no such noise, as in the original code.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ class LikelihoodOutput:
 
     Attributes:
         bits_per_dim: (B,), in bits per dimension, of the bytes or of the density.
-        latent: (B, *d), where the ODE takes x at T.
-        nfe: (B,) int64, evaluations of the net forwards; each goes with one backward pass per probe.
-        standard_error: (B,), of bits_per_dim through the trace estimate; 0 with the exact divergence.
+        latent: (B, *d), the state at T.
+        nfe: (B,) int64, forward evaluations of the net; each one comes with one backward pass per probe.
+        standard_error: (B,), of bits_per_dim due to the trace estimate; 0 with the exact divergence.
     """
 
     bits_per_dim: Tensor
@@ -62,11 +62,11 @@ class Likelihood:
     Args:
         rtol: relative error allowed in one step.
         atol: absolute error allowed in one step.
-        eps: time at which x is taken to be; the original code uses 1e-5 for every SDE.
+        eps: time of x; the original code uses 1e-5 for every SDE.
         divergence: ``hutchinson``, or ``exact`` with one backward pass per dimension, for small ones.
         probes: k, random vectors of Hutchinson's estimate.
         probe_kind: ``rademacher`` (random signs, the smaller variance) or ``gaussian``.
-        data_range: what a byte is in the data: ``unit`` or ``centered``; ``continuous`` for data that are no bytes.
+        data_range: ``unit`` or ``centered`` for bytes in this range; ``continuous`` for data that are not bytes.
         max_steps: steps after which a sample counts as failed.
 
     Raises:
@@ -115,8 +115,8 @@ class Likelihood:
         Args:
             model: score and SDE.
             x: (B, *d), dequantized data in the range of the model.
-            noise: where probes come from: normal numbers, purpose ``likelihood/probe``, step = number of the probe;
-                Rademacher probes are their signs. By default those of seed 0 and the sample's place in the batch.
+            noise: source of the probes: normal numbers, purpose ``likelihood/probe``, step = number of the probe;
+                Rademacher probes are their signs. The default is seed 0 and the position of the sample in the batch.
             cond: named tensors for the net, (B, ...).
 
         Raises:
@@ -143,12 +143,12 @@ class Likelihood:
 
     def _draw(self, x: Tensor, noise: NoiseSource | None) -> Float[Tensor, "b k f"]:
         if self.divergence == "exact":
-            # V is then the integrated diagonal itself, and the sum of its elements the trace.
+            # Here V is the integrated diagonal, and its sum is the trace.
             return torch.ones_like(x).flatten(1)[:, None]
         noise = noise or AddressedNoise(0, torch.arange(len(x), device=x.device))
         draws = [noise("likelihood/probe", k, x).flatten(1) for k in range(self.probes)]
         probes = torch.stack(draws, dim=1)
-        # Not sign(), whose zeros would shrink the estimate.
+        # sign() would return zeros, which bias the estimate.
         return torch.where(probes < 0, -1.0, 1.0).to(x.dtype) if self.probe_kind == "rademacher" else probes
 
     def _integrate(
@@ -165,7 +165,7 @@ class Likelihood:
             return torch.cat([h.detach().flatten(1)[:, None], v], dim=1).flatten(1)
 
         def norm(errors: Tensor) -> Tensor:
-            # The state and each probe's integral are held to the tolerance on their own.
+            # The tolerance applies to the state and to the integral of each probe separately.
             mean_squares = errors.reshape(len(errors), blocks, -1).square().mean(2)
             return mean_squares.amax(1).sqrt()
 
@@ -192,9 +192,9 @@ class Likelihood:
         k >= 2: from the scatter of the k estimates. k = 1: from the vector V of the probe. For a symmetric A, the
         Jacobian integrated over time (a score is a gradient, so its Jacobian is symmetric), the variance is
         2 |A|^2 with Gaussian probes and 2 (|A|^2 - sum of A_ii^2) with signs. |V|^2 estimates |A|^2 without bias,
-        and (tr A)^2 / d is the least that the sum of A_ii^2 can be, so with signs the error is, if anything,
-        overstated. One probe says little where d is small or a few directions rule A; take several there.
-        (With signs |V|^2 - (e . V)^2 / d is taken as the scatter of the d terms e_i V_i, without cancellation.)
+        and (tr A)^2 / d is the smallest possible sum of A_ii^2, so with signs the error may be overestimated. One probe
+        is unreliable if d is small or a few directions dominate A; use several there. (With signs,
+        |V|^2 - (e . V)^2 / d is computed as the scatter of the d terms e_i V_i, without cancellation.)
         """
         if self.divergence == "exact":
             return torch.zeros_like(traces[:, 0])

@@ -1,9 +1,9 @@
 """A whole step of a sampler as one compiled graph: evaluations of the net, arithmetic and noise.
 
-A step sees its times by place. So that one graph serves all steps, it is given only the times around its own, as many
-as its sampler looks at, as tensors; what differs from step to step is then data, and only the first and last steps,
-where multistep methods have less to look back on, are graphs of their own. On a GPU a graph becomes a CUDA graph, so
-that launching its kernels costs nothing.
+A step reads its times by index. To use one graph for all steps, the step gets only the times around its own, as many as
+its sampler needs, as tensors. Everything that differs between steps is then data. Only the first and last steps, where
+multistep methods have fewer previous times, have graphs of their own. On a GPU the graph is a CUDA graph, which removes
+the cost of launching kernels.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class CapturedStep:
 
     Args:
         step: state and mean after the step from state x at the i-th time of a run.
-        reach: how many times before and after the i-th it looks at.
+        reach: number of times before and after the i-th that the step reads.
     """
 
     def __init__(self, step: StepFunction, reach: int) -> None:
@@ -34,7 +34,7 @@ class CapturedStep:
         self._graphs: dict[str, Callable[..., Any]] = {}
 
     def __call__(self, run: SolverRun, x: Tensor, i: int) -> tuple[Tensor, Tensor]:
-        """State and mean after the step; ``run`` remembers what it would have remembered."""
+        """Return state and mean after the step; the memory of ``run`` is updated as without compilation."""
         begin = max(i - self._reach, 0)
         part = run.part(begin, min(i + 1 + max(self._reach, 1), run.total), x.device)
         with many_graphs():

@@ -44,13 +44,13 @@ class Consistency(GridSampler):
 
     Args:
         grid: the times of the evaluations; its ``steps`` are the evaluations.
-        times: times after T instead of those of the grid; None or empty for the grid.
-        denoise: evaluate at the last time; False leaves its noise in the samples.
+        times: times after T, in place of those of the grid; None or empty uses the grid.
+        denoise: evaluate at the last time; False leaves the noise of that time in the samples.
         trajectory_frames: how many states to keep.
         compile: compile whole steps.
 
     Raises:
-        UserError: times that do not decrease.
+        UserError: times do not decrease.
     """
 
     def __init__(

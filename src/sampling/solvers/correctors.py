@@ -30,7 +30,7 @@ class Corrector(Protocol):
     def __call__(
         self, sde: SDE, score: Score, x: Float[Tensor, "b *d"], t: Tensor, s: Tensor, z: Draw
     ) -> tuple[Float[Tensor, "b *d"], Float[Tensor, "b *d"]]:
-        """State and mean, both (B, *d), still at t."""
+        """Return state and mean, both (B, *d), at the same time t."""
         ...
 
 
@@ -57,8 +57,8 @@ class Langevin(_SNRCorrector):
     Args:
         snr: signal-to-noise ratio r.
         steps: corrections at each time.
-        norm: ``sample``: the norms of each sample itself, so that an image does not depend on its batch; ``batch``:
-            the mean norms of the batch, as in the original code.
+        norm: ``sample``: norms of each sample, so that an image does not depend on its batch; ``batch``: mean norms of
+            the batch, as in the original code.
     """
 
     def __init__(self, snr: float = 0.16, steps: int = 1, norm: str = "sample") -> None:

@@ -4,7 +4,7 @@ In y = x / alpha and the noise level l = sigma / alpha the ODE of every SDE of t
 
     dy/dl = (y - D) / l = -sigma score(x, t),
 
-whose right side is taken from the score, where nothing cancels. One step from t to the next time s:
+whose right side is computed from the score, without cancellation. One step from t to the next time s:
 
     raise the noise: l' = (1 + gamma) l,  y <- y + sqrt(l'^2 - l^2) S_noise z     (gamma = 0 without churn)
     Euler:           y_s = y + (l_s - l') d,             d = slope at (y, l')
@@ -33,9 +33,9 @@ class Heun(GridSampler):
     Args:
         grid: times from T to eps.
         s_churn: S_churn >= 0, the amount of fresh noise over the whole run; 0 is deterministic (algorithm 1).
-        s_min: smallest noise level sigma / alpha that is churned.
-        s_max: largest.
-        s_noise: S_noise, standard deviation of the fresh noise; slightly above 1 makes up for lost detail.
+        s_min: smallest noise level sigma / alpha with churn.
+        s_max: largest noise level with churn.
+        s_noise: S_noise, standard deviation of the fresh noise; values slightly above 1 compensate for lost detail.
         denoise: finish with the posterior mean at eps.
         trajectory_frames: how many states to keep.
         compile: compile whole steps.
@@ -85,7 +85,7 @@ class Heun(GridSampler):
         return x, x
 
     def _churn(self, run: SolverRun, x: Tensor, i: int) -> tuple[Tensor, Tensor]:
-        """State and time after fresh noise has raised the level by 1 + gamma, at most to that of T."""
+        """Add fresh noise that raises the level by 1 + gamma, at most to that of T; return the new state and time."""
         t, alpha = run.times[i], run.alpha[i]
         gamma = min(self.s_churn / run.total, math.sqrt(2) - 1)
         if gamma == 0:

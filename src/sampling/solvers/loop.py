@@ -1,9 +1,9 @@
-"""What samplers on a time grid share: the walk from T to eps, the constraint, the callback, the final denoising.
+"""Base class of samplers on a time grid: the loop from T to eps, the constraint, the callback, the final denoising.
 
     for each time t of the grid, s the next:  x <- step(x, t -> s), constrained
-    x <- E[x_0 | x_eps = x]                   (the noise that is left is removed)
+    x <- E[x_0 | x_eps = x]                   (removes the remaining noise)
 
-A sampler of this kind gives ``step`` and, where it ends in its own way, ``finish``.
+A sampler implements ``step`` and may override ``finish``.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ from .times import TimeTable
 
 
 class GridSampler(Sampler):
-    """A sampler that walks a time grid.
+    """A sampler on a time grid.
 
     Args:
         grid: times from T to eps.
-        denoise: finish with the posterior mean at eps (one evaluation); a visible noise of sigma(eps) stays otherwise.
-        trajectory_frames: how many states to keep, evenly spaced in steps; 0 for none.
+        denoise: finish with the posterior mean at eps (one evaluation); otherwise noise of sigma(eps) remains.
+        trajectory_frames: number of states to keep, evenly spaced in steps; 0 for none.
         compile: compile whole steps, arithmetic and noise with the net (``captured``).
     """
 
     reach: int = 0
-    """How many times before and after its own a step looks at, apart from its end."""
+    """Number of times before and after its own time that a step reads, beside the end of the step."""
 
     def __init__(self, grid: TimeGrid, denoise: bool = True, trajectory_frames: int = 0, compile: bool = False) -> None:
         self.grid = grid
@@ -52,12 +52,12 @@ class GridSampler(Sampler):
     def step(
         self, run: SolverRun, x: Float[Tensor, "b *d"], i: int
     ) -> tuple[Float[Tensor, "b *d"], Float[Tensor, "b *d"]]:
-        """State and noise-free mean at ``run.times[i + 1]`` from the state at ``run.times[i]``; all (B, *d)."""
+        """Return state and noise-free mean at ``run.times[i + 1]`` from the state at ``run.times[i]``; all (B, *d)."""
 
     def finish(
         self, run: SolverRun, x: Float[Tensor, "b *d"], x_mean: Float[Tensor, "b *d"]
     ) -> tuple[Float[Tensor, "b *d"], Float[Tensor, "b *d"]]:
-        """The samples from state and mean at the last time."""
+        """Return the samples, and their mean, from state and mean at the last time."""
         if not self.denoise:
             return x, x_mean
         x = run.denoise(x, run.times[-1])

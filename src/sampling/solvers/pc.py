@@ -3,10 +3,10 @@
     for each time t of the grid, s the next:
         x <- corrector(x, t), a number of times        (Langevin dynamics at the noise level of t)
         x <- predictor(x, t -> s)                      (one step of the reverse SDE)
-    x <- corrector(x, eps);  x <- E[x_0 | x_eps = x]   (the noise that is left is removed)
+    x <- corrector(x, eps);  x <- E[x_0 | x_eps = x]   (removes the remaining noise)
 
-With N times and one correction, 2 N evaluations of the net. The paper's box shows the predictor first, which is the
-same but for the missing correction at T; both original codes run the corrector first, and so does the default here.
+N times and one correction cost 2 N evaluations of the net. In the paper's algorithm the predictor is first, which only
+omits the correction at T. Both original codes run the corrector first, as does the default here.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class PredictorCorrector(GridSampler):
         grid: times from T to eps.
         predictor: step from one time to the next.
         corrector: steps at one time.
-        corrector_first: whether the corrector runs before the predictor at each time; off, T has no correction.
+        corrector_first: run the corrector before the predictor at each time; if false, T has no correction.
         denoise: finish with the posterior mean at eps.
         trajectory_frames: how many states to keep.
         compile: compile whole steps.

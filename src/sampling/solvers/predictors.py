@@ -26,26 +26,26 @@ class Predictor(Protocol):
     """One step from t to s < t."""
 
     convergence_order: int | None
-    """Order of a sampler that takes these steps and nothing else (see ``Sampler``)."""
+    """Order of a sampler that consists of these steps only (see ``Sampler``)."""
 
     def __call__(
         self, sde: SDE, score: Score, x: Float[Tensor, "b *d"], t: Tensor, s: Tensor, z: Draw
     ) -> tuple[Float[Tensor, "b *d"], Float[Tensor, "b *d"]]:
-        """State and mean at s, both (B, *d).
+        """Return state and mean at s, both (B, *d).
 
         Args:
             sde: forward process.
             score: score(x, t).
             x: (B, *d), state at t.
-            t: () or (B,), where the step begins.
-            s: same shape, where it ends.
+            t: () or (B,), start of the step.
+            s: same shape, end of the step.
             z: draws standard normal noise (B, *d).
         """
         ...
 
 
 class ReverseDiffusion:
-    """The reverse of the forward chain, discretized like it (Song et al. 2021, appendix E).
+    """Reverse diffusion: the reverse SDE in the discretization of the forward chain (Song et al. 2021, appendix E).
 
     Args:
         probability_flow: discretize the ODE instead.
@@ -93,9 +93,9 @@ class AncestralSampling:
     With a transition x_t = a x_s + N(0, v): mean (x + v score) / a, then noise.
 
     Args:
-        variance: ``chain``: the chain and the noise that the paper uses with this SDE (``SDE.ancestral_chain``: DDPM's
-            for VP, the exact one elsewhere); ``posterior``: the exact transition and the variance of
-            p(x_s | x_t, x_0), too little noise for long steps, exact for data without variance.
+        variance: ``chain``: chain and noise of the paper for this SDE (``SDE.ancestral_chain``: the DDPM chain for VP,
+            the exact transition otherwise); ``posterior``: the exact transition and the variance of p(x_s | x_t, x_0),
+            which is exact for data without variance and too small for long steps.
 
     Raises:
         UserError: variance is neither of these.
@@ -121,7 +121,7 @@ class AncestralSampling:
 
 
 class NoPredictor:
-    """Leaves the state alone: corrector-only sampling."""
+    """No prediction: corrector-only sampling."""
 
     convergence_order = None
 

@@ -1,4 +1,4 @@
-"""One run of a sampler: what its steps read and remember."""
+"""The state of one run of a sampler: inputs and memory of its steps."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from .times import TimeTable
 
 
 class SolverRun:
-    """One run of a sampler, or the part of it around one step: its model, its times, and what it remembers.
+    """One run of a sampler, or the part of it around one step: model, times and memory.
 
     Args:
         model: score and SDE.
-        table: the times and what depends on them alone.
-        noise: where random numbers come from.
+        table: the times and their coefficients.
+        noise: source of the random numbers.
         cond: named tensors for the net.
         control: a constraint on the samples.
-        data, states: what has been remembered so far.
-        first: the place of the table's first time in the whole run; an int or an int64 tensor ().
-        total: how many times the whole run has; None if it is the table's.
+        data, states: the memory so far.
+        first: index of the table's first time in the whole run; an int or an int64 tensor ().
+        total: number of times of the whole run; None for that of the table.
 
     Attributes:
         times, ends, alpha, sigma, log_snr: (N,) each, as in the table.
-        data: data predictions (B, *d) by the index of their time, as far as a sampler keeps them.
-        states: states (B, *d), likewise.
+        data: data predictions (B, *d) that the sampler keeps, by the index of their time.
+        states: states (B, *d) that the sampler keeps, by the index of their time.
         nfe: evaluations of the score so far.
     """
 
@@ -76,13 +76,13 @@ class SolverRun:
         return tweedie(self.sde, x, t, self.score(x, t))
 
     def predict_data(self, x: Float[Tensor, "b *d"], i: int, keep: int) -> Float[Tensor, "b *d"]:
-        """The data prediction at the i-th time, remembered together with the ``keep - 1`` before it."""
+        """Return the data prediction at the i-th time, and keep it together with the ``keep - 1`` before it."""
         self.data[i] = prediction = self.denoise(x, self.times[i])
         self.data.pop(i - keep, None)
         return prediction
 
     def draw(self, purpose: str, i: int, x: Float[Tensor, "b *d"], part: int = 0, parts: int = 1) -> Draw:
-        """A function that draws standard normal noise in the shape of x, for a part of the step at the i-th time."""
+        """Return a function that draws standard normal noise (B, *d) for one part of the step at the i-th time."""
         return partial(self._noise, purpose, (self._first + i) * parts + part, x)
 
     def constrain(
@@ -95,13 +95,13 @@ class SolverRun:
         part: int = 0,
         parts: int = 1,
     ) -> tuple[Tensor, Tensor]:
-        """State and mean under the control, at time t."""
+        """Apply the control to state and mean at time t."""
         if self._control is None:
             return x, x_mean
         return self._control(x, x_mean, t, self.draw(f"control/{purpose}", i, x, part, parts))
 
     def part(self, begin: int, end: int, device: torch.device) -> dict[str, Any]:
-        """The arguments of the run between two times, everything that differs from step to step on ``device``."""
+        """Return the arguments of the run between two times; everything that differs between steps is on ``device``."""
         if self._on_device is None:
             self._on_device = self._table.to(device), torch.arange(self.total, device=device)
         table, places = self._on_device

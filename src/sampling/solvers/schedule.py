@@ -1,7 +1,7 @@
 """Time grids: N times from T down to eps, on which a sampler takes N - 1 steps.
 
-A grid is an object of its own, so that steps, spacing and end point are free choices of a configuration. Times are
-float64 scalars on the CPU: coefficients are computed once for the whole batch and enter kernels as arguments.
+A grid is a separate object, so that a configuration chooses steps, spacing and end point independently. Times are
+float64 scalars on the CPU: coefficients are computed once for the whole batch and passed to kernels as arguments.
 """
 
 from __future__ import annotations
@@ -35,9 +35,7 @@ class TimeGrid(ABC):
         if steps > _MOST:
             raise UserError(f"sampler.grid.steps is {steps}: give at most {_MOST:,}")
         if eps <= 0:
-            raise UserError(
-                f"sampler.grid.eps is {eps}: the score has no meaning at t <= 0, give a small positive time"
-            )
+            raise UserError(f"sampler.grid.eps is {eps}: the score is undefined at t <= 0, give a small positive time")
         self.steps = steps
         self.eps = eps
 
@@ -46,7 +44,7 @@ class TimeGrid(ABC):
         if self.eps >= sde.T:
             raise UserError(f"sampler.grid.eps={self.eps} must be smaller than the SDE's end T={sde.T}")
         times = self.times(sde, torch.linspace(0, 1, self.steps, dtype=torch.float64))
-        # The ends are exact whatever a spacing rounds to.
+        # Set the ends exactly: a spacing may round them.
         times[0] = sde.T
         if self.steps > 1:
             times[-1] = self.eps
@@ -54,7 +52,7 @@ class TimeGrid(ABC):
 
     @abstractmethod
     def times(self, sde: SDE, fraction: Float64[Tensor, " n"]) -> Float64[Tensor, " n"]:
-        """Times at fractions (N,) of the way from T (0) to eps (1)."""
+        """Return the times at the fractions (N,) between T (0) and eps (1)."""
 
 
 class LinearGrid(TimeGrid):
@@ -65,7 +63,7 @@ class LinearGrid(TimeGrid):
 
 
 class LogSNRGrid(TimeGrid):
-    """Uniform in lambda = ln(alpha / sigma) (Lu et al. 2022); where alpha = 1, geometric in sigma."""
+    """Uniform in lambda = ln(alpha / sigma) (Lu et al. 2022); geometric in sigma if alpha = 1."""
 
     def times(self, sde: SDE, fraction: Float64[Tensor, " n"]) -> Float64[Tensor, " n"]:
         first, last = _ends(sde, self.eps)

@@ -1,4 +1,4 @@
-"""The times of a run and what depends on them alone, computed once for all samples and steps."""
+"""The times of a run and their coefficients, computed once for all samples and steps."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from ...sde import SDE
 
 
 class TimeTable(NamedTuple):
-    """Everything (N,), float64.
+    """Times and coefficients, each (N,) float64.
 
     Attributes:
         times: decreasing.
-        ends: the end of the step that begins at each time; 0 for the last.
+        ends: end of the step that starts at each time; 0 for the last.
         alpha, sigma, log_snr: at the times.
     """
 
@@ -28,14 +28,14 @@ class TimeTable(NamedTuple):
 
     @classmethod
     def of(cls, sde: SDE, times: Float64[Tensor, " n"]) -> TimeTable:
-        """The table of an SDE at ``times`` (N,)."""
+        """Return the table of an SDE at ``times`` (N,)."""
         ends = torch.cat([times[1:], times.new_zeros(1)])
         return cls(times, ends, sde.alpha(times), sde.sigma(times), sde.log_snr(times))
 
     def part(self, begin: int, end: int) -> TimeTable:
-        """The times ``begin`` to ``end - 1``; a view."""
+        """Return a view of the times ``begin`` to ``end - 1``."""
         return TimeTable(*(column[begin:end] for column in self))
 
     def to(self, device: torch.device) -> TimeTable:
-        """The table on ``device``."""
+        """Return the table on ``device``."""
         return TimeTable(*(column.to(device) for column in self))

@@ -1,6 +1,6 @@
 """DDIM (Song et al. 2020, "Denoising Diffusion Implicit Models", eqs. 12 and 16), for any SDE.
 
-With h = ln(alpha_s / sigma_s) - ln(alpha_t / sigma_t) from time t to s, the data prediction D, and the noise it leaves,
+With h = ln(alpha_s / sigma_s) - ln(alpha_t / sigma_t) from time t to s and the data prediction D,
 
     x_s = alpha_s D + sqrt(sigma_s^2 - eta^2 v) (x_t - alpha_t D) / sigma_t + eta sqrt(v) z,
     v = sigma_s^2 (1 - e^-2h).

@@ -2,8 +2,8 @@
 
     x_s = (sigma_s / sigma_t) x_t + alpha_s sum_j w_j D_j,    j over the last ``order`` times.
 
-Order 2 is the paper's. For order 3 the authors' code and those that follow it give the second difference half the
-weight that integrating the quadratic gives, which leaves order 2; here the quadratic is integrated.
+Order 2 is that of the paper. For order 3 the code of the authors, and other code after it, halves the weight of the
+second difference, which reduces the order to 2; here the quadratic polynomial is integrated exactly.
 """
 
 from __future__ import annotations

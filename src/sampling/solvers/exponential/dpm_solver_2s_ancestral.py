@@ -55,7 +55,7 @@ class DPMSolver2SAncestral(GridSampler):
     def step(
         self, run: SolverRun, x: Float[Tensor, "b *d"], i: int
     ) -> tuple[Float[Tensor, "b *d"], Float[Tensor, "b *d"]]:
-        # Noise of this share of sigma_s^2 is fresh; the rest is what the flow comes down to.
+        # This share of sigma_s^2 is fresh noise; the flow goes down to the rest.
         fresh = self.eta**2 * -torch.expm1(-2 * (run.log_snr[i + 1] - run.log_snr[i]))
         h = run.log_snr[i + 1] - run.log_snr[i] - torch.log1p(-fresh) / 2
         middle = run.sde.time_of_log_snr(run.log_snr[i] + h / 2)

@@ -1,6 +1,6 @@
 """SDE-DPM-Solver++(3M), as in k-diffusion: two earlier data predictions, one evaluation a step.
 
-With h the length of the step in lambda = ln(alpha / sigma), r_0 h and r_1 h the lengths of the two steps before, and
+With h the length of the step in lambda = ln(alpha / sigma), r_0 h and r_1 h the lengths of the two previous steps, and
 D, D_1, D_2 the latest data predictions,
 
     x_s = (sigma_s / sigma_t) e^-h x_t + alpha_s ((1 - e^-2h) D + p_2 d_1 - p_3 d_2) + sigma_s sqrt(1 - e^-2h) z,
@@ -8,7 +8,7 @@ D, D_1, D_2 the latest data predictions,
     d_1 = d_10 + (d_10 - d_11) r_0 / (r_0 + r_1),    d_2 = (d_10 - d_11) / (r_0 + r_1),
     p_2 = (e^-2h - 1) / 2h + 1,                      p_3 = p_2 / 2h - 1 / 2.
 
-p_3 is half of what integrating the quadratic gives, so the order is 2.
+p_3 is half of the weight that integrates the quadratic exactly, so the order is 2.
 """
 
 from __future__ import annotations

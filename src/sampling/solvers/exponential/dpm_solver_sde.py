@@ -4,8 +4,8 @@ With lambda = ln(alpha / sigma), h = lambda_s - lambda_t from time t to s, and t
 
     x_s = (sigma_s / sigma_t) e^-h x_t + alpha_s (1 - e^-2h) (D_t + (D_t - D_r) / (2 r)) + sigma_s sqrt(1 - e^-2h) z,
 
-where r h is the length of the step before, from D_r to D_t. First order leaves D constant: ancestral sampling with the
-variance of p(x_s | x_t, x_0).
+where r h is the length of the previous step, from D_r to D_t. The first order keeps D constant: ancestral sampling with
+the variance of p(x_s | x_t, x_0).
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
 """Exponential integration of the probability-flow ODE in lambda = ln(alpha / sigma).
 
-The ODE is linear in x but for the data prediction D, so from time t to s, with h = lambda_s - lambda_t (Lu et al.
+The ODE is linear in x except for the data prediction D, so from time t to s, with h = lambda_s - lambda_t (Lu et al.
 2022b, "DPM-Solver++", proposition 4.1),
 
     x_s = (sigma_s / sigma_t) x_t + alpha_s * integral_0^h e^(tau - h) D(lambda_t + tau) dtau.
 
-Multistep methods replace D by the polynomial through values it is known at; the integral is then a weighted sum.
+Multistep methods replace D by the polynomial through its known values; the integral is then a weighted sum.
 """
 
 from __future__ import annotations
@@ -37,19 +37,19 @@ def _rule_on(device: torch.device) -> Tensor:
 def _rule(device: torch.device) -> Tensor:
     """Points and weights (2, 32) of Gauss and Legendre's rule on [-1, 1].
 
-    It is exact to rounding for the integrals below, whose closed forms cancel at small h.
+    For the integrals below it is exact to rounding; their closed forms cancel at small h.
     """
     return _rule_on(device)
 
 
 def weights(nodes: Float64[Tensor, " k"], h: Float64[Tensor, ""]) -> Float64[Tensor, " k"]:
-    """The weights w_j with which sum_j w_j D_j replaces the integral of e^(tau - h) D(tau) over [0, h].
+    """Return the weights w_j of sum_j w_j D_j, which replaces the integral of e^(tau - h) D(tau) over [0, h].
 
-    From three nodes on the interpolating polynomial is integrated exactly. With two, the integral of tau e^(tau - h)
-    is taken as h/2 (1 - e^-h), which has the same order and is what DPM-Solver++(2M) and UniPC do (rho = 1/2).
+    With three or more nodes the interpolating polynomial is integrated exactly. With two, the integral of
+    tau e^(tau - h) is replaced by h/2 (1 - e^-h), as in DPM-Solver++(2M) and UniPC (rho = 1/2); the order is the same.
 
     Args:
-        nodes: (k,), places tau_j relative to lambda_t, where D is known; the first is 0.
+        nodes: (k,), positions tau_j relative to lambda_t of the known values of D; the first is 0.
         h: (), length of the step, > 0.
     """
     total = -torch.expm1(-h)
@@ -70,7 +70,7 @@ def weights(nodes: Float64[Tensor, " k"], h: Float64[Tensor, ""]) -> Float64[Ten
 
 
 def integrate(run: SolverRun, x: Float[Tensor, "b *d"], i: int, nodes: Sequence[int]) -> Float[Tensor, "b *d"]:
-    """The state at the next time from x at the i-th.
+    """Return the state at the next time, from x at the i-th.
 
     Args:
         run: the run, with the data predictions at ``nodes``.
@@ -87,10 +87,10 @@ def integrate(run: SolverRun, x: Float[Tensor, "b *d"], i: int, nodes: Sequence[
 
 
 class MultistepSampler(GridSampler):
-    """A sampler that looks back on earlier data predictions; N times cost N evaluations.
+    """A sampler that reuses earlier data predictions; N times cost N evaluations.
 
     Args:
-        grid: times from T to eps; the papers take them uniform in log-SNR.
+        grid: times from T to eps; uniform in log-SNR in the papers.
         order: one of the class's ``orders``.
         denoise: finish with the posterior mean at eps.
         trajectory_frames: how many states to keep.
@@ -118,9 +118,9 @@ class MultistepSampler(GridSampler):
         return self.order
 
     def order_at(self, run: SolverRun, i: int) -> int:
-        """The order of the step from the i-th time.
+        """Return the order of the step from the i-th time.
 
-        The first steps have fewer predictions to look back on. The last ones are lowered for stability at few steps:
-        the final denoising is the first-order step to sigma = 0, the step before it is of order 2 at most.
+        The first steps have fewer earlier predictions. The order of the last steps is reduced for stability at few
+        steps: the final denoising is the first-order step to sigma = 0, the step before it is of order 2 at most.
         """
         return min(self.order, i + 1, len(run.times) - i)

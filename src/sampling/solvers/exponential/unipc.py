@@ -4,8 +4,8 @@
     D_s = D(x^P_s)                                             the one evaluation of the step
     x_s   = (sigma_s / sigma_t) x_t + alpha_s sum_j w_j D_j,   D at s as well                        (UniC-p)
 
-The corrector raises the order from p to p + 1. With all weights solved for, their B(h) drops out, and what is left is
-the exact integral of the interpolating polynomial; for two nodes they set rho = 1/2.
+The corrector raises the order from p to p + 1. If all weights are solved for, B(h) of the paper cancels, and the result
+is the exact integral of the interpolating polynomial; for two nodes the paper sets rho = 1/2.
 """
 
 from __future__ import annotations
