@@ -77,6 +77,14 @@ def test_documents_name_targets_that_exist() -> None:
     assert named | promised <= targets().keys()
 
 
+def test_versions_agree() -> None:
+    version = re.search(r'^__version__ = "(.+)"', read("src/__init__.py"), re.MULTILINE)
+    assert version
+    assert yaml.safe_load(read("CITATION.cff"))["version"] == version[1]
+    released = re.findall(r"^## \[(\d[^\]]*)\]", read("CHANGELOG.md"), re.MULTILINE)
+    assert not released or released[0] == version[1]
+
+
 def test_quickstart_runs_scripts_that_exist() -> None:
     recipe = re.search(r"^quickstart:.*\n((?:\t.*\n)+)", read("Makefile"), re.MULTILINE)
     assert recipe
