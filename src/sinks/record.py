@@ -139,6 +139,10 @@ def _result(content: Mapping[str, Any]) -> Result:
         raise TypeError("a value of another kind")
     if not all(value is None or is_number(value) for value in made.values.values()):
         raise TypeError("values that are not numbers")
+    if not all(
+        isinstance(ends, list) and len(ends) == 2 and all(map(is_number, ends)) for ends in made.intervals.values()
+    ):
+        raise TypeError("intervals without two ends")
     return made
 
 

@@ -130,10 +130,10 @@ def test_default_folder_belongs_to_the_run_and_the_settings(checkpoint: Path) ->
 def test_fewer_samples_and_a_film_of_what_is_there(checkpoint: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     arguments = (f"ckpt_path={checkpoint}", f"output_dir={out}", *COMMON)
-    sample(*arguments, "num_samples=6", "metrics=[frechet_pixel]", "metric=pixel")
+    sample(*arguments, "num_samples=6", "metrics=[frechet]", "metric=pixel")
     (whole,) = load(out / "metrics.json")["results"]
     before = {path: path.stat().st_mtime_ns for path in (out / "images").iterdir()}
-    sample(*arguments, "num_samples=4", "metrics=[frechet_pixel]", "metric=pixel", "trajectory=true")
+    sample(*arguments, "num_samples=4", "metrics=[frechet]", "metric=pixel", "trajectory=true")
     first, part = load(out / "metrics.json")["results"]
     assert first == whole and part["subject"]["num_samples"] == 4 and part["values"] != whole["values"]
     assert (out / "trajectory.gif").exists() and load(out / "manifest.json")["num_samples"] == 6

@@ -19,6 +19,7 @@ SPLIT_NAMES = {
 
 INDEX = "dataset.json"
 _NAMED = 3
+_CLASSES = 1_000_000
 
 
 def in_order(names: Sequence[str]) -> list[str]:
@@ -92,7 +93,7 @@ def read_index(content: bytes, names: Sequence[str], base: str, path: object) ->
             "or set datamodule.labels=false"
         )
     values = [known[name] for name in names]
-    if not all(isinstance(value, int) and not isinstance(value, bool) and value >= 0 for value in values):
+    if not all(isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _CLASSES for value in values):
         raise UserError(f"{INDEX} in {path} has labels that are not whole numbers from 0: set datamodule.labels=false")
     return np.array(values, np.int64)
 

@@ -22,6 +22,7 @@ from .origin import RULES, advice, resize_of
 _log = logging.getLogger(__name__)
 
 _LARGEST = 1e100
+_LONGEST_NAME = 200
 
 
 @dataclass(frozen=True)
@@ -186,7 +187,12 @@ def parse_statistics(
 ) -> GaussianStatistics:
     """The checks of ``load_statistics`` on arrays that were read from ``path``."""
     again = "compute it again or choose another file"
-    stored = str(arrays["fingerprint"]) if "fingerprint" in arrays else None
+    kinds = {"mu": "iuf", "sigma": "iuf", "pool_3": "iuf", "n": "iu", "fingerprint": "U", "source": "U"}
+    wrong = [key for key, kind in kinds.items() if key in arrays and arrays[key].dtype.kind not in kind]
+    wrong += [key for key in ("n", "fingerprint", "source") if key in arrays and arrays[key].ndim > 0]
+    if wrong or ("n" in arrays and arrays["n"] < 2):
+        raise UserError(f"{path} has a value of another kind for {', '.join(wrong) or 'n'}: {again}")
+    stored = str(arrays["fingerprint"])[:_LONGEST_NAME] if "fingerprint" in arrays else None
     if stored is not None and fingerprint is not None and stored != fingerprint:
         raise UserError(f"{path} was computed with {stored}, but the extractor is {fingerprint}: {again}")
     source = str(arrays.get("source", Path(path).name))

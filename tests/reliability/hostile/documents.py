@@ -122,6 +122,8 @@ for name, section, change in (
     ("steps without end", "model", {"num_scales": 10**18}),
     ("a section that is a list", "model", None),
 ):
+    # The command sets the steps of its sampler.
+    is_unused = name == "steps without end"
     SONG.add(
         name,
         _changed(
@@ -129,6 +131,7 @@ for name, section, change in (
                 {section: [] if change is None else content[section] | change}
             )
         ),
+        is_unused,
     )
 
 KINDS = [*DOCUMENTS.all, *MANIFEST.all, *METRICS.all, *INDEX.all, *SONG.all]
