@@ -86,7 +86,12 @@ def checked(checkpoint: dict[str, Any], path: str | os.PathLike[str]) -> dict[st
         "config.model": isinstance(config, Mapping) and isinstance(config.get("model"), Mapping),
         "global_step": is_step(checkpoint.get("global_step")),
         "ema with tensors by name": averages is None
-        or (isinstance(averages, Mapping) and all(map(_is_named_tensors, averages.values()))),
+        or (
+            isinstance(averages, Mapping)
+            and all(
+                isinstance(name, str) and weights and _is_named_tensors(weights) for name, weights in averages.items()
+            )
+        ),
     }
     missing = [what for what, found in present.items() if not found]
     if missing:

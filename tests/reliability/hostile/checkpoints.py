@@ -16,6 +16,7 @@ import torch
 from tests.reliability.hostile.kinds import Kinds, Make
 
 CHECKPOINTS, ORIGINALS, ARCHIVES, SAFETENSORS = map(Kinds, ("checkpoint", "pth", "torch", "safetensors"))
+TRAINING = Kinds("training")
 
 Content = dict[str, Any]
 
@@ -180,6 +181,24 @@ for name, key, value in (
     ("a step of 10^30", "global_step", 10**30),
 ):
     CHECKPOINTS.add(name, _changed(lambda content, key=key, value=value: content.update({key: value})))
+
+
+for name, change in {
+    "no counters": lambda content: content.pop("loops"),
+    "counters that are words": lambda content: content.update(loops={"fit_loop": "far"}),
+    "no state of the optimizer": lambda content: content.pop("optimizer_states"),
+    "a state of the optimizer that is a word": lambda content: content.update(optimizer_states="good"),
+    "moments of another shape": lambda content: _moments(content).update(exp_avg=torch.zeros(2)),
+    "moments that are not numbers": lambda content: _moments(content)["exp_avg"].fill_(math.nan),
+    "moments that are a word": lambda content: _moments(content).update(exp_avg="large"),
+    "no averages": lambda content: content.pop("ema"),
+}.items():
+    TRAINING.add(name, _changed(change))
+
+
+def _moments(content: Content) -> Content:
+    state: dict[Any, Content] = content["optimizer_states"][0]["state"]
+    return next(iter(state.values()))
 
 
 def _archive(name: str, harmless: bool = False) -> Callable[[Make], Make]:
@@ -358,4 +377,4 @@ def _first_tensor(header: dict[str, Any]) -> dict[str, Any]:
     return next(value for key, value in header.items() if key != "__metadata__")
 
 
-KINDS = [*CHECKPOINTS.all, *ORIGINALS.all, *ARCHIVES.all, *SAFETENSORS.all]
+KINDS = [*CHECKPOINTS.all, *TRAINING.all, *ORIGINALS.all, *ARCHIVES.all, *SAFETENSORS.all]

@@ -274,7 +274,7 @@ ENTRANCES = [
     ),
     Entrance(
         "a checkpoint to go on from",
-        _CHECKPOINT,
+        _CHECKPOINT | {"training"},
         "a.ckpt",
         _copy("good.ckpt", "a.ckpt"),
         lambda w, h: [

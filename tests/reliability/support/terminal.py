@@ -1,5 +1,7 @@
 """Commands that must be refused, each in a process of its own: a table of what each of them says.
 
+Files that must be refused are in ``tests.reliability.hostile``.
+
 python -m tests.reliability.support.terminal > refusals.md
 """
 
@@ -12,9 +14,6 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
-
-from tests.reliability import test_damaged_input as damaged
 from tests.reliability.support.entry import ROOT, Ended, Started
 from tests.reliability.support.runs import TINY
 from tests.tasks.example import IMAGES, write_checkpoint
@@ -48,8 +47,6 @@ CONFIGURATIONS = [
     "evaluate.py ckpt_path={good} mode=compare",
     "evaluate.py images={other}",
 ]
-DAMAGES = [*damaged.DAMAGES, *damaged.FOREIGN, damaged.hostile_config]
-FOLDERS = [damaged.no_images, damaged.not_an_image, damaged.a_single_image]
 
 
 def commands(folder: Path) -> Iterator[tuple[str, list[str]]]:
@@ -60,19 +57,6 @@ def commands(folder: Path) -> Iterator[tuple[str, list[str]]]:
     (other / "notes.txt").write_text("nothing of ours")
     for line in CONFIGURATIONS:
         yield line.format(good="FILE", other="FOLDER"), line.format(good=good, other=other).split()
-    for damage in DAMAGES:
-        bad = folder / f"{damage.__name__}.ckpt"
-        damage(good, bad)
-        yield f"sample.py with a checkpoint: {damage.__name__.replace('_', ' ')}", ["sample.py", f"ckpt_path={bad}"]
-    statistics = folder / "statistics.npz"
-    np.savez(statistics, mu=np.zeros(64))
-    yield "train.py with damaged statistics", ["train.py", *TINY, f"metric.statistics_path={statistics}"]
-    for make in FOLDERS:
-        data = folder / make.__name__
-        make(data)
-        of_folder = ["datamodule=image_folder", f"datamodule.path={data}", "datamodule.image_size=8"]
-        quiet = ["callbacks=minimal", "datamodule.limit=null", f"datamodule.data_dir={folder}/data"]
-        yield f"train.py with a folder: {make.__name__.replace('_', ' ')}", ["train.py", *TINY, *of_folder, *quiet]
 
 
 def interrupted(folder: Path) -> Iterator[tuple[str, Ended]]:
