@@ -26,8 +26,11 @@ _NAMES: dict[Any, str] = {
 }
 
 
-def mismatch(function: Callable[..., Any], settings: Mapping[str, Any]) -> tuple[str, str] | None:
-    """The first setting that does not fit the annotation of its parameter, and what to give instead.
+def mismatch(function: Callable[..., Any], settings: Mapping[str, Any]) -> tuple[str, Any, str] | None:
+    """Find the first setting that does not fit the annotation of its parameter.
+
+    Returns:
+        Its name, its value and what to give instead; an entry of a mapping has a dotted name.
 
     Args:
         function: a class or function.
@@ -41,7 +44,20 @@ def mismatch(function: Callable[..., Any], settings: Mapping[str, Any]) -> tuple
         # A limit that is absent by default may be infinite.
         if isinstance(default, float) and math.isinf(default) and value in (math.inf, -math.inf):
             continue
-        return name, _wanted(value, hints[name], default)
+        entry = _misfit(value, hints[name])
+        if entry is not None:
+            key, kind = entry
+            return f"{name}.{key}", value[key], _wanted(value[key], kind, None)
+        return name, value, _wanted(value, hints[name], default)
+    return None
+
+
+def _misfit(value: Any, hint: Any) -> tuple[Any, Any] | None:
+    """The first key of a mapping whose value does not fit, and the annotation of the values."""
+    for part in typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,):
+        if isinstance(value, Mapping) and typing.get_origin(part) in (dict, Mapping):
+            kind = typing.get_args(part)[1]
+            return next(((key, kind) for key, item in value.items() if not _fits(item, kind)), None)
     return None
 
 
@@ -71,6 +87,9 @@ def _parameters(function: Callable[..., Any]) -> tuple[dict[str, Any], dict[str,
 
 
 def _fits(value: Any, hint: Any) -> bool:
+    if isinstance(value, Mapping) and "_target_" in value:
+        # A node becomes an object.
+        return True
     origin = typing.get_origin(hint)
     if origin in (typing.Union, types.UnionType):
         return any(_fits(value, part) for part in typing.get_args(hint))
@@ -90,7 +109,9 @@ def _fits(value: Any, hint: Any) -> bool:
     if hint is type(None):
         return value is None
     if origin in (dict, Mapping):
-        return isinstance(value, Mapping) or not _is_plain(value)
+        if isinstance(value, Mapping):
+            return all(_fits(item, typing.get_args(hint)[1]) for item in value.values())
+        return not _is_plain(value)
     if inspect.isclass(hint) and hint not in (Any, object, Path):
         # Objects are built from nodes; no plain value stands for one.
         return not _is_plain(value) or _is_instance(value, hint)

@@ -174,8 +174,8 @@ def check_arguments(
             raise SettingsError(f"{where} has no setting {key}{nearest(key, known)}")
     found = mismatch(function, settings)
     if found is not None:
-        key, wanted = found
-        raise SettingsError(f"{where}.{key}={shown(settings[key])}: {wanted}")
+        key, value, wanted = found
+        raise SettingsError(f"{where}.{key}={shown(value)}: {wanted}")
     try:
         (signature.bind if complete else signature.bind_partial)(*positional, **settings)
     except TypeError as error:
