@@ -104,7 +104,7 @@ def _fits(value: Any, hint: Any) -> bool:
         return (is_whole(value) and abs(value) < _LARGEST) or not _is_plain(value)
     if hint is float:
         return (is_number(value) and abs(value) < 1e308) or not _is_plain(value)
-    if hint is str:
+    if hint in (str, Path):
         return isinstance(value, str) or not _is_plain(value)
     if hint is type(None):
         return value is None
@@ -112,7 +112,7 @@ def _fits(value: Any, hint: Any) -> bool:
         if isinstance(value, Mapping):
             return all(_fits(item, typing.get_args(hint)[1]) for item in value.values())
         return not _is_plain(value)
-    if inspect.isclass(hint) and hint not in (Any, object, Path):
+    if inspect.isclass(hint) and hint not in (Any, object):
         # Objects are built from nodes; no plain value stands for one.
         return not _is_plain(value) or _is_instance(value, hint)
     return True

@@ -12,6 +12,7 @@ from ..annotations import shown
 from ..errors import UserError
 
 _LARGEST = 2**63
+_SECTIONS = ("groups",)
 _LISTS_TOO = ("weights", "devices")
 _KINDS: dict[type, tuple[tuple[type, ...], str]] = {
     bool: ((bool,), "true or false"),
@@ -42,6 +43,8 @@ def _check(cfg: DictConfig, expected: Mapping[Any, Any], prefix: str = "") -> No
     for key, default in expected.items():
         accepted, name = _KINDS.get(type(default), ((), ""))
         is_interpolated = isinstance(default, str) and "${" in default
+        if default is None and OmegaConf.is_dict(cfg.get(key)) and key not in _SECTIONS:
+            raise UserError(f"{prefix}{key!s}={shown(cfg[key])}: give one value, or null")
         if not accepted or is_interpolated or key not in cfg or OmegaConf.is_interpolation(cfg, key):
             continue
         value = cfg[key]

@@ -141,6 +141,8 @@ class NCSNpp(ScoreNet):
         self.nf = nf
         if in_channels < 1:
             raise UserError(f"net.in_channels={in_channels}: give at least 1")
+        if augment_dim is not None and augment_dim < 1:
+            raise UserError(f"net.augment_dim={augment_dim}: give at least 1, or null")
         if min(nf, num_res_blocks, *ch_mult) < 1 or not ch_mult:
             raise UserError(
                 f"nf={nf} ch_mult={list(ch_mult)} num_res_blocks={num_res_blocks}: every level needs channels and "

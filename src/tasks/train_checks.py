@@ -10,6 +10,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
+from ..annotations import shown
 from ..cli.instantiate import check_settings, instantiate, needs_data, plain
 from ..cli.kinds import check_whole
 from ..errors import UserError
@@ -31,6 +32,12 @@ def check_run(cfg: DictConfig) -> None:
     missing = sorted(OmegaConf.missing_keys(cfg))
     if missing:
         raise UserError(f"{missing[0]} is missing: type {missing[0]}=<value>")
+    for group in ("callbacks", "ema", "logger"):
+        for name, node in (cfg.get(group) or {}).items():
+            if node is not None and not OmegaConf.is_dict(node):
+                raise UserError(
+                    f"{group}.{name}={shown(node)}: change its settings one by one, or give null to leave it out"
+                )
     probe = _without_data(cfg)
     for group in probe:
         if not OmegaConf.is_interpolation(probe, str(group)):

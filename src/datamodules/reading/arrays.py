@@ -87,13 +87,16 @@ class ArraySource(Source):
         def row(number: int) -> np.ndarray:
             i = int(np.searchsorted(self._ends, number, side="right"))
             values = self._row(np.asarray(self._arrays[i][number - (self._ends[i - 1] if i else 0)]))
+            # float64 values beyond float32 become infinite.
+            with np.errstate(over="ignore"):
+                values = values.astype(self._dtype, copy=False)
             if not np.isfinite(values).all():
                 raise ValueError("NaN or infinite values")
             if channels == 3 and len(values) == 1 and values.ndim == 3 and values.dtype == np.uint8:
                 return values.repeat(3, 0)
             if channels is not None and values.ndim == 3 and channels != len(values):
                 raise ValueError(f"{len(values)} channels in the file, {channels} wanted")
-            return values.astype(self._dtype, copy=False)
+            return values
 
         return row
 

@@ -94,6 +94,7 @@ class Entrance:
         file: path of the file in a folder of its own.
         fill: puts the good file, and whatever must lie beside it, into that folder.
         command: the command that reads it, given the world and that folder.
+        is_optional: the command does its work without the file, too.
     """
 
     name: str
@@ -101,6 +102,7 @@ class Entrance:
     file: str
     fill: Callable[[World, Path], object]
     command: Callable[[World, Path], list[str]]
+    is_optional: bool = False
 
 
 def train(data: Path, home: Path) -> list[str]:
@@ -224,13 +226,14 @@ ENTRANCES = [
         "set/manifest.json",
         _manifest,
         lambda w, h: _evaluate(w, h, f"images={h}/set"),
+        is_optional=True,
     ),
     Entrance(
         "a picture given to sampling",
         _PICTURE,
-        "set/5.png",
+        "set/1.png",
         _copy_all("pictures", "set"),
-        lambda w, h: _sample(w, h, f"given={h}/set", *_INPAINTING, "num_samples=8"),
+        lambda w, h: _sample(w, h, f"given={h}/set", *_INPAINTING),
     ),
     Entrance(
         "arrays given to sampling",
