@@ -149,6 +149,10 @@ def _state(state: Any, template: Mapping[str, Any] | None, parameter: Tensor, wh
                 yield f"{where}.{key} is not finite"
             elif key == "step" and float(value) < 0:
                 yield f"{where}.step is negative"
+        elif isinstance(fresh, Tensor):
+            # Older versions of torch count steps with numbers.
+            if fresh.ndim or isinstance(value, bool) or not isinstance(value, int | float):
+                yield f"{where}.{key} is no tensor"
         elif fresh is not None:
             yield from _like(value, fresh, f"{where}.{key}")
 

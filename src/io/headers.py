@@ -17,6 +17,7 @@ from numpy.lib import format as npy
 from ..errors import UserError, bytes_in_words
 from ..outside import bomb
 
+_LARGEST = 2**62
 _KINDS = {"uint8": "uint8", "bool": "uint8", "uint16": "uint16", "float16": "float16", "float32": "float32"}
 
 
@@ -53,6 +54,10 @@ def read_header(file: IOBase | IO[bytes], size: int) -> Header:
         raise ValueError(f"version {version} of the npy format")
     read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
     shape, fortran, dtype = read(file)
+    if not all(type(length) is int and length >= 0 for length in shape):
+        raise ValueError(f"a shape of {shape}")
+    if math.prod(max(1, length) for length in shape) * dtype.itemsize >= _LARGEST:
+        raise ValueError(f"a shape of {shape} fits into no memory")
     header = Header(tuple(shape), dtype, fortran, file.tell())
     if dtype.hasobject:
         raise ValueError("it holds Python objects")

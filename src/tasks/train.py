@@ -244,7 +244,18 @@ class Run:
         check_training_state(
             resumed, self.module.state_dict(), optimizer, make_optimizer, schedule, {"fit_loop": fit_loop}
         )
+        self._check_averages(resumed)
         return apply_settings(resumed, self._changes, optimizer, scheduler)
+
+    def _check_averages(self, resumed: OpenCheckpoint) -> None:
+        """UserError unless the checkpoint holds the averages of this run; before the run claims its folder."""
+        configured = [] if (self.cfg.get("callbacks") or {}).get("ema") is None else (self.cfg.get("ema") or {})
+        expected, found = sorted(map(str, configured)), sorted(resumed.content.get("ema") or {})
+        if expected != found:
+            raise UserError(
+                f"{resumed.path} holds the averages {found}, but the configuration names {expected}: resume with the "
+                "averages the run was started with"
+            )
 
     @contextmanager
     def _naming_the_checkpoint(self) -> Iterator[None]:

@@ -17,6 +17,7 @@ from .. import checkpoint_config
 from ..image_source import open_images
 
 _POINTS = 10_000
+_READ = 64
 
 
 class Given(ABC):
@@ -44,6 +45,12 @@ class Given(ABC):
                 raise UserError(f"given_count={count}: {self.name} holds {self.count}, choose from 1 to that")
             self.count = count
         return self
+
+    def check(self, samples: int) -> None:
+        """Read what the first ``samples`` samples are made from; UserError if something cannot be read."""
+        count = min(samples, self.count)
+        for first in range(0, count, _READ):
+            self.rows(torch.arange(first, min(first + _READ, count)))
 
     @property
     def settings(self) -> dict[str, Any]:

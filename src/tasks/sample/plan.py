@@ -207,6 +207,7 @@ def plan_sampling(request: SamplingRequest) -> SamplingPlan:
     given = None
     if needs_given(cfg, guided):
         given = open_given(cfg.given, datamodule_node, shape, model.data_range).first(cfg.given_count)
+        given.check(request.count)
     constraint = constraint_of(cfg, given, trained, guided)
     start, start_settings = start_of(cfg, sampler, given)
     suite = datamodule = None
