@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from ..errors import UserError
+from ..io.safetensors import check_size
 from ..outside import check_readable
 from .older import up_to_date
 from .plain import check_plain
@@ -218,6 +219,8 @@ def checkpoint_hash(path: str | os.PathLike[str]) -> str:
     with _open(path) as file:
         if Path(path).suffix in (".ckpt", ".pth"):
             return verified(file, path)
+        if Path(path).suffix == ".safetensors":
+            check_size(path)
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

@@ -13,6 +13,10 @@ from ..errors import UserError
 
 _LARGEST = 2**63
 _SECTIONS = ("groups",)
+_SINGLE = (
+    *("name", "trained_as", "original_config", "init_from", "images", "output_dir", "distance"),
+    *("every", "limit", "given_count"),
+)
 _LISTS_TOO = ("weights", "devices")
 _KINDS: dict[type, tuple[tuple[type, ...], str]] = {
     bool: ((bool,), "true or false"),
@@ -43,8 +47,8 @@ def _check(cfg: DictConfig, expected: Mapping[Any, Any], prefix: str = "") -> No
     for key, default in expected.items():
         accepted, name = _KINDS.get(type(default), ((), ""))
         is_interpolated = isinstance(default, str) and "${" in default
-        if default is None and OmegaConf.is_dict(cfg.get(key)) and key not in _SECTIONS:
-            raise UserError(f"{prefix}{key!s}={shown(cfg[key])}: give one value, or null")
+        if default is None and key in cfg and _is_odd(key, cfg[key]):
+            raise UserError(f"{prefix}{key!s}={shown(cfg[key])}: give a text or a whole number, or null")
         if not accepted or is_interpolated or key not in cfg or OmegaConf.is_interpolation(cfg, key):
             continue
         value = cfg[key]
@@ -53,8 +57,20 @@ def _check(cfg: DictConfig, expected: Mapping[Any, Any], prefix: str = "") -> No
         if not _is_a(value, accepted):
             example = f"{key}.{next(iter(default))}" if isinstance(default, dict) else str(default).lower()
             raise UserError(f"{prefix}{key!s}={shown(value)}: give {name}, as {example}")
+        if isinstance(default, str) and not isinstance(value, str) and key not in (*_LISTS_TOO, "precision"):
+            # A name may look like a number.
+            cfg[key] = str(value)
         if isinstance(default, dict):
             _check(value, default, f"{prefix}{key}.")
+
+
+def _is_odd(key: str, value: Any) -> bool:
+    """Whether a value is of a kind that no setting takes whose default is null."""
+    if OmegaConf.is_dict(value):
+        return key not in _SECTIONS
+    if OmegaConf.is_list(value):
+        return key in _SINGLE
+    return isinstance(value, bool) or (isinstance(value, float) and key != "ema_length")
 
 
 def name_as_text(cfg: DictConfig) -> None:

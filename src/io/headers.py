@@ -17,7 +17,7 @@ from numpy.lib import format as npy
 from ..errors import UserError, bytes_in_words
 from ..outside import bomb
 
-_LARGEST = 2**62
+_LARGEST = 2**50
 _KINDS = {"uint8": "uint8", "bool": "uint8", "uint16": "uint16", "float16": "float16", "float32": "float32"}
 
 

@@ -43,6 +43,7 @@ def mapped(path: Path, name: str) -> np.ndarray:
     Raises:
         UserError: the file is damaged or compressed, or holds no such array.
     """
+    check_readable(path, "delete it and run the same command again")
     try:
         with zipfile.ZipFile(path) as archive, path.open("rb") as file:
             info = archive.getinfo(f"{name}.npy")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
 from torch import Tensor
 
+from ..errors import UserError
 from .atomic import ADVICE, replacing
 
 
@@ -23,3 +25,14 @@ def write_safetensors(
         except SafetensorError as error:
             # The library wraps the system error in its own.
             raise OSError(str(error)) from error
+
+
+def check_size(path: str | os.PathLike[str]) -> None:
+    """UserError unless the file is as long as its header says; nothing but the header is read."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt"):
+            pass
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path} is damaged ({error}): export it again, or give another file") from error

@@ -89,7 +89,10 @@ class ImageSource:
 
     def _row(self, read: Row, i: int) -> np.ndarray:
         try:
-            return read(i)
+            row = read(i)
+            if not np.isfinite(row).all():
+                raise ValueError("NaN or infinite values")
+            return row
         # Whatever a decoder raises on bytes from outside.
         except Exception as error:
             reason = " ".join(str(error).split())

@@ -32,11 +32,11 @@ def check_run(cfg: DictConfig) -> None:
     missing = sorted(OmegaConf.missing_keys(cfg))
     if missing:
         raise UserError(f"{missing[0]} is missing: type {missing[0]}=<value>")
-    for group in ("callbacks", "ema", "logger"):
-        for name, node in (cfg.get(group) or {}).items():
+    for section in ("callbacks", "ema", "logger"):
+        for name, node in (cfg.get(section) or {}).items():
             if node is not None and not OmegaConf.is_dict(node):
                 raise UserError(
-                    f"{group}.{name}={shown(node)}: change its settings one by one, or give null to leave it out"
+                    f"{section}.{name}={shown(node)}: change its settings one by one, or give null to leave it out"
                 )
     probe = _without_data(cfg)
     for group in probe:

@@ -294,7 +294,7 @@ def test_points_are_controlled_by_a_list(tmp_path: Path) -> None:
         (("guidance=autoguidance",), "guidance.path is missing"),
         (("guidance=threshold", "guidance.interval=0.5"), "give two noise levels"),
         (("guidance=classifier", "guidance.classifier_path=SELF"), "not a classifier"),
-        (("control=inpainting", "control.mask=nowhere.png"), "there is no mask nowhere.png: give"),
+        (("control=inpainting", "control.mask=nowhere.png"), "nowhere.png does not exist: give the mask"),
         (("control=inpainting", "given=valid"), "no split 'valid'"),
         (("control=inpainting", "given=nowhere.npz"), "does not exist"),
         (("control=inpainting", "given_count=298"), "test holds 297"),

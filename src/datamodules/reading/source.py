@@ -83,6 +83,8 @@ class Source(ABC):
             return row
         if row.dtype == np.uint8 and wanted == np.uint16:
             return row.astype(np.uint16) * 257
+        if wanted.kind == "u":
+            raise ValueError(f"{row.dtype} values in a file that is named as one of {wanted}: give it its own ending")
         if row.dtype.kind == "u":
             return (row / np.iinfo(row.dtype).max).astype(wanted)
         return row.astype(wanted)

@@ -176,6 +176,8 @@ def check_sampling(cfg: DictConfig) -> SamplingRequest:
     check_whole("batch_size", cfg.batch_size, least=1)
     if cfg.given_count is not None:
         check_whole("given_count", cfg.given_count, least=1)
+    if OmegaConf.is_list(cfg.ckpt_path):
+        raise UserError(f"ckpt_path={cfg.ckpt_path}: give one checkpoint")
     if cfg.ckpt_path is None:
         raise UserError("ckpt_path is missing: give a checkpoint, a run folder, `last`, `best`, or a step")
     path = find_checkpoint(cfg.ckpt_path, cfg.paths.log_dir, cfg.name)

@@ -329,6 +329,7 @@ ENTRANCES = [
         "out/images/000001.png",
         _copy_all("samples", "out"),
         lambda w, h: _sample(w, h),
+        is_optional=True,
     ),
     Entrance(
         "arrays of samples",
@@ -336,6 +337,7 @@ ENTRANCES = [
         "out/samples.npz",
         _copy_all("arrays", "out"),
         lambda w, h: _sample(w, h, "format=npz"),
+        is_optional=True,
     ),
     Entrance(
         "metrics.json",
