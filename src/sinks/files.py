@@ -79,7 +79,7 @@ class PictureFiles(SampleFiles):
         if not self.folder.is_dir():
             return set()
         # A power cut can leave an empty file under the final name.
-        names = (Path(entry.name) for entry in os.scandir(self.folder) if entry.is_file() and entry.stat().st_size > 0)
+        names = (Path(entry.name) for entry in os.scandir(self.folder) if _has_content(entry))
         return {int(name.stem) for name in names if name.suffix == self._suffix and name.stem.isdecimal()}
 
     def write(self, index: Tensor, samples: Tensor) -> None:
@@ -112,6 +112,14 @@ class PictureFiles(SampleFiles):
 
     def _path(self, index: int) -> Path:
         return self.folder / f"{index:06d}{self._suffix}"
+
+
+def _has_content(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_file() and entry.stat().st_size > 0
+    except OSError:
+        # A link to itself.
+        return False
 
 
 class NpzFiles(SampleFiles):
