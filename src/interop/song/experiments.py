@@ -12,6 +12,7 @@ import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor
 
 from ...checkpoint.plain import check_plain
@@ -103,15 +104,21 @@ def fitting_experiments(state: Mapping[str, Tensor]) -> list[str]:
     known: dict[str, bool] = {}
 
     def fits(name: str) -> bool:
-        config = training_config(name)
-        net = str(config["net"])
-        if net not in known:
+        try:
+            config = training_config(name)
+        except OmegaConfBaseException:
+            # Its net depends on data that nobody has named.
+            return False
+        net = config["model"].get("net")
+        if net is None:
+            return False
+        if str(net) not in known:
             try:
                 here = {weight.theirs: weight.shape for weight in song_weights(architecture(config))}
             except UserError:
                 here = {}
-            known[net] = here == there
-        return known[net]
+            known[str(net)] = here == there
+        return known[str(net)]
 
     return [name for name in experiments() if fits(name)]
 
