@@ -131,6 +131,11 @@ class NCSNpp(ScoreNet):
         self.progressive_combine = choose("progressive_combine", progressive_combine, COMBINE)
         self.embedding_type = choose("embedding_type", embedding_type, EMBEDDINGS)
         height, width = height_and_width(image_size, "net.image_size")
+        if min(nf, num_res_blocks, *ch_mult) < 1 or not ch_mult:
+            raise UserError(
+                f"nf={nf} ch_mult={list(ch_mult)} num_res_blocks={num_res_blocks}: every level needs channels and "
+                "blocks, give positive numbers"
+            )
         check_depth(len(ch_mult) * (num_res_blocks + 1), "ch_mult and num_res_blocks")
         resolutions = _resolutions(height, width, len(ch_mult), attn_resolutions)
         if self.progressive == "residual" and len(ch_mult) == 1:
@@ -143,11 +148,6 @@ class NCSNpp(ScoreNet):
             raise UserError(f"net.in_channels={in_channels}: give at least 1")
         if augment_dim is not None and augment_dim < 1:
             raise UserError(f"net.augment_dim={augment_dim}: give at least 1, or null")
-        if min(nf, num_res_blocks, *ch_mult) < 1 or not ch_mult:
-            raise UserError(
-                f"nf={nf} ch_mult={list(ch_mult)} num_res_blocks={num_res_blocks}: every level needs channels and "
-                "blocks, give positive numbers"
-            )
         self.num_classes = num_classes
         self.attn_resolutions = tuple(attn_resolutions)
         self.act = act = activation(nonlinearity)
