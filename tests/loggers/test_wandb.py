@@ -178,8 +178,12 @@ def test_a_run_that_wandb_itself_does_not_open_is_offline(
     assert line.startswith("wandb does not open the run (")
     logger.log_metrics({"loss": 1.0}, 1)
     finish_wandb()
-    [run] = read_offline(tmp_path / "run")
-    assert run.history[0]["loss"] == 1.0
+    # wandb's own process writes the file, and may be slow.
+    deadline = time.monotonic() + 60
+    while not (history := read_offline(tmp_path / "run")[0].history):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert history[0]["loss"] == 1.0
 
 
 def test_the_summary_holds_the_best_score(tmp_path: Path) -> None:
