@@ -80,7 +80,8 @@ def test_time_goes_on_where_the_last_start_ended(tmp_path: Path) -> None:
         logger.log_metrics({"loss": 1.0}, step)
     with (tmp_path / "metrics.csv").open(newline="") as file:
         first, second = (float(row["time"]) for row in csv.DictReader(file))
-    assert first >= 0.05 and second >= first + 0.05
+    # Rounded to hundredths.
+    assert first >= 0.04 and second >= first + 0.04
 
 
 def test_new_columns_join_old_rows_also_after_reopening(tmp_path: Path) -> None:
