@@ -7,6 +7,8 @@ import sys
 
 from . import __version__
 from .build import nearest
+from .config_dir import CONFIG_DIR
+from .errors import UserError
 
 COMMANDS = {
     "train": ("commands.train", "train a score model"),
@@ -21,10 +23,13 @@ COMMANDS = {
 
 def usage() -> str:
     """Return the text of ``--help``."""
-    commands = "\n".join(f"  {name:<10} {text}" for name, (_, text) in COMMANDS.items())
+    help_by_name = {name: text for name, (_, text) in COMMANDS.items()}
+    help_by_name["completion"] = "print what makes bash or zsh complete commands and settings"
+    commands = "\n".join(f"  {name:<10} {text}" for name, text in help_by_name.items())
     return (
         f"usage: score-sde COMMAND [SETTING=VALUE ...]\n\n{commands}\n\n"
         "score-sde COMMAND --help lists the settings of a command; score-sde --version prints the version.\n"
+        'eval "$(score-sde completion bash)" in the start file of a shell completes commands and settings.\n'
     )
 
 
@@ -37,12 +42,25 @@ def main() -> int:
     if name == "--version":
         print(f"score-sde {__version__}")
         return 0
+    if name == "completion":
+        return _complete(sys.argv[2:])
     if name not in COMMANDS:
         print(f"error: there is no command {name}{nearest(name, COMMANDS)}; see score-sde --help", file=sys.stderr)
         return 2
     del sys.argv[1]
     # Like `python -m`: Lightning starts the other processes of a run by the name of the main module.
     runpy.run_module(f"{__package__}.{COMMANDS[name][0]}", run_name="__main__", alter_sys=True)
+    return 0
+
+
+def _complete(arguments: list[str]) -> int:
+    from .cli.completion import complete
+
+    try:
+        print(complete(arguments, (*COMMANDS, "completion"), CONFIG_DIR), end="")
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     return 0
 
 

@@ -110,7 +110,7 @@ class LoadedModel:
     @property
     def num_classes(self) -> int | None:
         """Number of classes of the net; None or 0 without classes."""
-        return getattr(self.model.net, "num_classes", None)
+        return self.model.num_classes
 
     def to(self, device: torch.device | str) -> LoadedModel:
         """Move the model to ``device``; raise UserError if there is no such device."""

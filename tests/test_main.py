@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 import src
 from src import __main__ as console
+from src import config_dir
 from src.cli import entry
 
 
@@ -48,3 +50,25 @@ def test_a_job_of_a_sweep_runs_the_script_of_a_checkout_and_the_module_of_a_pack
     monkeypatch.setattr(entry, "IS_INSTALLED", True)
     flag, module = entry._program(name)
     assert flag == "-m" and importlib.util.find_spec(module) is not None
+
+
+@pytest.mark.parametrize(
+    ("name", "in_checkout", "installed"),
+    [
+        ("train", "python train.py", "score-sde train"),
+        ("doctor", "python -m src doctor", "score-sde doctor"),
+        ("metrics.extractors.train_digits", *["python -m src.metrics.extractors.train_digits"] * 2),
+    ],
+)
+def test_messages_name_a_command_that_is_there(name: str, in_checkout: str, installed: str, monkeypatch) -> None:
+    assert config_dir.how_to_run(name) == in_checkout
+    monkeypatch.setattr(config_dir, "IS_INSTALLED", True)
+    assert config_dir.how_to_run(name) == installed
+
+
+def test_no_message_names_a_command_by_hand() -> None:
+    root = Path(src.__file__).parent
+    for path in root.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Raise):
+                assert "python -m src" not in ast.unparse(node), path

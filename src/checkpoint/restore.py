@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ..build import CANONICAL, SettingsError, build, located
 from ..errors import UserError
+from ..image_shape import configured_shape
 from ..sde import ScoreModel
 from ..sde.noisy_classifier import NoisyClassifier
 from .read import NET_PREFIX
@@ -26,9 +27,12 @@ def restore_model(checkpoint: Mapping[str, Any], weights: str = "ema") -> ScoreM
         weights: ``ema``, the first average; ``ema:<name>``, another average; ``raw``, the weights of the optimizer.
 
     Raises:
-        UserError: if the configuration names anything outside the project, or weights and net do not fit.
+        UserError: if the configuration names anything outside the project, weights and net do not fit, or the net reads
+            labels without declaring its classes.
     """
     model: ScoreModel = _built(checkpoint, weights, ScoreModel, "a ScoreModel")
+    if (shape := configured_shape(checkpoint["config"].get("datamodule") or {})) is not None:
+        model.check_labels(shape)
     return model
 
 

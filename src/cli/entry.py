@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, NoReturn
 from .. import signals
 from ..config_dir import CONFIG_DIR, IS_INSTALLED
 from ..errors import UserError
+from .completion import keys
 from .help import help_text
 from .streams import RunLog, forgive_streams
 from .words import readable
@@ -73,8 +74,7 @@ def entry(config_name: str, arguments: Arguments | None = None) -> Callable[[Mai
 
 def _known(config_name: str) -> list[str]:
     """Return the top-level settings of a command: the unindented keys of its configuration file."""
-    lines = (CONFIG_DIR / f"{config_name}.yaml").read_text(encoding="utf-8").splitlines()
-    return [line.partition(":")[0] for line in lines if line[:1].isalpha() and ":" in line]
+    return keys(CONFIG_DIR / f"{config_name}.yaml")
 
 
 def _program(name: str) -> list[str]:

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..build import build
-from ..config_dir import CONFIG_DIR
+from ..config_dir import CONFIG_DIR, how_to_run
 from ..errors import UserError
 from .examination import Findings, examine_images, examine_points
 
@@ -32,9 +32,7 @@ def compose_datamodule(overrides: Sequence[str]) -> Any:
     from omegaconf import OmegaConf
 
     if not any(override.startswith("datamodule=") for override in overrides):
-        raise UserError(
-            "name data: python -m src.datamodules.doctor datamodule.path=<folder or file>, or datamodule=digits"
-        )
+        raise UserError(f"name data: {how_to_run('doctor')} datamodule.path=<folder or file>, or datamodule=digits")
     marked = [f"+{o}" if o.startswith("datamodule=") else o for o in overrides]
     try:
         with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):

@@ -15,7 +15,8 @@ from .compiled import CompiledForward, compile_mode
 class ScoreNet(nn.Module, ABC):
     """Base of the backbones.
 
-    A subclass calls ``apply_settings()`` as the last line of its constructor and sends its blocks through ``run``.
+    A subclass sets the attributes below that differ, calls ``apply_settings()`` as the last line of its constructor and
+    sends its blocks through ``run``.
 
     Args:
         compile: compile the forward pass in place (names in the state dict stay as they are), see ``compiled``: true,
@@ -29,7 +30,13 @@ class ScoreNet(nn.Module, ABC):
     """
 
     num_classes: int | None = None
-    """Number of classes of the label ``cond["labels"]``; None for a net without labels."""
+    """Classes of the label ``cond["labels"]``; None for a net that does not read it."""
+
+    noise_scales: tuple[str, ...] | None = None
+    """What c_noise may be, of ``sigma``, ``log sigma``, ``time`` and ``index``; None for anything."""
+
+    image_shape: tuple[int, ...] = ()
+    """(C, H, W) of the images that the net is built for; empty for vectors and for images of any size."""
 
     def __init__(
         self,
@@ -42,11 +49,6 @@ class ScoreNet(nn.Module, ABC):
         self.compile_mode = compile_mode(compile)
         self.channels_last = channels_last
         self.checkpoint_activations = checkpoint_activations
-
-    @property
-    def noise_scales(self) -> tuple[str, ...] | None:
-        """Accepted kinds of c_noise: ``sigma``, ``log sigma``, ``time`` or ``index``; None for any kind."""
-        return getattr(getattr(self, "embedding", None), "noise_scales", None)
 
     @abstractmethod
     def forward(

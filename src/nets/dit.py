@@ -125,6 +125,7 @@ class DiT(ScoreNet):
             num_classes=num_classes,
             augment_dim=augment_dim,
         )
+        self.noise_scales = self.embedding.noise_scales
         self.patches = Conv2d(in_channels, width, patch_size, stride=patch_size, padding=0)
         self.positions: Tensor
         self.register_buffer("positions", torch.empty(rows * columns // patch_size**2, width), persistent=False)

@@ -76,6 +76,7 @@ class MLP(ScoreNet):
             fourier_log=fourier_log,
             num_classes=num_classes,
         )
+        self.noise_scales = self.embedding.noise_scales
         self.input = Linear(dim, width)
         self.blocks = nn.ModuleList(MLPBlock(width, width, act) for _ in range(depth))
         self.output = Linear(width, dim, init_scale=init_scale)

@@ -165,6 +165,7 @@ class NCSNpp(ScoreNet):
                 num_classes=num_classes,
                 augment_dim=augment_dim,
             )
+            self.noise_scales = self.embedding.noise_scales
 
         biggan = self.resblock_type == "biggan"
         common: dict[str, Any] = {"init_scale": init_scale, "skip_rescale": skip_rescale, "norm_groups": norm_groups}

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from ..errors import UserError
 from ..noise import NoiseSource
 from ..sde import SDE
 from ..sde.score_model import Model
@@ -74,6 +75,15 @@ class Sampler(ABC):
         standard deviation. None if more steps do not converge to the exact solution: adaptive steps, Langevin dynamics
         with a fixed step size, one-step maps. The tests measure the declared order.
         """
+
+    invertible: bool = False
+    """Whether the sampler goes both ways: ``encode`` finds the latent of data."""
+
+    def encode(
+        self, model: Model, x: Float[Tensor, "b *d"], cond: Mapping[str, Tensor] | None = None
+    ) -> tuple[Float[Tensor, "b *d"], Int[Tensor, " b"]]:
+        """Latents (B, *d) of data x (B, *d), and evaluations of the net (B,); UserError if not ``invertible``."""
+        raise UserError(f"{type(self).__name__} cannot encode data: choose a sampler that goes both ways, sampler=ode")
 
     def check(self, sde: SDE) -> None:  # noqa: B027 # most have nothing to object
         """Raise UserError if these settings do not work with the SDE; called before sampling."""

@@ -11,15 +11,19 @@ Reverse process (eq. 6) and probability-flow ODE (eq. 13), with the score s(x, t
 
     dx = (f - g^2 s) dt + g dw,        dx = (f - g^2 s / 2) dt.
 
-Time is a tensor: () when it is the same for all samples, (B,) when each has its own.
+Time is a tensor: () when it is the same for all samples, (B,) when each has its own. A Python number is taken for a
+tensor () of float64.
 """
 
 from __future__ import annotations
 
+import functools
+import inspect
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -36,8 +40,37 @@ def expand(t: Tensor, x: Tensor) -> Tensor:
     return t if t.ndim == 0 else t.reshape(-1, *(1,) * (x.ndim - 1))
 
 
+class NumbersAsTimes:
+    """Lets the public methods of a subclass take Python numbers where they take the times ``t`` and ``s``."""
+
+    def __init_subclass__(cls, **settings: Any) -> None:
+        super().__init_subclass__(**settings)
+        for name, method in list(vars(cls).items()):
+            if inspect.isfunction(method) and (name == "__call__" or not name.startswith("_")):
+                setattr(cls, name, _taking_numbers(method))
+
+
+def _taking_numbers(method: Callable[..., Any]) -> Callable[..., Any]:
+    places = [i for i, name in enumerate(inspect.signature(method).parameters) if name in ("t", "s")]
+    if not places:
+        return method
+
+    @functools.wraps(method)
+    def taking_numbers(*args: Any, **named: Any) -> Any:
+        if any(isinstance(args[i], float | int) for i in places if i < len(args)):
+            args = tuple(_time(value) if i in places else value for i, value in enumerate(args))
+        named = {name: _time(value) if name in ("t", "s") else value for name, value in named.items()}
+        return method(*args, **named)
+
+    return taking_numbers
+
+
+def _time(value: Tensor | float) -> Tensor:
+    return torch.tensor(value, dtype=torch.float64) if isinstance(value, float | int) else value
+
+
 @dataclass(frozen=True)
-class SDE(ABC):
+class SDE(NumbersAsTimes, ABC):
     """A forward process. A subclass implements ``alpha`` and ``sigma``; closed forms of the other methods are optional.
 
     Args:
@@ -166,7 +199,7 @@ def _derivative(function: Callable[[Tensor], Tensor], t: Tensor) -> Tensor:
     return gradient.to(t.dtype)
 
 
-class ReverseSDE:
+class ReverseSDE(NumbersAsTimes):
     """The time reversal of ``sde`` under ``score``, or its probability-flow ODE.
 
     Args:

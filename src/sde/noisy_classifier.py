@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from ..data_range import check_range, to_centered, width
-from .base import SDE, expand
+from .base import SDE, NumbersAsTimes, expand
 
 
-class NoisyClassifier(nn.Module):
+class NoisyClassifier(NumbersAsTimes, nn.Module):
     """logits = net(a_in u, c_noise), u the input mapped to [-1, 1], c_noise = ln(sigma / alpha) / 4 as in EDM.
 
     With u = alpha u_0 + w sigma z (w = 2 for data in [0, 1], because [-1, 1] is twice as long, else 1) the factor
@@ -34,6 +34,17 @@ class NoisyClassifier(nn.Module):
         self.sde = sde
         self.data_range = check_range(data_range)
         self.sigma_data = sigma_data
+
+    @property
+    def num_classes(self) -> int:
+        """K, as the net declares it."""
+        return int(self.net.num_classes)  # type: ignore[arg-type] # nn.Module types every attribute as a module
+
+    def check(self) -> None:
+        """Accept every net."""
+
+    def check_labels(self, shape: Sequence[int]) -> None:
+        """Accept every net: labels are what it learns, not what it is told."""
 
     def forward(
         self, x: Float[Tensor, "b *d"], t: Tensor, cond: Mapping[str, Tensor] | None = None

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..errors import UserError
 from ..precision import wide
-from .base import SDE
+from .base import SDE, NumbersAsTimes
 
 
 class Coefficients(NamedTuple):
@@ -29,10 +29,10 @@ class Coefficients(NamedTuple):
 
 @runtime_checkable
 class Parametrization(Protocol):
-    """The coefficients of an SDE at a time.
+    """The coefficients of an SDE at a time."""
 
-    The optional attribute ``noise_scale`` names the kind of c_noise: ``sigma``, ``log sigma``, ``time`` or ``index``.
-    """
+    noise_scale: str | None
+    """The kind of c_noise: ``sigma``, ``log sigma``, ``time`` or ``index``; None for another."""
 
     def __call__(self, sde: SDE, t: Float[Tensor, "*b"]) -> Coefficients:
         """Coefficients at t, () or (B,)."""
@@ -43,8 +43,10 @@ class Parametrization(Protocol):
         ...
 
 
-class Unconditional:
+class Unconditional(NumbersAsTimes):
     """No restriction on SDE or data range."""
+
+    noise_scale: str | None = None
 
     def check(self, sde: SDE, data_range: str) -> None:
         """Accept everything."""
@@ -76,7 +78,7 @@ class SongVP(Unconditional):
         return Coefficients(torch.zeros_like(t), -1 / sde.sigma(t), torch.ones_like(t), t * (self.time_scale / sde.T))
 
 
-class SMLDIndex:
+class SMLDIndex(NumbersAsTimes):
     """Discrete VE nets (NCSN++ in table 1 of the paper): the input is the index of a noise level, largest sigma first.
 
     score = net(u, i) / sigma_i with i = round((T - t) (N - 1) / T), the nearest level.
@@ -85,7 +87,7 @@ class SMLDIndex:
         num_scales: N, the number of noise levels the net was trained on.
     """
 
-    noise_scale = "index"
+    noise_scale: str | None = "index"
 
     def __init__(self, num_scales: int = 1000) -> None:
         self.num_scales = num_scales
@@ -101,7 +103,7 @@ class SMLDIndex:
             raise UserError(f"SMLDIndex needs num_scales >= 2, got {self.num_scales}")
 
 
-class DDPMIndex:
+class DDPMIndex(NumbersAsTimes):
     """Discrete VP nets (DDPM): score = -net(u, i) / sigma_i, i the integer label of time t = (i + 1) T / N.
 
     sigma_i is that of the chain the net was trained on, not of the SDE; between two times the earlier label is taken.
@@ -111,7 +113,7 @@ class DDPMIndex:
         num_scales: N, the number of steps of the chain.
     """
 
-    noise_scale = "index"
+    noise_scale: str | None = "index"
 
     def __init__(self, num_scales: int = 1000) -> None:
         self.num_scales = num_scales
@@ -127,14 +129,14 @@ class DDPMIndex:
             raise UserError(f"DDPMIndex needs num_scales >= 2, got {self.num_scales}")
 
 
-class EDM:
+class EDM(NumbersAsTimes):
     """Preconditioning of Karras et al. 2022 (table 1), for any alpha: written for x / alpha at level sigma / alpha.
 
     Args:
         sigma_data: standard deviation of the data in [-1, 1].
     """
 
-    noise_scale = "log sigma"
+    noise_scale: str | None = "log sigma"
 
     def __init__(self, sigma_data: float = 0.5) -> None:
         self.sigma_data = sigma_data

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Protocol, runtime_checkable
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 
 from ..data_range import check_range, to_centered
 from ..errors import UserError
-from .base import SDE, expand
+from .base import SDE, NumbersAsTimes, expand
 from .parametrization import Parametrization
 
 Condition = Mapping[str, Tensor] | None
@@ -34,7 +35,7 @@ class Model(Protocol):
         ...
 
 
-class ScoreModel(nn.Module):
+class ScoreModel(NumbersAsTimes, nn.Module):
     """score(x, t) = a_skip x + a_out net(a_in u, c_noise, cond); see ``parametrization``.
 
     The net may run in any precision. All other arithmetic is in float32, or in the dtype of x if that is wider.
@@ -57,13 +58,41 @@ class ScoreModel(nn.Module):
         self.parametrization = parametrization
         self.data_range = check_range(data_range)
 
+    @property
+    def num_classes(self) -> int | None:
+        """Classes of the label ``labels``, as the net declares them; None for a net that does not read it."""
+        classes: int | None = _declared(self.net, "num_classes")
+        return classes
+
     def check(self) -> None:
         """Raise UserError if the embedding of the net does not accept the c_noise of the parametrization."""
-        given, taken = getattr(self.parametrization, "noise_scale", None), getattr(self.net, "noise_scales", None)
+        given, taken = self.parametrization.noise_scale, _declared(self.net, "noise_scales")
         if given is not None and taken is not None and given not in taken:
             raise UserError(
                 f"{type(self.parametrization).__name__} tells the net the noise level as {given}, but its embedding "
                 f"takes {', '.join(taken)}: choose another parametrization, net.embedding_type or net.fourier_log"
+            )
+
+    def check_labels(self, shape: Sequence[int]) -> None:
+        """UserError if the net reads ``labels`` but does not declare its classes: it would be sampled without any.
+
+        Args:
+            shape: of one x. The net is called on the device ``meta``, which computes nothing.
+        """
+        if self.num_classes is not None:
+            return
+        cond = _Watched(labels=torch.zeros(1, dtype=torch.int64, device="meta"))
+        held = (*self.net.named_parameters("net"), *self.net.named_buffers("net"))
+        weights = {name: value.to("meta") for name, value in held}
+        dtype = next(iter(self.net.parameters()), torch.empty(0)).dtype
+        # A net that needs values of tensors cannot be called this way: its training shows what it does.
+        with suppress(Exception), torch.no_grad():
+            x, level = torch.empty(1, *shape, dtype=dtype, device="meta"), torch.empty(1, dtype=dtype, device="meta")
+            torch.func.functional_call(_Uncompiled(self.net), weights, (x, level, cond))
+        if cond.labels_read:
+            raise UserError(
+                f"{type(self.net).__name__} reads cond['labels'] but declares no classes, so its samples would have "
+                "none: set self.num_classes in its constructor"
             )
 
     def forward(
@@ -107,6 +136,40 @@ class ScoreModel(nn.Module):
     ) -> Float[Tensor, "b *d"]:
         """Posterior mean of the data given x_t = x (Tweedie): (x + sigma^2 score) / alpha, (B, *d)."""
         return tweedie(self.sde, x, t, self(x, t, cond))
+
+
+class _Watched(dict[str, Tensor]):
+    """A condition that notes whether its labels are read."""
+
+    labels_read = False
+
+    def __getitem__(self, name: str) -> Tensor:
+        self.labels_read |= name == "labels"
+        return super().__getitem__(name)
+
+    def __contains__(self, name: object) -> bool:
+        self.labels_read |= name == "labels"
+        return super().__contains__(name)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        self.labels_read |= name == "labels"
+        return super().get(name, default)
+
+
+class _Uncompiled(nn.Module):
+    """A net whose ``forward`` is called as it is written."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, *args: Any) -> Any:
+        return self.net.forward(*args)
+
+
+def _declared(net: nn.Module, name: str) -> Any:
+    # A module that is no ScoreNet may serve as a net too; it declares nothing.
+    return getattr(net, name, None)
 
 
 def tweedie(sde: SDE, x: Float[Tensor, "b *d"], t: Tensor, score: Float[Tensor, "b *d"]) -> Float[Tensor, "b *d"]:

@@ -18,7 +18,7 @@ from ..checkpoint.restore import check_node
 from ..cli.instantiate import check_settings
 from ..data_range import check_range
 from ..errors import UserError
-from ..image_shape import height_and_width
+from ..image_shape import configured_shape
 
 _log = logging.getLogger(__name__)
 
@@ -84,12 +84,9 @@ def build(name: str, described: Mapping[str, Any]) -> Any:
 
 def sample_shape(datamodule: Mapping[str, Any]) -> tuple[int, ...]:
     """(C, H, W) of the images or (d,) of the vectors that a datamodule's node describes."""
-    if "channels" in datamodule:
-        sides = height_and_width(datamodule["image_size"], "datamodule.image_size")
-        return _possible((datamodule["channels"], *sides))
-    if "dim" in datamodule:
-        return _possible((datamodule["dim"],))
-    raise UserError("the checkpoint's datamodule has neither channels and image_size nor dim: train it anew")
+    if (shape := configured_shape(datamodule)) is None:
+        raise UserError("the checkpoint's datamodule has neither channels and image_size nor dim: train it anew")
+    return _possible(shape)
 
 
 def _possible(shape: tuple[Any, ...]) -> tuple[int, ...]:

@@ -17,6 +17,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from ..build import build
+from ..config_dir import how_to_run
 from ..datamodules.examination import Findings, examine_images
 from ..datamodules.image_folder import ImageFolderDataModule
 from ..datamodules.reading import Source, open_source
@@ -187,4 +188,4 @@ def command(cfg: DictConfig, choices: Choices) -> str:
     given = [f"datamodule.path={Path(str(cfg.datamodule.path))}"]
     settings = [f"{key}={written(value)}" for key, value in choices.values.items()]
     quoted = [f"'{setting}'" if "[" in setting else setting for setting in (*given, *settings)]
-    return " ".join(["python train.py experiment=images", *quoted])
+    return " ".join([how_to_run("train"), "experiment=images", *quoted])

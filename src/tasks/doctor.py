@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 
 from ..cli.instantiate import fill_in_from_data, instantiate
 from ..cli.run_dir import register_resolvers
-from ..config_dir import CONFIG_DIR
+from ..config_dir import CONFIG_DIR, how_to_run
 from ..errors import UserError
 from ..noise import Address
 from .choices import Choices, choose_settings, command
@@ -38,7 +38,7 @@ def report(overrides: Sequence[str]) -> str:
         raise UserError(" ".join(str(error).split())) from error
     choices = choose_settings(cfg)
     if choices is None:
-        raise UserError("every setting is given, so there is nothing to choose: run train.py with them")
+        raise UserError(f"every setting is given, so there is nothing to choose: run {how_to_run('train')} with them")
     seconds, device = _time_of_a_step(cfg)
     steps = int(cfg.trainer.max_steps)
     lines = [

@@ -120,7 +120,7 @@ def open_images(path: str | Path, setting: str = "images") -> ImageSource:
     check_file(path, setting)
     manifest = manifest_of(path)
     if manifest is not None and manifest.status != "complete":
-        raise UserError(f"{path} is not complete: run the same sample.py command again, then score it")
+        raise UserError(f"{path} is not complete: repeat the command that samples into it, then score it")
     if path.is_dir() and manifest is not None:
         if (path / "images").is_dir():
             path = path / "images"

@@ -14,6 +14,7 @@ from ..annotations import shown
 from ..cli.instantiate import check_settings, instantiate, needs_data, plain
 from ..cli.kinds import check_whole
 from ..errors import UserError
+from ..image_shape import configured_shape
 from ..metrics import FeatureExtractor, MetricSuite
 from ..noise import check_seed
 from ..precision import check_float32_precision
@@ -76,14 +77,15 @@ def check_model(cfg: DictConfig) -> None:
     probe = _without_data(cfg)
     with torch.device("meta"):
         model = instantiate(probe.model)
-    # A classifier learns no score, has no sampler, and an objective need not care.
-    if (check := getattr(model, "check", None)) is not None:
-        check()
-    sde, objective, sampler = (instantiate(probe.get(name)) for name in ("sde", "objective", "sampler"))
-    for part, seen in ((objective, model), (sampler, sde), (instantiate(probe.get("preview")), sde)):
-        check = getattr(part, "check", None)
-        if check is not None and sde is not None:
-            check(seen)
+    model.check()
+    if (shape := configured_shape(plain(probe.datamodule))) is not None:
+        model.check_labels(shape)
+    instantiate(probe.objective).check(model)
+    sde = instantiate(probe.sde)
+    # A classifier has no sampler.
+    for sampler in (instantiate(probe.get(name)) for name in ("sampler", "preview")):
+        if sampler is not None:
+            sampler.check(sde)
 
 
 def check_classes(cfg: DictConfig, of_data: int | None) -> None:

@@ -13,6 +13,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from src.build import build
 from src.nets import ScoreNet
+from src.sde import VESDE, ScoreModel
+from src.sde.parametrization import SongVE
 from tests.support.configs import CONF, names
 
 SMALL = {
@@ -47,7 +49,7 @@ def net(name: str, **settings: Any) -> ScoreNet:
 
 
 def batch(made: ScoreNet, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
-    shape = getattr(made, "image_shape", (6,))
+    shape = made.image_shape or (6,)
     draw = torch.Generator().manual_seed(1)
     # Positive and below one: good for any embedding.
     return torch.randn(4, *shape, generator=draw).to(dtype), torch.tensor([0.9, 0.1, 0.5, 0.3], dtype=dtype)
@@ -81,10 +83,11 @@ def test_an_example_does_not_depend_on_its_batch_and_one_level_serves_all(name: 
 @pytest.mark.parametrize("name", names("net"))
 def test_classes_are_declared_and_seen(name: str) -> None:
     made = net(name, num_classes=CLASSES)
+    x, level = batch(made)
+    ScoreModel(made, VESDE(), SongVE()).check_labels(x.shape[1:])
     if made.num_classes is None:
         return
     assert made.num_classes == CLASSES
-    x, level = batch(made)
     first, second, none = (made(x, level, {"labels": torch.full((4,), label)}) for label in (0, 1, CLASSES))
     assert not torch.allclose(first, second, rtol=0, atol=1e-6)
     torch.testing.assert_close(none, made(x, level))

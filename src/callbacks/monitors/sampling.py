@@ -72,7 +72,7 @@ class TrainingSamples:
             self.batch_size,
             model.data_range,
             self.quantize,
-            conditioning=class_condition(None, getattr(model.net, "num_classes", None)),
+            conditioning=class_condition(None, model.num_classes),
             device=pl_module.device,
             autocast=trainer.precision_plugin.forward_context,
             values=data_of(trainer).values,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from ...config_dir import how_to_run
 from ...errors import UserError
 from ...io.hashing import bytes_hash
 from ...noise import permutation
@@ -47,7 +48,7 @@ class DigitFeatures(FeatureExtractor):
         except Exception as error:  # safetensors and torch raise different ones for each way to be damaged
             raise UserError(
                 f"the digit classifier in {path} is missing or damaged: "
-                "run python -m src.metrics.extractors.train_digits"
+                f"run {how_to_run('metrics.extractors.train_digits')}"
             ) from error
         self.requires_grad_(False).eval()
         self.fingerprint = f"digits-{bytes_hash(raw)[:12]}"

@@ -17,18 +17,26 @@ from torch import Tensor
 
 from ...errors import UserError
 from ...sde import SDE, expand, tweedie
+from ...sde.base import NumbersAsTimes
 from ...sde.score_model import Condition, Model
 from ..output import evaluations_per_call
 from .gradients import gradients, leaf, usable
+from .operators import LinearOperator
 
 
-class Guidance(ABC):
+class Guidance(NumbersAsTimes, ABC):
     """A model made of another one.
 
     Args:
         model: score and SDE.
         calls: calls of ``model`` in each call of the guided one.
     """
+
+    operator: LinearOperator | None = None
+    """What is measured in an inverse problem; None in other guidance."""
+
+    noise_std: float = 0.0
+    """Standard deviation of the measurement's noise, in units of the data."""
 
     def __init__(self, model: Model, calls: int = 1) -> None:
         self.model = model

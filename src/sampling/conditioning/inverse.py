@@ -35,6 +35,8 @@ class PosteriorGuidance(Guidance):
         scale: factor of the guidance; 1 is the likelihood itself.
     """
 
+    operator: LinearOperator
+
     def __init__(self, model: Model, operator: LinearOperator, noise_std: float = 0.0, scale: float = 1.0) -> None:
         super().__init__(model)
         if noise_std < 0:

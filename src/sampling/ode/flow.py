@@ -36,6 +36,8 @@ class ProbabilityFlowODE(Sampler):
         UserError: a setting out of range.
     """
 
+    invertible = True
+
     def __init__(
         self,
         rtol: float = 1e-5,

@@ -1,5 +1,6 @@
 """What training minimizes."""
 
+from .base import Objective
 from .classification import NoisyClassification
 from .consistency import ConsistencyTuning
 from .mean_flow import MeanFlow
@@ -19,6 +20,7 @@ __all__ = [
     "LikelihoodWeighting",
     "MeanFlow",
     "NoisyClassification",
+    "Objective",
     "PaperWeighting",
     "ScoreMatching",
     "StableTargetField",

@@ -13,6 +13,7 @@ from ...noise import Address
 from ..base import SDE, expand
 from ..score_model import Condition
 from ..time_samplers import TimeSampler
+from .base import Objective
 
 
 @runtime_checkable
@@ -29,7 +30,7 @@ class TrainableClassifier(Protocol):
         ...
 
 
-class NoisyClassification:
+class NoisyClassification(Objective):
     """-log p_t(y | x_t) with x_t drawn from p(x_t | x_0); its expectation is minimal at the true posterior for every t.
 
     Args:

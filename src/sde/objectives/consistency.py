@@ -23,12 +23,13 @@ from ...errors import UserError
 from ...noise import Address, Word
 from ..base import SDE, expand
 from ..parametrization import Parametrization
-from ..score_model import Condition, Model, tweedie
+from ..score_model import Condition, Model, ScoreModel, tweedie
 from ..time_samplers import TimeSampler
+from .base import Objective
 from .same_dropout import same_dropout
 
 
-class ConsistencyTuning:
+class ConsistencyTuning(Objective):
     """ECT for any SDE, from scratch or from a trained score (``init_from``).
 
     Validation uses step 0, so its loss is that of the first stage. Both members of a pair have the same dropout masks;
@@ -70,11 +71,10 @@ class ConsistencyTuning:
         self.b = b
         self.huber = huber
 
-    def check(self, model: Model) -> None:
+    def check(self, model: ScoreModel) -> None:
         """Raise UserError if f(x, 0) = x does not hold for ``model``, or times lie outside of those of its SDE."""
         self.time_sampler(model.sde, torch.full((1,), 0.5))
-        if (parametrization := getattr(model, "parametrization", None)) is not None:
-            _check_boundary(model.sde, parametrization)
+        _check_boundary(model.sde, model.parametrization)
 
     def __call__(
         self, model: Model, x0: Float[Tensor, "b *d"], address: Address, cond: Condition = None, train: bool = True

@@ -20,6 +20,7 @@ from ...noise import Address
 from ..base import SDE, expand
 from ..score_model import Condition, Model
 from ..time_samplers import TimeSampler
+from .base import Objective
 from .coupling import Coupling
 from .label_dropout import LabelDropout
 
@@ -73,7 +74,7 @@ class VelocityWeighting:
         return (sde.diffusion_squared(t) / (2 * sde.sigma(t))).square()
 
 
-class ScoreMatching:
+class ScoreMatching(Objective):
     """Denoising score matching for any SDE.
 
     Args:

@@ -31,6 +31,7 @@ class StableTargetField(ScoreMatching):
     another one.
     """
 
+    depends_on_batch = True
     _reference: ReferenceSet | None = None
 
     def refer_to(self, reference: ReferenceSet) -> None:

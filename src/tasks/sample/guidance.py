@@ -13,6 +13,7 @@ from omegaconf import DictConfig
 from torch import nn
 
 from ...checkpoint import checkpoint_hash, find_checkpoint, restore_classifier, restore_model
+from ...config_dir import how_to_run
 from ...errors import UserError
 from ...sampling.conditioning.guidance import Guidance, IntervalGuidance
 from ...sde import ScoreModel
@@ -65,7 +66,7 @@ def guide(
     Raises:
         UserError: guidance that does not fit the model.
     """
-    classes = getattr(model.net, "num_classes", None)
+    classes = model.num_classes
     chosen, operator = cfg.get("guidance"), cfg.get("operator")
     if chosen is None:
         if operator is not None:
@@ -94,12 +95,11 @@ def guide(
         classifier = classifier or _classifier_file(asked, cfg)
         settings["classifier_path"] = classifier[1]
         extra["classifier"] = built = _classifier(*classifier, model)
-        classes = getattr(built.net, "num_classes", None)
+        classes = built.num_classes
     if "null_label" in node:
         _check_label_dropout(classes, config)
     guided: Guidance = checkpoint_config.build("guidance", node)(model, **extra)
-    operator = getattr(guided, "operator", None)
-    noise_std, modules = getattr(guided, "noise_std", 0.0), (model, *extra.values())
+    operator, noise_std, modules = guided.operator, guided.noise_std, (model, *extra.values())
     if interval is not None:
         guided = IntervalGuidance(guided, interval)
     return GuidedModel(guided, classes, {"guidance": settings}, operator, noise_std, modules, classifier)
@@ -109,7 +109,7 @@ def _classifier_file(path: str | None, cfg: DictConfig) -> tuple[Path, str]:
     if path is None:
         raise UserError(
             "guidance.classifier_path is missing: give the checkpoint or the run folder of a classifier, from "
-            "train.py experiment=digits_classifier for example"
+            f"{how_to_run('train')} experiment=digits_classifier for example"
         )
     found = find_checkpoint(path, cfg.paths.log_dir)
     return found, checkpoint_hash(found)
@@ -137,8 +137,8 @@ def _classifier(path: Path, digest: str, model: ScoreModel) -> NoisyClassifier:
 def _check_same_process(what: str, other: ScoreModel | NoisyClassifier, model: ScoreModel) -> None:
     # At the same time it must see the same noise.
     times = torch.linspace(0, 1, 9, dtype=torch.float64)[1:]
-    pairs = [(getattr(sde, name)(times * sde.T)) for name in ("alpha", "sigma") for sde in (other.sde, model.sde)]
-    same = other.sde.T == model.sde.T and all(map(torch.allclose, pairs[::2], pairs[1::2]))
+    theirs, ours = (torch.cat([sde.alpha(times * sde.T), sde.sigma(times * sde.T)]) for sde in (other.sde, model.sde))
+    same = other.sde.T == model.sde.T and torch.allclose(theirs, ours)
     if not same or other.data_range != model.data_range:
         raise UserError(
             f"{what} was trained on {other.sde} and {other.data_range} data, the score on "

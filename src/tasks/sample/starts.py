@@ -29,11 +29,10 @@ def start_of(cfg: DictConfig, sampler: Sampler, given: Given | None) -> tuple[St
     if cfg.temperature != 1:
         settings["temperature"] = cfg.temperature
     if cfg.encode:
-        encode = getattr(sampler, "encode", None)
-        if encode is None or given is None:
+        if not sampler.invertible or given is None:
             raise UserError("encode=true needs a sampler that goes both ways: add sampler=ode")
         settings |= {"encode": True, **given.settings}
-        start = EncodedStart(encode, given, cfg.temperature)
+        start = EncodedStart(sampler.encode, given, cfg.temperature)
     if cfg.interpolate is not None:
         settings["interpolate"] = list(cfg.interpolate)
         start = Interpolation(start, *cfg.interpolate)

@@ -197,7 +197,7 @@ class ScoresWork:
     def _generation(self, model: ScoreModel) -> tuple[Generation, Any]:
         """How samples are made, and the labels they get, None for a net without classes."""
         job, cfg, fabric = self.job, self.environment.cfg, self.environment.fabric
-        classes = getattr(model.net, "num_classes", None)
+        classes = model.num_classes
         generation = Generation(
             model,
             job.sampler,

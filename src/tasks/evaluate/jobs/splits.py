@@ -250,7 +250,7 @@ class LossJob(SplitJob):
         self.settings["precision"] = cfg.precision
         self.settings["float32_matmul_precision"] = cfg.float32_matmul_precision
         # Stable targets are taken from the batch.
-        self.of_batch = {"batch_size": cfg.batch_size} if hasattr(self.objective, "refer_to") else {}
+        self.of_batch = {"batch_size": cfg.batch_size} if self.objective.depends_on_batch else {}
         self.settings |= self.of_batch
 
     def values(self, environment: Environment, model: ScoreModel) -> Values:

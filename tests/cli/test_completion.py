@@ -1,0 +1,69 @@
+"""Tab completes commands, groups of conf and settings."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from src.cli.completion import SHELLS, candidates, complete
+from src.config_dir import CONFIG_DIR
+from src.errors import UserError
+from tests.support.configs import names
+
+ROOT = Path(__file__).parents[2]
+COMMANDS = ("train", "sample", "doctor")
+
+
+def words(*given: str) -> list[str]:
+    return candidates(given, COMMANDS, CONFIG_DIR)
+
+
+def test_a_command_then_its_groups_and_settings() -> None:
+    assert words() == list(COMMANDS)
+    assert words("t") == ["train"]
+    assert {"experiment=", "net=", "seed=", "optimizer="} <= set(words("train", ""))
+    assert "defaults=" not in words("train", "")
+    assert words("sample", "ckpt_p") == ["ckpt_path="]
+    assert words("train", "ckpt_path=las") == words("nothing", "ckpt_p") == []
+
+
+def test_files_of_a_group_in_its_folders_too() -> None:
+    assert words("train", "net=") == [f"net={name}" for name in names("net")]
+    assert "experiment=vp/cifar10_ddpmpp_continuous" in words("train", "a=b", "experiment=vp/c")
+    assert words("train", "+net=ml") == ["+net=mlp"]
+
+
+def test_settings_inside_a_group() -> None:
+    assert {"trainer.max_steps=", "trainer.max_epochs="} <= set(words("train", "trainer.max_"))
+    assert not [word for word in words("train", "net.") if "_target_" in word]
+
+
+def test_another_shell_is_refused() -> None:
+    assert complete(["zsh"], COMMANDS, CONFIG_DIR) == SHELLS["zsh"]
+    with pytest.raises(UserError, match=r"completion fish: give bash or zsh.*eval"):
+        complete(["fish"], COMMANDS, CONFIG_DIR)
+
+
+@pytest.mark.parametrize(
+    ("line", "replies"),
+    [
+        ("score-sde tr", ["train"]),
+        ("score-sde train sampler=heu", ["heun"]),
+        ("score-sde sample num_samp", ["num_samples="]),
+    ],
+)
+def test_bash_replies(line: str, replies: list[str]) -> None:
+    # Bash takes an equals sign for the end of a word and replaces what follows it only.
+    script = f"""
+        score-sde() {{ {sys.executable} -m src "$@"; }}
+        compopt() {{ :; }}
+        eval "$(score-sde completion bash)"
+        COMP_LINE='{line}' COMP_POINT={len(line)}
+        _score_sde
+        printf '%s\\n' "${{COMPREPLY[@]}}"
+    """
+    done = subprocess.run(["bash", "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.stdout.split(), done.stderr) == (replies, "")
