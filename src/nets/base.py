@@ -10,6 +10,7 @@ from torch.utils.checkpoint import checkpoint
 
 from ..errors import UserError
 from .compiled import CompiledForward, compile_mode
+from .layers.embedding import NoiseEmbedding
 
 
 class ScoreNet(nn.Module, ABC):
@@ -46,6 +47,8 @@ class ScoreNet(nn.Module, ABC):
         checkpoint_activations: bool = False,
     ) -> None:
         super().__init__()
+        # Not on the class, where it would hide the module that a subclass registers under this name.
+        self.embedding: NoiseEmbedding | None = None
         self.compile_mode = compile_mode(compile)
         self.channels_last = channels_last
         self.checkpoint_activations = checkpoint_activations
@@ -75,10 +78,9 @@ class ScoreNet(nn.Module, ABC):
         Raises:
             UserError: a net without an embedding of the noise level, or one that cannot embed zero.
         """
-        embedding = getattr(self, "embedding", None)
-        if embedding is None:
+        if self.embedding is None:
             raise UserError(f"{type(self).__name__} has no embedding of the noise level to which an interval is added")
-        embedding.tell_interval()
+        self.embedding.tell_interval()
 
     def apply_settings(self) -> None:
         """Apply ``channels_last`` and ``compile``, once all modules exist."""

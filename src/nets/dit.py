@@ -85,6 +85,8 @@ class DiT(ScoreNet):
         UserError: sizes that do not divide, an unknown option, or images of another size.
     """
 
+    embedding: NoiseEmbedding
+
     def __init__(
         self,
         *,

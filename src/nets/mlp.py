@@ -47,6 +47,8 @@ class MLP(ScoreNet):
         UserError: an unknown option, or an input of another length.
     """
 
+    embedding: NoiseEmbedding
+
     def __init__(
         self,
         *,

@@ -153,7 +153,6 @@ class NCSNpp(ScoreNet):
         self.act = act = activation(nonlinearity)
         kernel = fir_kernel if fir else None
 
-        self.embedding = None
         if conditional:
             self.embedding = NoiseEmbedding(
                 nf,

@@ -31,11 +31,12 @@ from ..base import expand
 from ..prediction import path_velocity
 from ..score_model import Condition, Model
 from ..time_samplers import TimeSampler
+from .base import Objective
 from .label_dropout import LabelDropout
 from .same_dropout import same_dropout
 
 
-class MeanFlow:
+class MeanFlow(Objective):
     """MeanFlow for a model of an average velocity (``model=average_velocity``).
 
     The net is called twice: once for the loss, once, without a graph, for the derivative. Dropout masks of the two are
