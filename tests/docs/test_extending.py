@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +14,7 @@ from omegaconf import OmegaConf
 
 from src.build import build
 from tests.docs.pages import ROOT, blocks, files, lines, words
+from tests.support.checkout import copy_of_project
 
 PAGE = ROOT / "docs" / "extending.md"
 
@@ -22,11 +22,7 @@ PAGE = ROOT / "docs" / "extending.md"
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the project with the files of the page."""
-    folder = tmp_path_factory.mktemp("checkout")
-    for name in ("src", "conf", "tests"):
-        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("pyproject.toml", "train.py", "sample.py", "evaluate.py"):
-        shutil.copy(ROOT / name, folder / name)
+    folder = copy_of_project(tmp_path_factory.mktemp("checkout"))
     for name, text in files(PAGE).items():
         assert not (folder / name).exists(), f"{name} exists: choose another name for the example"
         (folder / name).write_text(text, encoding="utf-8")

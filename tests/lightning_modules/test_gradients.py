@@ -11,6 +11,7 @@ from lightning.pytorch.plugins.precision.amp import _optimizer_handles_unscaling
 from torch import nn
 
 from src.lightning_modules.gradients import DeviceFlag, let_others_unscale, match_layout, prepare_step, total_norm
+from tests.support.pairwise import pairwise
 
 
 def parameters() -> list[nn.Parameter]:
@@ -59,9 +60,11 @@ def trained(make: Callable[..., torch.optim.Optimizer], broken: set[int], max_no
     }
 
 
-@pytest.mark.parametrize("adam", [torch.optim.Adam, torch.optim.AdamW])
-@pytest.mark.parametrize("broken", [set(), {0}, {3, 4}, {0, 1, 7}], ids=str)
-@pytest.mark.parametrize("max_norm", [1.0, None])
+@pytest.mark.parametrize(
+    ("adam", "broken", "max_norm"),
+    pairwise([torch.optim.Adam, torch.optim.AdamW], [set(), {0}, {3, 4}, {0, 1, 7}], [1.0, None]),
+    ids=str,
+)
 def test_a_fused_optimizer_takes_the_steps_of_any_other(
     adam: type[torch.optim.Adam], broken: set[int], max_norm: float | None
 ) -> None:

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from src.nets.layers.dropout import Dropout
 from src.nets.layers.lean import norm_act_conv
+from tests.support.pairwise import pairwise
 
 
 def layers(act: nn.Module, p: float) -> dict[str, Any]:
@@ -28,9 +29,15 @@ def gradients(x: Tensor, parts: dict[str, Any], lean: bool) -> list[Tensor]:
     return [out, *torch.autograd.grad(out.square().sum(), [x, *parameters])]
 
 
-@pytest.mark.parametrize("act", [nn.SiLU(), nn.ELU(), nn.ReLU(), nn.LeakyReLU(0.2)], ids=lambda a: type(a).__name__)
-@pytest.mark.parametrize("p", [0.0, 0.3, 1.0])
-@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize(
+    ("act", "p", "memory_format"),
+    pairwise(
+        [nn.SiLU(), nn.ELU(), nn.ReLU(), nn.LeakyReLU(0.2)],
+        [0.0, 0.3, 1.0],
+        [torch.contiguous_format, torch.channels_last],
+    ),
+    ids=str,
+)
 def test_gradients_are_those_of_the_plain_operations(
     act: nn.Module, p: float, memory_format: torch.memory_format
 ) -> None:

@@ -1,4 +1,3 @@
-import itertools
 from typing import Any
 
 import pytest
@@ -10,6 +9,7 @@ from src.errors import UserError
 from src.nets import DDPM, NCSNpp
 from src.nets.layers.attention import Attention
 from src.nets.layers.blocks import ResBlock
+from tests.support.pairwise import pairwise
 
 TINY: dict[str, Any] = {
     "image_size": 8,
@@ -30,7 +30,7 @@ COMBINATIONS = [
         "resamp_with_conv": with_conv,
         "conditional": conditional,
     }
-    for (block, with_conv), fir, out, (inp, combine), conditional in itertools.product(
+    for (block, with_conv), fir, out, (inp, combine), conditional in pairwise(
         (("biggan", True), ("ddpm", True), ("ddpm", False)),
         (True, False),
         ("none", "output_skip", "residual"),

@@ -82,8 +82,12 @@ def test_deflated_differences_are_undone_and_other_compressions_are_named():
         open_picture(tiff_with(pixels, compression=5)).pixels()
 
 
-@pytest.mark.parametrize("orientation", range(1, 9))
-@pytest.mark.parametrize("kind", ["jpeg", "png", "png16", "tiff", "tiff16"])
+# Every turn for one kind of each decoder; the others carry the same mark in another place.
+@pytest.mark.parametrize(
+    ("orientation", "kind"),
+    [(turn, kind) for turn in range(1, 9) for kind in ("jpeg", "tiff16")]
+    + [(turn, kind) for turn in (1, 6) for kind in ("png", "png16", "tiff")],
+)
 def test_pictures_are_upright_whatever_their_orientation(orientation, kind):
     # A gray ramp in both directions, so that every turn and every mirror image shows.
     upright = (np.add.outer(np.arange(16) * 8, np.arange(8) * 16)).astype(np.uint8)[None]

@@ -6,6 +6,7 @@ import torch
 from src.datamodules.addressing import AddressedBatchSampler, ShardSampler
 from src.errors import UserError
 from src.noise import permutation
+from tests.support.pairwise import pairwise
 
 
 def test_an_epoch_is_the_permutation_cut_into_batches_without_the_rest():
@@ -76,9 +77,7 @@ def test_a_batch_that_cannot_be_divided_is_refused_with_its_numbers():
         AddressedBatchSampler(100, 0, seed=0)
 
 
-@pytest.mark.parametrize("count", [1, 2, 5, 7, 8, 23])
-@pytest.mark.parametrize("world_size", [1, 2, 3])
-@pytest.mark.parametrize("batch_size", [1, 3, 64])
+@pytest.mark.parametrize(("count", "world_size", "batch_size"), pairwise([1, 2, 5, 7, 8, 23], [1, 2, 3], [1, 3, 64]))
 def test_shards_hold_each_sample_once_in_equally_many_batches(count, world_size, batch_size):
     if count < world_size:
         with pytest.raises(ValueError, match="cannot be shared"):

@@ -13,6 +13,7 @@ from src.metrics import (
     statistics_of,
 )
 from tests.metrics.examples import attached, score
+from tests.support.pairwise import pairwise
 
 
 def gaussian(mu, sigma):
@@ -83,9 +84,7 @@ def test_refuses_what_is_no_covariance():
         frechet_distance(gaussian([0.0], [[-1.0]]), gaussian([0.0], [[1.0]]))
 
 
-@pytest.mark.parametrize("value", [0, 37, 255])
-@pytest.mark.parametrize("count", [200, 500, 50_000])
-@pytest.mark.parametrize("pixels", [True, False])
+@pytest.mark.parametrize(("value", "count", "pixels"), pairwise([0, 37, 255], [200, 500, 50_000], [True, False]))
 def test_images_that_are_all_the_same(value, count, pixels, held_out, digit_features):
     extractor = PixelFeatures((1, 8, 8)) if pixels else digit_features
     reference = statistics_of(extractor(held_out[0]), extractor.fingerprint)
