@@ -31,7 +31,8 @@ def restore_model(checkpoint: Mapping[str, Any], weights: str = "ema") -> ScoreM
             labels without declaring its classes.
     """
     model: ScoreModel = _built(checkpoint, weights, ScoreModel, "a ScoreModel")
-    if (shape := configured_shape(checkpoint["config"].get("datamodule") or {})) is not None:
+    datamodule = checkpoint["config"].get("datamodule")
+    if isinstance(datamodule, Mapping) and (shape := configured_shape(datamodule)) is not None:
         model.check_labels(shape)
     return model
 
