@@ -81,7 +81,9 @@ class ScoreModel(NumbersAsTimes, nn.Module):
         """
         if self.num_classes is not None:
             return
-        cond = _Watched(labels=torch.zeros(1, dtype=torch.int64, device="meta"))
+        labels = torch.zeros(1, dtype=torch.int64, device="meta")
+        # A checker of annotations, as in the tests, reads the first entry of a mapping.
+        cond = _Watched(first=labels, labels=labels)
         held = (*self.net.named_parameters("net"), *self.net.named_buffers("net"))
         weights = {name: value.to("meta") for name, value in held}
         dtype = next(iter(self.net.parameters()), torch.empty(0)).dtype

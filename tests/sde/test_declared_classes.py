@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from src.checkpoint import restore_model
 from src.errors import UserError
-from src.nets import ScoreNet
+from src.nets import MLP, ScoreNet
 from src.sde import VESDE, ScoreModel
 from src.sde.parametrization import SongVE
 from src.tasks.train_checks import check_model
@@ -59,6 +59,7 @@ def test_a_net_that_reads_labels_must_declare_its_classes(reading: Reading, comp
 def test_other_nets_pass() -> None:
     model(Planted(reading=lambda cond: cond.get("augment"))).check_labels((2,))
     model(nn.Identity()).check_labels((2,))
+    model(MLP(dim=2, width=8, depth=1)).check_labels((2,))
     # It cannot be called without values; that is for its training to show.
     model(Planted(reading=lambda cond: cond["augment"].item())).check_labels((2,))
 
