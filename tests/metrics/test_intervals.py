@@ -66,9 +66,9 @@ def test_extrapolation_is_exact_on_a_line():
 
 def test_excess_of_the_jackknife_is_taken_off():
     def halves(variance):
-        return [Expansion(torch.tensor(0.0), torch.tensor(variance), 50)] * 2
+        return [Expansion(torch.tensor(0.0), torch.tensor(variance), 50, torch.zeros(50))] * 2
 
-    whole = Expansion(torch.tensor(0.0), torch.tensor(1.0), 100)
+    whole = Expansion(torch.tensor(0.0), torch.tensor(1.0), 100, torch.zeros(100))
     # The same influence in halves: nothing of second order, Var L / 50 = 2 Var L / 100.
     assert float(variance_of_distance(whole, halves(2.0))) == 1
     assert float(variance_of_distance(whole, halves(2.5))) == 0.875

@@ -34,11 +34,13 @@ class Expansion(NamedTuple):
         distance: () squared Fréchet distance.
         variance: () of the influence of one sample, over the number of samples.
         samples: N.
+        influence: (N,) of each sample.
     """
 
     distance: Tensor
     variance: Tensor
     samples: int
+    influence: Tensor
 
 
 def expand(features: Tensor, reference: GaussianStatistics, device: torch.device) -> Expansion:
@@ -61,7 +63,7 @@ def expand(features: Tensor, reference: GaussianStatistics, device: torch.device
     mu, shift, root = (x.to(device) for x in (samples.mu, shift, root))
     parts = torch.split(features, _CHUNK)
     influence = torch.cat([_influence(part.to(root) - mu, shift, root) for part in parts]).cpu()
-    return Expansion(distance, influence.var() / len(features), len(features))
+    return Expansion(distance, influence.var() / len(features), len(features), influence)
 
 
 def _influence(z: Tensor, shift: Tensor, root: Tensor) -> Tensor:

@@ -22,13 +22,14 @@ from ..image_source import open_images
 from . import pareto
 from .compare.groups import find_groups
 from .compare.jobs import comparison_jobs
+from .doctor.job import DoctorJob
 from .environment import EvaluationJob, ScoringSetups
 from .jobs.images import ImagesJob
 from .jobs.scores import ScoresJob
 from .jobs.splits import BitsPerDimJob, LossJob
 from .subjects import Subject, find_checkpoints, subjects
 
-MODES = ("evaluate", "pareto", "compare")
+MODES = ("evaluate", "pareto", "compare", "doctor")
 _IN_THE_NAME = (
     *("mode", "num_samples", "seed", "labels", "quantize", "precision", "float32_matmul_precision"),
     *("metrics", "memorization", "spectrum", "split", "limit", "sampler", "datamodule", "metric", "likelihood"),
@@ -65,6 +66,8 @@ class EvaluationRequest:
             settings["batch_size"] = cfg.batch_size
         if cfg.mode == "compare":
             settings |= {"groups": raw["groups"], "draws": cfg.draws}
+        if cfg.mode == "doctor":
+            settings |= {"images": str(cfg.images), "reference": cfg.reference, "weights": raw["weights"]}
         return (run or Path(cfg.paths.log_dir)) / "evaluation" / f"{cfg.mode}-{settings_hash(settings)}"
 
 
@@ -84,6 +87,8 @@ def check_evaluation(cfg: DictConfig) -> EvaluationRequest:
     """
     if cfg.mode not in MODES:
         raise UserError(f"mode={cfg.mode}: choose one of {', '.join(MODES)}")
+    if cfg.mode != "doctor" and (cfg.reference is not None or cfg.claimed is not None):
+        raise UserError("reference and claimed belong to mode=doctor: leave them out, or add mode=doctor")
     if (cfg.mode == "compare") != (cfg.groups is not None):
         raise UserError("mode=compare and groups=<folders of runs> belong together: give both or neither")
     if cfg.groups is None and (cfg.ckpt_path is None) == (cfg.images is None):
@@ -96,6 +101,8 @@ def check_evaluation(cfg: DictConfig) -> EvaluationRequest:
             check_whole(name, cfg[name], least=1)
     if cfg.mode == "compare":
         return _check_comparison(cfg)
+    if cfg.mode == "doctor":
+        return _check_doctor(cfg)
     if cfg.images is not None:
         if cfg.mode == "pareto" or cfg.bits_per_dim or cfg.loss:
             raise UserError("images have no sampler, loss or likelihood: give ckpt_path instead, or only score them")
@@ -128,6 +135,20 @@ def _check_comparison(cfg: DictConfig) -> EvaluationRequest:
     return EvaluationRequest(cfg, tuple(paths), tuple(digests), tuple((g.name, len(g.paths)) for g in groups))
 
 
+def _check_doctor(cfg: DictConfig) -> EvaluationRequest:
+    """The images to examine; what they are compared with is found when the work is planned."""
+    if cfg.images is None or cfg.ckpt_path is not None:
+        raise UserError("mode=doctor takes images=<a folder, an npz file or a run>, not ckpt_path")
+    if cfg.bits_per_dim or cfg.loss or not cfg.score or cfg.memorization:
+        raise UserError("mode=doctor examines a score: leave out bits_per_dim, loss, memorization and score=false")
+    if len(listed(cfg.weights)) > 1 or cfg.ema_length is not None:
+        raise UserError("mode=doctor takes one choice of weights, and no ema_length")
+    claimed = cfg.claimed
+    if claimed is not None and (isinstance(claimed, bool) or not isinstance(claimed, int | float) or claimed < 0):
+        raise UserError(f"claimed={claimed}: give the score that was expected, as 2.38")
+    return EvaluationRequest(cfg, (), ())
+
+
 def plan_evaluation(request: EvaluationRequest) -> EvaluationPlan:
     """Build all units of work.
 
@@ -135,6 +156,8 @@ def plan_evaluation(request: EvaluationRequest) -> EvaluationPlan:
         UserError: a checkpoint that cannot be understood, or settings that do not fit it.
     """
     cfg, setups = request.cfg, ScoringSetups()
+    if cfg.mode == "doctor":
+        return EvaluationPlan(request, (DoctorJob(cfg),))
     if cfg.images is not None:
         return EvaluationPlan(request, (ImagesJob(cfg, setups),))
     chosen = subjects(request.paths, request.digests, cfg.weights, cfg.ema_length, cfg.trained_as)

@@ -21,6 +21,7 @@ from ..devices import launch
 from ..report.task import report_afterwards
 from . import pareto
 from .compare.report import report as report_comparison
+from .doctor.report import report as report_examination
 from .environment import Environment, Work
 from .jobs.scores import ScoresJob
 from .plan import EvaluationPlan, agreed_evaluation
@@ -70,6 +71,10 @@ class Evaluation:
         if cfg.mode == "compare":
             picture = report_comparison(self.record, self.plan.request.groups, cfg.draws, results, self._distance())
             on_rank_zero(lambda: self._log(results, picture))
+            return
+        if cfg.mode == "doctor":
+            chart = report_examination(self.record, results[0], cfg.claimed)
+            on_rank_zero(lambda: self._log(results, chart))
             return
         if cfg.mode == "pareto":
             shown += self._earlier()

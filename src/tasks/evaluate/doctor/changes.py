@@ -1,0 +1,104 @@
+"""What may have happened to images, or what undoes it: functions of bytes, the same for the same image every time."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ....noise import uniform
+
+Change = Callable[[Tensor, Tensor], Tensor]
+"""(images (B, C, H, W) uint8, their indices (B,)) -> images (B, C, H, W) uint8."""
+
+
+def swap_channels(images: Tensor, index: Tensor) -> Tensor:
+    """RGB as BGR, or back."""
+    return images.flip(1)
+
+
+def mirror(images: Tensor, index: Tensor) -> Tensor:
+    """Left and right exchanged."""
+    return images.flip(-1)
+
+
+def mirror_half(images: Tensor, index: Tensor) -> Tensor:
+    """Every second image mirrored, as training with random flips shows them; as many images as before."""
+    chosen = uniform(0, "doctor flips", 0, index.to(images.device)) < 0.5
+    return torch.where(chosen[:, None, None, None], images.flip(-1), images)
+
+
+def stretch(images: Tensor, index: Tensor, low: float, high: float) -> Tensor:
+    """Bytes in [low, high] as bytes in [0, 255], clipped."""
+    return _bytes((images.float() - low) * (255 / (high - low)))
+
+
+def resize(images: Tensor, index: Tensor, mode: str) -> Tensor:
+    """Half the size and back; fine detail is lost."""
+    sides = [max(side // 2, 1) for side in images.shape[-2:]]
+    x = images.float()
+    if mode == "nearest":
+        small, size = F.interpolate(x, size=sides, mode="nearest"), images.shape[-2:]
+        return _bytes(F.interpolate(small, size=size, mode="nearest"))
+    small = F.interpolate(x, size=sides, mode="bilinear", antialias=True)
+    return _bytes(F.interpolate(small, size=images.shape[-2:], mode="bilinear"))
+
+
+def jpeg(images: Tensor, index: Tensor, quality: int) -> Tensor:
+    """Written as JPEG of this quality and read again, by Pillow with its default subsampling."""
+    # Only here: other modes do without it.
+    from PIL import Image
+
+    done = []
+    for image in images.permute(0, 2, 3, 1).cpu().numpy():
+        buffer = io.BytesIO()
+        Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(buffer, "JPEG", quality=quality)
+        read = np.asarray(Image.open(buffer))
+        done.append(torch.from_numpy(read.reshape(image.shape).copy()))
+    return torch.stack(done).permute(0, 3, 1, 2).to(images.device)
+
+
+def add_half(images: Tensor, index: Tensor, sign: int) -> Tensor:
+    """Half a level more or less on average: truncation lowers every value by that much, compared with rounding."""
+    steps = uniform(0, "doctor half level", 0, index.to(images.device), images.shape[1:]) < 0.5
+    return _bytes(images.float() + sign * steps.float())
+
+
+def changes(channels: int) -> dict[str, dict[str, tuple[str, Change]]]:
+    """All changes that apply to images of ``channels`` channels.
+
+    Returns:
+        By family and description: which side is changed, ``images``, ``reference`` or ``both ways`` (one side after
+        the other), and the change.
+    """
+    found: dict[str, dict[str, tuple[str, Change]]] = {
+        "range": {
+            "[0, 1] was read as [-1, 1]": ("images", partial(stretch, low=127.5, high=255)),
+            "[-1, 1] was clipped as [0, 1]": ("reference", partial(stretch, low=127.5, high=255)),
+            "video levels, 16 to 235": ("images", partial(stretch, low=16, high=235)),
+        },
+        "flips": {"reference with flips": ("reference", mirror_half), "mirrored images": ("images", mirror)},
+        "resize": {f"half size and back, {mode}": ("both ways", partial(resize, mode=mode)) for mode in _MODES},
+        "quantize": {
+            "truncated, not rounded": ("images", partial(add_half, sign=1)),
+            "rounded, not truncated": ("images", partial(add_half, sign=-1)),
+        },
+    }
+    if channels == 3:
+        found["channels"] = {"RGB and BGR are swapped": ("images", swap_channels)}
+    if channels in (1, 3):
+        found["jpeg"] = {f"JPEG quality {q}": ("both ways", partial(jpeg, quality=q)) for q in _QUALITIES}
+    return found
+
+
+_MODES = ("bilinear", "nearest")
+_QUALITIES = (95, 85, 75, 50)
+
+
+def _bytes(x: Tensor) -> Tensor:
+    return x.round().clamp(0, 255).to(torch.uint8)

@@ -1,0 +1,196 @@
+"""``mode=doctor`` as a unit of evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig
+
+from ....checkpoint import checkpoint_hash
+from ....checkpoint.older import up_to_date
+from ....distributed import on_rank_zero
+from ....errors import UserError
+from ....io.hashing import file_hash
+from ....metrics import FeatureExtractor, MetricSuite, load_statistics
+from ....metrics.extractors.resize import RESIZES
+from ....sinks.record import Result
+from ....sinks.reference import data_name
+from ... import checkpoint_config
+from ...image_source import ImageSource, manifest_of, open_images
+from ..environment import Environment
+from ..jobs.scores import settings_for_cache_key
+from .examination import Examiner, Images
+from .sources import Net, bytes_of, data_of_name, is_run, is_statistics, of_files, splits_of
+
+DOCTOR = "doctor"
+
+
+class DoctorJob:
+    """Images of files or samples of a checkpoint, examined against a reference.
+
+    Args:
+        cfg: the composed configuration of ``conf/evaluate.yaml``.
+
+    Raises:
+        UserError: images, reference or metric that do not exist.
+    """
+
+    task = DOCTOR
+
+    def __init__(self, cfg: DictConfig) -> None:
+        self.cfg = cfg
+        self.net = Net.open(cfg) if is_run(str(cfg.images)) else None
+        self.source = None if self.net else open_images(str(cfg.images))
+        config = self._config()
+        self.data, reference = self._reference(config)
+        beside = {"datamodule": self._shape() if self.data is None else self.data}
+        if cfg.get("metric") is None and "metric" not in config:
+            raise UserError(f"nothing says how to score {cfg.images}: add metric=<a file of conf/metric>")
+        self.metric = {**checkpoint_config.node(config, "metric", cfg.get("metric"), **beside), "metrics": {}}
+        self.metric["statistics_path"] = None
+        self.label = str(self.net.path if self.net else cfg.images)
+        self.subject = {"images": self._identity(), "reference": reference}
+        self.settings = {
+            "metric": settings_for_cache_key(self.metric),
+            **({key: cfg[key] for key in ("num_samples", "seed", "quantize", "weights")} if self.net else {}),
+            **({"sampler": self.net.sampler} if self.net else {}),
+        }
+
+    def prepare(self, environment: Environment) -> DoctorWork:
+        """Load the extractor and open the reference."""
+        suite: MetricSuite = checkpoint_config.build("metric", self.metric)
+        return DoctorWork(self, environment, suite.extractor.to(environment.fabric.device))
+
+    def _config(self) -> Mapping[str, Any]:
+        """What the images' origin says of data and metric."""
+        if self.net is not None:
+            return self.net.config
+        assert self.source is not None
+        manifest = manifest_of(self.source.path)
+        return {} if manifest is None else dict(up_to_date(manifest.about.get("trained_with", {})))
+
+    def _shape(self) -> dict[str, Any]:
+        """What a metric may take from the data, for images whose reference is files."""
+        if self.net is not None:
+            return checkpoint_config.data_node(self.net.config, None)
+        assert self.source is not None
+        channels, *sides = self.source.shape(None)
+        return {"channels": channels, "image_size": sides[0] if len(set(sides)) == 1 else sides}
+
+    def _identity(self) -> str:
+        if self.net is not None:
+            return checkpoint_hash(self.net.path)
+        assert self.source is not None
+        return self.source.fingerprint
+
+    def _reference(self, config: Mapping[str, Any]) -> tuple[dict[str, Any] | None, Any]:
+        """The node of the reference's data, None if files stand for it, and what identifies it."""
+        cfg = self.cfg
+        if cfg.reference is None:
+            if cfg.get("datamodule") is None and "datamodule" not in config:
+                raise UserError(
+                    "reference is missing: give reference=<images, statistics (npz) or a data set, as cifar10>"
+                )
+            node = checkpoint_config.data_node(config, cfg.get("datamodule"))
+        elif Path(str(cfg.reference)).expanduser().exists():
+            path = str(cfg.reference)
+            return None, file_hash(Path(path).expanduser()) if is_statistics(path) else open_images(path).fingerprint
+        else:
+            node = data_of_name(str(cfg.reference))
+        return node, settings_for_cache_key(node)
+
+
+@dataclass(frozen=True)
+class DoctorWork:
+    """Images and reference to be compared under one suspicion after the other."""
+
+    job: DoctorJob
+    environment: Environment
+    extractor: FeatureExtractor
+
+    def run(self) -> Result:
+        """Examine in the first process."""
+        return on_rank_zero(self._examine)
+
+    def clean_up(self) -> None:
+        """Nothing is left behind."""
+
+    def _examine(self) -> Result:
+        job, cfg = self.job, self.job.cfg
+        splits, statistics, source, split = dict[str, Images](), None, str(cfg.reference), "reference"
+        data = None if job.data is None else checkpoint_config.build("datamodule", job.data)
+        if data is not None:
+            data.prepare_data()
+            data.setup()
+            splits, split = splits_of(data), data.reference_split
+            source = f"{data_name(data)} {split}"
+        elif is_statistics(source):
+            extractor = self.extractor
+            statistics = load_statistics(source, extractor.fingerprint, extractor.num_features, extractor.resize)
+        else:
+            files = open_images(source, "reference")
+            splits = {split: of_files(files, None, bytes_of(files, None))}
+        images, samples = self._images(data, splits.get(split))
+        self._check(images, splits.get(split))
+        examiner = Examiner(self.extractor, images, splits, split, statistics, self._other_rules(), samples)
+        found = examiner.run()
+        score = self.extractor.distance_name
+        values: dict[str, float | None] = {score: found.value}
+        intervals = {score: [found.low, found.high]}
+        for finding in found.findings:
+            name = f"{finding.family}: {finding.text}"
+            values[name], intervals[name] = finding.value, [finding.low, finding.high]
+        conditions = {
+            "samples": images.count,
+            "reference": source,
+            "extractor": self.extractor.fingerprint,
+            "resize": self.extractor.resize,
+        }
+        about = {"path": job.label, "examination": asdict(found)}
+        return Result(
+            job.task, job.label, job.subject, job.settings, values, conditions, intervals=intervals, about=about
+        )
+
+    def _images(self, data: Any, reference: Images | None) -> tuple[Images, dict[str, dict[str, Images]]]:
+        """What is examined, and other samples of the same net."""
+        net, device = self.job.net, self.environment.fabric.device
+        if net is None:
+            source = self.job.source
+            assert isinstance(source, ImageSource)
+            channels = None if reference is None else next(reference.batches())[0].shape[1]
+            return of_files(source, channels, bytes_of(source, None if data is None else data.values)), {}
+        others = {
+            family: {text: one.samples(quantize, device) for text, (one, quantize) in members.items()}
+            for family, members in net.variants().items()
+        }
+        return net.samples(str(self.job.cfg.quantize), device), others
+
+    def _check(self, images: Images, reference: Images | None) -> None:
+        """Raise UserError if images cannot be compared with the reference."""
+        if images.count < 4:
+            raise UserError(f"{images.count} images cannot be examined: give at least 4")
+        shape = tuple(next(images.batches())[0].shape[1:])
+        if reference is not None and (other := tuple(next(reference.batches())[0].shape[1:])) != shape:
+            raise UserError(f"{self.job.label} holds images of shape {shape}, the reference {other}: give one shape")
+        try:
+            self.extractor(torch.zeros(1, *shape, dtype=torch.uint8, device=self.extractor.device))
+        except ValueError as error:
+            raise UserError(f"{error}: choose a metric that fits the images") from error
+
+    def _other_rules(self) -> dict[str, FeatureExtractor]:
+        """Extractors with the other rules of resizing, where there is a rule."""
+        node = self.job.metric["extractor"]
+        if node.get("resize") not in RESIZES:
+            return {}
+        device = self.environment.fabric.device
+        return {
+            f"resize rule {rule}, not {node['resize']}": checkpoint_config.build(
+                "extractor", {**node, "resize": rule}
+            ).to(device)
+            for rule in RESIZES
+            if rule != node["resize"]
+        }

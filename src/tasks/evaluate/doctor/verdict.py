@@ -1,0 +1,104 @@
+"""Which suspicion explains a score, in words."""
+
+from __future__ import annotations
+
+from .examination import SAMPLES, Examination, Finding
+
+FAMILIES = {
+    SAMPLES: "the number of samples",
+    "range": "the range of the values",
+    "channels": "the order of the channels",
+    "quantize": "rounding or truncation",
+    "jpeg": "JPEG compression",
+    "resize": "resizing",
+    "flips": "mirrored images",
+    "split": "the split of the reference",
+    "classes": "the balance of the classes",
+    "weights": "averaged or raw weights",
+    "denoise": "the last denoising step",
+}
+"""What families of suspicions are about, for a reader."""
+
+_ERRORS = 4.0
+_SHARE = 0.25
+_CERTAIN = 6.0
+
+
+def suspect(found: Examination) -> Finding | None:
+    """The suspicion that lowers the score most, None if none does beyond chance.
+
+    A gain counts beyond four standard errors, because many are tried. If the number of samples leaves something
+    unexplained, the largest gain is named that is a quarter of it. Otherwise it is the number of samples, unless a gain
+    is small but beyond six standard errors, as that of half a level can be.
+    """
+    excess = found.value - (found.bias or 0.0)
+    error = (found.bias_error**2 + ((found.high - found.value) / 2) ** 2) ** 0.5
+    gains = [f for f in found.findings if f.family != SAMPLES and f.gain > _ERRORS * f.error]
+    best = max(gains, key=lambda f: f.gain, default=None)
+    if excess > 3 * error and best is not None and best.gain >= _SHARE * excess:
+        return best
+    samples = [f for f in found.findings if f.family == SAMPLES]
+    if found.bias is not None and samples and (excess < 3 * error or found.bias > found.value / 2):
+        return max((f for f in gains if f.gain > _CERTAIN * f.error), key=lambda f: f.gain, default=samples[-1])
+    return None
+
+
+def closest(found: Examination, claimed: float) -> Finding | None:
+    """The suspicion whose score comes closest to the claimed one, if the claim lies in its interval; else None."""
+    inside = [f for f in found.findings if f.low <= claimed <= f.high]
+    return min(inside, key=lambda f: abs(f.value - claimed), default=None)
+
+
+def named(found: Examination, claimed: float | None = None) -> str:
+    """The family of the suspicion that explains the score or its gap to the claim; ``none`` for none."""
+    best = suspect(found) if claimed is None else closest(found, claimed)
+    return "none" if best is None else best.family
+
+
+def sentences(found: Examination, score: str, claimed: float | None = None) -> list[str]:
+    """What the findings say, most important first."""
+    said = [_of_claim(found, score, claimed)] if claimed is not None else []
+    best = suspect(found)
+    if best is None:
+        said.append(f"no suspicion explains {score} {found.value:.4g}")
+    elif best.family == SAMPLES:
+        said.append(
+            f"{FAMILIES[SAMPLES]} explains {_share(best.gain, found.value)} of {score} {found.value:.4g}: as many real "
+            f"images score {found.bias:.4g}. No other suspicion explains the rest"
+        )
+    elif best.gain < _SHARE * (found.value - (found.bias or 0.0)):
+        said.append(
+            f"{FAMILIES[SAMPLES]} explains most of {score} {found.value:.4g}: as many real images score "
+            f"{found.bias:.4g}. {FAMILIES.get(best.family, best.family)} has a small but certain effect: with "
+            f'"{best.text}" {score} falls by {best.gain:.2g}'
+        )
+    else:
+        rest = found.value - (found.bias or 0.0)
+        said.append(
+            f'{FAMILIES.get(best.family, best.family)} explains {score}: with "{best.text}" it falls from '
+            f"{found.value:.4g} to {best.value:.4g}, {_share(best.gain, rest)} of what the number of samples leaves"
+        )
+    return said
+
+
+def _of_claim(found: Examination, score: str, claimed: float) -> str:
+    gap = found.value - claimed
+    if found.low <= claimed <= found.high:
+        return f"there is no gap: the claimed {claimed:.4g} lies in the interval of {score} {found.value:.4g}"
+    best = closest(found, claimed)
+    if best is not None:
+        return (
+            f"{FAMILIES.get(best.family, best.family)} explains the gap of {gap:.4g} to the claimed {claimed:.4g}: "
+            f'"{best.text}" {score} is {best.value:.4g} ({best.low:.4g} to {best.high:.4g})'
+        )
+    near = min(found.findings, key=lambda f: abs(f.value - claimed), default=None)
+    if near is None:
+        return f"nothing was tried against the gap of {gap:.4g} to the claimed {claimed:.4g}"
+    return (
+        f"no single suspicion explains the gap of {gap:.4g} to the claimed {claimed:.4g}: closest is "
+        f'"{near.text}" with {near.value:.4g} ({_share(near.gain, gap)} of the gap)'
+    )
+
+
+def _share(part: float, whole: float) -> str:
+    return f"{100 * part / whole:.0f} %" if whole > 0 else "all"
