@@ -19,6 +19,7 @@ made = [np.array(image) for image in model.to_pil(model.sample(4, seed=0))]
 written = [np.array(Image.open(path)) for path in sorted(Path("out").rglob("images/**/*.png"))]
 assert len(written) == 4 and all(map(np.array_equal, made, written))
 assert model.score(model.sample(2), 0.5).isfinite().all()
+assert score_sde.load("digits").sample(2, sampler="dpm_solver_sde", steps=5).isfinite().all()
 print(score_sde.__file__)
 """
 
@@ -32,4 +33,8 @@ def test_the_package_trains_samples_and_evaluates_from_an_empty_folder(tmp_path:
     installed.run("score-sde", "train", *train, "~callbacks.fid", "~callbacks.sample_images", cwd=home)
     installed.run("score-sde", "sample", "ckpt_path=last", "num_samples=4", "output_dir=out", "devices=2", cwd=home)
     installed.run("score-sde", "evaluate", "ckpt_path=last", "num_samples=100", "metrics=[frechet]", cwd=home)
+    (report,) = home.glob("logs/digits/*/report.html")
+    report.unlink()
+    installed.run("score-sde", "report", "logs/digits", cwd=home)
+    assert report.stat().st_size > 1_000_000
     assert str(installed.packages) in installed.run("python", "-c", API, cwd=home)
