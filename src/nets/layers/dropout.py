@@ -11,9 +11,9 @@ _VALUES = 1 << 16
 
 
 def check_dropout(p: float) -> None:
-    """Raise UserError unless ``p`` is a probability below 1."""
-    if not 0 <= p < 1:
-        raise UserError(f"net.dropout={p}: give a probability from 0 to below 1")
+    """Raise UserError unless ``p`` is a probability."""
+    if not 0 <= p <= 1:
+        raise UserError(f"net.dropout={p}: give a probability from 0 to 1")
 
 
 class Dropout(nn.Dropout):
