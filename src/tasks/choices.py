@@ -7,6 +7,7 @@ resumed run make the same ones.
 from __future__ import annotations
 
 import logging
+import shlex
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -184,8 +185,7 @@ def _choose_intervals(cfg: DictConfig, choose: Any, found: Findings) -> None:
 
 
 def command(cfg: DictConfig, choices: Choices) -> str:
-    """The whole command of a training run with these choices."""
+    """The whole command of a training run with these choices, as a shell takes it."""
     given = [f"datamodule.path={Path(str(cfg.datamodule.path))}"]
     settings = [f"{key}={written(value)}" for key, value in choices.values.items()]
-    quoted = [f"'{setting}'" if "[" in setting else setting for setting in (*given, *settings)]
-    return " ".join([how_to_run("train"), "experiment=images", *quoted])
+    return " ".join([how_to_run("train"), "experiment=images", *map(shlex.quote, (*given, *settings))])

@@ -13,6 +13,7 @@ from omegaconf import DictConfig
 
 from ..cli.instantiate import fill_in_from_data, instantiate
 from ..cli.run_dir import register_resolvers
+from ..cli.words import readable
 from ..config_dir import CONFIG_DIR, how_to_run
 from ..errors import UserError
 from ..noise import Address
@@ -33,7 +34,7 @@ def report(overrides: Sequence[str]) -> str:
     register_resolvers()
     try:
         with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
-            cfg = compose("train", ["experiment=images", "paths.run_dir=.", *overrides])
+            cfg = compose("train", ["experiment=images", "paths.run_dir=.", *readable(overrides, [])])
     except HydraException as error:
         raise UserError(" ".join(str(error).split())) from error
     choices = choose_settings(cfg)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shlex
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,9 @@ from PIL import Image
 
 from src.checkpoint.read import read_checkpoint
 from src.cli.run_dir import register_resolvers
+from src.cli.words import readable
 from src.config_dir import CONFIG_DIR
+from src.datamodules.doctor import main as doctor
 from src.errors import UserError
 from src.pictures import open_picture
 from tests.tasks.example import sample
@@ -111,6 +114,28 @@ def test_a_field_of_two_channels_that_is_not_square(tmp_path: Path) -> None:
     assert data_of(ckpt)["value_range"] == pytest.approx([fields.min(), fields.max()])
     with np.load(samples(tmp_path, ckpt) / "samples.npz") as file:
         assert file["samples"].shape == (4, 12, 4, 2) and file["samples"].dtype == np.float32
+
+
+def test_the_command_that_the_doctor_prints_trains(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "my pictures = 1"
+    for name in ("cats", "dogs"):
+        (folder / name).mkdir(parents=True)
+        for i, image in enumerate(RNG.integers(0, 256, (10, 8, 8, 3), np.uint8)):
+            Image.fromarray(image).save(folder / name / f"{i}.png")
+    own = f"datamodule.data_dir={tmp_path / 'data'}"
+    assert doctor([f"datamodule.path={folder}", own, "trainer=cpu", "trainer.max_steps=2"]) == 0
+    said = capsys.readouterr().out
+    assert "20 of 3 x 8 x 8" in said or "18 of 3 x 8 x 8" in said
+    program, *typed = shlex.split(said.splitlines()[-1])
+    assert (program, typed[0]) == ("python", "train.py") and f"datamodule.path={folder}" in typed
+    register_resolvers()
+    arguments = readable([*typed[1:], f"paths.run_dir={tmp_path / 'run'}", "callbacks=minimal"], [])
+    # What the fuller set of callbacks is told has no place in the small one.
+    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+        cfg = compose("train", [a for a in arguments if "callbacks.sample" not in a and "callbacks.fid" not in a])
+    script.__wrapped__(cfg)
+    found = read_checkpoint(max((tmp_path / "run" / "checkpoints").glob("*.ckpt")))
+    assert found["global_step"] == 2 and found["config"]["datamodule"]["class_names"] == ["cats", "dogs"]
 
 
 def test_vectors(tmp_path: Path) -> None:
