@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import InterpolationResolutionError
 
 from ..build import build, check_arguments, located
 from ..errors import UserError
@@ -47,7 +48,11 @@ def check_settings(node: Any, name: str = "") -> None:
         check_settings(value, f"{name}.{key}")
         # A node is an object by the time it is given to the parameter.
         if not (isinstance(value, Mapping) and "_target_" in value):
-            values[str(key)] = OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+            try:
+                values[str(key)] = OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+            except InterpolationResolutionError:
+                # A group that this run does not use may refer to what is not there.
+                continue
     if "_target_" in values:
         try:
             target = located(str(values["_target_"]))

@@ -59,7 +59,7 @@ def test_a_record_finds_its_entries_and_refuses_other_settings(tmp_path: Path) -
     with pytest.raises(UserError, match="num_samples is 10 there and 20 now"):
         again.find("scores", {"checkpoint": "1"}, {"num_samples": 20})
     (tmp_path / "metrics.json").write_text("{")
-    with pytest.raises(UserError, match="damaged"):
+    with pytest.raises(UserError, match="not a record of results"):
         Record(tmp_path)
 
 
