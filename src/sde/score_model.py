@@ -126,8 +126,7 @@ class ScoreModel(NumbersAsTimes, nn.Module):
         """The output of the net, in the dtype of x."""
         u = to_centered(x, self.data_range)
         # A net in half or double precision accepts only its own dtype; under autocast its weights are float32.
-        net_dtype = next(self.net.parameters(), u).dtype
-        scaled = (u * _cast(a_in, u)).to(net_dtype)
+        scaled = (u * _cast(a_in, u)).to(_dtype(self.net, u))
         # Only the net needs the noise level on the device, and the copy is asynchronous.
         level = c_noise.to(device=x.device, dtype=x.dtype, non_blocking=True)
         raw: Tensor = self.net(scaled, level, cond)
@@ -172,6 +171,13 @@ class _Uncompiled(nn.Module):
 def _declared(net: nn.Module, name: str) -> Any:
     # A module that is no ScoreNet may serve as a net too; it declares nothing.
     return getattr(net, name, None)
+
+
+def _dtype(net: nn.Module, default: Tensor) -> torch.dtype:
+    # torch.compile of torch 2.6 does not know `next` with a default.
+    for parameter in net.parameters():
+        return parameter.dtype
+    return default.dtype
 
 
 def tweedie(sde: SDE, x: Float[Tensor, "b *d"], t: Tensor, score: Float[Tensor, "b *d"]) -> Float[Tensor, "b *d"]:
