@@ -30,7 +30,7 @@ def check_run(cfg: DictConfig) -> None:
     for name, seed in {"seed": cfg.seed, **{f"seed.{part}": seed for part, seed in cfg.seeds.items()}}.items():
         # Generators of initial weights take no larger ones.
         check_seed(seed, name, limit=2**32)
-    missing = sorted(OmegaConf.missing_keys(cfg))
+    missing = sorted(_missing(OmegaConf.to_container(cfg, resolve=False)))
     if missing:
         raise UserError(f"{missing[0]} is missing: type {missing[0]}=<value>")
     for section in ("callbacks", "ema", "logger"):
@@ -59,6 +59,13 @@ def shorten_warm_up(cfg: DictConfig) -> None:
     if isinstance(steps, int) and isinstance(total, int) and 0 < total <= steps:
         cfg.scheduler.steps = total // 10
         _log.info("scheduler.steps=%d is no shorter than trainer.max_steps=%d: set to %d", steps, total, total // 10)
+
+
+def _missing(node: Any, name: str = "") -> list[str]:
+    """Full keys of values that must be given; nothing is resolved, since unused groups may refer to what is not there."""
+    if isinstance(node, dict):
+        return [found for key, value in node.items() for found in _missing(value, f"{name}.{key}".lstrip("."))]
+    return [name] if node == "???" else []
 
 
 def _without_data(cfg: DictConfig) -> DictConfig:
