@@ -62,7 +62,7 @@ def shorten_warm_up(cfg: DictConfig) -> None:
 
 
 def _missing(node: Any, name: str = "") -> list[str]:
-    """Full keys of values that must be given; nothing is resolved, since unused groups may refer to what is not there."""
+    """Full keys of values that must be given; nothing is resolved: unused groups may refer to what is not there."""
     if isinstance(node, dict):
         return [found for key, value in node.items() for found in _missing(value, f"{name}.{key}".lstrip("."))]
     return [name] if node == "???" else []
