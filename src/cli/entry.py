@@ -49,14 +49,15 @@ def entry(config_name: str, arguments: Arguments | None = None) -> Callable[[Mai
     def decorate(job: Main) -> Callable[[], None]:
         @functools.wraps(job)
         def command() -> None:
-            signals.install()
-            forgive_streams()
-            # Without it Hydra prints errors itself, over several lines.
-            os.environ.setdefault("HYDRA_FULL_ERROR", "1")
-            if {"-h", "--help"} & set(sys.argv[1:]):
-                sys.stdout.write(help_text(config_name))
-                return
             try:
+                # From here on a signal ends the command with one line.
+                signals.install()
+                forgive_streams()
+                # Without it Hydra prints errors itself, over several lines.
+                os.environ.setdefault("HYDRA_FULL_ERROR", "1")
+                if {"-h", "--help"} & set(sys.argv[1:]):
+                    sys.stdout.write(help_text(config_name))
+                    return
                 sys.argv[1:] = readable(sys.argv[1:], _known(config_name))
                 if arguments is not None:
                     sys.argv[1:] = arguments(sys.argv[1:], CONFIG_DIR)

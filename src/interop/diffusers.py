@@ -105,7 +105,7 @@ def _diffusers() -> Any:
     try:
         import diffusers
     except ImportError as error:
-        raise UserError('format=diffusers needs the diffusers library: pip install "score-sde[bench]"') from error
+        raise UserError('format=diffusers needs the diffusers library: pip install ".[bench]"') from error
     return diffusers
 
 

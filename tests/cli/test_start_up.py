@@ -35,6 +35,6 @@ def test_a_signal_during_start_up_is_one_line_and_nothing_is_half_made(
         assert process.poll() is None and time.monotonic() < deadline
     process.send_signal(number)
     _, err = process.communicate(timeout=60)
-    assert process.returncode == code
+    assert process.returncode == code, err
     assert err.startswith(f"error: stopped by {name}; ") and len(err.splitlines()) == 1, err
     assert not (tmp_path / "logs").exists()

@@ -59,7 +59,7 @@ def test_guidance_changes_the_score(name: str) -> None:
     guided = build("guidance", name)(_ByLabel(), **extra)
     t = torch.tensor(0.5, dtype=torch.float64)
     cond = {"labels": torch.tensor([3, 4])}
-    if hasattr(guided, "operator"):
+    if guided.operator is not None:
         cond["measurement"] = guided.operator.forward(IMAGES)
     # Some of it predicts data outside their range.
     x = 4 * IMAGES

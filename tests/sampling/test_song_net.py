@@ -40,7 +40,8 @@ def end(model: ScoreModel, prior: Tensor) -> Tensor:
         return exact(model, prior, AddressedNoise(0, INDEX)).samples
 
 
-@pytest.mark.parametrize("name", [name for name in names("sampler") if "grid" in read("sampler", name)])
+# A grid without `eps` ends elsewhere than the ODE.
+@pytest.mark.parametrize("name", [name for name in names("sampler") if "eps" in read("sampler", name).get("grid", {})])
 def test_deterministic_samplers_follow_its_ode(name: str, model: ScoreModel, prior: Tensor, end: Tensor) -> None:
     def run(steps: int, seed: int = 0) -> Tensor:
         sampler = build("sampler", name, {"grid.steps": steps, "grid.eps": EPS, "denoise": False})

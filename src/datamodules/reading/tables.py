@@ -113,9 +113,7 @@ def open_tables(path: Path, files: Sequence[Path], layout: str | None) -> Source
     try:
         import pyarrow
     except ImportError as error:
-        raise UserError(
-            f"{path} is read with pyarrow, which is not installed: pip install 'score-sde[datasets]'"
-        ) from error
+        raise UserError(f"{path} is read with pyarrow, which is not installed: pip install '.[datasets]'") from error
     try:
         tables = [_table(file) for file in files]
         names = tables[0].column_names

@@ -25,9 +25,7 @@ def open_zarr(path: Path, layout: str | None) -> ArraySource:
     try:
         import zarr
     except ImportError as error:
-        raise UserError(
-            f"{path} is read with zarr, which is not installed: pip install 'score-sde[datasets]'"
-        ) from error
+        raise UserError(f"{path} is read with zarr, which is not installed: pip install '.[datasets]'") from error
     try:
         store: Any = zarr.open(str(path), mode="r")
         files = sorted(file for file in path.rglob("*") if file.is_file())

@@ -73,7 +73,7 @@ def _hub(what: str) -> Any:
         import huggingface_hub
         import huggingface_hub.errors
     except ImportError as error:
-        raise UserError(f'{what} needs huggingface_hub: pip install "score-sde[hub]"') from error
+        raise UserError(f'{what} needs huggingface_hub: pip install ".[hub]"') from error
     return huggingface_hub
 
 

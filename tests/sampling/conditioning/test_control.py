@@ -117,7 +117,7 @@ def test_wrong_masks_say_what_is_wrong(tmp_path: Path) -> None:
     Image.new("L", (5, 4)).save(tmp_path / "wide.png")
     cases: list[tuple[Tensor | Mask, str]] = [
         (torch.ones(1, 5, 5), "does not fit"),
-        (FileMask(str(tmp_path / "none.png")), "there is no mask"),
+        (FileMask(str(tmp_path / "none.png")), "give the mask as a PNG"),
         (FileMask(str(tmp_path / "text.png")), "no picture"),
         (FileMask(str(tmp_path / "wide.png")), r"\(5, 4\) \(width, height\), the images \(4, 4\)"),
     ]
