@@ -202,7 +202,7 @@ def test_no_network_is_one_line(monkeypatch, tmp_path: Path) -> None:
 
 def test_without_the_library_the_line_says_what_to_install(monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    with pytest.raises(UserError, match=r"pip install \"score-sde\[hub\]\""):
+    with pytest.raises(UserError, match=r"pip install \"\.\[hub\]\""):
         load("organization/name")
 
 
