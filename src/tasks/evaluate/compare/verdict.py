@@ -1,4 +1,4 @@
-"""What the scores of groups of trainings say, as records of ``metrics.json`` and in words."""
+"""Records and sentences about the scores of groups of trainings, for ``metrics.json`` and the terminal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which suspicion explains a score, in words."""
+"""Sentences that say which suspicion explains a score."""
 
 from __future__ import annotations
 
