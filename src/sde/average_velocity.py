@@ -1,4 +1,4 @@
-"""A net that knows the average velocity of the probability-flow ODE over an interval (MeanFlow, Geng et al. 2025).
+"""A net that predicts the average velocity of the probability-flow ODE over an interval (MeanFlow, Geng et al. 2025).
 
     u(x_t, r, t) = (x_t - x_r) / (t - r)        along the ODE's path through x_t, r <= t;    u(x, t, t) = dx_t/dt.
 
@@ -57,7 +57,7 @@ class AverageVelocityModel(ScoreModel):
         cast(_TellsInterval, net).tell_interval()
 
     def check(self) -> None:
-        """UserError where the output of the net is not the velocity, or its embedding cannot take the noise level."""
+        """Raise UserError if the net does not predict the velocity, or its embedding cannot take the noise level."""
         super().check()
         t = torch.tensor([0.5 * self.sde.T], dtype=torch.float64, device="cpu")
         a_skip, a_out, _, _ = self.parametrization(self.sde, t)

@@ -1,4 +1,4 @@
-"""What every objective shares."""
+"""Base class of all objectives."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from ..score_model import Condition
 
 
 class Objective(ABC):
-    """A loss of each sample, with random numbers found by address."""
+    """A loss per sample, with addressed random numbers."""
 
     depends_on_batch: bool = False
     """Whether the loss of a sample depends on the others in its batch."""
 
     def check(self, model: Any) -> None:  # noqa: B027 # most have nothing to object
-        """UserError where ``model`` cannot be trained with these settings; known before data are read."""
+        """Raise UserError if ``model`` cannot be trained with these settings; called before data are read."""
 
     @abstractmethod
     def __call__(
         self, model: Any, x0: Float[Tensor, "b *d"], address: Address, cond: Condition = None, train: bool = True
     ) -> Float[Tensor, " b"]:
-        """Losses (B,).
+        """Return the losses (B,).
 
         Args:
-            model: what is trained: a score, or a classifier of noisy data.
+            model: the model in training: a score, or a classifier of noisy data.
             x0: (B, *d) data, in the range of the model.
-            address: where this batch finds its random numbers.
+            address: address of the random numbers of this batch.
             cond: named tensors for the net; class labels are ``labels``, (B,) int64.
-            train: whether this is a training step; labels may be dropped in one only.
+            train: whether this is a training step; labels are dropped only in training.
         """

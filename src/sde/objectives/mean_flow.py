@@ -94,7 +94,7 @@ class MeanFlow(Objective):
         self.label_dropout = LabelDropout(label_dropout, null_label)
 
     def check(self, model: Model) -> None:
-        """UserError if ``model`` has no average velocity, or times lie outside those of its SDE."""
+        """Raise UserError if ``model`` has no average velocity, or if times lie outside the range of its SDE."""
         if not isinstance(model, AverageVelocity):
             raise UserError("objective=meanflow trains an average velocity: add model=average_velocity")
         for sampler in (self.time_sampler, self.other_sampler):
@@ -108,12 +108,12 @@ class MeanFlow(Objective):
         cond: Condition = None,
         train: bool = True,
     ) -> Float[Tensor, " b"]:
-        """Losses (B,) at intervals and noises drawn at ``address``.
+        """Return the losses (B,) at intervals and noise drawn at ``address``.
 
         Args:
             model: the average velocity.
             x0: (B, *d) data, in the range of the model.
-            address: where this batch finds its random numbers.
+            address: address of the random numbers of this batch.
             cond: named tensors for the net.
             train: whether labels are dropped.
         """
