@@ -24,7 +24,7 @@ def picture(value, size=(6, 6), mode="RGB"):
 
 
 def make(root, names):
-    """Images filled with 0, 1, 2, ... in the order of ``names``."""
+    """Write images filled with 0, 1, 2, ... in the order of ``names``."""
     for value, name in enumerate(names):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         picture(value).save(root / name)
@@ -45,7 +45,7 @@ def folder(tmp_path):
     return make(tmp_path / "set", ["b/1.png", "b/2.png", "a/3.png", "a/deep/4.bmp", "c/5.tif"])
 
 
-def test_sub_folders_are_classes_in_the_order_of_their_names(folder, tmp_path):
+def test_subfolders_are_classes_sorted_by_name(folder, tmp_path):
     data = module(folder, tmp_path, num_classes=3)
     data.setup("fit")
     assert data.class_names == ["a", "b", "c"]
@@ -56,7 +56,7 @@ def test_sub_folders_are_classes_in_the_order_of_their_names(folder, tmp_path):
     assert plain.num_classes == 0 and plain.images("all").labels is None
 
 
-def test_all_formats_are_read(tmp_path):
+def test_all_image_formats_are_read(tmp_path):
     root = tmp_path / "set"
     root.mkdir()
     for value, suffix in enumerate(["png", "jpg", "jpeg", "bmp", "webp", "gif", "tif", "TIFF"]):
@@ -67,20 +67,20 @@ def test_all_formats_are_read(tmp_path):
     assert np.abs(np.array(read) - [0, 20, 40, 60, 80, 100, 120, 140, 140]).max() <= 1
 
 
-def test_a_folder_without_classes_and_one_with_a_common_parent(tmp_path):
+def test_one_subfolder_is_no_class_and_a_common_parent_is_ignored(tmp_path):
     assert find_images(make(tmp_path / "y", ["only/1.png", "only/2.png"])).class_names == []
     wrapped = find_images(make(tmp_path / "z", ["set/cat/1.png", "set/dog/2.png", "set/catfish/3.png"]))
     assert wrapped.class_names == ["cat", "catfish", "dog"] and wrapped.labels.tolist() == [0, 1, 2]
 
 
-def test_a_stray_picture_is_named_and_does_not_drop_the_labels(tmp_path):
+def test_an_image_outside_class_folders_is_an_error(tmp_path):
     root = make(tmp_path / "x", ["a/1.png", "b/2.png", "3.png"])
     with pytest.raises(UserError, match=r"1 of 3 files .* lie in no class folder \(3\.png\).*labels=false"):
         module(root, tmp_path).prepare_data()
     assert len(module(root, tmp_path, labels=False).images("all")) == 3
 
 
-def test_numbers_sort_as_numbers(tmp_path):
+def test_numeric_class_names_sort_as_numbers(tmp_path):
     root = make(tmp_path / "x", ["10/1.png", "9/2.png", "2/3.png"])
     data = module(root, tmp_path)
     assert data.class_names == ["2", "9", "10"] and data.images("all").labels.tolist() == [2, 0, 1]
@@ -91,12 +91,12 @@ def test_folders_called_train_and_test_are_splits(tmp_path):
     data = module(make(tmp_path / "x", names), tmp_path, val_fraction=0.34)
     assert data.class_names == ["cat", "dog"] and data.parts == ("train", "val", "test")
     assert len(data.images("test")) == 6 and len(data.images("train")) == 4 and len(data.images("val")) == 2
-    # In the order of names test comes first.
+    # "test" sorts before "train".
     assert values(data.images("test")) == [6, 7, 8, 9, 10, 11]
     assert data.images("test").labels.tolist() == [0, 0, 0, 1, 1, 1]
 
 
-def test_the_held_out_part_is_the_test_split_where_there_is_no_other(tmp_path):
+def test_the_validation_part_is_the_test_split_if_there_is_no_test_folder(tmp_path):
     root = make(tmp_path / "x", [f"{i}.png" for i in range(8)])
     data = module(root, tmp_path, val_fraction=0.25)
     assert values(data.images("test")) == values(data.images("val")) and len(data.images("all")) == 8
@@ -104,7 +104,7 @@ def test_the_held_out_part_is_the_test_split_where_there_is_no_other(tmp_path):
         module(root, tmp_path).images("test")
 
 
-def test_edm_archives_bring_their_labels(tmp_path):
+def test_labels_of_edm_data_sets_are_read(tmp_path):
     root = make(tmp_path / "x", ["00000/img00000000.png", "00000/img00000001.png", "00001/img00000002.png"])
     listed = [["00000/img00000000.png", 2], ["00000/img00000001.png", 0], ["00001/img00000002.png", 1]]
     (root / "dataset.json").write_text(json.dumps({"labels": listed}))
@@ -120,7 +120,7 @@ def test_edm_archives_bring_their_labels(tmp_path):
         module(root, tmp_path / "fourth").prepare_data()
 
 
-def test_a_zip_archive_equals_its_folder(folder, tmp_path):
+def test_a_zip_archive_gives_the_same_images_as_its_folder(folder, tmp_path):
     archive = tmp_path / "set.zip"
     with zipfile.ZipFile(archive, "w") as out:
         for file in sorted(folder.rglob("*.*")):
@@ -133,12 +133,12 @@ def test_a_zip_archive_equals_its_folder(folder, tmp_path):
 
 
 @pytest.mark.parametrize("workers", [1, 3])
-def test_the_order_does_not_depend_on_the_processes(tmp_path, workers):
+def test_the_order_does_not_depend_on_the_number_of_workers(tmp_path, workers):
     root = make(tmp_path / "set", [f"{i:02}.png" for i in range(30)])
     assert values(module(root, tmp_path, decode_workers=workers).images("all")) == list(range(30))
 
 
-def test_images_are_decoded_once_and_again_when_they_or_the_size_change(folder, tmp_path, monkeypatch):
+def test_decoded_images_are_cached_until_files_or_size_change(folder, tmp_path, monkeypatch):
     calls = []
     real = parallel_decoding.decode
     monkeypatch.setattr("src.datamodules.image_folder.decode", lambda *a: calls.append(1) or real(*a))
@@ -156,7 +156,7 @@ def test_images_are_decoded_once_and_again_when_they_or_the_size_change(folder, 
     assert len(calls) == 3
 
 
-def test_broken_images_are_named_or_left_out(folder, tmp_path, caplog):
+def test_broken_images_are_listed_or_skipped(folder, tmp_path, caplog):
     (folder / "a/0_empty.png").touch()
     whole = io.BytesIO()
     Image.effect_noise((64, 64), 50).save(whole, "png")
@@ -173,7 +173,7 @@ def test_broken_images_are_named_or_left_out(folder, tmp_path, caplog):
     assert "3 of 8 images" in caplog.text
 
 
-def test_only_the_first_broken_names_are_listed(tmp_path):
+def test_only_the_first_broken_files_are_listed(tmp_path):
     root = make(tmp_path / "set", ["z.png"])
     for i in range(9):
         (root / f"{i}.png").touch()
@@ -184,7 +184,7 @@ def test_only_the_first_broken_names_are_listed(tmp_path):
         module(root, tmp_path, on_broken="skip").prepare_data()
 
 
-def test_missing_empty_and_damaged_sources_get_one_line(tmp_path):
+def test_missing_empty_and_damaged_sources_give_one_line(tmp_path):
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty/notes.txt").write_text("text")
     (tmp_path / "cut.zip").write_bytes(b"PK\x03\x04 and no end")
@@ -211,7 +211,7 @@ def test_a_damaged_member_of_an_archive_is_named(folder, tmp_path):
         module(archive, tmp_path).prepare_data()
 
 
-def test_too_small_a_disk_is_told_before_decoding(folder, tmp_path, monkeypatch):
+def test_a_full_disk_is_reported_before_decoding(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(cache.shutil, "disk_usage", lambda _: SimpleNamespace(free=500))
     monkeypatch.setattr("src.datamodules.image_folder.decode", None)
     with pytest.raises(UserError, match=r"5 decoded images need 0\.5 kB, .* larger disk"):
@@ -219,20 +219,20 @@ def test_too_small_a_disk_is_told_before_decoding(folder, tmp_path, monkeypatch)
     assert not [p for p in (tmp_path / "data/decoded").iterdir() if p.suffix == ".partial"]
 
 
-def test_an_unwritable_place_is_told(folder, tmp_path):
+def test_an_unwritable_data_dir_is_reported(folder, tmp_path):
     (tmp_path / "data").write_text("a file where a folder should be")
     with pytest.raises(UserError, match=r"cannot be written .* datamodule\.data_dir"):
         module(folder, tmp_path).prepare_data()
 
 
-def test_a_set_of_one_image_trains_without_validation(tmp_path):
+def test_a_data_set_of_one_image_has_no_validation_part(tmp_path):
     data = module(make(tmp_path / "set", ["1.png"]), tmp_path, val_fraction=0.5, global_batch_size=1)
     data.setup("fit")
     assert len(data.images("train")) == 1 and data.val_dataloader() == []
     assert next(iter(data.train_dataloader()))["x"].shape == (1, 3, 6, 6)
 
 
-def test_the_held_out_part_is_fixed_disjoint_and_of_the_wanted_size(tmp_path):
+def test_the_validation_part_is_fixed_disjoint_and_of_the_given_size(tmp_path):
     root = make(tmp_path / "set", [f"{i:02}.png" for i in range(40)])
     parts = [values(module(root, tmp_path, val_fraction=0.25, seed=seed).images("val")) for seed in (0, 1)]
     data = module(root, tmp_path, val_fraction=0.25)
@@ -242,7 +242,7 @@ def test_the_held_out_part_is_fixed_disjoint_and_of_the_wanted_size(tmp_path):
     assert len(module(root, tmp_path).images("val")) == 0
 
 
-def test_mixed_sizes_and_small_images(tmp_path, caplog):
+def test_cropped_and_enlarged_images_give_warnings(tmp_path, caplog):
     root = tmp_path / "set"
     root.mkdir()
     for value, size in enumerate([(6, 6), (20, 9), (3, 50), (7, 7)]):
@@ -252,13 +252,13 @@ def test_mixed_sizes_and_small_images(tmp_path, caplog):
     assert "1 image(s) are smaller than 6x6 pixels and were enlarged" in caplog.text
 
 
-def test_gray_sets(folder, tmp_path):
+def test_gray_images_have_one_channel(folder, tmp_path):
     data = module(folder, tmp_path, channels=1)
     data.setup("fit")
     assert data.images("all").shape == (5, 1, 6, 6) and values(data.images("all")) == [2, 3, 0, 1, 4]
 
 
-def test_progress_reads_well_in_a_file(folder, tmp_path, caplog):
+def test_decoding_logs_its_progress(folder, tmp_path, caplog):
     with caplog.at_level(logging.INFO):
         module(folder, tmp_path).prepare_data()
     assert [m for m in caplog.messages if m.startswith("decoding set: 5 of 5 images, ") and m.endswith("0:00 left")]
@@ -293,7 +293,7 @@ def test_only_one_of_several_processes_decodes(folder, tmp_path):
     assert log.read_text() == "decoded\n"
 
 
-def test_what_an_interrupted_run_left_is_cleared(folder, tmp_path, monkeypatch):
+def test_temporary_files_of_an_interrupted_run_are_deleted(folder, tmp_path, monkeypatch):
     def interrupted(files, images, *_):
         raise KeyboardInterrupt
 

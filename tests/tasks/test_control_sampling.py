@@ -1,4 +1,4 @@
-"""sample.py under control, guidance and other starts: constraints hold, and a sample stays a function of its index."""
+"""sample.py with control, guidance, encoding, interpolation and temperature."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from src.sinks.store import SampleStore
 from tests.tasks.example import IMAGES, POINTS, sample, write_checkpoint
 
 COMMON = ("accelerator=cpu", "devices=1")
-COLOUR = (*IMAGES, "datamodule.channels=3")
+COLOR = (*IMAGES, "datamodule.channels=3")
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,7 @@ def values(folder: Path) -> dict:
     return result(folder)["values"]
 
 
-def test_inpainting_keeps_what_is_known_of_the_image_of_its_index(
+def test_inpainting_keeps_the_known_pixels_of_each_given_image(
     checkpoint: Path, digits: np.ndarray, tmp_path: Path
 ) -> None:
     arguments = (f"ckpt_path={checkpoint}", "num_samples=7", "format=npz", "given_count=3", "control=inpainting")
@@ -59,7 +59,9 @@ def test_inpainting_keeps_what_is_known_of_the_image_of_its_index(
     expected = digits[np.arange(7) % 3]
     assert np.array_equal(made[:, :, :4], expected[:, :, :4])
     assert np.abs(made[:, :, 4:].astype(int) - expected[:, :, 4:]).mean() > 10
-    assert len(np.unique(made[[0, 3, 6]].reshape(3, -1), axis=0)) == 3, "the unknown part is drawn anew"
+    assert len(np.unique(made[[0, 3, 6]].reshape(3, -1), axis=0)) == 3, (
+        "samples of the same image differ in the unknown part"
+    )
     difference = np.abs(made.astype(int) - samples(tmp_path / "parts"))
     assert difference.max() <= 1 and (difference > 0).mean() <= 1e-3
 
@@ -71,7 +73,7 @@ def test_inpainting_keeps_what_is_known_of_the_image_of_its_index(
     assert metrics["psnr_standard_error"] == pytest.approx(psnr.std(ddof=1) / 7**0.5, rel=1e-4)
     assert result(tmp_path / "whole")["settings"]["given_count"] == 3
     with Image.open(tmp_path / "whole" / "given.png") as picture:
-        # Rows: known, given, two results of each of three images.
+        # Rows: known pixels, given image, two samples; columns: three images.
         assert picture.size == (84 + 3 * 66 + 2, 4 * 66 + 2)
         pixels = np.asarray(picture)
     for row, expected_left in ((0, digits[0]), (1, digits[0]), (2, made[0]), (3, made[3])):
@@ -80,7 +82,7 @@ def test_inpainting_keeps_what_is_known_of_the_image_of_its_index(
         assert np.array_equal(tile[:, 4:], expected_left[:, 4:]) == (row != 1)
 
 
-def test_other_constraints_do_not_mix_in_a_folder(checkpoint: Path, tmp_path: Path) -> None:
+def test_a_folder_of_samples_refuses_another_control(checkpoint: Path, tmp_path: Path) -> None:
     mask = np.zeros((8, 8), dtype=np.uint8)
     mask[:3] = 255
     path = tmp_path / "mask.png"
@@ -88,13 +90,13 @@ def test_other_constraints_do_not_mix_in_a_folder(checkpoint: Path, tmp_path: Pa
     arguments = (f"ckpt_path={checkpoint}", "num_samples=2", f"output_dir={tmp_path}/out", *COMMON)
     sample(*arguments, "control=inpainting", f"control.mask={path}")
     assert values(tmp_path / "out")["measurement_error"] == 0
-    for change, said in (
-        ((), "control is absent now"),
+    for change, message in (
+        ((), r"control is .* there and \"absent\" now"),
         (("control=inpainting", "control.mask=left"), r"control\.mask is"),
         (("control=inpainting", f"control.mask={path}", "given=train"), 'given is "test" there and "train" now'),
         (("control=inpainting", f"control.mask={path}", "given_count=1"), "given_count is 297 there and 1 now"),
     ):
-        with pytest.raises(UserError, match=said if change else "control is"):
+        with pytest.raises(UserError, match=message):
             sample(*arguments, *change)
     mask[:] = 255 - mask
     Image.fromarray(mask).save(path)
@@ -102,7 +104,9 @@ def test_other_constraints_do_not_mix_in_a_folder(checkpoint: Path, tmp_path: Pa
         sample(*arguments, "control=inpainting", f"control.mask={path}")
 
 
-def test_interrupted_control_goes_on(checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interrupted_controlled_sampling_resumes(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     arguments = (f"ckpt_path={checkpoint}", "num_samples=5", "control=inpainting", "control.mask=top", *COMMON)
     sample(*arguments, f"output_dir={tmp_path}/out")
     (tmp_path / "out" / "images" / "000003.png").unlink()
@@ -118,8 +122,8 @@ def test_interrupted_control_goes_on(checkpoint: Path, tmp_path: Path, monkeypat
     assert values(tmp_path / "out")["measurement_error"] == 0
 
 
-def test_colors_for_gray_images_of_a_folder(tmp_path: Path) -> None:
-    path = write_checkpoint(tmp_path / "color.ckpt", *COLOUR)
+def test_colorization_keeps_the_gray_values(tmp_path: Path) -> None:
+    path = write_checkpoint(tmp_path / "color.ckpt", *COLOR)
     pixels = np.random.default_rng(0).integers(0, 256, (2, 8, 8, 3), dtype=np.uint8)
     np.savez(tmp_path / "colors.npz", samples=pixels)
     sample(
@@ -138,12 +142,12 @@ def test_colors_for_gray_images_of_a_folder(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "given.png").exists()
 
 
-# Without noise in the measurement, what DPS divides by has no floor.
+# DPS divides by the residual, which goes to zero without measurement noise.
 @pytest.mark.parametrize(("method", "noise_std", "share"), [("pseudo_inverse", 0.0, 0.1), ("dps", 0.05, 0.3)])
-def test_inverse_problems_meet_their_measurement(
+def test_inverse_problem_samples_fit_the_measurement(
     method: str, noise_std: float, share: float, digits: np.ndarray, tmp_path: Path
 ) -> None:
-    # A score of zero: only guidance moves the samples, and only along what is measured.
+    # The score is zero: only guidance moves the samples, and only along measured directions.
     path = write_checkpoint(tmp_path / "flat.ckpt", *IMAGES, "net.init_scale=0", "sde.sigma_max=1")
     arguments = (f"ckpt_path={path}", "num_samples=4", "raw=true", "sampler=heun", "sampler.grid.steps=60", *COMMON)
     measured = ("operator=super_resolution", f"guidance={method}", f"guidance.noise_std={noise_std}")
@@ -167,7 +171,7 @@ def test_inverse_problems_meet_their_measurement(
     assert not (tmp_path / "free" / "metrics.json").exists()
 
 
-def test_noise_of_a_measurement_belongs_to_its_image(tmp_path: Path) -> None:
+def test_measurement_noise_does_not_depend_on_the_batch_size(tmp_path: Path) -> None:
     path = write_checkpoint(tmp_path / "flat.ckpt", *IMAGES, "net.init_scale=0", "sde.sigma_max=1")
     arguments = (
         f"ckpt_path={path}",
@@ -190,15 +194,15 @@ def test_noise_of_a_measurement_belongs_to_its_image(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An untrained one, as training would write it."""
+    """Checkpoint of an untrained noisy classifier."""
     path = tmp_path_factory.mktemp("run") / "step00000007.ckpt"
     return write_checkpoint(path, "experiment=digits_classifier", "classifier@model=conv", "model.net.nf=8")
 
 
-def test_a_classifier_that_was_replaced_is_not_taken_for_the_other(
+def test_a_classifier_file_replaced_while_reading_is_refused(
     checkpoint: Path, classifier: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("src.tasks.sample.guidance.checkpoint_hash", lambda _: "of the file that was there")
+    monkeypatch.setattr("src.tasks.sample.guidance.checkpoint_hash", lambda _: "hash of the earlier file")
     guidance = ("guidance=classifier", f"guidance.classifier_path={classifier}")
     with pytest.raises(UserError, match=f"{classifier.name} changed while it was read"):
         sample(f"ckpt_path={checkpoint}", *guidance, f"output_dir={tmp_path}/out")
@@ -228,7 +232,7 @@ def test_classifier_guidance_raises_the_probability_of_the_class(
         sample(*common, "guidance=classifier", f"guidance.classifier_path={other}", f"output_dir={tmp_path}/other")
 
 
-def test_encoded_data_come_back(checkpoint: Path, digits: np.ndarray, tmp_path: Path) -> None:
+def test_ode_encoding_reconstructs_the_images(checkpoint: Path, digits: np.ndarray, tmp_path: Path) -> None:
     sample(
         f"ckpt_path={checkpoint}",
         "num_samples=3",
@@ -246,7 +250,7 @@ def test_encoded_data_come_back(checkpoint: Path, digits: np.ndarray, tmp_path: 
     assert "measurement_error" not in metrics
 
 
-def test_interpolation_and_temperature(checkpoint: Path, tmp_path: Path) -> None:
+def test_interpolation_is_smooth_and_temperature_changes_samples(checkpoint: Path, tmp_path: Path) -> None:
     common = (f"ckpt_path={checkpoint}", "raw=true", "sampler=heun", "num_samples=4", *COMMON)
     for name, change in {
         "plain": (),
@@ -265,7 +269,7 @@ def test_interpolation_and_temperature(checkpoint: Path, tmp_path: Path) -> None
     assert np.abs(cool - plain).max() > 1e-2
 
 
-def test_points_are_controlled_by_a_list(tmp_path: Path) -> None:
+def test_a_list_masks_coordinates_of_points(tmp_path: Path) -> None:
     path = write_checkpoint(tmp_path / "toy.ckpt", *POINTS)
     sample(
         f"ckpt_path={path}",
@@ -285,7 +289,7 @@ def test_points_are_controlled_by_a_list(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (("operator=super_resolution",), "add guidance="),
         (("guidance=dps",), "say which, for example operator="),
@@ -305,9 +309,11 @@ def test_points_are_controlled_by_a_list(tmp_path: Path) -> None:
         (("temperature=0",), "temperature=0"),
     ],
 )
-def test_mistakes_are_one_line(arguments: tuple[str, ...], said: str, checkpoint: Path, tmp_path: Path) -> None:
+def test_invalid_settings_give_one_line(
+    arguments: tuple[str, ...], message: str, checkpoint: Path, tmp_path: Path
+) -> None:
     named = [argument.replace("SELF", str(checkpoint)) for argument in arguments]
-    with pytest.raises(UserError, match=said) as caught:
+    with pytest.raises(UserError, match=message) as caught:
         sample(f"ckpt_path={checkpoint}", f"output_dir={tmp_path}/out", "num_samples=2", *named, *COMMON)
     assert "\n" not in str(caught.value)
     assert not list(tmp_path.rglob("*.png"))

@@ -1,4 +1,4 @@
-"""Evaluations against the same quantities computed by hand, and what happens to interrupted and repeated ones."""
+"""Evaluations compared with the same values computed here; resumed and repeated evaluations."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def samples(path: Path, count: int) -> Tensor:
     return to_bytes(batch.samples, "unit")
 
 
-def test_the_distance_is_that_of_the_samples_and_says_what_it_depends_on(
+def test_the_distance_and_its_conditions_are_recorded(
     first: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -80,10 +80,10 @@ def test_the_distance_is_that_of_the_samples_and_says_what_it_depends_on(
     shown = caplog.text
     for word in ("samples 12", "digits all", "Heun 2 steps", "seed 0", "weights ema", "round", "nfe 3"):
         assert word in shown
-    assert not (tmp_path / "out" / "samples").exists(), "samples are gone once they are scored"
+    assert not (tmp_path / "out" / "samples").exists(), "samples must be deleted after scoring"
 
 
-def test_what_is_done_is_not_done_again_and_other_settings_are_refused(
+def test_finished_results_are_reused_and_other_settings_refused(
     first: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     arguments = [ckpt(first), f"output_dir={tmp_path}/out"]
@@ -99,7 +99,9 @@ def test_what_is_done_is_not_done_again_and_other_settings_are_refused(
     assert both[0] == before[0] and both[1].values != before[0].values
 
 
-def test_an_interrupted_call_goes_on(first: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_evaluation_resumes_after_the_last_batch(
+    first: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     made: list[int] = []
 
     real = Generation.batches
@@ -124,7 +126,7 @@ def test_an_interrupted_call_goes_on(first: Path, tmp_path: Path, monkeypatch: p
     assert entry.values["frechet_digits"] == pytest.approx(distance(samples(first, 12)), rel=1e-3)
 
 
-def test_work_is_kept_until_its_result_is_on_the_disk(
+def test_samples_are_kept_until_their_result_is_written(
     first: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     arguments = [ckpt(first), f"output_dir={tmp_path}/2024", "num_samples=4", "limit=3"]
@@ -134,12 +136,14 @@ def test_work_is_kept_until_its_result_is_on_the_disk(
             with pytest.raises(UserError, match="no room"):
                 evaluate(*arguments, *job)
         kept = [path for path in (tmp_path / "2024").rglob("*.npz") if re.match("samples|values", path.name)]
-        assert kept, "what was computed is still there"
+        assert kept, "the computed samples must be kept"
         evaluate(*arguments, *job)
         assert not any(path.exists() for path in kept)
 
 
-def test_weights_of_another_file_are_not_taken(first: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_checkpoint_replaced_while_reading_is_refused(
+    first: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "best_fid.ckpt"
     shutil.copy(first, path)
     prepare = Evaluation.prepare
@@ -153,7 +157,7 @@ def test_weights_of_another_file_are_not_taken(first: Path, tmp_path: Path, monk
         evaluate(f"ckpt_path={path}", f"output_dir={tmp_path}/out")
 
 
-def test_loss_is_the_validation_loss_of_the_run(first: Path, tmp_path: Path) -> None:
+def test_loss_is_the_validation_loss(first: Path, tmp_path: Path) -> None:
     (entry,) = evaluate(ckpt(first), f"output_dir={tmp_path}/out", "loss=true", "score=false", "batch_size=100")
     checkpoint = read_checkpoint(first)
     model, config = restore_model(checkpoint), checkpoint["config"]
@@ -167,7 +171,7 @@ def test_loss_is_the_validation_loss_of_the_run(first: Path, tmp_path: Path) -> 
     assert entry.conditions["split"] == "test" and entry.conditions["samples"] == 297
 
 
-def test_bits_per_dimension_of_each_image_whatever_the_batch(first: Path, tmp_path: Path) -> None:
+def test_bits_per_dim_does_not_depend_on_the_batch_size(first: Path, tmp_path: Path) -> None:
     common = [ckpt(first), "score=false", "bits_per_dim=true", "limit=5", "split=train"]
     common += ["likelihood.likelihood.rtol=1e-2", "likelihood.likelihood.atol=1e-2"]
     (entry,) = evaluate(*common, f"output_dir={tmp_path}/a", "batch_size=2")
@@ -180,7 +184,7 @@ def test_bits_per_dimension_of_each_image_whatever_the_batch(first: Path, tmp_pa
     assert entry.values["standard_error"] == pytest.approx(bits.std(ddof=1) / math.sqrt(5))
     assert entry.values["trace_standard_error"] == pytest.approx(math.sqrt((errors**2).sum()) / 5)
     assert entry.conditions["divergence"] == "hutchinson, 1 rademacher"
-    # Dequantized by index: the first image alone has the same value.
+    # Dequantization noise depends on the index only: the first image alone has the same value.
     checkpoint = read_checkpoint(first)
     measure = instantiate(
         {
@@ -193,7 +197,7 @@ def test_bits_per_dimension_of_each_image_whatever_the_batch(first: Path, tmp_pa
     assert float(alone) == pytest.approx(bits[0], abs=1e-3)
 
 
-def test_every_so_many_steps_of_a_run(run: Path, tmp_path: Path) -> None:
+def test_every_selects_checkpoints_by_step(run: Path, tmp_path: Path) -> None:
     entries = evaluate(f"ckpt_path={run}", "every=10", f"output_dir={tmp_path}/out", "num_samples=4")
     assert [entry.about["step"] for entry in entries] == [10, 20]
     assert [entry.label for entry in entries] == ["digits step 10", "digits step 20"]
@@ -202,7 +206,7 @@ def test_every_so_many_steps_of_a_run(run: Path, tmp_path: Path) -> None:
         evaluate(f"ckpt_path={run}", "every=7")
 
 
-def test_pareto_makes_every_point_once_and_draws_them(
+def test_pareto_scores_every_point_once_and_draws_them(
     first: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -222,7 +226,7 @@ def test_pareto_makes_every_point_once_and_draws_them(
     assert made == ["digits step 10 heun 4", "digits step 10 pc(corrector.snr=0.1) 4"]
 
 
-def test_pareto_shows_several_checkpoints_of_one_folder(
+def test_pareto_draws_all_checkpoints_of_the_output_dir(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drawn: list[list[str]] = []
@@ -263,7 +267,7 @@ def test_pareto_shows_several_checkpoints_of_one_folder(
         (["ckpt_path=nowhere", "weights=[ema,1]"], "weights=1 is unknown: choose ema"),
     ],
 )
-def test_mistakes_are_one_line_before_devices_start(
+def test_invalid_settings_give_one_line_before_devices_start(
     arguments: list[str], message: str, first: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("src.tasks.devices.Fabric", lambda **_: pytest.fail("too late"))
@@ -273,12 +277,12 @@ def test_mistakes_are_one_line_before_devices_start(
     assert message in str(error.value) and "\n" not in str(error.value)
 
 
-def test_the_data_say_which_splits_there_are(first: Path, tmp_path: Path) -> None:
+def test_an_unknown_split_lists_the_splits(first: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="there is no split 'val': choose from train, test, all"):
         evaluate(ckpt(first), "loss=true", "split=val", "score=false", f"output_dir={tmp_path}/out")
 
 
-def test_kept_samples_score_by_themselves(first: Path, tmp_path: Path) -> None:
+def test_kept_samples_can_be_scored_again(first: Path, tmp_path: Path) -> None:
     (entry,) = evaluate(ckpt(first), f"output_dir={tmp_path}/out", "keep_samples=true")
     (folder,) = (tmp_path / "out" / "samples").iterdir()
     (again,) = evaluate(f"images='{folder}'", f"output_dir={tmp_path}/again")
@@ -287,7 +291,7 @@ def test_kept_samples_score_by_themselves(first: Path, tmp_path: Path) -> None:
         assert again.conditions[name] == entry.conditions[name]
 
 
-def test_averages_of_any_length(first: Path, tmp_path: Path) -> None:
+def test_ema_length_builds_averages_of_any_length(first: Path, tmp_path: Path) -> None:
     checkpoint = read_checkpoint(first)
     raw = {name.removeprefix("model.net."): value for name, value in checkpoint["state_dict"].items()}
     averages = {name: {key: raw[key] for key in checkpoint["ema"]["default"]} for name in ("default", "long")}
@@ -306,14 +310,14 @@ def test_averages_of_any_length(first: Path, tmp_path: Path) -> None:
     assert "built from 2 snapshots" in built[2].notes[0]
 
 
-def test_images_of_others(run: Path, tmp_path: Path) -> None:
+def test_images_of_other_programs_are_scored(run: Path, tmp_path: Path) -> None:
     test_images = digits("test")
     np.savez(tmp_path / "edm.npz", arr_0=test_images.movedim(1, -1).numpy())
     named = ["datamodule=digits", "metric=digits", f"metric.cache_dir={run}/statistics", "metrics=[frechet]"]
     (entry,) = evaluate(f"images={tmp_path}/edm.npz", *named, f"output_dir={tmp_path}/out")
     assert entry.values["frechet_digits"] == pytest.approx(distance(test_images), rel=1e-4)
     assert entry.conditions["quantization"] == "unknown" and entry.conditions["samples"] == 297
-    # Its extractor takes the shape of the data from the other group.
+    # The pixel extractor takes the image shape from the datamodule group.
     pixel = ["metric=pixel", f"metric.cache_dir={run}/statistics"]
     (entry,) = evaluate(f"images={tmp_path}/edm.npz", "datamodule=digits", *pixel, f"output_dir={tmp_path}/pixel")
     expected = distance(test_images, PixelFeatures([1, 8, 8]))

@@ -1,4 +1,4 @@
-"""Checkpoints whose configuration, tensors, counters or pickles are made to do harm."""
+"""Checkpoints with harmful configurations, tensors, counters or pickles."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Content = dict[str, Any]
 
 
 class Payload:
-    """Unpickled without care, it makes a file."""
+    """An object whose unpickling creates a file."""
 
     def __init__(self, target: Path) -> None:
         self.target = target
@@ -54,7 +54,7 @@ def _nested(depth: int) -> list[Any]:
     return value
 
 
-def _laughs() -> list[Any]:
+def _billion_laughs() -> list[Any]:
     value: list[Any] = ["x"]
     for _ in range(60):
         value = [value, value]
@@ -72,57 +72,57 @@ _SETTINGS: dict[str, tuple[str, Any]] = {
     "an environment variable in the sampler": ("sampler._convert_", "${oc.env:SECRET_OF_THE_TEST}"),
     "an environment variable in the data": ("datamodule.path", "${oc.env:SECRET_OF_THE_TEST}"),
     "an environment variable in a key": ("sampler", {"${oc.env:SECRET_OF_THE_TEST}": 1}),
-    "an interpolation in two parts": ("model.net.nonlinearity", "$${oc.env:SECRET_OF_THE_TEST}"),
-    "a function of the system": ("model.net", {"_target_": "os.system", "command": "touch evil"}),
+    "an escaped interpolation": ("model.net.nonlinearity", "$${oc.env:SECRET_OF_THE_TEST}"),
+    "os.system as the net": ("model.net", {"_target_": "os.system", "command": "touch evil"}),
     "a built-in function": ("model.net", {"_target_": "builtins.eval", "_args_": ["1"]}),
     "a function of this project": ("model.net", {"_target_": "src.io.atomic.write_text", "path": "evil", "text": ""}),
-    "a class that a module imports": ("model.net", {"_target_": "src.io.atomic.Path"}),
+    "a class imported from elsewhere": ("model.net", {"_target_": "src.io.atomic.Path"}),
     "a private class": ("model.net", {"_target_": "src.datamodules.reading.decoding._Decoder"}),
     "a target that is a number": ("model.net._target_", 7),
     "a target that is a list": ("model.net._target_", ["os", "system"]),
     "a target of null": ("model.net._target_", None),
     "a target with spaces": ("model.net._target_", "src.nets. NCSNpp"),
-    "a target that is no class": ("model.net._target_", "src.errors"),
-    "a sampler of another kind": ("sampler._target_", "src.nets.NCSNpp"),
-    "a data set of another kind": ("datamodule._target_", "src.nets.NCSNpp"),
+    "a target that is not a class": ("model.net._target_", "src.errors"),
+    "a net as the sampler": ("sampler._target_", "src.nets.NCSNpp"),
+    "a net as the data set": ("datamodule._target_", "src.nets.NCSNpp"),
     "a partial model": ("model._partial_", True),
-    "arguments without names": ("model._args_", [1, 2, 3]),
+    "positional arguments": ("model._args_", [1, 2, 3]),
     "arguments that are a number": ("model._args_", 5),
     "a model that is a list": ("model", []),
-    "a net that is a word": ("model.net", "ncsnpp"),
+    "a net that is a string": ("model.net", "ncsnpp"),
     "a net of null": ("model.net", None),
-    "a model of another kind": ("model._target_", "src.nets.NCSNpp"),
+    "a net as the model": ("model._target_", "src.nets.NCSNpp"),
     "an unknown setting": ("model.net.key", 1),
     "no features": ("model.net.nf", 0),
     "negative features": ("model.net.nf", -8),
     "a million features": ("model.net.nf", 10**6),
     "10^18 features": ("model.net.nf", 10**18),
     "10^30 features": ("model.net.nf", 10**30),
-    "features that are not a number": ("model.net.nf", math.nan),
-    "features that are a word": ("model.net.nf", "many"),
+    "NaN features": ("model.net.nf", math.nan),
+    "features that are a string": ("model.net.nf", "many"),
     "ten million blocks": ("model.net.num_res_blocks", 10**7),
     "a thousand levels": ("model.net.ch_mult", [1] * 1000),
     "levels that are null": ("model.net.ch_mult", None),
     "an image of 2^40 pixels": ("datamodule.image_size", 2**20),
     "an image of -1 pixels": ("datamodule.image_size", -1),
-    "an image whose size is a word": ("datamodule.image_size", "large"),
+    "an image size that is a string": ("datamodule.image_size", "large"),
     "no channels": ("datamodule.channels", 0),
     "10^12 channels": ("datamodule.channels", 10**12),
-    "noise that is not a number": ("model.sde.sigma_max", math.nan),
-    "noise without end": ("model.sde.sigma_max", math.inf),
-    "noise of zero": ("model.sde.sigma_min", 0.0),
-    "a prior mean that is not a number": ("model.sde.prior_mean", math.nan),
-    "a prior mean of words": ("model.sde.prior_mean", ["a"]),
-    "a range that nobody has": ("model.data_range", "bytes"),
+    "a noise level of NaN": ("model.sde.sigma_max", math.nan),
+    "an infinite noise level": ("model.sde.sigma_max", math.inf),
+    "a noise level of zero": ("model.sde.sigma_min", 0.0),
+    "a prior mean of NaN": ("model.sde.prior_mean", math.nan),
+    "a prior mean of strings": ("model.sde.prior_mean", ["a"]),
+    "an unknown data range": ("model.data_range", "bytes"),
     "a sampler of 10^18 steps": ("sampler.grid.steps", 10**18),
     "a sampler of -1 steps": ("sampler.grid.steps", -1),
-    "steps that are not a number": ("sampler.grid.steps", math.nan),
-    "an end of the sampler that is not a number": ("sampler.grid.eps", math.nan),
-    "a corrector whose snr is not a number": ("sampler.corrector.snr", math.nan),
+    "NaN sampler steps": ("sampler.grid.steps", math.nan),
+    "a sampler end point of NaN": ("sampler.grid.eps", math.nan),
+    "a corrector snr of NaN": ("sampler.corrector.snr", math.nan),
     "a corrector of 10^18 steps": ("sampler.corrector.steps", 10**18),
     "settings that contain themselves": ("sampler.grid", _cycle()),
     "a net that contains itself": ("model.net.ch_mult", _cycle()),
-    "lists that double sixty times": ("model.net.ch_mult", _laughs()),
+    "lists that double sixty times": ("model.net.ch_mult", _billion_laughs()),
     "lists nested 300 times": ("model.net.ch_mult", _nested(300)),
     "a number of 5,000 digits": ("model.net.nf", 10**5000),
     "keys that are numbers": ("model.net", {1: 2}),
@@ -131,8 +131,8 @@ _SETTINGS: dict[str, tuple[str, Any]] = {
     "a text of two lines": ("model.net.nonlinearity", "a\nerror: b"),
     "terminal codes": ("model.net.nonlinearity", "\x1b[2J\x1b]0;evil\x07"),
 }
-_UNUSED = ("a data set of another kind",)
-"""Settings that most commands never look at."""
+_UNUSED = ("a net as the data set",)
+"""Settings that most commands never read."""
 
 for name, (key, value) in _SETTINGS.items():
     CHECKPOINTS.add(
@@ -141,7 +141,7 @@ for name, (key, value) in _SETTINGS.items():
 
 
 def _tensor(name: str, tensor: Callable[[torch.Tensor], Any], harmless: bool = False) -> None:
-    """Change the first matrix of the net, raw and averaged."""
+    """Change the first 4-D weight of the net and its EMA copy."""
 
     def change(content: Content) -> None:
         state, averages = content["state_dict"], next(iter(content["ema"].values()))
@@ -154,30 +154,30 @@ def _tensor(name: str, tensor: Callable[[torch.Tensor], Any], harmless: bool = F
 
 _tensor("weights that are a list", lambda t: [1.0, 2.0])
 _tensor("weights of another shape", lambda t: t[:1])
-_tensor("weights of one number, seen as terabytes", lambda t: torch.zeros(1).expand(10**12))
-_tensor("weights of one number, seen as many", lambda t: torch.zeros(1).expand(t.shape), harmless=True)
+_tensor("terabytes of weights expanded from one number", lambda t: torch.zeros(1).expand(10**12))
+_tensor("weights expanded from one number", lambda t: torch.zeros(1).expand(t.shape), harmless=True)
 _tensor("sparse weights", lambda t: t.to_sparse())
 _tensor("quantized weights", lambda t: torch.quantize_per_tensor(t, 0.1, 0, torch.qint8))
-_tensor("weights without memory", lambda t: t.to("meta"))
-_tensor("weights of whole numbers", lambda t: t.to(torch.int64))
+_tensor("weights on the meta device", lambda t: t.to("meta"))
+_tensor("integer weights", lambda t: t.to(torch.int64))
 _tensor("complex weights", lambda t: t.to(torch.complex64))
-_tensor("weights of truth values", lambda t: t.bool())
-_tensor("weights that are not numbers", lambda t: torch.full_like(t, math.nan), harmless=True)
+_tensor("boolean weights", lambda t: t.bool())
+_tensor("NaN weights", lambda t: torch.full_like(t, math.nan), harmless=True)
 _tensor("infinite weights", lambda t: torch.full_like(t, math.inf), harmless=True)
 _tensor("half precision", lambda t: t.half(), harmless=True)
 
 for name, key, value in (
     ("no weights", "state_dict", {}),
-    ("weights that are a list", "state_dict", [1, 2]),
+    ("a state dict that is a list", "state_dict", [1, 2]),
     ("averages that are a number", "ema", 7),
     ("averages without names", "ema", {7: {}}),
     ("averages that are empty", "ema", {"default": {}}),
     ("averages of numbers", "ema", {"default": {"a": 1}}),
-    ("a configuration that is a word", "config", "experiment=digits"),
+    ("a configuration that is a string", "config", "experiment=digits"),
     ("an empty configuration", "config", {}),
-    ("a step that is a word", "global_step", "last"),
+    ("a step that is a string", "global_step", "last"),
     ("a negative step", "global_step", -1),
-    ("a step that is not a number", "global_step", math.nan),
+    ("a step of NaN", "global_step", math.nan),
     ("a step of 10^30", "global_step", 10**30),
 ):
     CHECKPOINTS.add(name, _changed(lambda content, key=key, value=value: content.update({key: value})))
@@ -185,12 +185,12 @@ for name, key, value in (
 
 for name, change in {
     "no counters": lambda content: content.pop("loops"),
-    "counters that are words": lambda content: content.update(loops={"fit_loop": "far"}),
-    "no state of the optimizer": lambda content: content.pop("optimizer_states"),
-    "a state of the optimizer that is a word": lambda content: content.update(optimizer_states="good"),
+    "counters that are strings": lambda content: content.update(loops={"fit_loop": "far"}),
+    "no optimizer state": lambda content: content.pop("optimizer_states"),
+    "an optimizer state that is a string": lambda content: content.update(optimizer_states="good"),
     "moments of another shape": lambda content: _moments(content).update(exp_avg=torch.zeros(2)),
-    "moments that are not numbers": lambda content: _moments(content)["exp_avg"].fill_(math.nan),
-    "moments that are a word": lambda content: _moments(content).update(exp_avg="large"),
+    "NaN moments": lambda content: _moments(content)["exp_avg"].fill_(math.nan),
+    "moments that are a string": lambda content: _moments(content).update(exp_avg="large"),
     "no averages": lambda content: content.pop("ema"),
 }.items():
     TRAINING.add(name, _changed(change))
@@ -206,7 +206,7 @@ def _archive(name: str, harmless: bool = False) -> Callable[[Make], Make]:
 
 
 def rewritten(good: Path, bad: Path, change: Callable[[str, bytes], bytes | None], compression: int = 0) -> None:
-    """Copy an archive of ``torch.save`` with its records changed; None leaves one out."""
+    """Copy a ``torch.save`` archive with changed records; leave out a record where ``change`` returns None."""
     with zipfile.ZipFile(good) as source, zipfile.ZipFile(bad, "w", compression) as target:
         for name in source.namelist():
             content = change(name, source.read(name))
@@ -221,7 +221,7 @@ def _pickle(name: str, content: bytes) -> None:
     )
 
 
-@_archive("an object that runs a program")
+@_archive("a checkpoint with an object that runs a program")
 def _runs(good: Path, bad: Path) -> None:
     torch.save({**torch.load(good, weights_only=True), "x": Payload(bad.with_name("evil"))}, bad)
 
@@ -231,7 +231,7 @@ def _plain(good: Path, bad: Path) -> None:
     bad.write_bytes(pickle.dumps({"state_dict": Payload(bad.with_name("evil"))}))
 
 
-@_archive("the oldest format of torch")
+@_archive("the legacy torch format")
 def _legacy(good: Path, bad: Path) -> None:
     torch.save(torch.load(good, weights_only=True), bad, _use_new_zipfile_serialization=False)
 
@@ -241,12 +241,12 @@ def _deflated(good: Path, bad: Path) -> None:
     rewritten(good, bad, lambda name, content: content, zipfile.ZIP_DEFLATED)
 
 
-@_archive("records that are missing")
+@_archive("missing records")
 def _missing(good: Path, bad: Path) -> None:
     rewritten(good, bad, lambda name, content: None if "/data/" in name else content)
 
 
-@_archive("records that are too short")
+@_archive("truncated records")
 def _short(good: Path, bad: Path) -> None:
     rewritten(good, bad, lambda name, content: content[:3] if "/data/" in name else content)
 
@@ -256,12 +256,12 @@ def _version(good: Path, bad: Path) -> None:
     rewritten(good, bad, lambda name, content: b"999\n" if name.endswith("version") else content)
 
 
-@_archive("an order of bytes that nobody has")
+@_archive("an unknown byte order")
 def _byteorder(good: Path, bad: Path) -> None:
     rewritten(good, bad, lambda name, content: b"middle" if name.endswith("byteorder") else content)
 
 
-@_archive("a program of torch.jit")
+@_archive("a TorchScript program")
 def _jit(good: Path, bad: Path) -> None:
     torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), bad)
 
@@ -283,14 +283,14 @@ def _zip(good: Path, bad: Path) -> None:
 
 
 _pickle("an empty pickle", b"")
-_pickle("a pickle without an end", b"\x80\x02}q\x00(")
-_pickle("a pickle that takes from an empty stack", b"\x80\x02aaaaRRR.")
+_pickle("a truncated pickle", b"\x80\x02}q\x00(")
+_pickle("a pickle that pops from an empty stack", b"\x80\x02aaaaRRR.")
 _pickle("a text of 2^60 bytes in a pickle", b"\x80\x04\x8d" + struct.pack("<Q", 2**60) + b"a.")
 _pickle("a number of 2^31 bytes in a pickle", b"\x80\x02\x8b" + struct.pack("<i", 2**31 - 1) + b"a.")
 _pickle("a memo of 2^31 entries", b"\x80\x02}r" + struct.pack("<I", 2**31 - 1) + b".")
 _pickle("a pickle of a million nested lists", b"\x80\x02" + b"]" * 1_000_000 + b"a" * 999_999 + b".")
 _pickle("a pickle of an unknown protocol", b"\x80\x09}.")
-_pickle("a pickle that asks for a file", b"\x80\x02cbuiltins\nopen\n(U\x04evilU\x01wtR.")
+_pickle("a pickle that opens a file", b"\x80\x02cbuiltins\nopen\n(U\x04evilU\x01wtR.")
 
 
 def _song(name: str, change: Callable[[Content], Any], harmless: bool = False) -> None:
@@ -304,27 +304,27 @@ def _first(content: Content, tensor: Callable[[torch.Tensor], Any]) -> None:
 
 _song("weights of another shape", lambda c: _first(c, lambda t: t[:1]))
 _song("weights that are a list", lambda c: _first(c, lambda t: [1.0]))
-_song("weights without memory", lambda c: _first(c, lambda t: t.to("meta")))
+_song("weights on the meta device", lambda c: _first(c, lambda t: t.to("meta")))
 _song("sparse weights", lambda c: _first(c, lambda t: t.to_sparse()))
 _song("complex weights", lambda c: _first(c, lambda t: t.to(torch.complex64)))
 _song("weights of terabytes", lambda c: _first(c, lambda t: torch.zeros(1).expand(10**12)))
 _song("averages that are a number", lambda c: c["ema"].update(shadow_params=7))
-_song("averages that are words", lambda c: c["ema"].update(shadow_params=["a"] * len(c["ema"]["shadow_params"])))
+_song("averages that are strings", lambda c: c["ema"].update(shadow_params=["a"] * len(c["ema"]["shadow_params"])))
 _song("too few averages", lambda c: c["ema"]["shadow_params"].pop())
 _song(
     "averages of another shape", lambda c: c["ema"].update(shadow_params=[t[None] for t in c["ema"]["shadow_params"]])
 )
 _song("no names", lambda c: c.update(ema=[1, 2]))
-_song("levels that are no tensor", lambda c: c["model"].update({"module.sigmas": "many"}))
-_song("levels that are not numbers", lambda c: c["model"].update({"module.sigmas": torch.full((10,), math.nan)}))
-_song("no levels", lambda c: c["model"].update({"module.sigmas": torch.zeros(0)}))
-_song("a step that is a word", lambda c: c.update(step="last"))
-_song("a step that is not a number", lambda c: c.update(step=math.nan))
+_song("noise levels that are not a tensor", lambda c: c["model"].update({"module.sigmas": "many"}))
+_song("NaN noise levels", lambda c: c["model"].update({"module.sigmas": torch.full((10,), math.nan)}))
+_song("no noise levels", lambda c: c["model"].update({"module.sigmas": torch.zeros(0)}))
+_song("a step that is a string", lambda c: c.update(step="last"))
+_song("a step of NaN", lambda c: c.update(step=math.nan))
 _song("names that are numbers", lambda c: c["model"].update({7: torch.zeros(1)}))
 
 
 def safetensors(header: bytes, content: bytes = b"", length: int | None = None) -> bytes:
-    """A file with exactly this header."""
+    """Return a safetensors file with exactly this header."""
     return struct.pack("<Q", len(header) if length is None else length) + header + content
 
 
@@ -352,16 +352,16 @@ def _bytes(name: str, content: bytes) -> None:
 
 
 _bytes("a header of 2^60 bytes", safetensors(b"{}", length=2**60))
-_bytes("a header that is no JSON", safetensors(b"no header"))
+_bytes("a header that is not JSON", safetensors(b"not JSON"))
 _bytes("a header nested 100,000 times", safetensors(b'{"a":' * 100_000))
 _bytes("no tensors", safetensors(b'{"__metadata__": {"format": "score-sde"}}'))
 _header("the format of another program", lambda h: h["__metadata__"].update(format="pt"))
 _header("no configuration", lambda h: h["__metadata__"].pop("config"))
-_header("a configuration that is no JSON", lambda h: h["__metadata__"].update(config="{"))
+_header("a configuration that is not JSON", lambda h: h["__metadata__"].update(config="{"))
 _header("a configuration that is a list", lambda h: h["__metadata__"].update(config="[]"))
 _header("a configuration nested 100,000 times", lambda h: h["__metadata__"].update(config="[" * 100_000))
 _header("a configuration of one number of 5,000 digits", lambda h: h["__metadata__"].update(config="9" * 5000))
-_header("a step that is a word", lambda h: h["__metadata__"].update(global_step="last"))
+_header("a step that is a string", lambda h: h["__metadata__"].update(global_step="last"))
 _header("a step of 5,000 digits", lambda h: h["__metadata__"].update(global_step="9" * 5000))
 _header(
     "an environment variable",
