@@ -11,9 +11,10 @@ GRAPHS = 64
 def many_graphs() -> AbstractContextManager[None]:
     """Allow ``GRAPHS`` graphs per function inside, and raise an error instead of running uncompiled beyond that."""
     config = torch._dynamo.config
+    # torch 2.6 has other names.
     if hasattr(config, "recompile_limit"):
         names = "recompile_limit", "fail_on_recompile_limit_hit"
-    else:  # before torch 2.7
+    else:
         names = "cache_size_limit", "fail_on_cache_limit_hit"
     limits: AbstractContextManager[None] = config.patch(dict(zip(names, (GRAPHS, True), strict=True)))
     return limits

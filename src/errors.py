@@ -16,6 +16,13 @@ class UserError(Exception):
         self.shared = shared
 
 
+class NotFinite(UserError):
+    """Losses or gradients were not finite for too many steps in a row; every process of the run raises it."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, shared=True)
+
+
 class Interrupted(UserError):
     """All processes of the run stopped on a signal, after writing a checkpoint.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol, cast
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -20,6 +20,15 @@ from ..checkpoint.averages.functions import Average
 from ..errors import UserError
 
 Named = dict[str, Tensor]
+
+
+class SkipsSteps(Protocol):
+    """What a module declares whose weights are averaged."""
+
+    @property
+    def step_skipped(self) -> object:
+        """Whether the last step left the weights unchanged, as a truth value; read one step later."""
+        ...
 
 
 class EMA(Callback):
@@ -109,7 +118,7 @@ class EMA(Callback):
     def _catch_up(self) -> None:
         """Add the last step to the averages, unless it was skipped."""
         module, self._behind = self._behind, None
-        if module is not None and not getattr(module, "step_skipped", False):
+        if module is not None and not cast(SkipsSteps, module).step_skipped:
             self.update(self.net(module))
 
     @torch.no_grad()

@@ -39,7 +39,7 @@ class RunLock:
         self._lock = FileLock(self.run_dir / ".lock")
 
     def __enter__(self) -> RunLock:
-        if getattr(rank_zero_only, "rank", 0) == 0:
+        if rank_zero_only.rank == 0:  # type: ignore[attr-defined] # Lightning sets it on the function
             self._acquire()
         return self
 

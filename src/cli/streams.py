@@ -25,8 +25,8 @@ class _Forgiving(io.FileIO):
 
 def forgive_streams() -> None:
     """Make writing to the standard streams of this process never fail; replaced streams are left unchanged."""
-    for name, descriptor in (("stdout", 1), ("stderr", 2)):
-        stream = getattr(sys, name)
+    for name, descriptor, original in (("stdout", 1, sys.__stdout__), ("stderr", 2, sys.__stderr__)):
+        stream = vars(sys)[name]
         if stream is None:
             # Closed by the parent process: the next opened file must not take this descriptor.
             null = os.open(os.devnull, os.O_WRONLY)
@@ -34,7 +34,7 @@ def forgive_streams() -> None:
                 os.dup2(null, descriptor)
                 os.close(null)
             setattr(sys, name, open(descriptor, "w", closefd=False))  # noqa: SIM115 # a descriptor
-        elif stream is getattr(sys, f"__{name}__") and isinstance(stream, io.TextIOWrapper):
+        elif stream is original and isinstance(stream, io.TextIOWrapper):
             forgiving = io.TextIOWrapper(
                 io.BufferedWriter(_Forgiving(descriptor, "w", closefd=False)),
                 encoding=stream.encoding,

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..build import nearest
 from ..errors import UserError
 from ..pictures import fit
 from ..pictures.decode import byte_pixels
@@ -68,6 +69,10 @@ class TorchvisionDataModule(ImageDataModule):
         self.pad = pad
 
     @property
+    def data_name(self) -> str:
+        return self.dataset
+
+    @property
     def class_names(self) -> list[str]:
         if not self.labels:
             return []
@@ -102,9 +107,10 @@ class TorchvisionDataModule(ImageDataModule):
     def _decode(self, arguments: Mapping[str, Any], folder: Path) -> None:
         from torchvision import datasets
 
-        kind = getattr(datasets, self.dataset, None)
+        kind = vars(datasets).get(self.dataset)
         if kind is None:
-            raise UserError(f"datamodule.dataset={self.dataset} is no class of torchvision.datasets")
+            hint = nearest(self.dataset, datasets.__all__)
+            raise UserError(f"datamodule.dataset={self.dataset} is no class of torchvision.datasets{hint}")
         try:
             pictures = kind(self.data_dir, download=True, **arguments)
             images = cache.create_images(folder, len(pictures), self.shape)
@@ -126,5 +132,6 @@ class TorchvisionDataModule(ImageDataModule):
             raise UserError(f"this split of {self.dataset} has images without label: set datamodule.labels=false")
         images.flush()
         np.save(folder / "labels.npy", labels)
+        # Some of torchvision's classes know the names.
         names = getattr(pictures, "classes", None) or [str(label) for label in np.unique(labels)]
         cache.write_meta(folder, {"class_names": list(names)})

@@ -97,8 +97,8 @@ def let_others_unscale(optimizer: Optimizer) -> None:
 
     Otherwise a fused optimizer undoes it inside its step, after the gradients were clipped.
     """
-    if getattr(optimizer, "_step_supports_amp_scaling", False):
-        optimizer._step_supports_amp_scaling = False  # type: ignore[attr-defined] # set by optimizers of torch
+    # torch and Lightning have no public switch; both read this attribute, which a fused optimizer sets to True.
+    optimizer._step_supports_amp_scaling = False  # type: ignore[attr-defined]
 
 
 def _foreach(parameters: Sequence[nn.Parameter]) -> bool | None:

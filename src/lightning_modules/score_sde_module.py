@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from ..errors import UserError
+from ..errors import NotFinite
 from ..noise import Address, integer
 from ..precision import full_precision, wide
 from .compiled import CompiledLoss, check_mode
@@ -234,12 +234,9 @@ class ScoreSDEModule(LightningModule):
     def _stop_after_too_many(self) -> None:
         if self._skipped_in_a_row < max(self.max_skipped_steps, 1):
             return
-        written = getattr(self.trainer.strategy.checkpoint_io, "last_good", None) or self.trainer.ckpt_path
-        kept = "there is no checkpoint yet" if written is None else f"the last good checkpoint is {written}"
-        raise UserError(
+        raise NotFinite(
             f"loss or gradients were not finite for {self._skipped_in_a_row} steps in a row, up to step "
-            f"{self._counted}, and training stops: {kept}; lower optimizer.lr or use a precision of larger range",
-            shared=True,
+            f"{self._counted}, and training stops: lower optimizer.lr or use a precision of larger range"
         )
 
 

@@ -69,7 +69,7 @@ def wandb_logger(
         "resume": "allow",
         **settings,
     }
-    if getattr(rank_zero_only, "rank", 0) != 0:
+    if rank_zero_only.rank != 0:  # type: ignore[attr-defined] # Lightning sets it on the function
         return WandbLogger(offline=offline, **arguments)
     # wandb silently writes elsewhere if the folder does not exist.
     Path(save_dir).mkdir(parents=True, exist_ok=True)

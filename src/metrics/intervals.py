@@ -44,9 +44,9 @@ def wilson_interval(hits: Tensor) -> Estimate:
     Args:
         hits: (N,) bool, independent.
     """
-    n, share = len(hits), hits.double().mean()
-    center = (share + Z95**2 / (2 * n)) / (1 + Z95**2 / n)
-    half = Z95 / (1 + Z95**2 / n) * (share * (1 - share) / n + Z95**2 / (4 * n**2)).sqrt()
-    # At 0 and 1 the end is exact, and rounding must not move it across the share.
-    low, high = torch.minimum(center - half, share), torch.maximum(center + half, share)
-    return Estimate(*(x.to("cpu", torch.float64) for x in (share, low.clamp(min=0), high.clamp(max=1))))
+    # Here: scipy.stats takes a second to import.
+    from scipy.stats import binomtest
+
+    count = int(hits.sum())
+    ends = binomtest(count, len(hits)).proportion_ci(0.95, "wilson")
+    return Estimate(*(torch.tensor(x, dtype=torch.float64) for x in (count / len(hits), ends.low, ends.high)))

@@ -150,6 +150,7 @@ def open_picture(content: bytes) -> Picture:
         # Its plugin for TIFF turns pages by itself.
         if image.format != "TIFF" and image.getexif().get(_ORIENTATION, 1) >= 5:
             width, height = height, width
+        # Pillow declares it for formats of several frames only.
         frames = getattr(image, "n_frames", 1)
         pages = frames if image.format == "TIFF" else 1
         dtype, channels = _kind(content, image)

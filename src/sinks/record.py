@@ -135,7 +135,7 @@ _KINDS = {field.name: dict for field in fields(Result)} | {"task": str, "label":
 def _result(content: Mapping[str, Any]) -> Result:
     """A result from JSON; TypeError if a value is of another kind."""
     made = Result(**content)
-    if not all(isinstance(getattr(made, name), kind) for name, kind in _KINDS.items()):
+    if not all(isinstance(vars(made)[name], kind) for name, kind in _KINDS.items()):
         raise TypeError("a value of another kind")
     if not all(value is None or is_number(value) for value in made.values.values()):
         raise TypeError("values that are not numbers")

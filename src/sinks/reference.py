@@ -16,7 +16,8 @@ def reference_of(datamodule: Any, suite: MetricSuite, device: torch.device | str
     """Return the references of ``suite`` by extractor; data are read only if no statistics file or cache has them.
 
     Args:
-        datamodule: has ``reference_split``, ``reference_batches``, ``fingerprint`` and ``shape``.
+        datamodule: has ``reference_split``, ``reference_batches``, ``fingerprint``, ``shape`` and
+            ``data_name``.
         suite: the metrics.
         device: where the extractor runs.
 
@@ -27,7 +28,7 @@ def reference_of(datamodule: Any, suite: MetricSuite, device: torch.device | str
     if not suite.needs_data:
         return suite.reference([], "", "", device)
     split = datamodule.reference_split
-    source = f"{data_name(datamodule)} {split}"
+    source = f"{datamodule.data_name} {split}"
     return suite.reference(datamodule.reference_batches(_BATCH), datamodule.fingerprint(split), source, device)
 
 
@@ -35,18 +36,12 @@ def check_extractor(datamodule: Any, suite: MetricSuite) -> None:
     """Raise UserError if the data are not images that the extractors of ``suite`` accept."""
     if len(datamodule.shape) != 3:
         raise UserError(
-            f"{data_name(datamodule)} holds no images, so there is nothing to score: leave the scores out", shared=True
+            f"{datamodule.data_name} holds no images, so there is nothing to score: leave the scores out", shared=True
         )
     try:
         for extractor in suite.extractors.values():
             extractor(torch.zeros(1, *datamodule.shape, dtype=torch.uint8, device=extractor.device))
     except ValueError as error:
         raise UserError(
-            f"{error}: choose a metric that fits the data of {data_name(datamodule)}", shared=True
+            f"{error}: choose a metric that fits the data of {datamodule.data_name}", shared=True
         ) from error
-
-
-def data_name(datamodule: Any) -> str:
-    """Return a short name of the data, such as ``cifar10``."""
-    named = getattr(datamodule, "dataset", None)
-    return named if isinstance(named, str) else type(datamodule).__name__.removesuffix("DataModule").lower()

@@ -187,8 +187,8 @@ class SampleStore:
                 f"{self.folder} holds samples made with other settings: {difference}; choose another output_dir"
             )
         self.manifest.num_samples = max(found.num_samples, self.count)
-        for name in ("invalid", "nfe", "seconds", "status"):
-            setattr(self.manifest, name, getattr(found, name))
+        self.manifest.invalid, self.manifest.nfe = found.invalid, found.nfe
+        self.manifest.seconds, self.manifest.status = found.seconds, found.status
         return found
 
     def _check_room(self, count: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, replace
@@ -138,10 +139,11 @@ def advance(scheduler: LRScheduler | None, steps: int) -> None:
     """Move the schedule of a fresh run, and the rate of its optimizer, to the step ``steps``."""
     if scheduler is None:
         return
-    for _ in range(steps):
-        # The schedule counts steps that the optimizer has taken elsewhere.
-        scheduler.optimizer._opt_called = True  # type: ignore[attr-defined]
-        scheduler.step()
+    with warnings.catch_warnings():
+        # The schedule counts steps that the optimizer has taken in another process.
+        warnings.filterwarnings("ignore", message="Detected call of `lr_scheduler.step")
+        for _ in range(steps):
+            scheduler.step()
 
 
 def _at(config: Mapping[str, Any], key: str) -> Any:

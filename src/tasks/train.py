@@ -29,7 +29,7 @@ from ..cli.instantiate import fill_in_from_data, instantiate, instantiate_all, p
 from ..cli.messages import lost_peer
 from ..cli.sweeps import RESULT_FILE
 from ..datamodules.addressing.module import AddressedDataModule
-from ..errors import UserError
+from ..errors import NotFinite, UserError
 from ..interop.checkpoints import open_checkpoint
 from ..interop.song.checkpoint import is_song_checkpoint, open_song_training
 from ..interop.song.experiments import read_original, say_unused
@@ -64,6 +64,7 @@ class Run:
         self.cfg = cfg
         self.run_dir = Path(cfg.paths.run_dir)
         self._folder = RunFolder(self.run_dir)
+        self._checkpoint_io = AtomicCheckpointIO()
         self._resumed: OpenCheckpoint | None = None
         self._changes: list[Difference] = []
         self._held = ExitStack()
@@ -126,7 +127,6 @@ class Run:
             self.module.likelihood = self.measure
         self._start_from()
         config = plain(self.cfg)
-        checkpoint_io = AtomicCheckpointIO()
         self.trainer = instantiate(
             self.cfg.trainer,
             callbacks=[
@@ -137,11 +137,11 @@ class Run:
                 EpochCount(),
             ],
             logger=False,
-            plugins=[checkpoint_io],
+            plugins=[self._checkpoint_io],
             **self._validation(),
         )
         if self._resumed is not None:
-            checkpoint_io.resume_from(self._checked_state(self._resumed))
+            self._checkpoint_io.resume_from(self._checked_state(self._resumed))
         if self.trainer.is_global_zero:
             self._open_folder(config)
         self.trainer.loggers = instantiate_all(self.cfg.get("logger"))
@@ -259,9 +259,13 @@ class Run:
 
     @contextmanager
     def _naming_the_checkpoint(self) -> Iterator[None]:
-        """Around work of several processes: where one is lost, the others name the checkpoint to go on from."""
+        """Name the checkpoint to resume from, if a peer process is lost or training diverged inside the context."""
         try:
             yield
+        except NotFinite as error:
+            kept = self._checkpoint_io.last_good
+            last = "there is no checkpoint yet" if kept is None else f"the last good checkpoint is {kept}"
+            raise UserError(f"{error}; {last}", shared=True) from error
         except Exception as error:
             if not lost_peer(error):
                 raise

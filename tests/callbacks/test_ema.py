@@ -16,6 +16,8 @@ from tests.support.golden import load
 
 
 class Holder(LightningModule):
+    step_skipped = False
+
     def __init__(self, values: torch.Tensor) -> None:
         super().__init__()
         self.model = nn.Module()

@@ -17,6 +17,8 @@ from src.errors import UserError
 
 
 class Walker(LightningModule):
+    step_skipped = False
+
     """Its parameter is the number of the step."""
 
     def __init__(self) -> None:

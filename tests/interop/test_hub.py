@@ -211,11 +211,15 @@ def test_a_folder_is_pushed_once_it_is_written(run, tmp_path: Path, monkeypatch,
     import huggingface_hub
 
     done: list[Any] = []
-    monkeypatch.setattr(huggingface_hub, "create_repo", lambda name, **settings: done.append((name, settings)))
+
+    def create(name: str, **settings: Any) -> huggingface_hub.RepoUrl:
+        done.append((name, settings))
+        return huggingface_hub.RepoUrl(f"https://huggingface.co/{name}")
 
     def upload(repo_id: str, folder_path: str, allow_patterns: list[str]) -> None:
         done.append((repo_id, sorted(path.name for path in Path(folder_path).iterdir())))
 
+    monkeypatch.setattr(huggingface_hub, "create_repo", create)
     monkeypatch.setattr(huggingface_hub, "upload_folder", upload)
     exported(run, tmp_path / "out", "push=organization/name")
     files = ["README.md", "config.json", "model.safetensors", "samples.png"]

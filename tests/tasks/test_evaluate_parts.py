@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from lightning.pytorch.loggers import WandbLogger
 from PIL import Image
 
 from src.cli.arguments import of_checkpoint
 from src.config_dir import CONFIG_DIR
 from src.errors import UserError
+from src.loggers import AppendingCSVLogger
 from src.sinks.manifest import Manifest
 from src.sinks.record import Record, Result
 from src.tasks.evaluate.pareto import choices, front
@@ -128,16 +130,12 @@ def test_the_picture_has_a_curve_for_each_sampler_and_values_at_the_front() -> N
 
 
 def test_loggers_get_steps_that_go_forward() -> None:
-    class Logger:
+    class Rows(AppendingCSVLogger):
         def __init__(self) -> None:
             self.rows: list[tuple[int, dict[str, float]]] = []
 
-        def log_metrics(self, values: dict[str, float], step: int) -> None:
-            self.rows.append((step, values))
-
-        def save(self) -> None: ...
-
-        def finalize(self, status: str) -> None: ...
+        def log_metrics(self, metrics: dict[str, float], step: int) -> None:
+            self.rows.append((step, metrics))
 
     entries = [
         point("a", 1, 3.0),
@@ -145,13 +143,13 @@ def test_loggers_get_steps_that_go_forward() -> None:
         Result("loss", "a", {}, {}, values={"loss": 7.0}, about={"step": 9}),
     ]
     entries[0].about["step"] = 9
-    logger = Logger()
+    logger = Rows()
     log([logger], entries, None)
     assert logger.rows == [(5, {"evaluation/fid": 2.0}), (9, {"evaluation/fid": 3.0, "evaluation/loss/loss": 7.0})]
 
 
 def test_a_comparison_of_samplers_is_a_table_and_a_picture_and_no_curve(tmp_path: Path) -> None:
-    class Wandb:
+    class Wandb(WandbLogger):
         def __init__(self) -> None:
             self.told: list[Any] = []
 
@@ -161,17 +159,18 @@ def test_a_comparison_of_samplers_is_a_table_and_a_picture_and_no_curve(tmp_path
         def log_table(self, key: str, columns: list[str], data: list[list[Any]]) -> None:
             self.told.append((key, [dict(zip(columns, row, strict=True)) for row in data]))
 
-        def log_image(self, key: str, images: list[str]) -> None:
-            self.told.append((key, images))
+        def log_image(self, key: str, images: list[Any], step: int | None = None) -> None:
+            self.told.append((key, [image.shape for image in images], step))
 
         def save(self) -> None: ...
 
         def finalize(self, status: str) -> None: ...
 
     logger = Wandb()
+    Image.new("RGBA", (5, 3)).save(tmp_path / "pareto.png")
     log([logger], [point("heun", 9, 3.0), point("pc", 18, None)], tmp_path / "pareto.png")
-    (table, rows), (picture, files) = logger.told
-    assert (table, picture, files) == ("evaluation/scores", "evaluation/pareto", [str(tmp_path / "pareto.png")])
+    picture, (table, rows) = logger.told
+    assert (table, picture) == ("evaluation/scores", ("evaluation/pareto", [(3, 5, 3)], None))
     assert [(row["label"], row["fid"], row["nfe"]) for row in rows] == [("run heun", 3.0, 9), ("run pc", None, 18)]
 
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
 from ...distributed import on_rank_zero
 from ...io.step_names import step_name
+from ...loggers import log_picture
 from ...sampling import Sampler
 from ...sinks.collect import Collect
 from ...sinks.pictures import picture, save_film, save_picture
@@ -76,7 +76,4 @@ class SampleImages(Periodic):
             save_film(path.with_suffix(".gif"), [frame for frame in pictures if frame is not None])
         step = trainer.global_step
         for logger in trainer.loggers:
-            if isinstance(logger, TensorBoardLogger):
-                logger.experiment.add_image("samples", image.numpy(), step)
-            elif hasattr(logger, "log_image"):
-                logger.log_image("samples", [torch.movedim(image, 0, -1).numpy()], step=step)
+            log_picture(logger, "samples", torch.movedim(image, 0, -1).numpy(), step)

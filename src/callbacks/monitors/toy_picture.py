@@ -8,12 +8,12 @@ from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
 from ...distributed import on_rank_zero
 from ...errors import UserError
 from ...io.step_names import step_name
+from ...loggers import log_picture
 from ...sampling import Sampler
 from ...sinks.collect import Collect
 from ...sinks.pictures import save_picture
@@ -102,10 +102,7 @@ class ToyPicture(Periodic):
         trainer.callback_metrics.update({name: torch.tensor(value) for name, value in values.items()})
         for logger in trainer.loggers:
             logger.log_metrics({"epoch": trainer.current_epoch, **values}, step=step)
-            if isinstance(logger, TensorBoardLogger):
-                logger.experiment.add_image("toy", image.numpy(), step)
-            elif hasattr(logger, "log_image"):
-                logger.log_image("toy", [torch.movedim(image, 0, -1).numpy()], step=step)
+            log_picture(logger, "toy", torch.movedim(image, 0, -1).numpy(), step)
 
 
 def _values(view: ToyView) -> dict[str, float]:

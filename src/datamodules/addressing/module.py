@@ -42,6 +42,11 @@ class AddressedDataModule(LightningDataModule):
     """The splits that ``all`` joins; empty for a distribution, whose evaluation points are one set."""
 
     @property
+    def data_name(self) -> str:
+        """Short name of the data, such as ``digits``."""
+        return type(self).__name__.removesuffix("DataModule").lower()
+
+    @property
     def values(self) -> Values:
         """Meaning of the numbers of a batch; unchanged continuous data by default."""
         return IDENTITY

@@ -128,7 +128,7 @@ def open_tables(path: Path, files: Sequence[Path], layout: str | None) -> Source
             labels = labels.astype(str) if labels.dtype == object else labels
         class_names = _names_of(tables[0], label)
         kind = tables[0][column].type
-        if pyarrow.types.is_list(kind) or pyarrow.types.is_large_list(kind) or pyarrow.types.is_fixed_size_list(kind):
+        if _is_nested(kind):
             arrays = [_array(table[column], kind) for table in tables]
             return ArraySource(path, arrays, labels, splits, files, layout, class_names)
         count = sum(len(table) for table in tables)
@@ -154,13 +154,19 @@ def _table(file: Path) -> Any:
             return pyarrow.ipc.open_file(source).read_all()
 
 
+def _is_nested(kind: Any) -> bool:
+    from pyarrow import types
+
+    return bool(types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind))
+
+
 def _array(column: Any, kind: Any) -> np.ndarray:
     """A column of nested lists of one shape as an array."""
     import pyarrow
 
     shape, values = [], column.combine_chunks()
     values = values if isinstance(values, pyarrow.Array) else values.chunk(0)
-    while hasattr(values.type, "value_type"):
+    while _is_nested(values.type):
         count, values = len(values), values.flatten()
         length, rest = divmod(len(values), max(count, 1))
         if rest:

@@ -29,7 +29,8 @@ def open_zarr(path: Path, layout: str | None) -> ArraySource:
     try:
         store: Any = zarr.open(str(path), mode="r")
         files = sorted(file for file in path.rglob("*") if file.is_file())
-        if hasattr(store, "shape"):
+        is_array: bool = isinstance(store, zarr.Array)
+        if is_array:
             return ArraySource(path, [store], files=files, layout=layout)
         parts = _parts(tuple(store.array_keys()))
         if not parts:

@@ -51,14 +51,14 @@ def push(folder: str | Path, repository: str) -> str:
     check_push(repository)
     hub = _hub("push")
     try:
-        hub.create_repo(repository, private=True, exist_ok=True)
-        done = hub.upload_folder(repo_id=repository, folder_path=str(folder), allow_patterns=list(_FILES))
+        address = hub.create_repo(repository, private=True, exist_ok=True)
+        hub.upload_folder(repo_id=repository, folder_path=str(folder), allow_patterns=list(_FILES))
     except (OSError, ValueError, hub.errors.HfHubHTTPError) as error:
         raise UserError(
             f"push={repository} failed ({_first_line(error)}): check the name, the network, and log in with "
             f"`hf auth login`; the folder {folder} is complete"
         ) from error
-    return str(getattr(done, "repo_url", None) or repository)
+    return str(address)
 
 
 def check_push(repository: str) -> None:

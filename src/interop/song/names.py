@@ -6,6 +6,8 @@ below visits our modules in that order; nothing is tabulated per configuration.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import singledispatch
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -47,13 +49,12 @@ def song_weights(net: NCSNpp) -> list[Weight]:
     An exponential average there is a list without names in this order, with or without the weights that are not
     ``trainable``.
     """
-    prefixes = {module: name for name, module in net.named_modules()}
-    weights = []
-    for position, tensors in enumerate(_all_modules(net)):
-        for suffix, module, attribute in tensors:
-            theirs = ".".join(filter(None, ("all_modules", str(position), suffix)))
-            weights.append(_weight(theirs, module, attribute, prefixes.get(module)))
-    return weights
+    ours = {id(tensor): name for name, tensor in (*net.named_parameters(), *net.named_buffers())}
+    return [
+        _weight(f"all_modules.{position}.{suffix}", tensor, ours.get(id(tensor)))
+        for position, tensors in enumerate(_all_modules(net))
+        for suffix, tensor in tensors
+    ]
 
 
 def from_song(net: NCSNpp, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -130,32 +131,33 @@ def _refuse(fault: str, names: list[str]) -> None:
         )
 
 
-# A tensor on the walk: what follows the position in its name, the module that holds it here, the attribute there.
-_Tensor = tuple[str, nn.Module, str]
+# A tensor on the walk: what follows the position in its name, and the tensor here.
+_Tensor = tuple[str, Tensor]
 
 
-def _weight(theirs: str, module: nn.Module, attribute: str, prefix: str | None) -> Weight:
-    tensor: Tensor = getattr(module, attribute)
-    nin = theirs.endswith((".W", ".b")) and not isinstance(module, FourierFeatures)
+def _weight(theirs: str, tensor: Tensor, ours: str | None) -> Weight:
+    # The frequencies of the Fourier embedding are called W too.
+    matrix = theirs.endswith(".W") and tensor.ndim == 4
     shape = tuple(tensor.shape)
-    matrix = nin and attribute == "weight"
     return Weight(
         theirs,
-        None if prefix is None else f"{prefix}.{attribute}",
+        ours,
         (shape[1], shape[0]) if matrix else shape,
         nin=matrix,
         trainable=isinstance(tensor, nn.Parameter),
     )
 
 
-def _layer(module: nn.Module, name: str = "") -> list[_Tensor]:
+def _layer(module: Any, name: str = "") -> list[_Tensor]:
     """A convolution, dense layer or GroupNorm called ``name`` in its block."""
-    return [(f"{name}.{kind}" if name else kind, module, kind) for kind in ("weight", "bias")]
+    prefix = f"{name}." if name else ""
+    return [(f"{prefix}weight", module.weight), (f"{prefix}bias", module.bias)]
 
 
-def _nin(module: nn.Module, name: str) -> list[_Tensor]:
+def _nin(module: nn.Conv2d, name: str) -> list[_Tensor]:
     """A 1x1 convolution that is a matrix ``W`` and a vector ``b`` there."""
-    return [(f"{name}.W", module, "weight"), (f"{name}.b", module, "bias")]
+    assert module.bias is not None
+    return [(f"{name}.W", module.weight), (f"{name}.b", module.bias)]
 
 
 def _res_block(block: ResBlock, ddpm: bool, unread: nn.Module | None) -> list[_Tensor]:
@@ -168,79 +170,96 @@ def _res_block(block: ResBlock, ddpm: bool, unread: nn.Module | None) -> list[_T
     return tensors
 
 
-def _attention(attention: Attention) -> list[_Tensor]:
-    tensors = _layer(attention.norm, "GroupNorm_0")
-    for i, layer in enumerate((attention.query, attention.key, attention.value, attention.proj)):
-        tensors += _nin(layer, f"NIN_{i}")
-    return tensors
+@singledispatch
+def _entries(module: nn.Module) -> list[list[_Tensor]]:
+    """The entries of the original's list for one of our modules.
+
+    Resampling without weights still takes a place in the list; its other kinds are below.
+    """
+    return [[]]
 
 
-def _resampling(module: nn.Module) -> list[_Tensor]:
-    """A resampling layer; one without weights still takes a place in the list."""
-    if isinstance(module, FIRConvDown | FIRConvUp):
-        return _layer(module.conv, "Conv2d_0")
-    return _layer(module, "Conv_0") if isinstance(module, ConvDown | ConvUp) else []
+@_entries.register
+def _(layer: ConvDown | ConvUp) -> list[list[_Tensor]]:
+    return [_layer(layer, "Conv_0")]
 
 
-def _head(head: Head) -> list[list[_Tensor]]:
+@_entries.register
+def _(layer: FIRConvDown | FIRConvUp) -> list[list[_Tensor]]:
+    return [_layer(layer.conv, "Conv2d_0")]
+
+
+@_entries.register
+def _(attention: Attention) -> list[list[_Tensor]]:
+    layers = (attention.query, attention.key, attention.value, attention.proj)
+    tensors = [tensor for i, layer in enumerate(layers) for tensor in _nin(layer, f"NIN_{i}")]
+    return [[*_layer(attention.norm, "GroupNorm_0"), *tensors]]
+
+
+@_entries.register
+def _(head: Head) -> list[list[_Tensor]]:
     return [_layer(head.norm), _layer(head.conv)]
 
 
-def _pyramid(pyramid: nn.Module | None) -> list[list[_Tensor]]:
-    """The layers of a progressive path; resampling without weights is not in the list here."""
-    match pyramid:
-        case InputSkip():
-            return [_layer(pyramid.conv, "Conv_0")]
-        case InputResidual():
-            return [_resampling(pyramid.down)]
-        case OutputSkip() | OutputResidualStart():
-            return _head(pyramid.head)
-        case OutputResidual():
-            return [_resampling(pyramid.up)]
-    return []
+# In a progressive path, resampling without weights is not in the list.
+@_entries.register
+def _(pyramid: InputSkip) -> list[list[_Tensor]]:
+    return [_layer(pyramid.conv, "Conv_0")]
+
+
+@_entries.register
+def _(pyramid: InputResidual) -> list[list[_Tensor]]:
+    return _entries(pyramid.down)
+
+
+@_entries.register
+def _(pyramid: OutputSkip | OutputResidualStart) -> list[list[_Tensor]]:
+    return _entries(pyramid.head)
+
+
+@_entries.register
+def _(pyramid: OutputResidual) -> list[list[_Tensor]]:
+    return _entries(pyramid.up)
 
 
 def _all_modules(net: NCSNpp) -> Iterator[list[_Tensor]]:
     """The entries of the original's list of modules, each with its tensors."""
-    ddpm = net.resblock_type == "ddpm"
 
-    def block(module: nn.Module) -> list[_Tensor]:
-        if isinstance(module, ResBlock):
-            # Without conditioning the original still makes the dense layer of every block.
-            unread = (
-                None if net.embedding is not None else nn.Linear(4 * net.nf, module.conv1.out_channels, device="meta")
-            )
-            return _res_block(module, ddpm, unread)
-        return _attention(module) if isinstance(module, Attention) else _resampling(module)
+    def entries(module: nn.Module) -> list[list[_Tensor]]:
+        if not isinstance(module, ResBlock):
+            return _entries(module)
+        # Without conditioning the original still makes the dense layer of every block.
+        unread = None if net.embedding is not None else nn.Linear(4 * net.nf, module.conv1.out_channels, device="meta")
+        return [_res_block(module, net.resblock_type == "ddpm", unread)]
 
     embedding = net.embedding
     if embedding is None:
         if net.embedding_type == "fourier":
-            yield [("W", FourierFeatures(net.nf), "frequencies")]
+            yield [("W", FourierFeatures(net.nf).frequencies)]
     else:
         if isinstance(embedding.features, FourierFeatures):
-            yield [("W", embedding.features, "frequencies")]
+            yield [("W", embedding.features.frequencies)]
         yield _layer(embedding.dense1)
         yield _layer(embedding.dense2)
 
     yield _layer(net.input_conv)
     for level in net.down:
         for residual, attention in level.steps():
-            yield block(residual)
+            yield from entries(residual)
             if isinstance(attention, Attention):
-                yield block(attention)
-        if level.resample is not None:
-            yield block(level.resample)
-        yield from _pyramid(level.pyramid)
+                yield from entries(attention)
+        for module in (level.resample, level.pyramid):
+            if module is not None:
+                yield from entries(module)
     for module in net.middle:
-        yield block(module)
+        yield from entries(module)
     for level in net.up:
         for residual, attention in level.steps():
-            yield block(residual)
+            yield from entries(residual)
             if isinstance(attention, Attention):
-                yield block(attention)
-        yield from _pyramid(level.pyramid)
-        if level.resample is not None:
-            yield block(level.resample)
+                yield from entries(attention)
+        for module in (level.pyramid, level.resample):
+            if module is not None:
+                yield from entries(module)
     if net.output is not None:
-        yield from _head(net.output)
+        yield from entries(net.output)

@@ -124,11 +124,11 @@ class _Body:
             if isinstance(holder, dict) and key in holder:
                 return holder[key]
         if isinstance(node, ast.Call) and not node.args and not node.keywords:
-            name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
-            if name == _CONTAINER:
-                return {}
-            if isinstance(node.func, ast.Name) and self._file.is_function(name):
-                return self._file.call(name)
+            match node.func:
+                case ast.Name(id=name) | ast.Attribute(attr=name) if name == _CONTAINER:
+                    return {}
+                case ast.Name(id=name) if self._file.is_function(name):
+                    return self._file.call(name)
         return Computed(ast.unparse(node))
 
     def _refusal(self, node: ast.stmt | ast.expr, why: str) -> UserError:

@@ -51,7 +51,7 @@ class InceptionFeatures(FeatureExtractor):
             raise ValueError(f"Inception takes images of 1 or 3 channels, not {images.shape[1]}")
         x = RESIZES[self.resize](images.expand(-1, 3, -1, -1).float())
         for name in _LAYERS:
-            x = getattr(self.net, name)(x)
+            x = self.net.get_submodule(name)(x)
         return x.flatten(1)
 
     def probabilities(self, features: Tensor) -> Tensor:

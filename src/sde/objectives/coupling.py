@@ -16,14 +16,14 @@ from torch import Tensor
 
 from ...distributed import gather_rows
 from ...errors import UserError
-from ..score_model import Model
+from ..score_model import ScoreModel
 
 
 @runtime_checkable
 class Coupling(Protocol):
     """A permutation of the noises of a batch."""
 
-    def check(self, model: Model) -> None:
+    def check(self, model: ScoreModel) -> None:
         """Raise UserError if ``model`` cannot be trained with it."""
         ...
 
@@ -38,9 +38,9 @@ class OptimalTransport:
     With gradient accumulation, each part of the global batch is permuted by itself.
     """
 
-    def check(self, model: Model) -> None:
+    def check(self, model: ScoreModel) -> None:
         """Raise UserError for a net that is told classes: the noise of a class would not be normal."""
-        if getattr(getattr(model, "net", None), "num_classes", None):
+        if model.num_classes:
             raise UserError(
                 "objective.coupling pairs noise with data of any class, but sampling a class starts from all noise: "
                 "set net.num_classes=null, or objective.coupling=null"

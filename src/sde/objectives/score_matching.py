@@ -18,7 +18,7 @@ from torch import Tensor
 from ...errors import UserError
 from ...noise import Address
 from ..base import SDE, expand
-from ..score_model import Condition, Model
+from ..score_model import Condition, Model, ScoreModel
 from ..time_samplers import TimeSampler
 from .base import Objective
 from .coupling import Coupling
@@ -112,7 +112,7 @@ class ScoreMatching(Objective):
         self.chain_steps = chain_steps
         self.coupling = coupling
 
-    def check(self, model: Model) -> None:
+    def check(self, model: ScoreModel) -> None:
         """Raise UserError if the times lie outside of those of the SDE of ``model``, or the coupling objects to it."""
         self.time_sampler(model.sde, torch.full((1,), 0.5))
         if self.coupling is not None:

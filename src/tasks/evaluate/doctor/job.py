@@ -18,7 +18,6 @@ from ....io.hashing import file_hash
 from ....metrics import FeatureExtractor, MetricSuite, load_statistics
 from ....metrics.extractors.resize import RESIZES
 from ....sinks.record import Result
-from ....sinks.reference import data_name
 from ... import checkpoint_config
 from ...image_source import ImageSource, manifest_of, open_images
 from ..environment import Environment
@@ -127,7 +126,7 @@ class DoctorWork:
             data.prepare_data()
             data.setup()
             splits, split = splits_of(data), data.reference_split
-            source = f"{data_name(data)} {split}"
+            source = f"{data.data_name} {split}"
         elif is_statistics(source):
             extractor = self.extractor
             statistics = load_statistics(source, extractor.fingerprint, extractor.num_features, extractor.resize)

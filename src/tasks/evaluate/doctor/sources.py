@@ -162,7 +162,7 @@ class Net:
             cfg.batch_size,
             model.data_range,
             quantize,
-            conditioning=class_condition(numbers, getattr(model.net, "num_classes", None), cfg.seed),
+            conditioning=class_condition(numbers, model.num_classes, cfg.seed),
             device=device,
             values=values_of(datamodule),
         )

@@ -16,7 +16,6 @@ from ....metrics import FeatureExtractor, PixelFeatures, reference_statistics
 from ....metrics.memorization import Memorization, memorization
 from ....sinks.pictures import grid, save_picture
 from ....sinks.record import Result
-from ....sinks.reference import data_name
 from ..environment import ScoringSetup
 
 _BATCH, _ROWS, _NEAREST = 256, 16, 3
@@ -54,7 +53,7 @@ class MemorizationCheck:
             self.spaces,
             cache_dir,
             self.data.fingerprint(split),
-            source=f"{data_name(self.data)} {split}",
+            source=f"{self.data.data_name} {split}",
             keep_features=self.spaces,
             device=self.device,
         )

@@ -6,26 +6,28 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from PIL import Image
+
+from ....loggers import log_picture, log_table
 from ....sinks.record import Result
 
 
 def log(loggers: Sequence[Any], entries: Sequence[Result], picture: Path | None) -> None:
-    """Tell loggers of Lightning's kind everything.
+    """Log all results.
 
     Args:
-        loggers: the loggers.
+        loggers: loggers of Lightning.
         entries: the results.
         picture: a PNG of them, or None for results that are points of a curve over training steps.
     """
     for logger in loggers:
         if picture is None:
             _log_curves(logger, entries)
-        if hasattr(logger, "log_table"):
-            for task in dict.fromkeys(entry.task for entry in entries):
-                columns, rows = _columns_and_rows([entry for entry in entries if entry.task == task])
-                logger.log_table(f"evaluation/{task}", columns=columns, data=rows)
-        if picture is not None and hasattr(logger, "log_image"):
-            logger.log_image("evaluation/pareto", [str(picture)])
+        else:
+            log_picture(logger, "evaluation/pareto", np.asarray(Image.open(picture).convert("RGB")))
+        for task in dict.fromkeys(entry.task for entry in entries):
+            log_table(logger, f"evaluation/{task}", *_columns_and_rows([e for e in entries if e.task == task]))
         logger.save()
         logger.finalize("success")
 
