@@ -1,4 +1,4 @@
-"""Shapes and types of every public function are checked while the tests run; counts are printed after them."""
+"""Checks of annotated shapes and types in every test, a clean environment, and counts printed at the end."""
 
 import os
 from collections.abc import Iterator
@@ -19,8 +19,8 @@ checks = install_import_hook("src", f"{typechecker.__name__}.check")
 def environment() -> Iterator[None]:
     """Restore the environment variables after a test.
 
-    Lightning leaves ``LOCAL_RANK`` behind where it has started a process group; a command that a later test starts
-    with two devices would then wait for a second process that nobody starts.
+    Lightning leaves ``LOCAL_RANK`` set after it started a process group; a later test that starts a command with two
+    devices would then wait forever for the second process.
     """
     with mock.patch.dict(os.environ):
         yield

@@ -1,4 +1,4 @@
-"""Discrete VP nets live on the chain of their training, not on the SDE: noise levels, scores and losses."""
+"""Discrete VP (DDPM) nets use the noise levels of their Markov chain, not those of the SDE."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ STEPS = 1000
 
 
 def chain(steps: int = STEPS, beta_min: float = 0.1, beta_max: float = 20.0) -> tuple[Tensor, Tensor]:
-    """alpha and sigma of every step, one multiplication after the other."""
+    """Return alpha and sigma of every step, by the recursion of the chain."""
     product, alphas, sigmas = 1.0, [], []
     for j in range(steps):
         beta = (beta_min + (beta_max - beta_min) * j / (steps - 1)) / steps
-        # Kept as 1 - product: the variance recursion sigma^2 <- (1 - beta) sigma^2 + beta does not cancel.
+        # The recursion sigma^2 <- (1 - beta) sigma^2 + beta avoids the cancellation of 1 - product.
         sigmas.append((1 - beta) * (sigmas[-1] if sigmas else 0.0) + beta)
         product *= 1 - beta
         alphas.append(product)
@@ -28,14 +28,14 @@ def chain(steps: int = STEPS, beta_min: float = 0.1, beta_max: float = 20.0) -> 
 
 
 class Predictor(nn.Module):
-    """A net that shows its input and its label."""
+    """A net whose output depends on its input and its label."""
 
     def forward(self, u: Tensor, level: Tensor, cond: object = None) -> Tensor:
         return torch.sin(3 * u) + level.reshape(-1, *[1] * (u.ndim - 1)) / 500
 
 
 @pytest.mark.parametrize(("steps", "betas"), [(STEPS, (0.1, 20.0)), (7, (0.3, 4.0))])
-def test_levels_are_those_of_the_chain(steps: int, betas: tuple[float, float]) -> None:
+def test_noise_levels_follow_the_chain_recursion(steps: int, betas: tuple[float, float]) -> None:
     sde = VPSDE(beta_min=betas[0], beta_max=betas[1])
     alpha, sigma = sde.chain_marginal(torch.arange(steps, dtype=torch.float64), steps)
     expected_alpha, expected_sigma = chain(steps, *betas)
@@ -45,7 +45,7 @@ def test_levels_are_those_of_the_chain(steps: int, betas: tuple[float, float]) -
     torch.testing.assert_close(single, expected_alpha[2].float(), rtol=1e-6, atol=0)
 
 
-def test_an_sde_without_a_chain_of_its_own_takes_its_marginals() -> None:
+def test_an_sde_without_a_chain_uses_its_marginals() -> None:
     sde, index = CosineVPSDE(), torch.tensor([0.0, 499.0], dtype=torch.float64)
     alpha, sigma = sde.chain_marginal(index, STEPS)
     t = sde.T * (index + 1) / STEPS
@@ -53,22 +53,22 @@ def test_an_sde_without_a_chain_of_its_own_takes_its_marginals() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_scores_of_discrete_nets(dtype: torch.dtype) -> None:
+def test_the_score_of_a_discrete_net_uses_the_chain_sigma(dtype: torch.dtype) -> None:
     labels = torch.tensor([0, 1, 17, 500, 998, 999])
     t = ((labels + 1).double() / STEPS).to(dtype)
     x = torch.linspace(-2, 2, 12, dtype=dtype).reshape(6, 2)
     score = ScoreModel(Predictor(), VPSDE(), DDPMIndex(), "centered")(x, t)
     sigma = chain()[1][labels][:, None]
     expected = -(torch.sin(3 * x.double()) + labels[:, None] / 500) / sigma
-    # float32 holds t to 6e-8.
+    # float32 rounds t by 6e-8.
     torch.testing.assert_close(score.double(), expected, rtol=1e-6 if dtype == torch.float32 else 1e-10, atol=1e-6)
-    # Nets in continuous time keep the sigma of their SDE, 4.9 % away at the first label.
+    # Continuous-time nets use the sigma of the SDE, which differs by 4.9 % at the first label.
     continuous = SongVP()(VPSDE(), t).a_out
     assert abs(float(-1 / continuous[0] / sigma[0]) - 1.0486) < 1e-3
 
 
-def test_the_loss_is_that_of_the_chain() -> None:
-    """The mean over pixels of (net(alpha_i x + sigma_i z, i) - z)^2, as in the original's DDPM loss."""
+def test_the_loss_is_the_ddpm_loss() -> None:
+    """Compare with the original's DDPM loss: the mean over pixels of (net(alpha_i x + sigma_i z, i) - z)^2."""
     objective = build("objective", "ddpm")
     model = ScoreModel(Predictor(), VPSDE(), DDPMIndex(), "centered")
     labels = torch.tensor([0, 3, 700])

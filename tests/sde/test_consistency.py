@@ -1,4 +1,4 @@
-"""Consistency tuning: the exact flow map of Gaussian data is where its gradient vanishes."""
+"""Consistency tuning on Gaussian data: the gradient vanishes at the exact flow map."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TIMES = LogNormalSigma(-0.5, 1.0)
 
 
 def slope(sde: SDE, noise: float, step: int) -> float:
-    """d loss / d noise of the flow map's one parameter; c is large, so that the loss is quadratic."""
+    """Return d loss / d noise for the flow map's only parameter; ``huber`` is large, so the loss is quadratic."""
     index = torch.arange(40_000)
     x0 = 0.25 + 0.5 * normal(0, "data", 0, index, (1,), torch.float64)
     parameter = torch.tensor(noise, dtype=torch.float64, requires_grad=True)
@@ -37,20 +37,20 @@ def slope(sde: SDE, noise: float, step: int) -> float:
 
 
 @pytest.mark.parametrize("sde", SDES.values(), ids=SDES)
-def test_the_exact_flow_map_is_stationary(sde: SDE) -> None:
+def test_the_gradient_vanishes_at_the_exact_flow_map(sde: SDE) -> None:
     below, exact, above = (slope(sde, noise, step=9) for noise in (0.6, 1.0, 1.6))
     assert below < 0 < above
     assert abs(exact) < 0.1 * min(-below, above)
 
 
-def test_the_first_stage_pulls_to_the_posterior_mean_and_the_last_to_the_flow_map() -> None:
-    # A larger parameter shrinks more, as the posterior mean does.
+def test_the_first_stage_learns_the_posterior_mean_and_the_last_the_flow_map() -> None:
+    # A larger parameter shrinks toward the mean more, as the posterior mean does.
     assert -slope(EDMSDE(), 1.0, step=0) > 10 * abs(slope(EDMSDE(), 1.0, step=9))
 
 
 @pytest.mark.parametrize("sde", SDES.values(), ids=SDES)
-def test_loss_is_the_formula(sde: SDE) -> None:
-    """Stage 2 of q = 2: l_r = (1 - n / 8) l_t."""
+def test_the_loss_matches_its_formula(sde: SDE) -> None:
+    """Stage 2 with q = 2: l_r = (1 - n / 8) l_t."""
     objective, model = ConsistencyTuning(TIMES, doubling=10, huber=0.1), GaussianFlowMap(sde)
     index = torch.arange(5)
     x0, z = (normal(0, purpose, 0, index, (3,), torch.float64) for purpose in ("data", "z"))
@@ -70,9 +70,9 @@ def test_loss_is_the_formula(sde: SDE) -> None:
 
 @pytest.mark.parametrize("sde", SDES.values(), ids=SDES)
 @pytest.mark.parametrize("evaluations", [1, 2, 3])
-def test_samples_of_the_exact_map_are_the_closed_form(sde: SDE, evaluations: int) -> None:
+def test_samples_of_the_exact_map_match_the_closed_form(sde: SDE, evaluations: int) -> None:
     if isinstance(sde, FlowSDE):
-        pytest.skip("alpha(T) = 0: data are not predicted there")
+        pytest.skip("alpha(T) = 0: the data cannot be predicted at T")
     times = [0.6 * sde.T, 0.2 * sde.T][: evaluations - 1]
     index = torch.arange(4)
     noise = AddressedNoise(0, index)
@@ -89,7 +89,7 @@ def test_samples_of_the_exact_map_are_the_closed_form(sde: SDE, evaluations: int
 
 
 class Dropping(nn.Module):
-    """A net that is nothing but dropout, and shows its masks."""
+    """A net that only applies dropout and records its masks."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -100,7 +100,7 @@ class Dropping(nn.Module):
         return x * self.masks[-1]
 
 
-def test_a_pair_shares_noise_and_dropout_and_only_one_has_a_gradient() -> None:
+def test_both_evaluations_of_a_pair_share_the_dropout_mask() -> None:
     net, x0 = Dropping(), torch.zeros(8, 16, requires_grad=True)
     model = ScoreModel(net, EDMSDE(), EDM(), "centered")
     for step in (0, 1):
@@ -119,11 +119,13 @@ def test_a_pair_shares_noise_and_dropout_and_only_one_has_a_gradient() -> None:
     ],
     ids=lambda part: type(part).__name__,
 )
-def test_parametrizations_that_keep_the_boundary(sde: SDE, parametrization: Parametrization) -> None:
+def test_parametrizations_that_are_the_identity_at_time_zero_are_accepted(
+    sde: SDE, parametrization: Parametrization
+) -> None:
     ConsistencyTuning(TIMES, 10).check(ScoreModel(nn.Identity(), sde, parametrization, "centered"))
 
 
-def test_what_cannot_work_is_refused() -> None:
+def test_invalid_settings_are_refused() -> None:
     with pytest.raises(UserError, match=r"X0Prediction gives .*choose parametrization=edm"):
         ConsistencyTuning(TIMES, 10).check(ScoreModel(nn.Identity(), VPSDE(), X0Prediction(), "centered"))
     for settings in ({"doubling": 0}, {"q": 1.0}, {"huber": 0.0}, {"k": -1.0}):

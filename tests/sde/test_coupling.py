@@ -1,4 +1,4 @@
-"""Minibatch optimal transport: the best permutation, whatever the layout of the batch."""
+"""Minibatch optimal transport finds the best permutation and does not depend on the batch layout."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ POSITION = torch.arange(6)
 X0, NOISE = (normal(0, purpose, 0, POSITION, (2, 3)) for purpose in ("data", "z"))
 
 
-def test_no_permutation_is_better() -> None:
+def test_the_coupling_has_the_lowest_cost_of_all_permutations() -> None:
     coupled = OptimalTransport()(X0, NOISE, POSITION)
     costs = [float((X0 - NOISE[list(order)]).square().sum()) for order in permutations(range(6))]
     assert min(costs) < costs[0]
@@ -28,8 +28,8 @@ def test_no_permutation_is_better() -> None:
     assert sorted(map(tuple, coupled.flatten(1).tolist())) == sorted(map(tuple, NOISE.flatten(1).tolist()))
 
 
-def test_two_processes_couple_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Processes hold every other position, so that the order of what is gathered differs."""
+def test_two_processes_couple_like_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each process holds every other position, so gathered rows come in another order."""
     whole, parts = OptimalTransport()(X0, NOISE, POSITION), (POSITION[1::2], POSITION[0::2])
 
     def gather(rows: Tensor) -> Tensor:
@@ -41,7 +41,7 @@ def test_two_processes_couple_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
         assert torch.equal(OptimalTransport()(X0[mine], NOISE[mine], POSITION[mine]), whole[mine])
 
 
-def test_a_net_that_is_told_classes_is_refused() -> None:
+def test_a_class_conditional_net_is_refused() -> None:
     for classes in (None, 3):
         model = ScoreModel(MLP(dim=2, width=8, num_classes=classes), FlowSDE(), VelocityPrediction(), "centered")
         if classes is None:

@@ -1,4 +1,4 @@
-"""A net that reads class labels says so, or it is refused: its samples would have no class."""
+"""A net that reads class labels must declare ``num_classes``; otherwise its samples would have no class."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ READINGS: list[Reading] = [
 
 
 class Planted(ScoreNet):
-    """Shifts its input by a learned number for each class."""
+    """Shift the input by a learned number per class."""
 
     def __init__(self, classes: int = 3, declared: int | None = None, reading: Reading = READINGS[0], **settings: bool):
         super().__init__(**settings)
@@ -56,17 +56,17 @@ def test_a_net_that_reads_labels_must_declare_its_classes(reading: Reading, comp
     model(Planted(declared=3, reading=reading)).check_labels((2,))
 
 
-def test_other_nets_pass() -> None:
+def test_nets_that_do_not_read_labels_are_accepted() -> None:
     model(Planted(reading=lambda cond: cond.get("augment"))).check_labels((2,))
     model(nn.Identity()).check_labels((2,))
     model(MLP(dim=2, width=8, depth=1)).check_labels((2,))
-    # It cannot be called without values; that is for its training to show.
+    # Not callable on meta tensors: the check cannot tell, so it accepts.
     model(Planted(reading=lambda cond: cond["augment"].item())).check_labels((2,))
 
 
 @pytest.fixture
 def planted(monkeypatch: pytest.MonkeyPatch) -> str:
-    """The dotted name of the net, in a module of the project."""
+    """Dotted name of the net, in a module of the project."""
     module = types.ModuleType("src.nets.planted")
     monkeypatch.setitem(sys.modules, module.__name__, module)
     monkeypatch.setattr(module, "Planted", Planted, raising=False)
@@ -74,7 +74,7 @@ def planted(monkeypatch: pytest.MonkeyPatch) -> str:
     return f"{module.__name__}.Planted"
 
 
-def test_training_does_not_start(planted: str) -> None:
+def test_training_with_undeclared_classes_is_refused(planted: str) -> None:
     with initialize_config_dir(str(CONF), version_base=None):
         cfg = compose("train", ["experiment=digits", "net=mlp"])
     cfg.net = {"_target_": planted, "declared": None}
@@ -84,7 +84,7 @@ def test_training_does_not_start(planted: str) -> None:
     check_model(cfg)
 
 
-def test_a_checkpoint_is_not_sampled_without_its_classes(planted: str) -> None:
+def test_a_checkpoint_with_undeclared_classes_is_refused(planted: str) -> None:
     content = checkpoint()
     content["config"]["model"]["net"] = {"_target_": planted}
     content["config"]["datamodule"] = {"dim": 2}

@@ -1,4 +1,4 @@
-"""What must hold for every SDE in conf/sde, and for one that gives alpha and sigma and nothing else."""
+"""Properties of every SDE in conf/sde, and of one that defines only alpha and sigma."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.support.gaussian import GaussianScore
 
 @dataclass(frozen=True)
 class OnlyAlphaSigma(SDE):
-    """Another SDE stripped of its closed forms."""
+    """The SDE ``of`` without its closed forms."""
 
     of: SDE | None = None
 
@@ -39,7 +39,7 @@ class OnlyAlphaSigma(SDE):
 
 @dataclass(frozen=True)
 class Quarter(SDE):
-    """alpha = cos, sigma = sin of pi t / 2: no closed forms but these, no file in conf/sde."""
+    """alpha = cos(pi t / 2), sigma = sin(pi t / 2); not in conf/sde, no other closed forms."""
 
     T: float = 0.99
 
@@ -59,7 +59,7 @@ def times(sde: SDE, *fractions: float) -> Tensor:
     return sde.T * torch.tensor(fractions, dtype=torch.float64)
 
 
-def test_closed_forms_follow_from_alpha_and_sigma(sde: SDE) -> None:
+def test_closed_forms_agree_with_alpha_and_sigma(sde: SDE) -> None:
     t = times(sde, 1e-3, 0.1, 0.37, 0.8, 1)
     x = torch.linspace(-2, 3, 5, dtype=torch.float64)[:, None]
     bare = OnlyAlphaSigma(T=sde.T, of=sde)
@@ -67,20 +67,20 @@ def test_closed_forms_follow_from_alpha_and_sigma(sde: SDE) -> None:
     torch.testing.assert_close(sde.diffusion(t), bare.diffusion(t), rtol=1e-9, atol=0)
 
 
-def test_float32_times_near_zero_keep_their_digits(sde: SDE) -> None:
+def test_float32_is_accurate_near_time_zero(sde: SDE) -> None:
     t = times(sde, 1e-5, 1e-3, 1e-2)
     for quantity in (sde.sigma, sde.diffusion):
         torch.testing.assert_close(quantity(t.float()).double(), quantity(t), rtol=1e-5, atol=0)
 
 
-def test_marginals_are_those_of_the_simulated_process(sde: SDE) -> None:
+def test_marginals_agree_with_a_simulation(sde: SDE) -> None:
     steps, paths, x0 = 1000, 10_000, 0.7
     grid = torch.linspace(0, 0.9 * sde.T, steps + 1, dtype=torch.float64)
     index = torch.arange(paths)
-    # The process starts where its marginal at t = 0 is: at x0, or at N(x0, sigma_min^2) for VE.
+    # Start from the marginal at t = 0: x0, or N(x0, sigma_min^2) for VE.
     x = sde.alpha(grid[0]) * x0 + sde.sigma(grid[0]) * normal(0, "start", 0, index, (1,), torch.float64)
     checked = {steps // 4, steps // 2, steps}
-    # Euler and Maruyama at the middle of each interval; random signs, of the same mean and variance as normals.
+    # Euler-Maruyama at the midpoints; random signs have the mean and variance of standard normals.
     generator = torch.Generator().manual_seed(0)
     for i in range(steps):
         middle, dt = (grid[i] + grid[i + 1]) / 2, grid[i + 1] - grid[i]
@@ -88,7 +88,7 @@ def test_marginals_are_those_of_the_simulated_process(sde: SDE) -> None:
         x = x + sde.drift(x, middle) * dt + sde.diffusion(middle) * dt.sqrt() * signs
         if i + 1 in checked:
             alpha, sigma = float(sde.alpha(grid[i + 1])), float(sde.sigma(grid[i + 1]))
-            # Four standard errors, and 0.5 % for the steps.
+            # Four standard errors, plus 0.5 % for the discretization.
             assert float(x.mean()) == pytest.approx(alpha * x0, abs=4 * sigma / paths**0.5 + 0.005 * alpha)
             assert float(x.std()) == pytest.approx(sigma, rel=4 / (2 * paths) ** 0.5 + 0.005)
 
@@ -106,7 +106,7 @@ def test_prior_sample_follows_prior_density(sde: SDE) -> None:
     assert float(-sde.prior_log_prob(z).mean()) == pytest.approx(1 + math.log(2 * math.pi * sigma**2), abs=0.02)
 
 
-def test_prior_is_the_marginal_at_the_end(sde: SDE) -> None:
+def test_prior_std_is_sigma_at_the_end(sde: SDE) -> None:
     z = sde.prior_sample(torch.tensor([[-1.0], [1.0]], dtype=torch.float64))
     assert float(z[1] - z[0]) / 2 == pytest.approx(float(sde.sigma(times(sde, 1))), rel=1e-3)
 
@@ -124,13 +124,13 @@ def test_transitions_compose(sde: SDE) -> None:
     (a_ts, v_ts), (a_su, v_su), (a_tu, v_tu) = sde.transition(t, s), sde.transition(s, u), sde.transition(t, u)
     torch.testing.assert_close(a_tu, a_ts * a_su, rtol=1e-12, atol=0)
     torch.testing.assert_close(v_tu, v_ts + a_ts**2 * v_su, rtol=1e-12, atol=0)
-    # From time 0 it is the marginal, but for the noise that is there already (VE).
+    # From time 0 the transition is the marginal, apart from the noise present at time 0 (VE).
     zero = torch.zeros_like(t)
     scale, variance = sde.transition(t, zero)
     torch.testing.assert_close(variance + (scale * sde.sigma(zero)) ** 2, sde.sigma(t) ** 2, rtol=1e-12, atol=0)
 
 
-def test_chain_step_is_the_sde_in_the_limit(sde: SDE) -> None:
+def test_small_chain_steps_approach_the_sde(sde: SDE) -> None:
     t = times(sde, 0.2, 0.7)
     dt = 1e-6 * sde.T
     x = torch.tensor([[1.5], [-0.4]], dtype=torch.float64)
@@ -139,7 +139,7 @@ def test_chain_step_is_the_sde_in_the_limit(sde: SDE) -> None:
     torch.testing.assert_close(big_g / dt**0.5, sde.diffusion(t), rtol=1e-4, atol=0)
 
 
-def test_times_of_a_batch_are_those_of_its_samples(sde: SDE) -> None:
+def test_batched_times_agree_with_single_times(sde: SDE) -> None:
     t = times(sde, 0.1, 0.6)
     x = torch.randn(2, 3, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     mean, std = sde.marginal(x, t)
@@ -153,7 +153,7 @@ def test_times_of_a_batch_are_those_of_its_samples(sde: SDE) -> None:
         torch.testing.assert_close(big_g[i], big_g_i)
 
 
-def test_alpha_and_sigma_are_all_a_sampler_needs() -> None:
+def test_samplers_run_on_an_sde_with_only_alpha_and_sigma() -> None:
     sde = Quarter()
     x_init = sde.prior_sample(normal(0, "prior", 0, torch.arange(256), (48,)))
     noise = AddressedNoise(0, torch.arange(256))

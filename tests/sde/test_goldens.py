@@ -1,4 +1,4 @@
-"""SDEs, their reversal, single sampler steps and losses against the original code."""
+"""SDEs, reverse SDEs, single sampler steps and losses compared with the original code."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.support.golden import load, relative
 
 SDES: dict[str, SDE] = {"vesde": VESDE(), "vpsde": VPSDE(), "subvpsde": SubVPSDE()}
 N = 1000
-# The original steps by 1/N and looks its chains up in a table of N entries; between entries the noise level is off by
+# The original steps by 1/N and reads noise levels from a table of N entries; between entries they are off by
 # up to one entry, ln(5000)/1000 = 0.9 % for VE. The steps below are therefore taken from the table's own times.
 STEP_TOLERANCE = 1e-3
 
@@ -25,7 +25,7 @@ def steps() -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize("name", SDES)
-def test_continuous_quantities(name: str, steps: dict[str, torch.Tensor]) -> None:
+def test_drift_diffusion_marginal_and_prior(name: str, steps: dict[str, torch.Tensor]) -> None:
     sde, x, t = SDES[name], steps["x"], steps["t"]
     score = GaussianScore(sde)
     mean, std = sde.marginal(x, t)
@@ -41,7 +41,7 @@ def test_continuous_quantities(name: str, steps: dict[str, torch.Tensor]) -> Non
     }
     for key, value in found.items():
         expected = steps[f"{name}.{key}"]
-        # Nothing here knows of a time grid: float64 against float64, the original's tables aside.
+        # No time grid is involved: both sides are float64.
         torch.testing.assert_close(
             value, expected.expand_as(value), rtol=1e-5, atol=1e-9, msg=lambda m, k=key: f"{k}: {m}"
         )
@@ -58,12 +58,12 @@ STEPS = {
 
 @pytest.mark.parametrize("name", SDES)
 @pytest.mark.parametrize("step", STEPS)
-def test_one_step(name: str, step: str, steps: dict[str, torch.Tensor]) -> None:
+def test_one_sampler_step(name: str, step: str, steps: dict[str, torch.Tensor]) -> None:
     if f"{name}.{step}.x" not in steps:
         assert name == "subvpsde", "only sub-VP lacks ancestral sampling and Langevin in the original"
         return
     sde = SDES[name]
-    # The first time, 1e-5, lies inside the original's last step, which goes on to t = 0; ours ends with a denoising.
+    # The first time, 1e-5, lies inside the original's last step, which ends at t = 0; ours ends with a denoising.
     x, t, z = steps["x"], steps["t"], steps["z"]
     moved, mean = STEPS[step](sde, GaussianScore(sde), x, t, (t - 1 / N).clamp(min=0), lambda: z)
     assert relative(moved[1:], steps[f"{name}.{step}.x"][1:]) < STEP_TOLERANCE

@@ -1,4 +1,4 @@
-"""MeanFlow: its gradient vanishes at the exact average velocity of Gaussian data, and sampling with that is exact."""
+"""MeanFlow on Gaussian data: the gradient vanishes at the exact average velocity, and samples of it are exact."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def objective(**settings: float) -> MeanFlow:
 
 
 def quadrature(mean: float, std: float, count: int = 24) -> tuple[Tensor, Tensor, Tensor]:
-    """Nodes x0 and z (N, 1), and weights (N,), that give expectations over data and noise to rounding."""
+    """Return nodes x0 and z (N, 1) and weights (N,) of a Gauss-Hermite quadrature over data and noise."""
     nodes, weights = (torch.from_numpy(values) for values in np.polynomial.hermite_e.hermegauss(count))
     weights = weights / weights.sum()
     x0, z = (grid.reshape(-1, 1) for grid in torch.meshgrid(mean + std * nodes, nodes, indexing="ij"))
@@ -40,7 +40,7 @@ def quadrature(mean: float, std: float, count: int = 24) -> tuple[Tensor, Tensor
 
 
 def slope(std: float, r: float, t: float) -> float:
-    """d loss / d std of the average velocity's one parameter, for data of standard deviation 0.5."""
+    """Return d loss / d std for the average velocity's only parameter; the data have standard deviation 0.5."""
     x0, z, weights = quadrature(0.25, 0.5)
     parameter = torch.tensor(std, dtype=torch.float64, requires_grad=True)
     model = GaussianAverageVelocity(SDE, std=parameter)  # type: ignore[arg-type] # a number that has a gradient
@@ -50,7 +50,7 @@ def slope(std: float, r: float, t: float) -> float:
 
 
 @pytest.mark.parametrize(("r", "t"), [(0.0, 0.999), (0.1, 0.4), (0.5, 0.9), (0.3, 0.3)])
-def test_the_exact_average_velocity_is_stationary(r: float, t: float) -> None:
+def test_the_gradient_vanishes_at_the_exact_average_velocity(r: float, t: float) -> None:
     below, exact, above = (slope(std, r, t) for std in (0.3, 0.5, 0.8))
     assert below < 0 < above
     assert abs(exact) < 1e-5 * min(-below, above)
@@ -58,7 +58,9 @@ def test_the_exact_average_velocity_is_stationary(r: float, t: float) -> None:
 
 @dataclass(frozen=True)
 class TwoFields(GaussianAverageVelocity):
-    """One Gaussian for label 0, another for "no label" (1), and for label 0 ``amount`` times their guided field."""
+    """Velocity ``amount`` times the guided field for label 0, and an unconditional Gaussian field for label 1 (no
+    label).
+    """
 
     amount: Tensor | float = 1.0
 
@@ -70,8 +72,8 @@ class TwoFields(GaussianAverageVelocity):
 
 
 @pytest.mark.parametrize(("guidance", "mixing"), [(3.0, 0.0), (1.5, 0.5)])
-def test_with_guidance_the_guided_field_is_stationary(guidance: float, mixing: float) -> None:
-    """Both have the scale omega / (1 - kappa) = 3; samples without label keep the plain field."""
+def test_with_guidance_the_gradient_vanishes_at_the_guided_field(guidance: float, mixing: float) -> None:
+    """Both settings have the scale omega / (1 - kappa) = 3; samples without label use the plain field."""
     x0, z, weights = quadrature(0.25, 0.5)
     t = torch.full((len(x0),), 0.6, dtype=torch.float64)
     made = MeanFlow(TIMES, TIMES, 1.0, 0.0, 1e-3, guidance, mixing, label_dropout=0.1, null_label=1)
@@ -86,7 +88,7 @@ def test_with_guidance_the_guided_field_is_stationary(guidance: float, mixing: f
 
 
 @pytest.mark.parametrize("steps", [1, 2, 5])
-def test_samples_of_the_exact_average_velocity_are_the_flow_map(steps: int) -> None:
+def test_samples_of_the_exact_average_velocity_match_the_flow_map(steps: int) -> None:
     index = torch.arange(5)
     x = normal(0, "prior", 0, index, (3,), torch.float64)
     out = MeanFlowSampler(EvenGrid(steps))(GaussianAverageVelocity(SDE), x, AddressedNoise(0, index))
@@ -110,7 +112,7 @@ def model() -> AverageVelocityModel:
     return made
 
 
-def test_the_score_over_an_interval_is_that_of_the_average_velocity() -> None:
+def test_the_score_over_an_interval_matches_the_average_velocity() -> None:
     made, x = model(), normal(0, "x", 0, torch.arange(4), (2,), torch.float64)
     t, r = torch.tensor([0.2, 0.5, 0.7, 0.999]).double(), torch.tensor([0.1, 0.5, 0.0, 0.0]).double()
     velocity = SDE.drift(x, t) - SDE.diffusion_squared(t)[:, None] / 2 * made(x, t, {"until": r})
@@ -119,15 +121,15 @@ def test_the_score_over_an_interval_is_that_of_the_average_velocity() -> None:
     torch.testing.assert_close(made(x, t, {"until": t}), made(x, t))
 
 
-def test_a_new_interval_embedding_changes_nothing() -> None:
+def test_an_untrained_interval_embedding_does_not_change_the_output() -> None:
     x, t = normal(0, "x", 0, torch.arange(4), (2,), torch.float64), torch.tensor([0.2, 0.5, 0.7, 0.9]).double()
     plain = ScoreModel(mlp(), SDE, VelocityPrediction(1.0), "centered")
     told = AverageVelocityModel(mlp(), SDE, VelocityPrediction(1.0), "centered").double()
-    # Weights of zero stand for 1e-10.
+    # The embedding is initialized with weights of 1e-10, not zero.
     torch.testing.assert_close(told(x, t, {"until": 0 * t}), plain(x, t), rtol=0, atol=1e-4)
 
 
-def test_what_cannot_work_is_refused() -> None:
+def test_invalid_settings_are_refused() -> None:
     with pytest.raises(UserError, match="model=average_velocity"):
         objective().check(ScoreModel(mlp(), SDE, VelocityPrediction(), "centered"))
     with pytest.raises(UserError, match="parametrization=velocity"):

@@ -1,4 +1,4 @@
-"""A new SDE is one class: with no other edit it trains, samples both ways and has likelihoods."""
+"""A new SDE needs one class only: training, both kinds of samplers and likelihoods then work."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ EPS = 0.01
 
 @dataclass(frozen=True)
 class Cubic(SDE):
-    """alpha = exp(-5 t^3), sigma^2 = 1 - alpha^2: no process of conf/sde."""
+    """alpha = exp(-5 t^3), sigma^2 = 1 - alpha^2; not in conf/sde."""
 
     T: float = 1.0
 
@@ -55,7 +55,7 @@ def test_samples_and_likelihood_with_the_exact_score() -> None:
     torch.testing.assert_close(bits, nats / math.log(2), atol=2e-3, rtol=0)
 
 
-def test_trains_by_its_name_alone(tmp_path: Path) -> None:
+def test_training_needs_only_the_class_name(tmp_path: Path) -> None:
     register_resolvers()
     with initialize_config_dir(str(CONF), version_base="1.3"):
         cfg = compose(
@@ -87,7 +87,7 @@ def test_trains_by_its_name_alone(tmp_path: Path) -> None:
     exact = float(-torch.logsumexp(weights.log() - (2 * math.pi * stds.square()).log() - squares, dim=1).mean())
     assert -0.1 < _nats(model, datamodule) - exact < 0.4 < 1 < before - exact
 
-    # Its samples lie around the modes.
+    # Samples lie near the modes.
     index = torch.arange(200)
     x_init = model.sde.prior_sample(normal(0, "prior", 0, index, (2,)))
     for sampler in (
@@ -100,7 +100,7 @@ def test_trains_by_its_name_alone(tmp_path: Path) -> None:
 
 
 def _nats(model: torch.nn.Module, datamodule: object) -> float:
-    """Mean negative log-likelihood of 300 points."""
+    """Return the mean negative log-likelihood of 300 points, in nats."""
     x = datamodule.sample(300)  # type: ignore[attr-defined]
     likelihood = Likelihood(1e-3, 1e-3, eps=0.04, divergence="exact", data_range="continuous")
     return float(likelihood(model, x).bits_per_dim.mean()) * 2 * math.log(2)

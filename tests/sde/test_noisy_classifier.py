@@ -1,4 +1,4 @@
-"""The noise-conditional classifier: its input, its loss, its training, its gradient as a score."""
+"""Noise-conditional classifier: input scaling, loss, training, and time arguments."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ STD = 0.3
 
 
 class Recording(nn.Module):
-    """Keeps what the net is given."""
+    """Record the net's arguments."""
 
     def forward(self, x: Tensor, c_noise: Tensor) -> Tensor:
         self.x, self.c_noise = x, c_noise
@@ -28,7 +28,7 @@ class Recording(nn.Module):
 
 @pytest.mark.parametrize("data_range", ["unit", "centered"])
 @pytest.mark.parametrize("sde", [VESDE(), EDMSDE(), VPSDE(), SubVPSDE()], ids=lambda sde: type(sde).__name__)
-def test_the_net_sees_unit_variance(sde: SDE, data_range: str) -> None:
+def test_the_input_of_the_net_has_unit_variance(sde: SDE, data_range: str) -> None:
     generator = torch.Generator().manual_seed(0)
     centered = 0.5 * torch.randn(8, 3, 32, 32, dtype=torch.float64, generator=generator)
     x0 = centered if data_range == "centered" else (centered + 1) / 2
@@ -38,13 +38,13 @@ def test_the_net_sees_unit_variance(sde: SDE, data_range: str) -> None:
     for fraction in (0.01, 0.1, 0.5, 1.0):
         t = torch.tensor(fraction * sde.T, dtype=torch.float64)
         classifier(sde.alpha(t) * x0 + sde.sigma(t) * z, t)
-        # Unit data under a shrinking alpha keep their mean of 1/2 out of the center; the variance is what counts.
+        # Only the variance is checked: the mean 1/2 of unit data is not removed when alpha < 1.
         assert float(net.x.std()) == pytest.approx(1, abs=0.02)
         torch.testing.assert_close(4 * net.c_noise, (sde.sigma(t) / sde.alpha(t)).log())
 
 
 class BayesClassifier:
-    """The exact posterior of two Gaussian classes, its log-odds multiplied by ``sharpness``."""
+    """Exact posterior of two Gaussian classes; the log-odds are multiplied by ``sharpness``."""
 
     def __init__(self, sde: SDE, sharpness: float = 1.0) -> None:
         self.sde = sde
@@ -64,7 +64,7 @@ def gaussian_classes(batch: int) -> tuple[Tensor, dict[str, Tensor]]:
 
 
 @pytest.mark.parametrize("time_sampler", [UniformTime(), LikelihoodTime()], ids=lambda s: type(s).__name__)
-def test_the_loss_is_least_at_bayes_rule(time_sampler: UniformTime | LikelihoodTime) -> None:
+def test_the_loss_is_smallest_for_the_bayes_classifier(time_sampler: UniformTime | LikelihoodTime) -> None:
     x0, cond = gaussian_classes(20_000)
     address = Address(0, 0, torch.arange(len(x0)))
     objective = NoisyClassification(time_sampler)
@@ -75,7 +75,7 @@ def test_the_loss_is_least_at_bayes_rule(time_sampler: UniformTime | LikelihoodT
     assert losses[1.0] < min(losses[0.7], losses[1.4])
 
 
-def test_importance_keeps_the_expectation_of_uniform_times() -> None:
+def test_importance_weights_keep_the_expectation_over_uniform_times() -> None:
     x0, cond = gaussian_classes(20_000)
     address = Address(0, 0, torch.arange(len(x0)))
     uniform, weighted = (
@@ -86,7 +86,7 @@ def test_importance_keeps_the_expectation_of_uniform_times() -> None:
     assert abs(float(uniform.mean() - weighted.mean())) < 3 * error
 
 
-def test_losses_follow_the_address_and_not_the_batch() -> None:
+def test_losses_depend_on_the_address_and_not_on_the_batch() -> None:
     x0, cond = gaussian_classes(8)
     objective, model = NoisyClassification(UniformTime()), BayesClassifier(VESDE())
     whole = objective(model, x0, Address(1, 5, torch.arange(8)), cond)
@@ -96,8 +96,8 @@ def test_losses_follow_the_address_and_not_the_batch() -> None:
         objective(model, x0, Address(1, 5, torch.arange(8)), None)
 
 
-def test_training_reaches_bayes_rule_on_images() -> None:
-    """Two classes of 8 x 8 images of constant gray, one brighter: only the mean counts, and Bayes' rule is known."""
+def test_training_approaches_the_bayes_loss_on_images() -> None:
+    """Two classes of constant 8 x 8 gray images: only the mean matters, and the Bayes classifier is known."""
     torch.manual_seed(0)
     sde = VPSDE()
     net = ConvClassifier(in_channels=1, num_classes=2, nf=16)
@@ -117,7 +117,7 @@ def test_training_reaches_bayes_rule_on_images() -> None:
         sde = VPSDE()
 
         def log_prob(self, x: Tensor, t: Tensor, labels: Tensor) -> Tensor:
-            # The log-odds of +-1/2: alpha times the sum of the pixels, over sigma^2.
+            # Log-odds of the classes +-1/2: alpha times the sum of the pixels, divided by sigma^2.
             odds = sde.alpha(t) * x.flatten(1).sum(1) / sde.sigma(t).square()
             return torch.nn.functional.logsigmoid(torch.where(labels == 1, odds, -odds))
 
@@ -133,7 +133,7 @@ def test_training_reaches_bayes_rule_on_images() -> None:
     assert exact < trained + 0.02 and trained < exact + 0.15 < torch.tensor(2.0).log()
 
 
-def test_net_takes_one_time_for_all_or_one_for_each() -> None:
+def test_one_time_per_batch_or_per_sample() -> None:
     torch.manual_seed(0)
     net = ConvClassifier(in_channels=3, num_classes=4, nf=8)
     for parameter in net.parameters():
@@ -148,7 +148,7 @@ def test_net_takes_one_time_for_all_or_one_for_each() -> None:
     torch.testing.assert_close(log_probs.exp().sum(0), torch.ones(2))
 
 
-def test_wrong_settings_are_named() -> None:
+def test_invalid_settings_are_refused() -> None:
     with pytest.raises(UserError, match="data_range"):
         NoisyClassifier(nn.Identity(), VESDE(), "bytes")
     with pytest.raises(UserError, match="num_classes"):

@@ -1,4 +1,4 @@
-"""Python numbers serve as times wherever tensors do, for every SDE of conf/sde and parametrization of conf."""
+"""Python numbers are accepted as times, for every SDE in conf/sde and every parametrization."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ def flat(value: Any) -> list[Tensor]:
 
 @pytest.mark.parametrize("name", names("sde"))
 @pytest.mark.parametrize("kind", [float, int])
-def test_every_method_of_a_process(name: str, kind: type) -> None:
+def test_sde_methods_accept_numbers(name: str, kind: type) -> None:
     sde: SDE = build("sde", name)
-    # A whole number only where the process is long enough.
+    # Integer times only if the SDE is longer than 2.
     t, s = (kind(sde.T), 0 if kind is int else sde.T / 4) if kind is float or sde.T > 2 else (0.75 * sde.T, 0.5 * sde.T)
     at, to = torch.tensor(t, dtype=torch.float64), torch.tensor(s, dtype=torch.float64)
     reverse = ReverseSDE(sde, GaussianScore(sde))
@@ -39,7 +39,7 @@ def test_every_method_of_a_process(name: str, kind: type) -> None:
 
 
 @pytest.mark.parametrize("name", names("parametrization"))
-def test_coefficients_and_score(name: str) -> None:
+def test_parametrizations_and_score_models_accept_numbers(name: str) -> None:
     parametrization, sde = build("parametrization", name), VPSDE()
     t = torch.tensor(0.3, dtype=torch.float64)
     for one, two in zip(parametrization(sde, 0.3), parametrization(sde, t), strict=True):

@@ -1,4 +1,4 @@
-"""Objectives: what they are minimal for, every file in conf/objective, and the stable target field."""
+"""Objectives: their minimum, every file in conf/objective, weightings, label dropout, and the stable target field."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SUITED: dict[str, SDE] = {"ddpm": VPSDE(), "edm": EDMSDE(), "stf": EDMSDE(), "fl
 
 @dataclass(frozen=True)
 class Scaled:
-    """A score that is wrong by a factor."""
+    """Score multiplied by ``factor``."""
 
     of: GaussianScore
     factor: float
@@ -39,7 +39,7 @@ class Scaled:
 
 @dataclass(frozen=True)
 class Empirical:
-    """The exact score of a finite data set (K, d)."""
+    """Exact score of a finite data set (K, d)."""
 
     sde: SDE
     data: Tensor
@@ -51,14 +51,14 @@ class Empirical:
         return (posterior[..., None] * toward).sum(1) / sigma**2
 
 
-# Minimal at the score: not those of classifiers, of flow maps and of coupled noise.
+# Objectives that are minimal at the score: not those of classifiers, flow maps and coupled noise.
 SCORE_OBJECTIVES = [
     name for name in names("objective") if name not in ("noisy_classification", "ect", "meanflow", "flow_ot")
 ]
 
 
 @pytest.mark.parametrize("name", SCORE_OBJECTIVES)
-def test_true_score_has_the_smallest_loss(name: str) -> None:
+def test_the_true_score_has_the_smallest_loss(name: str) -> None:
     objective, sde = build("objective", name), SUITED.get(name, VESDE())
     index = torch.arange(1500)
     x0 = 0.25 + 0.5 * normal(0, "data", 0, index, (4,), torch.float64)
@@ -68,7 +68,7 @@ def test_true_score_has_the_smallest_loss(name: str) -> None:
     assert losses[1.0] < losses[0.8] and losses[1.0] < losses[1.2]
 
 
-def test_edm_weighting_is_the_weighted_error_of_the_denoised_image() -> None:
+def test_edm_weighting_gives_the_weighted_denoising_error() -> None:
     sde, index = EDMSDE(), torch.arange(6)
     x0, z = (normal(0, purpose, 0, index, (3,), torch.float64) for purpose in ("data", "z"))
     t = torch.tensor([0.002, 0.02, 0.3, 1, 10, 80], dtype=torch.float64)
@@ -81,7 +81,7 @@ def test_edm_weighting_is_the_weighted_error_of_the_denoised_image() -> None:
 
 
 @pytest.mark.parametrize("sde", [FlowSDE(), VPSDE()], ids=["flow", "vp"])
-def test_velocity_weighting_is_the_error_of_the_velocity(sde: SDE) -> None:
+def test_velocity_weighting_gives_the_velocity_error(sde: SDE) -> None:
     index = torch.arange(4)
     x0, z = (normal(0, purpose, 0, index, (3,), torch.float64) for purpose in ("data", "z"))
     t = torch.tensor([0.01, 0.3, 0.7, 0.95], dtype=torch.float64)
@@ -116,7 +116,7 @@ def test_labels_are_dropped_in_training_only() -> None:
     assert torch.equal(seen[0][~dropped], labels[~dropped]) and torch.equal(seen[1], labels)
 
 
-def test_bad_settings_are_refused() -> None:
+def test_invalid_settings_are_refused() -> None:
     with pytest.raises(UserError, match="reduction"):
         ScoreMatching(UniformTime(), PaperWeighting(), "median")
     with pytest.raises(UserError, match="null_label"):
@@ -125,7 +125,7 @@ def test_bad_settings_are_refused() -> None:
 
 @pytest.mark.parametrize("sde", [VESDE(), VPSDE(), EDMSDE()], ids=["ve", "vp", "edm"])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
-def test_stable_target_is_exact_when_the_reference_is_the_data_set(sde: SDE, dtype: torch.dtype) -> None:
+def test_stable_target_is_exact_if_the_reference_is_the_whole_data_set(sde: SDE, dtype: torch.dtype) -> None:
     data = normal(0, "data", 0, torch.arange(50), (8,), torch.float64)
     t = sde.T * torch.tensor([1e-3, 0.03, 0.3, 0.6, 1.0], dtype=torch.float64)
     x0, z = data[:5], normal(0, "z", 0, torch.arange(5), (8,), torch.float64)
@@ -135,13 +135,13 @@ def test_stable_target_is_exact_when_the_reference_is_the_data_set(sde: SDE, dty
     objective.refer_to(lambda batch: data.to(batch))
     found = objective.target(sde, x0.to(dtype), x_t.to(dtype), t.to(dtype), z.to(dtype))
     expected = std[:, None] * Empirical(sde, data)(x_t, t)
-    # float32: x_t carries a rounding of 1e-7 max |x_t|, which the smallest sigma, 0.01, magnifies.
+    # float32: x_t has a rounding error of 1e-7 max |x_t|, divided by sigma, at least 0.01.
     tolerance = 1e-9 if dtype == torch.float64 else 2e-4
     torch.testing.assert_close(found.double(), expected, rtol=tolerance, atol=tolerance)
     assert found.dtype == dtype
 
 
-def test_stable_target_has_less_variance_and_hardly_a_bias() -> None:
+def test_stable_target_has_less_variance_and_little_bias() -> None:
     sde, index = EDMSDE(), torch.arange(2048)
     x0 = 0.25 + 0.5 * normal(0, "data", 0, index, (2,), torch.float64)
     z = normal(0, "z", 0, index, (2,), torch.float64)
@@ -153,12 +153,13 @@ def test_stable_target_has_less_variance_and_hardly_a_bias() -> None:
     assert float((stable - truth).mean()) == pytest.approx(0, abs=0.03)
 
 
-def test_stable_target_survives_exponents_of_ten_million() -> None:
+def test_stable_target_does_not_overflow_at_small_noise() -> None:
     sde = VESDE()
     x0 = normal(0, "data", 0, torch.arange(4), (3, 32, 32))
     z = normal(0, "z", 0, torch.arange(4), (3, 32, 32))
     t = torch.full((4,), 1e-5)
     x_t = x0 + sde.sigma(t)[:, None, None, None] * z
     found = StableTargetField(UniformTime(), PaperWeighting()).target(sde, x0, x_t, t, z)
-    # At the smallest noise level only the sample's own image can have made x_t; rounding of x_t / sigma is 1e-4.
+    # At the smallest noise level the posterior is concentrated on the own image; x_t / sigma has a rounding error of
+    # 1e-4.
     torch.testing.assert_close(found, -z, rtol=0, atol=2e-4)

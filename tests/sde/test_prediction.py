@@ -1,4 +1,4 @@
-"""Every parametrization in conf, and the identities between what a net may predict and the score."""
+"""Every parametrization in conf, and the identities between the predicted quantity and the score."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SUITED: dict[str, SDE] = {"song_ve": VESDE(), "smld": VESDE(), "edm": EDMSDE(), 
 
 
 class Ideal(nn.Module):
-    """The net that an exact score would need: the equation of the parametrization solved for the net's output."""
+    """Net output for the exact score: the parametrization's equation solved for the output."""
 
     def __init__(self, score: GaussianScore, parametrization: Parametrization, t: Tensor) -> None:
         super().__init__()
@@ -31,28 +31,28 @@ class Ideal(nn.Module):
 
 @pytest.mark.parametrize("name", names("parametrization"))
 @pytest.mark.parametrize("fraction", [0.02, 0.5, 1.0])
-def test_nets_need_only_moderate_outputs(name: str, fraction: float) -> None:
+def test_the_exact_net_output_has_moderate_size(name: str, fraction: float) -> None:
     sde = SUITED.get(name, VPSDE())
     parametrization = build("parametrization", name)
-    # A level that discrete nets know.
+    # SMLD nets are defined only at discrete levels.
     t = sde.T * torch.tensor(round(fraction * 999) / 999 if name == "smld" else fraction, dtype=torch.float64)
     score = GaussianScore(sde)
     model = ScoreModel(Ideal(score, parametrization, t), sde, parametrization, data_range="centered")
     z = normal(0, "z", 0, torch.arange(500), (2,), torch.float64)
     x = sde.alpha(t) * (0.25 + 0.5 * normal(0, "x", 0, torch.arange(500), (2,), torch.float64)) + sde.sigma(t) * z
     torch.testing.assert_close(model(x, t), score(x, t))
-    # Whatever the net stands for is of the size of data or noise: the point of a parametrization.
+    # The predicted quantity has the size of the data or of the noise.
     assert float(model.net(x * model.net.coefficients.a_in, t).square().mean().sqrt()) < 2
 
 
 @pytest.mark.parametrize("sde", [VPSDE(), FlowSDE()])
-def test_identities(sde: SDE) -> None:
+def test_predictions_convert_to_the_score(sde: SDE) -> None:
     t = sde.T * torch.tensor([0.05, 0.4, 0.9], dtype=torch.float64)
     x = torch.tensor([[0.3], [-1.1], [0.8]], dtype=torch.float64)
     score = GaussianScore(sde)(x, t)
     alpha, sigma = sde.alpha(t)[:, None], sde.sigma(t)[:, None]
     x0, z = tweedie(sde, x, t, score), -sigma * score
-    # dx_t/dt at fixed x_0 and z, from alpha and sigma by finite differences.
+    # dx_t/dt at fixed x_0 and z, by finite differences of alpha and sigma.
     dt = 1e-6
     rates = [(f(t + dt) - f(t - dt))[:, None] / (2 * dt) for f in (sde.alpha, sde.sigma)]
     predictions = {

@@ -1,4 +1,4 @@
-"""Distributions of training times against quadrature."""
+"""Distributions of training times, compared with quadrature."""
 
 from __future__ import annotations
 
@@ -24,7 +24,9 @@ def midpoints(count: int) -> Tensor:
 
 @pytest.mark.parametrize("sde", SDES, ids=lambda sde: type(sde).__name__)
 @pytest.mark.parametrize("sampler", [UniformTime(EPS), LikelihoodTime(EPS)], ids=lambda s: type(s).__name__)
-def test_importance_keeps_expectations_over_uniform_times(sde: SDE, sampler: UniformTime | LikelihoodTime) -> None:
+def test_importance_weights_keep_expectations_over_uniform_times(
+    sde: SDE, sampler: UniformTime | LikelihoodTime
+) -> None:
     t, importance = sampler(sde, midpoints(50_000))
     uniform = EPS + midpoints(50_000) * (sde.T - EPS)
     for function in (torch.ones_like, torch.square, lambda t: torch.cos(3 * t / sde.T)):
@@ -33,7 +35,7 @@ def test_importance_keeps_expectations_over_uniform_times(sde: SDE, sampler: Uni
 
 
 @pytest.mark.parametrize("sde", SDES, ids=lambda sde: type(sde).__name__)
-def test_likelihood_time_has_the_density_of_the_weight(sde: SDE) -> None:
+def test_likelihood_time_density_is_proportional_to_the_weight(sde: SDE) -> None:
     u = midpoints(2000)[100:1900]
     sampler, weighting = LikelihoodTime(EPS), LikelihoodWeighting()
     t, importance = sampler(sde, u)
@@ -41,7 +43,7 @@ def test_likelihood_time_has_the_density_of_the_weight(sde: SDE) -> None:
     density = 2 * du / (sampler(sde, u + du)[0] - sampler(sde, u - du)[0]).abs()
     constant = density / weighting(sde, t)
     torch.testing.assert_close(constant, constant[:1].expand_as(constant), rtol=1e-5, atol=0)
-    # So the weighted, importance-sampled loss has one and the same weight at all times.
+    # The weighted, importance-sampled loss therefore has the same weight at all times.
     product = weighting(sde, t) * importance
     torch.testing.assert_close(product, product[:1].expand_as(product), rtol=1e-9, atol=0)
 
@@ -54,7 +56,7 @@ def test_likelihood_weight_is_minus_twice_the_slope_of_log_snr() -> None:
         torch.testing.assert_close(LikelihoodWeighting()(sde, t), -2 * slope, rtol=1e-7, atol=0)
 
 
-def test_grid_times_are_the_levels_of_the_chain() -> None:
+def test_grid_times_are_the_chain_times() -> None:
     u = torch.tensor([0.0, 0.1, 0.25, 0.5, 0.999, 1.0])
     smld, weight = GridTime(4)(VESDE(), u)
     assert smld.tolist() == pytest.approx([0, 0, 1 / 3, 2 / 3, 1, 1]) and weight.tolist() == [1] * 6
@@ -67,20 +69,20 @@ def test_log_normal_levels(sde: SDE) -> None:
     log_level = -sde.log_snr(t)
     assert float(log_level.mean()) == pytest.approx(-1.2, abs=1e-3)
     assert float(log_level.std()) == pytest.approx(1.2, abs=2e-3)
-    # One standard deviation above the mean is where the normal distribution function is 0.8413.
+    # One standard deviation above the mean: the normal distribution function is 0.8413.
     share = float((log_level < 0).double().mean())
     assert share == pytest.approx(0.5 * (1 + math.erf(1 / math.sqrt(2))), abs=1e-3)
 
 
-def test_smallest_time_beyond_the_end_is_refused() -> None:
+def test_eps_beyond_the_end_time_is_refused() -> None:
     with pytest.raises(UserError, match="eps"):
         UniformTime(2.0)(VPSDE(), midpoints(2))
 
 
-def test_ends_of_likelihood_time_are_found_on_the_cpu() -> None:
+def test_likelihood_time_computes_its_constants_on_the_cpu() -> None:
     class Watched(VESDE):
         def log_snr(self, t: Tensor) -> Tensor:
-            assert t.device.type == "cpu", "a number on the device is a copy to wait for"
+            assert t.device.type == "cpu", "a number computed on the device makes the host wait"
             return super().log_snr(t)
 
     times, importance = LikelihoodTime(EPS)(Watched(), torch.empty(4, device="meta"))
@@ -89,6 +91,6 @@ def test_ends_of_likelihood_time_are_found_on_the_cpu() -> None:
 
 @pytest.mark.parametrize("sde", SDES, ids=lambda sde: type(sde).__name__)
 @pytest.mark.parametrize("mean", [-12.0, 12.0])
-def test_noise_levels_beyond_those_of_the_sde_are_its_ends(sde: SDE, mean: float) -> None:
+def test_noise_levels_outside_the_sde_are_clamped(sde: SDE, mean: float) -> None:
     t, _ = LogNormalSigma(mean, 3.0)(sde, midpoints(1000))
     assert float(t.min()) >= 0 and float(t.max()) <= sde.T

@@ -1,4 +1,4 @@
-"""Consistency tuning on a mixture of two Gaussians, whose exact flow map is known.
+"""Consistency tuning on a mixture of two Gaussians, whose flow map is known.
 
 In one dimension the probability-flow ODE maps quantiles of p_T to quantiles of the data.
 """
@@ -22,7 +22,7 @@ CENTERS, STD, STEPS, BATCH = torch.tensor([-0.6, 0.6]), 0.2, 200, 128
 
 
 def flow_map(sde: SDE, x: Tensor) -> Tensor:
-    """The data (N,) at the end of the ODE's paths from x (N,) at T."""
+    """Return the ODE's end points (N,) for start points x (N,) at T, by bisection."""
     alpha, sigma = float(sde.alpha(torch.tensor(sde.T))), float(sde.sigma(torch.tensor(sde.T)))
 
     def share_below(x: Tensor, alpha: float, sigma: float) -> Tensor:
@@ -39,14 +39,14 @@ def flow_map(sde: SDE, x: Tensor) -> Tensor:
 
 
 def error(model: ScoreModel, sampler: Sampler) -> float:
-    """Root mean square of one-evaluation samples minus the exact map, at quantiles of the prior."""
+    """Return the RMS difference between one-evaluation samples and the exact map, at quantiles of the prior."""
     x = model.sde.prior_sample(torch.special.ndtri(torch.linspace(0.01, 0.99, 99))[:, None])
     out = sampler(model, x, AddressedNoise(0, torch.arange(len(x))))
     assert out.nfe.tolist() == [1] * len(x)
     return float((out.samples[:, 0] - flow_map(model.sde, x[:, 0])).square().mean().sqrt())
 
 
-def test_consistency_tuning_leads_to_the_flow_map() -> None:
+def test_consistency_tuning_learns_the_flow_map() -> None:
     torch.manual_seed(0)
     net = MLP(dim=1, width=32, depth=2, fourier_features=8, fourier_log=False)
     model = ScoreModel(net, EDMSDE(8.0), EDM(0.63), "centered")
@@ -61,5 +61,5 @@ def test_consistency_tuning_leads_to_the_flow_map() -> None:
         objective(model, x0, Address(0, step, position)).mean().backward()
         optimizer.step()
         schedule.step()
-    # 0.58 before and 0.09 after; the posterior mean, which score matching learns, is 0 at T and so 0.63 away.
+    # 0.58 before and 0.09 after; the posterior mean, which score matching learns, is 0 at T: an error of 0.63.
     assert error(model, Consistency(KarrasGrid(1))) < 0.15 < 0.3 < untrained

@@ -1,4 +1,4 @@
-"""A copy of the project, for tests that add files to it."""
+"""Copy the project, for tests that add files to it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def copy_of_project(folder: Path) -> Path:
-    """Code, configurations and tests in ``folder``."""
+    """Copy code, configurations and tests into ``folder``."""
     for name in ("src", "conf", "tests"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "train.py", "sample.py", "evaluate.py"):

@@ -1,4 +1,4 @@
-"""Every configuration of a group, so that a new file is tested the moment it exists."""
+"""Read every configuration of a group, so that a new file is tested without changing a test."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ CONF = Path(__file__).parents[2] / "conf"
 
 
 def names(group: str) -> list[str]:
-    """Names of the files of conf/<group>, without their ending."""
+    """Return the names of the files in conf/<group>, without suffix."""
     found = sorted(path.stem for path in (CONF / group).glob("*.yaml"))
     assert found, f"conf/{group} is empty"
     return found
 
 
 def read(group: str, name: str) -> DictConfig:
-    """One file as it stands."""
+    """Return one file, not composed."""
     cfg = OmegaConf.load(CONF / group / f"{name}.yaml")
     assert isinstance(cfg, DictConfig)
     return cfg
 
 
 def build(group: str, name: str, overrides: dict[str, Any] | None = None) -> Any:
-    """The object that conf/<group>/<name>.yaml describes, with values at dotted keys replaced."""
+    """Build the object of conf/<group>/<name>.yaml, with ``overrides`` (dotted keys) applied."""
     cfg = read(group, name)
     if group == "sde" and cfg.get("prior_mean") == "data":
         cfg.prior_mean = 0.25

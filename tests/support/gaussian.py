@@ -1,4 +1,4 @@
-"""Gaussian data, for which every score, posterior and likelihood is known."""
+"""Gaussian data: scores, flow maps and average velocities in closed form."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from src.sde import SDE, FlowSDE, expand
 
 @dataclass(frozen=True)
 class GaussianScore:
-    """The exact score of data N(mean, std^2 I) under ``sde``."""
+    """Exact score of data N(mean, std^2 I) under ``sde``."""
 
     sde: SDE
     mean: float = 0.25
@@ -25,10 +25,10 @@ class GaussianScore:
 
 @dataclass(frozen=True)
 class GaussianFlowMap(GaussianScore):
-    """The "score" whose data prediction is the end of the probability-flow ODE through (x, t), not the posterior mean.
+    """Score whose denoised value is the end of the probability-flow ODE from (x, t) instead of the posterior mean.
 
-    The map is affine, from N(alpha mean, alpha^2 std^2 + sigma^2) to N(mean, std^2). ``noise`` other than 1 makes it
-    wrong, and keeps it the identity at t = 0.
+    The map is affine, from N(alpha mean, alpha^2 std^2 + sigma^2) to N(mean, std^2). A ``noise`` other than 1 makes it
+    wrong; it stays the identity at t = 0.
     """
 
     noise: float = 1.0
@@ -42,10 +42,10 @@ class GaussianFlowMap(GaussianScore):
 
 @dataclass(frozen=True)
 class GaussianAverageVelocity(GaussianScore):
-    """The exact average velocity of the flow SDE's ODE: x_r - alpha_r mean = (x_t - alpha_t mean) S_r / S_t.
+    """Exact average velocity of the flow SDE's ODE: x_r - alpha_r mean = (x_t - alpha_t mean) S_r / S_t.
 
-    S^2 = alpha^2 std^2 + sigma^2. ``std`` other than that of the data makes it wrong. As a score it is the one whose
-    ODE has this velocity.
+    S^2 = alpha^2 std^2 + sigma^2. A ``std`` other than that of the data makes it wrong. Called as a score, it returns
+    the score whose ODE has this velocity.
     """
 
     sde: FlowSDE

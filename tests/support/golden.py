@@ -1,4 +1,4 @@
-"""Numbers computed by running the original code, kept in tests/data."""
+"""Reference values computed with the original code, kept in tests/data."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ DATA = Path(__file__).parents[1] / "data"
 
 
 def load(name: str) -> dict[str, Tensor]:
-    """All arrays of tests/data/<name>.npz as tensors."""
+    """Return all arrays of tests/data/<name>.npz as tensors."""
     with np.load(DATA / f"{name}.npz", allow_pickle=False) as file:
         return {key: torch.from_numpy(np.asarray(file[key])) for key in file.files}
 
 
 def relative(actual: Tensor, expected: Tensor) -> float:
-    """Largest difference, relative to the largest expected magnitude."""
+    """Return the largest difference divided by the largest expected magnitude."""
     return float((actual - expected).abs().max() / expected.abs().max())

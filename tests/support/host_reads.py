@@ -1,8 +1,8 @@
-"""Find where the host would wait for a GPU, on a machine without one.
+"""Find operations that make the host wait for a GPU, on a machine without a GPU.
 
-The device ``meta`` stands in for the card: its tensors have shapes and no values, so whatever asks for a value
-(``item``, ``nonzero``, a copy to the host, a branch on a tensor) raises by itself. Copies from the host that would wait
-are found by looking at every operation.
+The device ``meta`` replaces the GPU. Its tensors have shapes but no values, so an operation that needs a value
+(``item``, ``nonzero``, a copy to the host, a branch on a tensor) raises. Blocking copies from the host are found by
+checking every operation.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ CARD = torch.device("meta")
 
 
 class _NoNumbers(TorchFunctionMode):
-    """``torch.tensor(numbers, device=...)`` copies in a way that no operation shows."""
+    """Forbid ``torch.tensor(numbers, device=...)``, a blocking copy that no dispatched operation shows."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
         if func in (torch.tensor, torch.as_tensor) and not isinstance(args[0], Tensor):
-            assert out.device != CARD, "a tensor of numbers of the host"
+            assert out.device != CARD, "a tensor made from Python numbers: a blocking copy"
         return out
 
 
 class NoHostWait(TorchDispatchMode):
-    """Raises AssertionError at an operation for which the host would wait for the card; counts the others."""
+    """Raise AssertionError at an operation that makes the host wait for the GPU; count the others."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -53,9 +53,11 @@ class NoHostWait(TorchDispatchMode):
         from_host = bool(tensors) and all(value.device != CARD for value in tensors[-1:])
         if name in ("_to_copy", "copy_") and made_on_card and from_host:
             waits = not kwargs.get("non_blocking", args[2] if name == "copy_" and len(args) > 2 else False)
-            assert not waits, f"{name}: a copy from the host that waits"
+            assert not waits, f"{name}: a blocking copy from the host"
         if name in ("index", "index_put", "index_put_"):
             masks = [index for index in args[1] if isinstance(index, Tensor) and index.dtype == torch.bool]
-            assert not any(mask.device == CARD for mask in masks), f"{name}: a mask as an index"
+            assert not any(mask.device == CARD for mask in masks), (
+                f"{name}: a boolean mask as an index needs its values on the host"
+            )
         self.on_card += made_on_card
         return out

@@ -1,4 +1,4 @@
-"""An Inception with random weights, where there are no published ones."""
+"""Inception network with random weights, for tests without the published weights."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import nn
 
 
 def save_random_inception(path: Path) -> None:
-    """Write random weights in the format of the published file; always the same ones."""
+    """Write random weights (fixed seed) in the format of the published file."""
     from torch_fidelity import feature_extractor_inceptionv3 as port
 
     class Blank(port.FeatureExtractorInceptionV3):  # type: ignore[misc] # torch_fidelity has no types

@@ -1,4 +1,4 @@
-"""A mixture of two Gaussians in the plane: data whose score is not linear, yet known in closed form."""
+"""Mixture of two Gaussians in the plane: its score is nonlinear and known in closed form."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from torch import Tensor
 
 from src.sde import SDE, ReverseSDE, expand
 
-CENTRES = torch.tensor([[0.6, -0.2], [-0.5, 0.3]], dtype=torch.float64)
+CENTERS = torch.tensor([[0.6, -0.2], [-0.5, 0.3]], dtype=torch.float64)
 STDS = torch.tensor([0.3, 0.2], dtype=torch.float64)
 LOG_WEIGHTS = torch.tensor([0.4, 0.6], dtype=torch.float64).log()
 
 
 @dataclass(frozen=True)
 class MixtureScore:
-    """The exact score of the mixture under ``sde``; float64 states (B, 2)."""
+    """Exact score of the mixture under ``sde``; float64 states (B, 2)."""
 
     sde: SDE
 
     def __call__(self, x: Tensor, t: Tensor, cond: Mapping[str, Tensor] | None = None) -> Tensor:
         alpha, sigma = expand(self.sde.alpha(t), x), expand(self.sde.sigma(t), x)
         variance = (alpha * STDS) ** 2 + sigma**2
-        toward = alpha * CENTRES - x[:, None, :]
+        toward = alpha * CENTERS - x[:, None, :]
         log_density = LOG_WEIGHTS - variance.log() - toward.square().sum(2) / (2 * variance)
         return (log_density.softmax(1)[..., None] * toward / variance[..., None]).sum(1)
 
 
 def probability_flow(sde: SDE, x: Tensor, end: float) -> Tensor:
-    """The ODE's state at ``end`` from x (B, 2) at T, by an 8th-order Runge-Kutta method from elsewhere, in x and t."""
+    """Integrate the ODE from x (B, 2) at T to ``end`` with the 8th-order Runge-Kutta method of SciPy."""
     reverse = ReverseSDE(sde, MixtureScore(sde), probability_flow=True)
 
     def slope(t: float, flat: NDArray[np.float64]) -> NDArray[np.float64]:

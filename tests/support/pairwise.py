@@ -1,4 +1,4 @@
-"""Few combinations of settings that hold every pair of their values."""
+"""Choose few combinations of settings that contain every pair of values."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ Pair = tuple[int, int, int, int]
 
 
 def pairwise(*axes: Sequence[Any]) -> list[tuple[Any, ...]]:
-    """Combinations, one value of each axis, such that every two values of different axes meet at least once.
+    """Return combinations, one value per axis, that contain every pair of values of two axes at least once.
 
-    A fault that two settings cause together is found as in the full product, with far fewer cases. Greedy: the
+    Finds every fault that two settings cause together, with far fewer cases than the full product. Greedy: the
     combination with the most new pairs comes next.
     """
     combinations = list(itertools.product(*(range(len(axis)) for axis in axes)))

@@ -3,7 +3,7 @@ import itertools
 from tests.support.pairwise import pairwise
 
 
-def test_every_pair_is_there_in_few_combinations() -> None:
+def test_few_combinations_contain_every_pair() -> None:
     axes = ("abc", (1, 2), (True, False, None), "xyzw")
     chosen = pairwise(*axes)
     for (i, first), (j, second) in itertools.combinations(enumerate(axes), 2):

@@ -1,4 +1,4 @@
-"""beartype as type checkers read annotations: an int will do where a float is wanted."""
+"""beartype configured so that an int is accepted where a float is expected, as type checkers do."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any
 
 
 def check(checked: Any) -> Any:
-    """``checked``, a function or a class, with its arguments and results checked."""
+    """Return ``checked`` (a function or class) with checks of arguments and results."""
     return _decorator()(checked)
 
 
 @cache
 def _decorator() -> Callable[[Any], Any]:
-    # Here, because an environment where nothing is checked may lack beartype.
+    # Imported here: an environment that checks nothing may lack beartype.
     from beartype import BeartypeConf, beartype
 
     return beartype(conf=BeartypeConf(is_pep484_tower=True))
