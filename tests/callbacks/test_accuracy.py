@@ -1,4 +1,4 @@
-"""A noise-conditional classifier learns through the same module, and its accuracy is counted right."""
+"""A noise-conditional classifier is trained by the same module; its accuracy per noise level."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.support.configs import CONF
 STEPS = 80
 
 
-def test_digits_are_told_apart_the_better_the_less_noise(tmp_path: Path) -> None:
+def test_digits_are_classified_better_with_less_noise(tmp_path: Path) -> None:
     register_resolvers()
     with initialize_config_dir(str(CONF), version_base="1.3"):
         cfg = compose(
@@ -59,7 +59,7 @@ def test_digits_are_told_apart_the_better_the_less_noise(tmp_path: Path) -> None
 
 
 class Sign:
-    """A classifier by the sign of the first element."""
+    """Classify by the sign of the first element."""
 
     def __init__(self, sde: Any) -> None:
         self.sde = sde
@@ -90,6 +90,6 @@ def test_accuracy_counts_each_sample_once_at_each_level(seed: int) -> None:
         assert float(trainer.callback_metrics[f"val/accuracy_{level:g}"]) == pytest.approx(expected)
 
 
-def test_levels_are_checked() -> None:
+def test_invalid_noise_levels_are_refused() -> None:
     with pytest.raises(UserError, match="all above 0"):
         NoisyAccuracy([0.0, 1.0])

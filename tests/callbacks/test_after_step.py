@@ -1,4 +1,4 @@
-"""Every optimizer step is followed by what is due after it, whether or not there is anything to validate."""
+"""Checkpoints due after an optimizer step are written with and without validation data."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class _Line(LightningModule):
 @pytest.mark.parametrize(
     "due", [{"val_check_interval": 3}, {"check_val_every_n_epoch": 2}], ids=lambda due: next(iter(due))
 )
-def test_checkpoints_where_validation_is_due(validation: int, due: dict[str, Any], tmp_path: Path) -> None:
+def test_checkpoints_at_steps_with_validation(validation: int, due: dict[str, Any], tmp_path: Path) -> None:
     module = _Line()
     trainer = Trainer(
         max_steps=6,
@@ -71,7 +71,7 @@ class _StopAtThree(Callback):
     ],
     ids=["max_steps", "max_epochs", "max_time", "should_stop", "early_stopping"],
 )
-def test_the_last_step_is_written_however_training_ends(
+def test_the_last_step_is_saved_for_every_stop_condition(
     settings: dict[str, Any], last: int | None, tmp_path: Path
 ) -> None:
     callbacks = [*settings.pop("callbacks", []), Checkpoints(str(tmp_path), every_n_steps=1000)]

@@ -1,4 +1,4 @@
-"""Processes that found different checkpoints do not begin."""
+"""Training does not start if processes found different checkpoints."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ A, B, CHANGED = ("run/step1.ckpt", 1, "a"), ("run/step2.ckpt", 2, "b"), ("run/st
 
 
 @pytest.mark.parametrize(("others", "same"), [([A], True), ([B], False), ([A, CHANGED], False), ([None], False)])
-def test_all_resume_from_one_checkpoint(others: list[Any], same: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_processes_must_resume_from_the_same_checkpoint(
+    others: list[Any], same: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(module, "gather_objects", lambda mine: [mine, *others])
     unused = create_autospec(Trainer, instance=True), create_autospec(LightningModule, instance=True)
     callback = module.CheckSameResumePoint(A)

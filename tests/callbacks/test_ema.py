@@ -1,4 +1,4 @@
-"""Averages of weights against the original's numbers and closed forms."""
+"""Averages of weights, compared with the original code and closed forms."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Holder(LightningModule):
         self.model.net.p = nn.Parameter(values)
 
 
-def test_warm_up_follows_the_original() -> None:
+def test_warm_up_agrees_with_the_original_code() -> None:
     golden = load("ema")
     module = Holder(torch.arange(4.0))
     ema = EMA({"default": ExponentialAverage(float(golden["decay"]))})
@@ -53,11 +53,11 @@ def test_half_life() -> None:
         kept *= 1 - average.rate(update)
     assert kept == pytest.approx(0.5)
     ramped = HalfLifeAverage(half_life=1000, batch_size=10, ramp=0.05)
-    assert ramped.rate(1) == pytest.approx(1.0), "before any image the average is the weights themselves"
+    assert ramped.rate(1) == pytest.approx(1.0), "the average starts at the weights"
     assert ramped.rate(10**6) == pytest.approx(average.rate(10**6))
 
 
-def test_averages_stand_in_and_raw_weights_come_back_exactly() -> None:
+def test_applied_averages_and_restored_raw_weights() -> None:
     module = Holder(torch.randn(5).bfloat16())
     raw = module.model.net.p.detach().clone()
     shadow = torch.randn(5)
@@ -68,7 +68,7 @@ def test_averages_stand_in_and_raw_weights_come_back_exactly() -> None:
         with pytest.raises(RuntimeError, match="stood in"):
             ema.on_save_checkpoint(Trainer(logger=False, accelerator="cpu"), module, {})
     assert torch.equal(module.model.net.p, raw)
-    assert torch.equal(ema.shadows["default"]["p"], shadow), "float32 averages survive a bfloat16 net"
+    assert torch.equal(ema.shadows["default"]["p"], shadow), "averages must stay float32 for a bfloat16 net"
 
 
 def in_fit(ema: EMA, module: Holder) -> Trainer:
@@ -77,7 +77,7 @@ def in_fit(ema: EMA, module: Holder) -> Trainer:
     return trainer
 
 
-def test_shadows_from_a_file_take_the_strides_of_the_parameters() -> None:
+def test_loaded_averages_get_the_strides_of_the_parameters() -> None:
     weight = torch.randn(4, 3, 3, 3)
     module = Holder(weight.to(memory_format=torch.channels_last))
     ema = EMA({"default": ExponentialAverage(0.5, warmup=False)})
@@ -87,10 +87,10 @@ def test_shadows_from_a_file_take_the_strides_of_the_parameters() -> None:
     assert shadow.stride() == module.model.net.p.stride() != weight.stride()
     assert torch.equal(shadow, weight)
     in_fit(ema, module)
-    assert ema.shadows["default"]["p"].data_ptr() == shadow.data_ptr(), "a second start keeps the storage"
+    assert ema.shadows["default"]["p"].data_ptr() == shadow.data_ptr(), "a second start must keep the storage"
 
 
-def test_a_step_does_not_walk_over_the_modules(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_update_does_not_traverse_the_modules(monkeypatch: pytest.MonkeyPatch) -> None:
     module = Holder(torch.zeros(3))
     ema = EMA({name: ExponentialAverage(0.5, warmup=False) for name in ("a", "b")})
     trainer = in_fit(ema, module)
@@ -103,7 +103,7 @@ def test_a_step_does_not_walk_over_the_modules(monkeypatch: pytest.MonkeyPatch) 
     assert not calls
     assert ema.shadows["a"]["p"].tolist() == ema.shadows["b"]["p"].tolist() == [0.5] * 3
     monkeypatch.undo()
-    # A strategy that replaces parameters, or averages from a file, are noticed.
+    # Parameters replaced by a strategy and averages loaded from a file are used.
     module.model.net.p = nn.Parameter(torch.full((3,), 4.5))
     ema.on_load_checkpoint(trainer, module, {"ema": {name: {"p": torch.full((3,), 2.5)} for name in ("a", "b")}})
     in_fit(ema, module)
@@ -111,7 +111,7 @@ def test_a_step_does_not_walk_over_the_modules(monkeypatch: pytest.MonkeyPatch) 
     assert ema.shadows["a"]["p"].tolist() == [3.5] * 3
 
 
-def test_an_update_is_one_operation_for_each_average() -> None:
+def test_an_update_is_one_operation_per_average() -> None:
     module = Holder(torch.zeros(3))
     module.model.net.q = nn.Parameter(torch.ones(2))
     ema = EMA({name: ExponentialAverage(0.5) for name in ("a", "b")})
@@ -128,7 +128,7 @@ def test_an_update_is_one_operation_for_each_average() -> None:
     assert names == ["aten._foreach_lerp_.Scalar"] * 2
 
 
-def test_averages_that_stand_in_have_followed_the_last_step() -> None:
+def test_applied_averages_include_the_last_step() -> None:
     module = Holder(torch.zeros(3))
     ema = EMA({"default": ExponentialAverage(0.5, warmup=False)})
     trainer = in_fit(ema, module)

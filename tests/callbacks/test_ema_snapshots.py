@@ -1,4 +1,4 @@
-"""Snapshots of averages, written by a real trainer."""
+"""EMA snapshots, written by a real trainer."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from src.errors import UserError
 
 
 class Walker(LightningModule):
-    step_skipped = False
+    """A module whose parameter equals the step number."""
 
-    """Its parameter is the number of the step."""
+    step_skipped = False
 
     def __init__(self) -> None:
         super().__init__()
@@ -47,7 +47,7 @@ def train(*callbacks: object) -> None:
     trainer.fit(Walker(), torch.utils.data.DataLoader(torch.zeros(5, 1)))
 
 
-def test_snapshots_hold_the_averages_of_their_step(tmp_path: Path) -> None:
+def test_snapshots_contain_the_averages_of_their_step(tmp_path: Path) -> None:
     ema = EMA({"default": PowerAverage(0.05), "long": PowerAverage(0.1), "other": ExponentialAverage()})
     train(ema, EMASnapshots(tmp_path, 2))
     assert sorted(path.name for path in tmp_path.iterdir()) == [f"step{n:08d}.safetensors" for n in (2, 4, 5)]
@@ -62,13 +62,13 @@ def test_snapshots_hold_the_averages_of_their_step(tmp_path: Path) -> None:
                 assert float(file.get_tensor(f"{name}/weight")) == pytest.approx(expected, rel=1e-6)
 
 
-def test_half_the_room(tmp_path: Path) -> None:
+def test_float16_snapshots(tmp_path: Path) -> None:
     train(EMA({"default": PowerAverage(0.05)}), EMASnapshots(tmp_path, 5, dtype="float16"))
     with safe_open(tmp_path / "step00000005.safetensors", "pt") as file:
         assert file.get_tensor("default/weight").dtype == torch.float16
 
 
-def test_other_averages_cannot_be_rebuilt(tmp_path: Path) -> None:
+def test_snapshots_require_power_averages_and_a_known_dtype(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="ema=posthoc"):
         train(EMA({"default": ExponentialAverage()}), EMASnapshots(tmp_path, 2))
     with pytest.raises(UserError, match="dtype"):

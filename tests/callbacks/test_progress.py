@@ -1,4 +1,4 @@
-"""Lines while a training runs."""
+"""Log lines during training."""
 
 from __future__ import annotations
 
@@ -12,9 +12,7 @@ from lightning.pytorch import LightningModule, Trainer
 from src.callbacks.progress import TrainingProgress
 
 
-def test_a_slow_first_step_says_how_long_it_has_taken(
-    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_slow_first_step_logs_its_duration(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     caplog.set_level(logging.INFO)
     progress = TrainingProgress(every_seconds=10)
     waits = [False, False, True]
@@ -34,15 +32,13 @@ def test_a_slow_first_step_says_how_long_it_has_taken(
     assert len(lines) == 2 and all(line.startswith("the first step has taken ") for line in lines)
 
 
-def test_the_first_batch_ends_the_waiting() -> None:
+def test_the_first_batch_stops_the_log_thread() -> None:
     progress = TrainingProgress(every_seconds=1e6)
     trainer = create_autospec(Trainer, instance=True, is_global_zero=True, global_step=0, max_steps=-1)
     trainer.progress_bar_metrics = {}
-    before = threading.active_count()
+    before = set(threading.enumerate())
     progress.on_train_start(trainer, create_autospec(LightningModule, instance=True))
-    assert threading.active_count() == before + 1
+    (waiting,) = set(threading.enumerate()) - before
     progress.on_train_batch_end(trainer, create_autospec(LightningModule, instance=True), None, None, 0)
-    for thread in threading.enumerate():
-        if thread.daemon and "_wait_for_first_batch" in thread.name:
-            thread.join(30)
-            assert not thread.is_alive()
+    waiting.join(30)
+    assert not waiting.is_alive()

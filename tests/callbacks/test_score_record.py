@@ -1,4 +1,4 @@
-"""The record of scores holds whole lines only."""
+"""The score record contains complete lines only."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from src.callbacks.monitors.fid import _append
 from src.errors import UserError
 
 
-def test_a_line_that_was_cut_short_is_replaced(tmp_path: Path) -> None:
+def test_a_truncated_line_is_replaced(tmp_path: Path) -> None:
     path = tmp_path / "new" / "scores.jsonl"
     _append(path, {"step": 1})
     with path.open("a") as file:
@@ -21,7 +21,7 @@ def test_a_line_that_was_cut_short_is_replaced(tmp_path: Path) -> None:
     assert [json.loads(line)["step"] for line in path.read_text().splitlines()] == [1, 2, 3]
 
 
-def test_a_place_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+def test_an_unwritable_file_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot be written"):
         _append(tmp_path / "file" / "scores.jsonl", {})

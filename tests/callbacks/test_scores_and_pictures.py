@@ -1,4 +1,4 @@
-"""Pictures and scores while training: right, on time, for any number of processes, and without a trace in training."""
+"""Pictures and scores during training: values, steps, resuming, and no effect on training."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def train(
 
 
 class Keep(Callback):
-    """Copies of the raw and averaged weights at every step."""
+    """Keep a copy of the averaged weights of every step."""
 
     def __init__(self, ema: EMA) -> None:
         self.ema = ema
@@ -105,7 +105,7 @@ def expected_images(weights: dict[str, torch.Tensor], count: int) -> torch.Tenso
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Trainer, Keep, FID]:
-    """Three steps with pictures and scores at steps 2 and 3, the last."""
+    """Train three steps, with pictures and scores at steps 2 and 3."""
     folder = tmp_path_factory.mktemp("run")
     ema = EMA({"default": ExponentialAverage(0.5, warmup=False)})
     keep = Keep(ema)
@@ -114,7 +114,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Trainer, Ke
     return folder, trainer, keep, scores
 
 
-def test_scores_are_those_of_the_averaged_weights(trained: tuple[Path, Trainer, Keep, FID], tmp_path: Path) -> None:
+def test_scores_use_the_averaged_weights(trained: tuple[Path, Trainer, Keep, FID], tmp_path: Path) -> None:
     folder, trainer, keep, _ = trained
     data = digits()
     direct = suite(tmp_path)
@@ -131,14 +131,14 @@ def test_scores_are_those_of_the_averaged_weights(trained: tuple[Path, Trainer, 
     assert float(trainer.callback_metrics["frechet_pixel"]) == pytest.approx(expected, rel=1e-4)
 
 
-def test_curve_has_every_score_although_lightning_was_not_to_log(trained: tuple[Path, Trainer, Keep, FID]) -> None:
+def test_every_score_is_logged_despite_log_every_n_steps(trained: tuple[Path, Trainer, Keep, FID]) -> None:
     folder = trained[0]
     rows = [line.split(",") for line in (folder / "metrics.csv").read_text().splitlines()]
     scored = [row for row in rows[1:] if row[rows[0].index("frechet_pixel")]]
     assert [int(row[rows[0].index("step")]) for row in scored] == [2, 3]
 
 
-def test_pictures_show_the_averaged_net_at_each_due_step(trained: tuple[Path, Trainer, Keep, FID]) -> None:
+def test_pictures_show_samples_of_the_averaged_net(trained: tuple[Path, Trainer, Keep, FID]) -> None:
     folder, _, keep, _ = trained
     assert sorted(path.name for path in (folder / "pictures").glob("*.png")) == [
         "step00000002.png",
@@ -153,7 +153,7 @@ def test_pictures_show_the_averaged_net_at_each_due_step(trained: tuple[Path, Tr
     assert list((folder / "board").rglob("events*"))
 
 
-def test_best_checkpoint_holds_raw_weights_and_its_own_score(trained: tuple[Path, Trainer, Keep, FID]) -> None:
+def test_best_checkpoint_contains_raw_weights_and_its_score(trained: tuple[Path, Trainer, Keep, FID]) -> None:
     folder, _, keep, scores = trained
     entries = [json.loads(line) for line in (folder / "scores.jsonl").read_text().splitlines()]
     best = min(entries, key=lambda entry: entry["values"]["frechet_pixel"])
@@ -166,7 +166,7 @@ def test_best_checkpoint_holds_raw_weights_and_its_own_score(trained: tuple[Path
     assert any(not torch.equal(saved["state_dict"][f"model.net.{name}"], value) for name, value in averaged.items())
 
 
-def test_training_does_not_notice(tmp_path: Path) -> None:
+def test_pictures_and_scores_do_not_change_training(tmp_path: Path) -> None:
     states: list[list[Any]] = []
 
     class Record(Callback):
@@ -180,7 +180,7 @@ def test_training_does_not_notice(tmp_path: Path) -> None:
         trainer = train(tmp_path / name, [EMA({"default": ExponentialAverage()}), before, *extra, after])
         finals.append(trainer.lightning_module.state_dict())
     assert len(states) == 12
-    assert states[::2] == states[1::2], "between two callbacks of one step"
+    assert states[::2] == states[1::2], "random state before and after the callbacks of a step"
     assert all(state[-1] for state in states)
     assert all(torch.equal(a, b) for a, b in zip(finals[0].values(), finals[1].values(), strict=True))
 
@@ -190,12 +190,12 @@ def test_accumulation_counts_optimizer_steps(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "pictures").iterdir()] == ["step00000002.png"]
 
 
-def test_last_step_of_a_run_counted_in_epochs(tmp_path: Path) -> None:
+def test_picture_at_the_last_step_of_a_run_limited_by_epochs(tmp_path: Path) -> None:
     train(tmp_path, [pictures(tmp_path, 100)], steps=-1, max_epochs=1)
     assert [path.name for path in (tmp_path / "pictures").iterdir()] == ["step00000004.png"]
 
 
-def test_resumed_run_keeps_the_best_and_repeats_nothing(tmp_path: Path) -> None:
+def test_resumed_run_keeps_the_best_score_and_repeats_no_step(tmp_path: Path) -> None:
     first = fid(tmp_path)
     trainer = train(tmp_path, [first], steps=2)
     trainer.save_checkpoint(tmp_path / "last.ckpt", weights_only=False)
@@ -215,7 +215,7 @@ def test_too_few_samples_are_refused_before_training(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("extractor", [PixelFeatures([3, 8, 8]), DigitFeatures()])
 @pytest.mark.parametrize("shape", [(1, 9, 9), (1, 8, 8)])
-def test_extractor_must_take_the_images(extractor: Any, shape: tuple[int, ...], tmp_path: Path) -> None:
+def test_extractor_must_accept_the_image_shape(extractor: Any, shape: tuple[int, ...], tmp_path: Path) -> None:
     data = SimpleNamespace(shape=shape, dataset="letters")
     scores = MetricSuite(extractor, {"frechet": FrechetDistance()}, cache_dir=tmp_path)
     if shape == (1, 8, 8) and isinstance(extractor, DigitFeatures):
@@ -225,7 +225,7 @@ def test_extractor_must_take_the_images(extractor: Any, shape: tuple[int, ...], 
         check_extractor(data, scores)
 
 
-def test_points_have_pictures_and_no_scores(tmp_path: Path) -> None:
+def test_points_have_pictures_but_no_scores(tmp_path: Path) -> None:
     trainer = Trainer(
         accelerator="cpu",
         max_steps=1,
@@ -244,7 +244,7 @@ def test_points_have_pictures_and_no_scores(tmp_path: Path) -> None:
         trainer.fit(module(*POINTS), data)
 
 
-def test_diverged_samples_are_no_best_score(tmp_path: Path) -> None:
+def test_diverged_samples_give_no_score(tmp_path: Path) -> None:
     class Poison(Callback):
         def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *_: Any) -> None:
             with torch.no_grad():
@@ -258,6 +258,6 @@ def test_diverged_samples_are_no_best_score(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("make", [pictures, fid])
-def test_impossible_interval_is_refused(make: Any, tmp_path: Path) -> None:
+def test_an_interval_of_zero_is_refused(make: Any, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="every 0 steps"):
         make(tmp_path, 0)

@@ -1,4 +1,4 @@
-"""A run with a time budget: its last step, its learning rates, its last checkpoint, on a clock that the test turns."""
+"""Time budget of a run, on a simulated clock: last step, learning rates, last checkpoint."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from src.errors import UserError
 
 
 class _Line(LightningModule):
-    """A second passes with every step."""
+    """A module whose step takes one second of the simulated clock."""
 
     def __init__(self, clock: list[float]) -> None:
         super().__init__()
@@ -60,7 +60,7 @@ def fit(clock: list[float], folder: Path, seconds: float, **further: Any) -> tup
     return module, trainer
 
 
-def test_the_last_step_is_when_the_time_is_up_and_it_is_written(clock: list[float], tmp_path: Path) -> None:
+def test_training_stops_when_the_time_is_used_and_saves(clock: list[float], tmp_path: Path) -> None:
     module, trainer = fit(clock, tmp_path, 20)
     assert trainer.global_step == 20
     assert [path.name for path in tmp_path.glob("*.ckpt")] == ["step00000020.ckpt"]
@@ -68,22 +68,22 @@ def test_the_last_step_is_when_the_time_is_up_and_it_is_written(clock: list[floa
     assert module.rates == pytest.approx(expected)
 
 
-def test_fewer_steps_stay_fewer(clock: list[float], tmp_path: Path) -> None:
+def test_max_steps_below_the_budget_is_kept(clock: list[float], tmp_path: Path) -> None:
     _, trainer = fit(clock, tmp_path, 20, max_steps=5)
     assert trainer.global_step == 5
 
 
-def test_a_run_that_goes_on_spends_what_is_left(clock: list[float], tmp_path: Path) -> None:
+def test_a_resumed_run_uses_the_remaining_time(clock: list[float], tmp_path: Path) -> None:
     fit(clock, tmp_path, 20, max_steps=8, every=8)
     clock[0] += 500.0
     module, trainer = fit(clock, tmp_path, 20, ckpt_path=tmp_path / "step00000008.ckpt", weights_only=True)
     assert trainer.global_step == 20
     uninterrupted, _ = fit(clock, tmp_path / "whole", 20)
-    # The clock was read before the checkpoint was written, so no second is lost.
+    # The checkpoint stores the time before writing, so the schedule continues without a gap.
     assert module.rates == pytest.approx(uninterrupted.rates[8:])
 
 
-def test_the_rate_ends_where_it_is_told_to() -> None:
+def test_the_learning_rate_ends_at_the_final_factor() -> None:
     budget = TimeBudget(10, warm_up_steps=0, final=0.25)
     assert [budget.factor(0, s) for s in (0.0, 5.0, 10.0, 99.0)] == pytest.approx([1.0, 0.625, 0.25, 0.25])
 
@@ -93,6 +93,6 @@ def test_the_rate_ends_where_it_is_told_to() -> None:
     [{"seconds": 0}, {"seconds": 1, "warm_up_steps": -1}, {"seconds": 1, "agree_every_n_steps": 0},
      {"seconds": 1, "final": 1.5}],
 )  # fmt: skip
-def test_senseless_values_are_refused(settings: dict[str, Any]) -> None:
+def test_invalid_settings_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(UserError, match=r"callbacks\.time_budget"):
         TimeBudget(**settings)

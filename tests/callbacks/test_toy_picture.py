@@ -1,4 +1,4 @@
-"""Points in the plane: the score that is learned is the exact one, and what the picture shows is computed right."""
+"""Points in the plane: training learns the exact score, and the values shown in the picture are correct."""
 
 from __future__ import annotations
 
@@ -58,14 +58,14 @@ def test_the_exact_score_is_learned(tmp_path: Path) -> None:
     )
     trainer, module, datamodule = train(cfg)
     metrics = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("toy/")}
-    # Untrained, the score of the preconditioning alone is off by more than a half.
+    # The score of the untrained net (preconditioning only) has an error above 0.4.
     module.eval()
     fresh = instantiate(cfg.model)
     exact = exact_model(fresh, datamodule)
     assert exact is not None
     assert score_error(fresh, exact, datamodule.sample(400)) > 0.4
     assert metrics["toy/score_error"] < 0.1
-    # What is lost in nats is the divergence from the data, never below zero but for the 400 points' own scatter.
+    # The difference in nats is the KL divergence: not negative, apart from the sampling error of 400 points.
     assert -0.05 < metrics["toy/exact_log_likelihood"] - metrics["toy/log_likelihood"] < 0.3
     with Image.open(tmp_path / "pictures" / f"step{STEPS:08d}.png") as picture:
         assert picture.width > 1000
@@ -74,7 +74,7 @@ def test_the_exact_score_is_learned(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["checkerboard", "spirals"])
-def test_other_data_have_a_picture_without_exact_values(kind: str, tmp_path: Path) -> None:
+def test_data_without_an_exact_score_have_a_picture(kind: str, tmp_path: Path) -> None:
     cfg = toy2d(
         tmp_path,
         f"datamodule.kind={kind}",
@@ -92,8 +92,8 @@ def test_other_data_have_a_picture_without_exact_values(kind: str, tmp_path: Pat
 
 
 @pytest.mark.parametrize("sde", [VESDE(), VPSDE()], ids=["ve", "vp"])
-def test_the_exact_model_is_seen_as_exact(sde: VESDE | VPSDE) -> None:
-    """Through the ODE and its divergence the log-likelihood of the closed form comes out again."""
+def test_the_picture_values_of_the_exact_model_are_exact(sde: VESDE | VPSDE) -> None:
+    """The log-likelihood by the ODE and its divergence equals the closed form."""
     datamodule = ToyDataModule()
     exact = exact_model(type("Model", (), {"sde": sde}), datamodule)
     assert isinstance(exact, GaussianMixture)
@@ -107,14 +107,14 @@ def test_the_exact_model_is_seen_as_exact(sde: VESDE | VPSDE) -> None:
     assert masses == pytest.approx([1, 1], abs=0.02)
     for field in view.fields:
         torch.testing.assert_close(field.learned, field.exact)
-    # From a Gaussian, the paths end on the modes.
+    # Paths start from a Gaussian and end at the modes.
     start, end = view.paths[0], view.paths[-1]
     assert abs(float(start.square().mean()) - 1) < 0.3
     away = torch.cdist(end.double(), datamodule.mixture[1]).amin(dim=1)
     assert float((away.square().mean() / 2).sqrt()) == pytest.approx(math.hypot(0.1, FINEST), rel=0.25)
 
 
-def test_points_only(tmp_path: Path) -> None:
+def test_images_are_refused(tmp_path: Path) -> None:
     callback = ToyPicture(1, 4, 0, Heun(KarrasGrid(3)), tmp_path)
     trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False)
     trainer.datamodule = DigitsDataModule()  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""Two processes make the pictures and scores of one: same numbers, written once, and nobody waits for nobody."""
+"""Two processes make the same pictures and scores as one, write them once, and do not deadlock."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ SETTINGS = (
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
-    """Run folders by number of processes; the two start while the one runs here."""
+    """Return run folders by number of processes; the run of two processes starts while the run of one works here."""
     folders = {devices: tmp_path_factory.mktemp(f"{devices}") for devices in (1, 2)}
 
     def settings(devices: int) -> list[str]:
@@ -84,5 +84,5 @@ def test_pictures_agree(runs: dict[int, Path]) -> None:
     assert (runs[2] / "samples" / "step00000003.gif").exists()
 
 
-def test_best_checkpoint_is_there(runs: dict[int, Path]) -> None:
+def test_best_checkpoint_is_written(runs: dict[int, Path]) -> None:
     assert (runs[2] / "checkpoints" / "best_fid.ckpt").exists()

@@ -1,4 +1,4 @@
-"""A small checkpoint in the layout of a training run."""
+"""A small checkpoint with the layout of a training run."""
 
 from typing import Any
 
@@ -23,7 +23,7 @@ def config(width: int = 8) -> dict[str, Any]:
 
 
 def model(seed: int, width: int = 8) -> ScoreModel:
-    """A score model with random weights everywhere, in its last layer too."""
+    """Return a score model with random weights in every layer."""
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(seed)
         built = instantiate(config(width)["model"], _convert_="all")
@@ -38,7 +38,7 @@ def parameters(of: ScoreModel) -> dict[str, Tensor]:
 
 
 def checkpoint(step: int = 3) -> dict[str, Any]:
-    """Raw weights of seed 0, averages ``default`` and ``short`` of seeds 1 and 2."""
+    """Return a checkpoint: raw weights of seed 0, averages ``default`` and ``short`` of seeds 1 and 2."""
     return {
         "state_dict": {f"model.{name}": value for name, value in model(0).state_dict().items()},
         "ema": {"default": parameters(model(1)), "short": parameters(model(2))},

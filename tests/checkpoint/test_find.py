@@ -29,7 +29,7 @@ def damage(path: Path) -> None:
 
 @pytest.fixture
 def logs(tmp_path: Path) -> Path:
-    """Two runs of ve and one of vp; times of files and alphabetical order of names both mislead."""
+    """Two runs of ve and one of vp; file times and alphabetical order would both select the wrong file."""
     logs = tmp_path / "logs"
     save(logs / "ve" / NEW / "checkpoints" / "last.ckpt", 3000)
     save(logs / "ve" / NEW / "checkpoints" / "step00001500.ckpt", 1500)
@@ -37,7 +37,7 @@ def logs(tmp_path: Path) -> Path:
     save(logs / "ve" / NEW / "checkpoints" / "best_fid.ckpt", 2000)
     save(logs / "ve" / OLD / "checkpoints" / "step00009000.ckpt", 9000)
     save(logs / "vp" / OLD / "checkpoints" / "step00000100.ckpt", 100)
-    # A run that is just starting.
+    # A run without checkpoints yet.
     (logs / "ve" / "2025-10-02_00-00-00" / "checkpoints").mkdir(parents=True)
     os.utime(logs / "ve" / NEW / "checkpoints" / "last.ckpt", (1, 1))
     return logs
@@ -50,14 +50,14 @@ def one_line(spec: str | int | Path, logs: Path, name: str | None = None) -> str
     return str(caught.value)
 
 
-def test_last_is_the_newest_of_the_newest_run(logs: Path) -> None:
+def test_last_is_the_newest_checkpoint_of_the_newest_run(logs: Path) -> None:
     newest = logs / "ve" / NEW / "checkpoints" / "last.ckpt"
     assert find_checkpoint("last", logs, "ve") == newest
     assert find_checkpoint("last", logs) == newest
     assert find_checkpoint("last", logs, "vp").name == "step00000100.ckpt"
 
 
-def test_a_damaged_checkpoint_is_passed_over_with_a_line(logs: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_damaged_checkpoints_are_skipped_with_a_warning(logs: Path, caplog: pytest.LogCaptureFixture) -> None:
     folder = logs / "ve" / NEW / "checkpoints"
     damage(folder / "last.ckpt")
     (folder / "step00002500.ckpt").write_bytes((folder / "step00002500.ckpt").read_bytes()[:300])
@@ -67,17 +67,17 @@ def test_a_damaged_checkpoint_is_passed_over_with_a_line(logs: Path, caplog: pyt
     assert all(name in record.getMessage() for name in ("last.ckpt", "step00002500.ckpt", "step00001500.ckpt"))
 
 
-def test_the_best_is_gone_on_from_only_where_there_is_no_other(logs: Path) -> None:
+def test_last_uses_the_best_checkpoint_only_without_another(logs: Path) -> None:
     folder = logs / "ve" / NEW / "checkpoints"
     for other in ("last.ckpt", "step00002500.ckpt"):
         (folder / other).unlink()
-    # It is newer, but was written while other things of its step were still to be done.
+    # The best checkpoint is newer, but was written before its step was complete.
     assert find_checkpoint("last", logs, "ve") == folder / "step00001500.ckpt"
     (folder / "step00001500.ckpt").unlink()
     assert find_checkpoint("last", logs, "ve") == folder / "best_fid.ckpt"
 
 
-def test_a_run_that_goes_on_may_remove_what_is_being_read(logs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_checkpoint_removed_during_the_search(logs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = logs / "ve" / NEW / "checkpoints"
     damage(folder / "step00002500.ckpt")
     removed = []
@@ -96,7 +96,7 @@ def test_a_run_that_goes_on_may_remove_what_is_being_read(logs: Path, monkeypatc
     assert "try again" in one_line(folder.parent, logs)
 
 
-def test_what_was_found_is_what_is_read_after_the_run_has_removed_it(logs: Path) -> None:
+def test_a_found_checkpoint_is_readable_after_its_removal(logs: Path) -> None:
     found = find_checkpoint("last", logs, "ve")
     found.unlink()
     save(found, 4000)
@@ -107,7 +107,7 @@ def test_what_was_found_is_what_is_read_after_the_run_has_removed_it(logs: Path)
     assert load_archive(found)["global_step"] == 5000
 
 
-def test_last_beside_a_run_that_keeps_one_checkpoint(tmp_path: Path) -> None:
+def test_last_while_a_run_replaces_its_only_checkpoint(tmp_path: Path) -> None:
     folder = tmp_path / "ve" / NEW / "checkpoints"
     save(folder / "step00000000.ckpt", 0)
     stop = threading.Event()
@@ -129,7 +129,7 @@ def test_last_beside_a_run_that_keeps_one_checkpoint(tmp_path: Path) -> None:
     assert steps == sorted(steps)
 
 
-def test_names_of_older_versions(tmp_path: Path) -> None:
+def test_file_names_of_older_versions(tmp_path: Path) -> None:
     folder = tmp_path / "ve" / NEW / "checkpoints"
     for step in (5, 10):
         save(folder / f"step={step:08d}.ckpt", step)
@@ -139,7 +139,7 @@ def test_names_of_older_versions(tmp_path: Path) -> None:
     assert find_checkpoint(7, tmp_path, "ve").name == "step00000007.ckpt"
 
 
-def test_a_job_that_is_started_again_goes_on_from_its_own_run(logs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_requeued_job_resumes_its_own_run(logs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     older = logs / "ve" / OLD
     monkeypatch.setenv("SLURM_JOB_ID", "7")
     assert find_checkpoint("last", logs, "ve").parents[1].name == NEW
@@ -147,11 +147,11 @@ def test_a_job_that_is_started_again_goes_on_from_its_own_run(logs: Path, monkey
     assert find_checkpoint("last", logs, "ve").parents[1] == older
     monkeypatch.setenv("SLURM_JOB_ID", "8")
     assert find_checkpoint("last", logs, "ve").parents[1].name == NEW
-    # Started before, stopped before its first checkpoint: the run of another job is not its own.
+    # Restarted, but stopped before its first checkpoint: it must not resume the run of another job.
     monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
     with pytest.raises(NothingToResume):
         find_checkpoint("last", logs, "ve")
-    # Jobs of an array have ids of their own, which change with each start.
+    # The job id of an array task changes with each start.
     monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "6")
     monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "1")
     note_job(older)
@@ -159,7 +159,7 @@ def test_a_job_that_is_started_again_goes_on_from_its_own_run(logs: Path, monkey
     assert find_checkpoint("last", logs, "ve").parents[1] == older
 
 
-def test_a_link_that_leads_nowhere_is_damaged(logs: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_broken_link_is_skipped(logs: Path, caplog: pytest.LogCaptureFixture) -> None:
     folder = logs / "ve" / NEW / "checkpoints"
     (folder / "step00004000.ckpt").symlink_to(folder / "gone")
     with caplog.at_level(logging.WARNING):
@@ -167,7 +167,7 @@ def test_a_link_that_leads_nowhere_is_damaged(logs: Path, caplog: pytest.LogCapt
     assert "step00004000.ckpt" in caplog.text
 
 
-def test_an_older_run_helps_out(logs: Path) -> None:
+def test_an_older_run_is_used_if_the_newest_is_damaged(logs: Path) -> None:
     for path in (logs / "ve" / NEW / "checkpoints").iterdir():
         damage(path)
     assert find_checkpoint("last", logs, "ve").name == "step00009000.ckpt"
@@ -175,7 +175,7 @@ def test_an_older_run_helps_out(logs: Path) -> None:
     assert "no intact checkpoint" in one_line("last", logs, "ve")
 
 
-def test_files_and_folders(logs: Path) -> None:
+def test_find_by_file_and_by_folder(logs: Path) -> None:
     file = logs / "ve" / NEW / "checkpoints" / "step00001500.ckpt"
     assert find_checkpoint(file, logs) == file
     assert find_checkpoint(str(file), logs) == file
@@ -185,11 +185,11 @@ def test_files_and_folders(logs: Path) -> None:
 
 
 @pytest.mark.parametrize(("spec", "file"), [(1500, "step00001500.ckpt"), ("2500", "step00002500.ckpt")])
-def test_a_step_of_the_newest_run(logs: Path, spec: str | int, file: str) -> None:
+def test_find_by_step(logs: Path, spec: str | int, file: str) -> None:
     assert find_checkpoint(spec, logs, "ve").name == file
 
 
-def test_the_step_is_the_one_in_the_file(logs: Path) -> None:
+def test_the_step_is_read_from_the_file(logs: Path) -> None:
     assert find_checkpoint(3000, logs, "ve").name == "last.ckpt"
 
 
@@ -200,7 +200,7 @@ def test_an_intact_copy_of_a_step_is_preferred(logs: Path) -> None:
     assert find_checkpoint(3000, logs, "ve").name == "step00003000.ckpt"
 
 
-def test_best(logs: Path) -> None:
+def test_find_best(logs: Path) -> None:
     assert find_checkpoint("best", logs, "ve").name == "best_fid.ckpt"
     save(logs / "ve" / NEW / "checkpoints" / "best_loss.ckpt", 1800)
     assert find_checkpoint("best_loss", logs, "ve").name == "best_loss.ckpt"
@@ -208,7 +208,7 @@ def test_best(logs: Path) -> None:
     assert "keeps no best checkpoint" in one_line("best", logs, "vp")
 
 
-def test_errors_list_what_there_is(logs: Path) -> None:
+def test_errors_list_the_existing_checkpoints(logs: Path) -> None:
     assert "there are 1500, 2000, 2500, 3000" in one_line(7, logs, "ve")
     message = one_line("last", logs, "vee")
     assert str(logs / "ve" / NEW) in message
@@ -217,7 +217,7 @@ def test_errors_list_what_there_is(logs: Path) -> None:
     assert "there are no runs" in one_line("last", logs / "nowhere")
 
 
-def test_jobs_of_a_sweep_are_in_the_order_of_their_numbers(tmp_path: Path) -> None:
+def test_sweep_jobs_are_sorted_by_number(tmp_path: Path) -> None:
     sweep = tmp_path / "ve" / "multirun" / NEW
     for job in (9, 10):
         save(sweep / str(job) / "checkpoints" / "last.ckpt", 5)

@@ -22,7 +22,7 @@ from src.errors import UserError
 
 
 def in_child(work: Callable[[], None]) -> int:
-    """Run ``work`` in a fork; its process id. The child must only use tensors that exist already."""
+    """Run ``work`` in a forked child and return its process id; the child must not create tensors."""
     pid = os.fork()
     if pid == 0:
         code = 1
@@ -48,7 +48,7 @@ def size(path: Path) -> int:
         return 0
 
 
-def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
+def test_save_and_load(tmp_path: Path) -> None:
     content = {"global_step": 5, "w": torch.arange(6.0).view(2, 3), "config": {"a": [1, None, "x"]}}
     io = AtomicCheckpointIO()
     io.save_checkpoint(content, tmp_path / "new" / "a.ckpt")
@@ -58,21 +58,21 @@ def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["a.ckpt"]
 
 
-def test_a_kill_in_the_middle_leaves_the_previous_checkpoint(tmp_path: Path) -> None:
+def test_a_kill_during_writing_keeps_the_previous_checkpoint(tmp_path: Path) -> None:
     target = tmp_path / "last.ckpt"
     weights = torch.ones(4_000_000)
     AtomicCheckpointIO().save_checkpoint({"global_step": 0, "w": weights}, target)
 
-    def save_for_ever() -> None:
+    def save_forever() -> None:
         io, step = AtomicCheckpointIO(), 0
         while True:
             step += 1
             io.save_checkpoint({"global_step": step, "w": weights}, target)
 
     interrupted = 0
-    # At once, and at moments spread over a few checkpoints.
+    # Delays spread over the time of a few checkpoints.
     for delay in (0.0, 0.007, 0.015, 0.03, 0.05, 0.08):
-        pid = in_child(save_for_ever)
+        pid = in_child(save_forever)
         partial = tmp_path / f".last.ckpt.{pid}.tmp"
         wait_for(lambda partial=partial: size(partial) > 1_000_000)
         time.sleep(delay)
@@ -90,7 +90,7 @@ def test_a_failed_write_keeps_the_last_good_checkpoint(tmp_path: Path) -> None:
     io = AtomicCheckpointIO()
     io.save_checkpoint({"global_step": 1}, tmp_path / "step=1.ckpt")
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    # A real failure of write(2), in the middle of the file.
+    # A real failure of write(2) in the middle of the file.
     resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, hard))
     try:
         with pytest.raises(UserError, match=r"File too large.*last good checkpoint is .*step=1\.ckpt") as caught:
@@ -103,27 +103,27 @@ def test_a_failed_write_keeps_the_last_good_checkpoint(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EDQUOT])
-def test_refusals_of_the_system_are_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+def test_operating_system_errors_are_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     AtomicCheckpointIO().save_checkpoint({"global_step": 1}, tmp_path / "last.ckpt")
 
     def refuse(_: int) -> None:
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(os, "fsync", refuse)
-    # A new process: the last good checkpoint is found in the folder.
+    # A new object: the last good checkpoint is found in the folder.
     with pytest.raises(UserError, match=r"the last good checkpoint is .*last\.ckpt"):
         AtomicCheckpointIO().save_checkpoint({"global_step": 2}, tmp_path / "last.ckpt")
     assert load_archive(tmp_path / "last.ckpt") == {"global_step": 1}
     assert [path.name for path in tmp_path.iterdir()] == ["last.ckpt"]
 
 
-def test_errors_of_the_program_are_not_disguised(tmp_path: Path) -> None:
+def test_programming_errors_are_not_hidden(tmp_path: Path) -> None:
     with pytest.raises(Exception, match=r"(?i)pickle|local object"):
         AtomicCheckpointIO().save_checkpoint({"f": lambda: None}, tmp_path / "a.ckpt")
     assert not list(tmp_path.iterdir())
 
 
-def test_a_disk_that_is_too_small_is_noticed_before_writing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_reported_before_writing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = shutil.disk_usage(tmp_path)._replace(free=3_999_999)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
     io = AtomicCheckpointIO()
@@ -139,7 +139,7 @@ def test_the_estimate_counts_shared_storage_once() -> None:
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads the peak memory from /proc")
-def test_saving_takes_no_second_copy_in_memory(tmp_path: Path) -> None:
+def test_saving_makes_no_second_copy_in_memory(tmp_path: Path) -> None:
     content = {"w": [torch.ones(8_000_000) for _ in range(4)]}
 
     def grows_little() -> None:
@@ -167,7 +167,7 @@ class Line(LightningModule):
 
 
 class Watched(AtomicCheckpointIO):
-    """Notes what else is there, complete, when a checkpoint is removed."""
+    """Record which other checkpoints are complete when one is removed."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -199,7 +199,7 @@ def fit(folder: Path, steps: int, io: AtomicCheckpointIO, resume: Path | None = 
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_lightning_removes_old_checkpoints_after_the_new_one_and_resumes(tmp_path: Path) -> None:
+def test_lightning_removes_old_checkpoints_after_writing_and_resumes(tmp_path: Path) -> None:
     io = Watched()
     whole = fit(tmp_path / "whole", 4, io)
     assert io.survivors == [["step=2.ckpt"], ["step=3.ckpt"], ["step=4.ckpt"]]

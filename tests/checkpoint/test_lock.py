@@ -14,7 +14,7 @@ from src.errors import UserError
 
 
 def holder(run_dir: Path) -> int:
-    """A process that holds the lock until it is killed."""
+    """Start a process that holds the lock until it is killed."""
     pid = os.fork()
     if pid == 0:
         with RunLock(run_dir):
@@ -27,7 +27,7 @@ def holder(run_dir: Path) -> int:
     return pid
 
 
-def test_a_second_user_learns_who_the_first_is(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_second_process_is_refused_and_told_the_owner(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     run_dir = tmp_path / "run"
     pid = holder(run_dir)
     try:
@@ -37,13 +37,13 @@ def test_a_second_user_learns_who_the_first_is(tmp_path: Path, caplog: pytest.Lo
     finally:
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
-    # The lock of a dead process is nobody's.
+    # The lock of a dead process is taken over.
     with caplog.at_level(logging.WARNING), RunLock(run_dir):
         assert json.loads((run_dir / ".lock.json").read_text())["pid"] == os.getpid()
     assert f"was left by process {pid}" in caplog.text
 
 
-def test_a_finished_run_leaves_no_trace_of_itself(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_finished_run_removes_its_lock_file(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with pytest.raises(RuntimeError, match="training failed"), RunLock(tmp_path):
         raise RuntimeError("training failed")
     assert not (tmp_path / ".lock.json").exists()
@@ -52,7 +52,7 @@ def test_a_finished_run_leaves_no_trace_of_itself(tmp_path: Path, caplog: pytest
     assert not caplog.records
 
 
-def test_a_new_folder_in_which_nothing_was_written_goes_again(tmp_path: Path) -> None:
+def test_a_new_empty_run_folder_is_removed(tmp_path: Path) -> None:
     with pytest.raises(UserError), RunLock(tmp_path / "a"):
         raise UserError("refused")
     assert not (tmp_path / "a").exists()
@@ -61,7 +61,7 @@ def test_a_new_folder_in_which_nothing_was_written_goes_again(tmp_path: Path) ->
     assert (tmp_path / "a" / "result").exists()
 
 
-def test_a_child_of_the_run_does_not_keep_the_lock(tmp_path: Path) -> None:
+def test_a_child_process_does_not_hold_the_lock(tmp_path: Path) -> None:
     lock = RunLock(tmp_path)
     lock.__enter__()
     pid = os.fork()
@@ -85,7 +85,7 @@ def test_only_rank_zero_takes_the_lock(tmp_path: Path, monkeypatch: pytest.Monke
         assert (tmp_path / ".lock.json").exists()
 
 
-def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_created(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot be locked"):
         RunLock(tmp_path / "file" / "run").__enter__()

@@ -1,4 +1,4 @@
-"""Checkpoints of older versions name classes by the modules they were in then."""
+"""Checkpoints of older versions, which name classes by their former modules."""
 
 from pathlib import Path
 
@@ -32,13 +32,13 @@ CLASSES = [
 
 
 @pytest.mark.parametrize(("old", "new"), CLASSES)
-def test_moved_class_is_found_at_any_depth(old: str, new: str) -> None:
+def test_moved_classes_are_renamed_at_any_depth(old: str, new: str) -> None:
     updated = up_to_date({"a": [{"_target_": old, "b": {"_target_": old}}], "text": old})
     assert updated == {"a": [{"_target_": new, "b": {"_target_": new}}], "text": old}
     assert get_class(new)
 
 
-def test_no_present_name_counts_as_old() -> None:
+def test_no_present_name_is_in_the_table_of_old_names() -> None:
     assert not any(new.startswith(old) for new in _MOVED.values() for old in _MOVED)
     assert not set(_CLASSES) & set(_CLASSES.values())
 
@@ -51,15 +51,15 @@ def test_renamed_settings_of_a_class_keep_their_meaning(word: str, switch: bool)
         "corrector_first": switch,
         "denoise": True,
     }
-    # The same word is something else for another class.
+    # ``order`` has another meaning in other classes.
     multistep = {"_target_": "src.sampling.solvers.exponential.dpm_solver.DPMSolver", "order": 2}
     assert up_to_date(multistep) == multistep
     bits = {"_target_": "src.sampling.bits_per_dim.BitsPerDim", "dequantise": False}
     assert up_to_date(bits) == {"_target_": "src.sampling.ode.bits_per_dim.BitsPerDim", "dequantize": False}
 
 
-def test_joined_extractors_of_the_digits_become_several() -> None:
-    """The metric of a quickstart checkpoint of the release before scores were torchmetrics metrics."""
+def test_joined_extractors_are_converted() -> None:
+    """Metric of a quickstart checkpoint from the release before metrics were torchmetrics."""
 
     def of(part: str, name: str, **settings: object) -> dict[str, object]:
         metric = {"_target_": f"src.metrics.{name}", **settings}
@@ -87,6 +87,6 @@ def test_joined_extractors_of_the_digits_become_several() -> None:
     present = up_to_date({"metric": old, "callbacks": {"fid": {"suite": old}}})
     assert present["callbacks"]["fid"]["suite"] == present["metric"]
     now = OmegaConf.load(ROOT / "conf" / "metric" / "digits.yaml")
-    del now.metrics.density_coverage  # came later
+    del now.metrics.density_coverage  # added later
     assert present["metric"] == OmegaConf.to_container(now)
     assert isinstance(instantiate(present["metric"], _convert_="all"), MetricSuite)

@@ -1,4 +1,4 @@
-"""A configuration from a file is a tree of plain values; what is none is refused in bounded time."""
+"""A configuration in a file must be a tree of plain values; others are refused in bounded time."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ def doubled() -> list[Any]:
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_refused(value: Any, problem: str) -> None:
+def test_other_values_are_refused(value: Any, problem: str) -> None:
     with pytest.raises(UserError, match=problem):
         check_plain(value, "a.ckpt", "give another")
 
 
-def test_what_a_configuration_holds() -> None:
+def test_plain_values_are_accepted() -> None:
     check_plain({"a": [1, 2.5, None, True, "$x {y}"], "b": {"c": (1, [])}}, "a.ckpt", "give another")

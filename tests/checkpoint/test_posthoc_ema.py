@@ -1,4 +1,4 @@
-"""Averages built after training against those kept in it."""
+"""Averages reconstructed after training, compared with averages computed during training."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ KEPT = {"default": 0.05, "long": 0.10}
 
 
 def walk() -> Tensor:
-    """A random walk of 256 parameters, (STEPS, 256)."""
+    """Return a random walk of 256 parameters, (STEPS, 256)."""
     generator = torch.Generator().manual_seed(0)
     return torch.randn(STEPS, 256, generator=generator, dtype=torch.float64).cumsum(0)
 
 
 def tracked(sigma_rel: float, weights: Tensor) -> Tensor:
-    """The average after every update, (STEPS, 256)."""
+    """Return the average after every update, (STEPS, 256)."""
     average, states, state = PowerAverage(sigma_rel), [], torch.zeros_like(weights[0])
     for n, value in enumerate(weights, start=1):
         state = torch.lerp(state, value, average.rate(n))
@@ -44,25 +44,25 @@ def checkpoint(step: int, averages: dict[str, Tensor], updates: int | None = Non
 
 
 @pytest.mark.parametrize("sigma_rel", [0.05, 0.10, 0.2])
-def test_the_profile_has_the_width_asked_for(sigma_rel: float) -> None:
-    # The average of the update numbers, and of their squares, are moments of the profile.
+def test_the_profile_has_the_requested_width(sigma_rel: float) -> None:
+    # Averages of the update numbers and of their squares are the moments of the profile.
     numbers = torch.arange(1.0, STEPS + 1, dtype=torch.float64)[:, None]
     mean, square = (tracked(sigma_rel, moment)[-1] for moment in (numbers, numbers**2))
     assert float((square - mean**2).sqrt() / STEPS) == pytest.approx(sigma_rel, rel=2e-3)
 
 
-def test_the_longest_is_the_plain_mean() -> None:
+def test_the_longest_average_is_the_mean() -> None:
     weights = walk()
     torch.testing.assert_close(tracked(LONGEST, weights)[-1], weights.mean(0))
 
 
 @pytest.mark.parametrize("sigma_rel", [0.0, -0.1, 0.3])
-def test_other_widths_do_not_exist(sigma_rel: float) -> None:
+def test_widths_out_of_range_are_refused(sigma_rel: float) -> None:
     with pytest.raises(UserError, match="sigma_rel"):
         PowerAverage(sigma_rel)
 
 
-def test_inner_products_are_integrals() -> None:
+def test_inner_products_match_numerical_integrals() -> None:
     tau = (torch.arange(200_000, dtype=torch.float64) + 0.5) / 200_000 * 7
     (a, t), (b, s) = (3.0, 7.0), (9.5, 4.0)
     first = (a + 1) * tau**a / t ** (a + 1)
@@ -72,7 +72,7 @@ def test_inner_products_are_integrals() -> None:
     torch.testing.assert_close(closed, numeric, rtol=1e-4, atol=0)
 
 
-def test_a_kept_profile_is_found_again() -> None:
+def test_a_stored_profile_is_reproduced() -> None:
     gammas = [gamma_of(s) for s in (0.05, 0.10, 0.05, 0.10)]
     weights, error = fit(gammas, [50, 50, 100, 100], gammas[3], 100)
     assert weights == pytest.approx([0, 0, 0, 1], abs=1e-6)
@@ -80,7 +80,7 @@ def test_a_kept_profile_is_found_again() -> None:
 
 
 @pytest.mark.parametrize("sigma_rel", [0.03, 0.075, 0.15])
-def test_any_length_from_two(tmp_path: Path, sigma_rel: float) -> None:
+def test_any_length_is_reconstructed_from_two(tmp_path: Path, sigma_rel: float) -> None:
     weights = walk()
     averages = {name: tracked(length, weights) for name, length in KEPT.items()}
     for step in range(100, STEPS, 100):
@@ -92,14 +92,14 @@ def test_any_length_from_two(tmp_path: Path, sigma_rel: float) -> None:
     built = reconstruct(path, checkpoint(STEPS, averages), sigma_rel)
     direct = tracked(sigma_rel, weights)[-1]
     off = float((built.weights["p"].double() - direct).norm() / direct.norm())
-    # The distance to the nearest kept average is what one would have without reconstruction.
+    # Compare with the error of the nearest stored average.
     nearest = min(float((value[-1] - direct).norm() / direct.norm()) for value in averages.values())
     assert built.snapshots == 40
     assert off < 0.01
     assert off < nearest / 10
 
 
-def test_a_run_is_used_up_to_its_checkpoint_and_other_checkpoints_help(tmp_path: Path) -> None:
+def test_earlier_checkpoints_are_used_and_later_ones_not(tmp_path: Path) -> None:
     weights = walk()
     averages = {name: tracked(length, weights) for name, length in KEPT.items()}
     for step in (500, 1000, 1500, 2000):
@@ -110,7 +110,7 @@ def test_a_run_is_used_up_to_its_checkpoint_and_other_checkpoints_help(tmp_path:
     assert float((built.weights["p"].double() - direct).norm() / direct.norm()) < 0.03
 
 
-def test_a_checkpoint_that_is_removed_meanwhile_is_not_missed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_checkpoint_removed_during_reading_is_ignored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     averages = {name: tracked(length, walk()) for name, length in KEPT.items()}
     for step in (500, 1000, 1500):
         torch.save(checkpoint(step, averages), tmp_path / f"step={step}.ckpt")
@@ -136,10 +136,12 @@ def test_skipped_steps_do_not_count(tmp_path: Path) -> None:
     write_snapshot(
         tmp_path / "ema_snapshots" / "step00000950.safetensors", {"long": {"p": torch.zeros(256)}}, {"long": 0.1}, 950
     )
-    assert reconstruct(path, late, 0.075).snapshots == 2, "950 updates lie beyond the checkpoint's 900"
+    assert reconstruct(path, late, 0.075).snapshots == 2, (
+        "the snapshot of update 950 is later than the checkpoint's 900"
+    )
 
 
-def test_runs_without_such_averages_and_foreign_snapshots_are_refused(tmp_path: Path) -> None:
+def test_runs_without_power_averages_and_snapshots_of_other_nets_are_refused(tmp_path: Path) -> None:
     averages = {name: tracked(length, walk()) for name, length in KEPT.items()}
     plain = {**checkpoint(10, averages), "config": {"ema": {"default": {"decay": 0.999}}}}
     for check in (check_reconstructible, reconstruct):

@@ -24,7 +24,7 @@ def refusal(path: Path) -> str:
     return message
 
 
-def test_a_whole_checkpoint_is_read(tmp_path: Path) -> None:
+def test_a_complete_checkpoint_is_read(tmp_path: Path) -> None:
     saved = checkpoint(step=7)
     torch.save(saved, tmp_path / "a.ckpt")
     read = read_checkpoint(tmp_path / "a.ckpt")
@@ -33,12 +33,12 @@ def test_a_whole_checkpoint_is_read(tmp_path: Path) -> None:
     assert global_step(tmp_path / "a.ckpt") == 7
 
 
-def test_the_hash_is_that_of_the_bytes(tmp_path: Path) -> None:
+def test_the_hash_is_the_sha256_of_the_file(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"checkpoint")
     assert checkpoint_hash(tmp_path / "a") == hashlib.sha256(b"checkpoint").hexdigest()
 
 
-def test_truncation_is_noticed_at_any_length(tmp_path: Path) -> None:
+def test_truncation_at_any_length_is_detected(tmp_path: Path) -> None:
     torch.save({"w": torch.arange(100.0)}, tmp_path / "whole")
     whole = (tmp_path / "whole").read_bytes()
     path = tmp_path / "a.ckpt"
@@ -47,23 +47,23 @@ def test_truncation_is_noticed_at_any_length(tmp_path: Path) -> None:
         assert "truncated or damaged" in refusal(path)
 
 
-def test_a_flipped_bit_is_noticed_or_harmless(tmp_path: Path) -> None:
+def test_a_flipped_bit_is_detected_or_harmless(tmp_path: Path) -> None:
     content = {"w": torch.arange(16.0)}
     torch.save(content, tmp_path / "whole")
     whole = (tmp_path / "whole").read_bytes()
     path = tmp_path / "a.ckpt"
-    noticed = 0
-    # A stride of 3 and the position's own bit: every bit of a byte has its turn.
+    detected = 0
+    # The bit number is the position modulo 8; with a stride of 3 every bit number is tested.
     for position in range(0, len(whole), 3):
         path.write_bytes(whole[:position] + bytes([whole[position] ^ (1 << position % 8)]) + whole[position + 1 :])
         try:
             assert torch.equal(load_archive(path)["w"], content["w"])
         except UserError as error:
             assert "\n" not in str(error)
-            noticed += 1
-    # The rest is padding and dates. Every byte of a tensor counts.
+            detected += 1
+    # Undetected flips are in padding and dates. Every byte of a tensor is checked.
     start = whole.index(content["w"].numpy().tobytes())
-    assert noticed > 100
+    assert detected > 100
     for position in range(start, start + 64, 5):
         path.write_bytes(whole[:position] + bytes([whole[position] ^ 1]) + whole[position + 1 :])
         assert "data/0" in refusal(path)
@@ -85,7 +85,7 @@ def test_pickled_code_is_never_run(tmp_path: Path, container: str) -> None:
         path.write_bytes(pickle.dumps(content))
     else:
         torch.save(content, path, _use_new_zipfile_serialization=container == "zip")
-    # The bomb is live: ordinary unpickling sets it off.
+    # Check the payload: ordinary unpickling runs it.
     torch.load(path, weights_only=False) if container != "pickle" else pickle.loads(path.read_bytes())
     assert victim.exists()
     victim.unlink()
@@ -112,7 +112,7 @@ def zip_of(name: str) -> bytes:
         (zip_of("arr_0.npy"), "a zip archive but no checkpoint"),
     ],
 )
-def test_files_of_other_kinds(tmp_path: Path, content: bytes, expected: str) -> None:
+def test_other_file_types_are_refused(tmp_path: Path, content: bytes, expected: str) -> None:
     path = tmp_path / "a.ckpt"
     path.write_bytes(content)
     assert expected in refusal(path)
@@ -134,12 +134,12 @@ def test_missing_files_and_folders(tmp_path: Path) -> None:
         ({"ema": {"net.weight": torch.zeros(1)}}, "lacks ema with tensors by name"),
     ],
 )
-def test_other_layouts(tmp_path: Path, change: dict[str, Any], expected: str) -> None:
+def test_checkpoints_with_missing_parts_are_refused(tmp_path: Path, change: dict[str, Any], expected: str) -> None:
     torch.save(checkpoint() | change, tmp_path / "a.ckpt")
     assert expected in refusal(tmp_path / "a.ckpt")
 
 
-def test_a_bare_tensor_and_a_whole_module(tmp_path: Path) -> None:
+def test_a_saved_tensor_and_a_pickled_module_are_refused(tmp_path: Path) -> None:
     torch.save(torch.zeros(3), tmp_path / "tensor.ckpt")
     assert "holds a Tensor" in refusal(tmp_path / "tensor.ckpt")
     torch.save(nn.Linear(1, 1), tmp_path / "module.ckpt")

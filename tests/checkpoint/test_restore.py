@@ -18,11 +18,11 @@ def score(of: Any) -> torch.Tensor:
 
 
 @pytest.mark.parametrize(("weights", "seed"), [("raw", 0), ("ema", 1), ("ema:default", 1), ("ema:short", 2)])
-def test_the_restored_model_is_the_saved_one(tmp_path: Path, weights: str, seed: int) -> None:
+def test_the_restored_model_equals_the_saved_one(tmp_path: Path, weights: str, seed: int) -> None:
     torch.save(checkpoint(), tmp_path / "a.ckpt")
     restored = restore_model(read_checkpoint(tmp_path / "a.ckpt"), weights)
     original = model(seed)
-    # Frequencies of the embedding are no parameters: they come from the raw weights.
+    # Frequencies of the embedding are buffers: they come from the raw weights.
     for name, buffer in original.named_buffers():
         buffer.copy_(checkpoint()["state_dict"][f"model.{name}"])
     assert torch.equal(score(restored), score(original))
@@ -30,7 +30,7 @@ def test_the_restored_model_is_the_saved_one(tmp_path: Path, weights: str, seed:
     assert not any(module.training for module in restored.modules())
 
 
-def test_restoring_leaves_the_random_numbers_alone() -> None:
+def test_restoring_does_not_change_the_random_state() -> None:
     content = checkpoint()
     torch.manual_seed(3)
     expected = torch.rand(2)
@@ -40,7 +40,7 @@ def test_restoring_leaves_the_random_numbers_alone() -> None:
 
 
 @pytest.mark.parametrize("value", [True, False])
-def test_settings_that_no_longer_exist_are_dropped(tmp_path: Path, value: bool) -> None:
+def test_removed_settings_are_dropped(tmp_path: Path, value: bool) -> None:
     content = checkpoint()
     content["config"]["model"]["net"]["winograd"] = value
     torch.save(content, tmp_path / "a.ckpt")
@@ -51,7 +51,7 @@ def test_settings_that_no_longer_exist_are_dropped(tmp_path: Path, value: bool) 
         restore_model(content)
 
 
-def test_unknown_weights_name_the_known() -> None:
+def test_unknown_weights_list_the_existing_ones() -> None:
     content = checkpoint()
     with pytest.raises(UserError, match="default, short"):
         restore_model(content, "ema:long")
@@ -62,7 +62,7 @@ def test_unknown_weights_name_the_known() -> None:
         restore_model(content)
 
 
-def test_mismatches_name_the_tensors() -> None:
+def test_mismatched_tensors_are_listed() -> None:
     content = checkpoint()
     moved = content["state_dict"].pop("model.net.input.weight")
     content["state_dict"]["model.net.inputs.weight"] = moved
@@ -97,7 +97,7 @@ FOREIGN = [
 
 
 @pytest.mark.parametrize("target", FOREIGN)
-def test_nothing_but_classes_of_this_project_is_built(tmp_path: Path, target: Any) -> None:
+def test_only_classes_of_this_project_are_built(tmp_path: Path, target: Any) -> None:
     evil = {"_target_": target, "_args_": [f"touch {tmp_path / 'victim'}"]}
     places: list[Any] = [evil, evil | {"_partial_": True}]
     for key in ("net", "sde"):
@@ -111,18 +111,18 @@ def test_nothing_but_classes_of_this_project_is_built(tmp_path: Path, target: An
     assert not list(tmp_path.iterdir())
 
 
-def test_a_resolver_is_code_too() -> None:
+def test_resolvers_are_refused() -> None:
     node = config()["model"]
     node["data_range"] = "${oc.env:HOME}"
     with pytest.raises(UserError, match=r"oc\.env"):
         instantiate_node(node)
 
 
-def test_harmless_nodes_pass() -> None:
+def test_partial_nodes_are_accepted() -> None:
     check_node(config()["model"] | {"net": config()["model"]["net"] | {"_partial_": True}})
 
 
-def test_other_nodes_are_built_under_the_same_rules() -> None:
+def test_nodes_other_than_the_model_follow_the_same_rules() -> None:
     grid = instantiate_node(config()["sampler"])
     assert isinstance(grid, LinearGrid)
     assert grid.steps == 7
@@ -130,7 +130,7 @@ def test_other_nodes_are_built_under_the_same_rules() -> None:
         instantiate_node({"steps": 7})
 
 
-def test_a_config_of_another_version_is_one_line() -> None:
+def test_a_config_of_another_version_gives_one_line() -> None:
     for change in ({"_target_": "src.nets.mlp.Gone"}, {"_target_": "src.nets.gone.Net"}, {"gone": 1}):
         content = deepcopy(checkpoint())
         content["config"]["model"]["net"] |= change
@@ -139,19 +139,19 @@ def test_a_config_of_another_version_is_one_line() -> None:
         assert "\n" not in str(caught.value)
 
 
-def test_the_refusal_of_a_class_reaches_the_user_as_it_is() -> None:
+def test_user_errors_of_classes_are_passed_on() -> None:
     node = config()["model"] | {"data_range": "wide"}
     with pytest.raises(UserError, match=r"^data_range=wide"):
         instantiate_node(node)
 
 
-def test_a_node_that_is_no_model() -> None:
+def test_a_model_node_of_another_class_is_refused() -> None:
     with pytest.raises(UserError, match="not a ScoreModel"):
         restore_model(checkpoint() | {"config": {"model": config()["sampler"]}})
 
 
 @pytest.mark.parametrize("where", ["sampler", "name"])
-def test_interpolations_of_a_file_are_refused_before_they_meet_omegaconf(
+def test_interpolations_in_a_file_are_refused_before_resolving(
     tmp_path: Path, where: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SECRET", "of the user")

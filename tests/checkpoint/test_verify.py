@@ -1,4 +1,4 @@
-"""A checkpoint file is verified and hashed in one pass, and read once more to be loaded."""
+"""A checkpoint file is verified and hashed in one pass, then read once more to load it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def bytes_read(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
-    """Bytes of files opened by ``Path.open``, by file."""
+    """Count the bytes read from each file opened by ``Path.open``."""
     count: Counter[str] = Counter()
     original = io.open
 
@@ -55,7 +55,7 @@ def bytes_read(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     return count
 
 
-def test_one_pass_to_verify_and_hash_and_one_to_load(path: Path, tmp_path: Path, bytes_read: Counter[str]) -> None:
+def test_one_pass_verifies_and_hashes_and_one_loads(path: Path, tmp_path: Path, bytes_read: Counter[str]) -> None:
     size = path.stat().st_size
     found = find_checkpoint("last", tmp_path, "ve")
     assert found == path
@@ -65,10 +65,10 @@ def test_one_pass_to_verify_and_hash_and_one_to_load(path: Path, tmp_path: Path,
     assert digest == opened.digest == hashlib.sha256(path.read_bytes()).hexdigest()
     bytes_read.clear()
     read_checkpoint(found)
-    assert bytes_read.total() < 1.05 * size, "a file that was verified is only loaded"
+    assert bytes_read.total() < 1.05 * size, "a verified file must not be verified again"
 
 
-def test_a_file_that_changed_is_verified_again(path: Path) -> None:
+def test_a_changed_file_is_verified_again(path: Path) -> None:
     first = checkpoint_hash(path)
     content = bytearray(path.read_bytes())
     place = content.rindex(bytes(4096))
@@ -82,7 +82,7 @@ def test_a_file_that_changed_is_verified_again(path: Path) -> None:
 
 
 @pytest.mark.parametrize("chunk", [64, 1000, 1 << 20])
-def test_records_across_chunks(path: Path, chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_records_that_span_chunks(path: Path, chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.save({"a": torch.arange(300), "b": torch.arange(5)}, path)
     monkeypatch.setattr(verify, "_CHUNK", chunk)
     assert checkpoint_hash(path) == hashlib.sha256(path.read_bytes()).hexdigest()
@@ -119,9 +119,7 @@ def _in_a_launch(path: Path, rank: int, passes: Any) -> None:
     assert checkpoint_hash(path) == hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def test_processes_of_a_launch_on_one_node_verify_once(
-    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_ranks_on_one_node_verify_once(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr("tempfile.tempdir", None)
     context = multiprocessing.get_context("fork")
@@ -135,14 +133,14 @@ def test_processes_of_a_launch_on_one_node_verify_once(
     assert passes.value == 1
 
 
-def test_processes_that_this_one_starts_know_the_result(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_child_processes_inherit_the_result(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     digest = checkpoint_hash(path)
     assert [["sha256", digest]] == list(json.loads(os.environ[verify.VARIABLE]).values())
     monkeypatch.setattr(verify, "_read_once", lambda file: pytest.fail("read again"))
     assert checkpoint_hash(path) == digest
 
 
-def test_what_is_inherited_stays_short_however_many_files_are_read(tmp_path: Path) -> None:
+def test_the_inherited_variable_has_bounded_length(tmp_path: Path) -> None:
     for i in range(200):
         (tmp_path / f"{i}.ckpt").write_bytes(b"no archive")
         with pytest.raises(UserError, match="no checkpoint"):

@@ -1,4 +1,4 @@
-"""The setting weights: three forms, and what a checkpoint must hold for each."""
+"""The setting ``weights``: its forms, and what a checkpoint must contain for each."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from src.errors import UserError
 @pytest.mark.parametrize(
     ("text", "chosen"), [("raw", None), ("ema", "first"), ("ema:second", "second"), ("ema:", "first")]
 )
-def test_a_choice_picks_an_average(text: str, chosen: str | None) -> None:
+def test_weights_select_an_average(text: str, chosen: str | None) -> None:
     assert parse_weights(text).average(["first", "second"]) == chosen
 
 
 @pytest.mark.parametrize("text", ["", "raw:x", "EMA", "first", "posthoc"])
-def test_other_words_are_refused(text: str) -> None:
+def test_unknown_weights_are_refused(text: str) -> None:
     with pytest.raises(UserError, match=f"weights={text} is unknown: choose ema, ema:<name> or raw"):
         parse_weights(text)
 
 
-def test_weights_that_a_checkpoint_lacks_are_refused() -> None:
+def test_weights_missing_in_the_checkpoint_are_refused() -> None:
     assert parse_weights("raw").average([]) is None
     with pytest.raises(UserError, match=r"a\.ckpt holds no averaged weights: choose weights=raw"):
         parse_weights("ema").average([], "a.ckpt")

@@ -1,4 +1,4 @@
-"""Which process shows an error, and which broken pipe is worth no word."""
+"""Which process prints an error, and which broken connections are not reported."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ def shown(error: BaseException, capsys: pytest.CaptureFixture[str]) -> bool:
     [
         ({}, False, UserError("no"), True),
         ({}, False, UserError("no", shared=True), True),
-        # Started by rank 0, which came through the same checks.
+        # Started by rank 0, which passed the same checks.
         ({"LOCAL_RANK": "1"}, False, UserError("no"), True),
         ({"LOCAL_RANK": "1"}, True, UserError("no"), True),
         ({"LOCAL_RANK": "1"}, True, UserError("no", shared=True), False),
         ({"LOCAL_RANK": "1"}, True, Interrupted("stopped", signal.SIGTERM), False),
         ({"LOCAL_RANK": "1"}, True, KeyboardInterrupt(), False),
-        # Started together, all make the same mistake.
+        # Started together: all processes have the same error.
         ({"RANK": "1", "TORCHELASTIC_RUN_ID": "a"}, False, UserError("no"), False),
         ({"RANK": "1", "TORCHELASTIC_RUN_ID": "a"}, True, UserError("no"), True),
         ({"SLURM_PROCID": "1"}, False, UserError("no"), False),
@@ -48,7 +48,7 @@ def shown(error: BaseException, capsys: pytest.CaptureFixture[str]) -> bool:
         ({"SLURM_PROCID": "1"}, True, RuntimeError("Gloo connectFullMesh failed with ..."), True),
     ],
 )
-def test_an_error_is_shown_where_nobody_else_shows_it(
+def test_an_error_is_printed_by_exactly_one_process(
     environment: dict[str, str],
     met: bool,
     error: BaseException,
@@ -62,10 +62,10 @@ def test_an_error_is_shown_where_nobody_else_shows_it(
     assert shown(error, capsys) is expected
 
 
-def test_what_processes_agree_on_is_shared() -> None:
+def test_an_error_raised_together_is_marked_shared() -> None:
     with pytest.raises(UserError) as caught:
         distributed.raise_together("no")
     assert caught.value.shared
-    # As it comes from rank 0.
+    # Also after pickling and copying, as when received from rank 0.
     for error in (pickle.loads(pickle.dumps(caught.value)), copy.copy(caught.value)):
         assert error.shared and str(error) == "no"

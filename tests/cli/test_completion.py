@@ -1,4 +1,4 @@
-"""Tab completes commands, groups of conf and settings."""
+"""Tab completion of commands, config groups and settings."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def words(*given: str) -> list[str]:
     return candidates(given, COMMANDS, CONFIG_DIR)
 
 
-def test_a_command_then_its_groups_and_settings() -> None:
+def test_completion_of_commands_groups_and_settings() -> None:
     assert words() == list(COMMANDS)
     assert words("t") == ["train"]
     assert {"experiment=", "net=", "seed=", "optimizer="} <= set(words("train", ""))
@@ -30,18 +30,18 @@ def test_a_command_then_its_groups_and_settings() -> None:
     assert words("train", "ckpt_path=las") == words("nothing", "ckpt_p") == []
 
 
-def test_files_of_a_group_in_its_folders_too() -> None:
+def test_completion_of_config_files_and_subfolders() -> None:
     assert words("train", "net=") == [f"net={name}" for name in names("net")]
     assert "experiment=vp/cifar10_ddpmpp_continuous" in words("train", "a=b", "experiment=vp/c")
     assert words("train", "+net=ml") == ["+net=mlp"]
 
 
-def test_settings_inside_a_group() -> None:
+def test_completion_of_settings_in_a_group() -> None:
     assert {"trainer.max_steps=", "trainer.max_epochs="} <= set(words("train", "trainer.max_"))
     assert not [word for word in words("train", "net.") if "_target_" in word]
 
 
-def test_another_shell_is_refused() -> None:
+def test_an_unknown_shell_is_refused() -> None:
     assert complete(["zsh"], COMMANDS, CONFIG_DIR) == SHELLS["zsh"]
     with pytest.raises(UserError, match=r"completion fish: give bash or zsh.*eval"):
         complete(["fish"], COMMANDS, CONFIG_DIR)
@@ -56,7 +56,7 @@ def test_another_shell_is_refused() -> None:
     ],
 )
 def test_bash_replies(line: str, replies: list[str]) -> None:
-    # Bash takes an equals sign for the end of a word and replaces what follows it only.
+    # Bash ends a word at an equals sign and replaces only the part after it.
     script = f"""
         score-sde() {{ {sys.executable} -m src "$@"; }}
         compopt() {{ :; }}

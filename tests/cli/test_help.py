@@ -1,4 +1,4 @@
-"""``--help`` explains every setting, from the comments of the configuration files."""
+"""``--help`` explains every setting with the comments of the configuration files."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_every_setting_is_explained(command: str) -> None:
             assert follows or f"{name}=" in help_text(command)
 
 
-def test_what_people_change_exists() -> None:
+def test_the_examples_in_the_help_are_valid_settings() -> None:
     examples = re.findall(r"^  ([\w.]+=\S+(?: [\w.]+=\S+)*)  ", help_text("train"), re.MULTILINE)
     settings = [setting for example in examples for setting in example.split()]
     assert len(settings) > 15
@@ -38,7 +38,9 @@ def test_what_people_change_exists() -> None:
 
 
 @pytest.mark.parametrize("flag", ["--help", "-h"])
-def test_help_imports_nothing(flag: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_does_not_run_the_command(
+    flag: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     @entry("sample")
     def command(cfg: object) -> None:
         raise AssertionError("the command ran")

@@ -1,4 +1,4 @@
-"""A folder for each run."""
+"""Each run gets its own folder."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from src.cli.run_dir import _claim
 
 
-def test_trainings_that_start_in_the_same_second_get_a_folder_each(tmp_path: Path) -> None:
+def test_runs_started_in_the_same_second_get_different_folders(tmp_path: Path) -> None:
     same = tmp_path / "digits" / "2026-01-01_00-00-00"
     with ThreadPoolExecutor(8) as starts:
         folders = set(starts.map(lambda _: _claim(same), range(8)))

@@ -1,4 +1,4 @@
-"""Signals from the first line of a command on."""
+"""Signals during the start of a command."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="
     ("number", "code", "name"),
     [(signal.SIGTERM, 143, "SIGTERM"), (signal.SIGHUP, 143, "SIGTERM"), (signal.SIGUSR1, 138, "SIGUSR1")],
 )
-def test_a_signal_during_start_up_is_one_line_and_nothing_is_half_made(
+def test_a_signal_during_start_up_gives_one_line_and_no_files(
     number: int, code: int, name: str, tmp_path: Path
 ) -> None:
     process = subprocess.Popen(

@@ -1,4 +1,4 @@
-"""A sweep that is told to stop waits for its job to write what it has."""
+"""An interrupted sweep waits until its job has saved."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def stop(number, frame):
     sys.exit(128 + number)
 signal.signal(signal.SIGINT, stop)
 signal.signal(signal.SIGTERM, stop)
-pathlib.Path(sys.argv[1], "begun").touch()
+pathlib.Path(sys.argv[1], "started").touch()
 time.sleep(60)
 """
 SWEEP = """
@@ -47,7 +47,9 @@ cloudpickle.loads(cloudpickle.dumps(entry._task(train.main.__wrapped__, "train")
     [(signal.SIGINT, os.killpg, "interrupted"), (signal.SIGTERM, os.kill, "(143, 15)")],
     ids=["ctrl-c", "sigterm"],
 )
-def test_the_job_is_waited_for(number: int, send: Callable[[int, int], None], outcome: str, tmp_path: Path) -> None:
+def test_an_interrupted_sweep_waits_for_its_job(
+    number: int, send: Callable[[int, int], None], outcome: str, tmp_path: Path
+) -> None:
     process = subprocess.Popen(
         [sys.executable, "-c", SWEEP, JOB, str(tmp_path)],
         cwd=CONFIG_DIR.parent,
@@ -57,7 +59,7 @@ def test_the_job_is_waited_for(number: int, send: Callable[[int, int], None], ou
     )
     try:
         deadline = time.monotonic() + 60
-        while not (tmp_path / "begun").exists():
+        while not (tmp_path / "started").exists():
             assert process.poll() is None and time.monotonic() < deadline
             time.sleep(0.02)
         send(process.pid, number)
@@ -68,7 +70,7 @@ def test_the_job_is_waited_for(number: int, send: Callable[[int, int], None], ou
     assert (tmp_path / "written").exists()
 
 
-def test_a_launcher_for_clusters_can_pickle_a_job() -> None:
+def test_a_cluster_launcher_can_pickle_a_job() -> None:
     pytest.importorskip("cloudpickle")
-    # In a process without the checks of types, which cannot be pickled.
+    # In its own process: the type checks of the test session cannot be pickled.
     subprocess.run([sys.executable, "-c", PICKLED], cwd=CONFIG_DIR.parent, check=True)

@@ -1,4 +1,4 @@
-"""Paths reach Hydra as they were typed, and misunderstandings are one line that says what to type."""
+"""Paths reach Hydra as typed, and common mistakes get one line that says what to type."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from src.errors import UserError
     "path", ["logs/a/step=00001210.ckpt", "my pictures/a,b", "a(1)/[x]/{y}", "it's", "a:b#c", "plain", "C{}=[,]"]
 )
 @pytest.mark.parametrize("key", ["ckpt_path", "init_from", "datamodule.path", "paths.log_dir", "++images"])
-def test_paths_arrive_as_typed(key: str, path: str) -> None:
+def test_paths_are_parsed_as_typed(key: str, path: str) -> None:
     (parsed,) = OverridesParser.create().parse_overrides(readable([f"{key}={path}"], ()))
     assert parsed.value() == path
 
 
-def test_tilde_is_the_home_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tilde_is_expanded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/me")
     (parsed,) = OverridesParser.create().parse_overrides(readable(["datamodule.path=~/pictures"], ()))
     assert parsed.value() == str(Path("/home/me/pictures"))
 
 
-def test_lists_and_sweeps_stay_lists_and_sweeps() -> None:
+def test_lists_and_sweeps_are_kept() -> None:
     parser = OverridesParser.create()
     (several,) = parser.parse_overrides(readable(["ckpt_path=[a=1.ckpt,b=2.ckpt]"], ()))
     assert several.value() == ["a=1.ckpt", "b=2.ckpt"]
@@ -35,7 +35,7 @@ def test_lists_and_sweeps_stay_lists_and_sweeps() -> None:
 
 
 @pytest.mark.parametrize("untouched", ["net.nf=16", "~callbacks.fid", "steps=[9,18]", "ckpt_path='a=b'", "labels=cat"])
-def test_everything_else_is_left_alone(untouched: str) -> None:
+def test_other_arguments_are_unchanged(untouched: str) -> None:
     assert readable([untouched, "--cfg"], ("steps",)) == [untouched, "--cfg"]
 
 
@@ -51,19 +51,19 @@ def test_everything_else_is_left_alone(untouched: str) -> None:
         ("resume=true", "type ckpt_path=last$"),
     ],
 )
-def test_hints(argument: str, message: str) -> None:
+def test_common_mistakes_get_a_hint(argument: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
         readable([argument], ())
 
 
-def test_a_value_behind_a_flag_is_part_of_the_hint() -> None:
+def test_a_value_after_a_flag_is_part_of_the_hint() -> None:
     with pytest.raises(UserError, match=r"type experiment=digits$"):
         readable(["--experiment", "digits"], ())
 
 
-def test_a_sweep_may_be_asked_for_behind_other_words() -> None:
+def test_the_sweep_flag_may_come_after_settings() -> None:
     assert readable(["experiment=digits", "-m", "seed=1,2"], ()) == ["-m", "experiment=digits", "seed=1,2"]
 
 
-def test_a_setting_of_the_command_itself_needs_no_hint() -> None:
+def test_a_setting_of_the_command_is_accepted() -> None:
     assert readable(["batch_size=8"], ("batch_size",)) == ["batch_size=8"]

@@ -1,4 +1,4 @@
-"""Every experiment composes, resolves and builds; the published ones have the published number of parameters."""
+"""Every experiment composes, resolves and builds; published ones have the published number of parameters."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.support.configs import names
 FOLDER = CONFIG_DIR / "experiment"
 EXPERIMENTS = sorted(str(path.relative_to(FOLDER).with_suffix("")) for path in FOLDER.rglob("*.yaml"))
 
-# Trainable parameters, counted by running the original nets.
+# Trainable parameters, counted in the original nets.
 PUBLISHED = {
     "ve/cifar10_ncsnpp": 62_693_251,
     "ve/cifar10_ncsnpp_continuous": 62_758_787,
@@ -46,7 +46,7 @@ PUBLISHED = {
 def composed(*overrides: str) -> DictConfig:
     register_resolvers()
     with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
-        # Hydra's own node is not there outside a job; a path that the user must give gets one.
+        # Outside a job there is no Hydra node; required paths get a value.
         cfg = compose("train", overrides=["paths.run_dir=run", *overrides])
     with open_dict(cfg):
         for key, value in (("path", str(own_images())), ("dim", 5)):
@@ -60,7 +60,7 @@ def composed(*overrides: str) -> DictConfig:
 
 @functools.cache
 def own_images() -> Path:
-    """A folder of small images for experiments that choose their settings from the data."""
+    """Return a folder of small images for experiments that choose settings from the data."""
     folder = Path(tempfile.mkdtemp()) / "images"
     folder.mkdir()
     for i, image in enumerate(np.random.default_rng(0).integers(0, 256, (30, 16, 16, 3), np.uint8)):
@@ -69,11 +69,11 @@ def own_images() -> Path:
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
-def test_builds(name: str) -> None:
+def test_every_experiment_builds(name: str) -> None:
     cfg = composed(f"experiment={name}")
-    assert plain(cfg)["name"] == name, "runs of an experiment are found by its name"
+    assert plain(cfg)["name"] == name, "the run name must be the experiment name"
     check_model(cfg)
-    # Inception weights are not to be had in a test; the callback is the same with another extractor.
+    # Inception weights are not available in tests; the callback is the same with another extractor.
     instantiate_all(composed(f"experiment={name}", "metric=pixel").callbacks)
 
 
@@ -101,29 +101,29 @@ EXACT = FAST | {"float32": "highest", "precision": "32-true", "benchmark": False
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
-def test_a_gpu_runs_every_experiment_with_its_own_settings(name: str) -> None:
+def test_trainer_gpu_sets_fast_settings_for_every_experiment(name: str) -> None:
     cfg = composed(f"experiment={name}", "trainer=gpu", "metric=pixel")
     assert settings_of_a_gpu(cfg) == FAST
-    # What the experiment itself says of the run stays.
+    # Settings of the experiment are kept.
     assert cfg.trainer.max_steps == composed(f"experiment={name}", "metric=pixel").trainer.max_steps
-    assert cfg.optimizer.fused, "clipping and skipped steps stay on the device"
+    assert cfg.optimizer.fused, "clipping and skipped steps must stay on the device"
     check_model(cfg)
 
 
 @pytest.mark.parametrize("name", ["ve/cifar10_ncsnpp_continuous", "vp/ddpm/church", "toy2d"])
-def test_other_settings_of_gpus(name: str) -> None:
+def test_trainer_gpu_exact_and_ddp(name: str) -> None:
     exact = settings_of_a_gpu(composed(f"experiment={name}", "trainer=gpu_exact"))
     assert exact == EXACT | {"compile": (False, False), "channels_last": False}
     several = composed(f"experiment={name}", "trainer=ddp")
     assert settings_of_a_gpu(several) == FAST | {"strategy": "ddp"} and several.trainer.devices == -1
-    # The command line has the last word.
+    # The command line overrides the trainer.
     slower = composed(f"experiment={name}", "trainer=gpu", "net.compile=false", "trainer.precision=32-true")
     assert slower.net.compile is False and slower.trainer.precision == "32-true"
 
 
 @pytest.mark.parametrize("name", names("debug"))
 @pytest.mark.parametrize("experiment", ["ve/cifar10_ncsnpp_continuous", "digits", "digits_classifier", "toy2d"])
-def test_debugging_fits_every_kind_of_run(name: str, experiment: str) -> None:
+def test_debug_settings_fit_every_kind_of_run(name: str, experiment: str) -> None:
     check_run(composed(f"experiment={experiment}", f"debug={name}", "trainer=cpu", "metric=pixel"))
 
 
@@ -137,7 +137,7 @@ def test_published_number_of_parameters(name: str) -> None:
     assert sum(p.numel() for p in model.parameters() if p.requires_grad) == PUBLISHED[name]
 
 
-def test_default_is_the_papers_cifar10_run() -> None:
+def test_the_default_is_the_cifar10_run_of_the_paper() -> None:
     cfg, named = composed(), composed("experiment=ve/cifar10_ncsnpp_continuous")
     assert {**plain(cfg), "name": ""} == {**plain(named), "name": ""}
     expected = {
@@ -176,8 +176,8 @@ def test_default_is_the_papers_cifar10_run() -> None:
     ("sde", "sampler"),
     [("vp", ["sampler=pc_vp", "sampler.grid.steps=100"]), ("subvp", ["sampler.grid.eps=1e-3"])],
 )
-def test_digits_of_other_processes_are_the_digits_with_a_matching_parametrization(sde: str, sampler: list[str]) -> None:
-    spelt_out = composed(
+def test_digits_vp_and_subvp_are_digits_with_matching_settings(sde: str, sampler: list[str]) -> None:
+    written_out = composed(
         "experiment=digits",
         f"sde={sde}",
         "parametrization=song_vp",
@@ -186,5 +186,5 @@ def test_digits_of_other_processes_are_the_digits_with_a_matching_parametrizatio
         "datamodule.data_range=centered",
         "net.embedding_type=positional",
     )
-    assert {**plain(composed(f"experiment=digits_{sde}")), "name": ""} == {**plain(spelt_out), "name": ""}
-    check_model(spelt_out)
+    assert {**plain(composed(f"experiment=digits_{sde}")), "name": ""} == {**plain(written_out), "name": ""}
+    check_model(written_out)

@@ -1,4 +1,4 @@
-"""A fault in a new net, sampler or process turns the tests over conf red; without it the same file keeps them green."""
+"""A planted fault in a new net, sampler or SDE makes the tests over conf fail; the correct file passes."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ TESTS = {
 
 
 def plant(project: Path, kind: str, file: str, fault: str) -> None:
-    """One file and one yaml."""
+    """Write one code file and one yaml file."""
     code, folder, settings, *_ = KINDS[kind]
     name = file.title().replace("_", "")
     (project / folder / f"{file}.py").write_text(code.format(name=name, fault=fault), encoding="utf-8")
@@ -84,7 +84,7 @@ def plant(project: Path, kind: str, file: str, fault: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-def test_the_suite_tells_faulty_files_from_sound_ones(tmp_path: Path) -> None:
+def test_the_suite_fails_for_faulty_files_only(tmp_path: Path) -> None:
     project = copy_of_project(tmp_path)
     for kind, (*_, sound, fault) in KINDS.items():
         plant(project, kind, f"sound_{kind}", sound)

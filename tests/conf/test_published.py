@@ -1,4 +1,4 @@
-"""The settings of every published configuration of Song et al. 2021, against the recipe of the same name."""
+"""Settings of every published configuration of Song et al. 2021, compared with the experiment of the same name."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 from tests.conf.test_experiments import EXPERIMENTS, composed
 
-# Of all: Adam, betas (0.9, 0.999), eps 1e-8, no weight decay, warm-up of 5,000 steps, gradient norm clipped at 1,
+# All use: Adam, betas (0.9, 0.999), eps 1e-8, no weight decay, warm-up of 5,000 steps, gradient norm clipped at 1,
 # random flips, the noise removed after the last step, 1,000 scales for training in discrete time.
 COLUMNS = (
     *("lr", "batch", "iterations", "ema", "range_of_sde", "snr", "steps"),
@@ -76,12 +76,12 @@ PUBLISHED: dict[str, tuple[object, ...]] = {
 }
 
 
-def test_the_table_is_complete() -> None:
+def test_every_published_experiment_is_in_the_table() -> None:
     assert sorted(PUBLISHED) == [name for name in EXPERIMENTS if name.startswith(("ve/", "vp/", "subvp/"))]
 
 
 @pytest.mark.parametrize("name", sorted(PUBLISHED))
-def test_settings(name: str) -> None:
+def test_published_settings(name: str) -> None:
     cfg: Any = composed(f"experiment={name}", "metric=pixel")
     sampler, ve = cfg.sampler, name.startswith("ve/")
     found = (

@@ -1,4 +1,4 @@
-"""The loss of a training step is one graph for all steps, and equals the objective called as it is."""
+"""The compiled loss of a training step: one graph for all steps, and the same values as the plain objective."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ FLOW = ("sde=flow", "parametrization=velocity", "net.embedding_type=positional",
 
 
 def settings(objective: str) -> list[str]:
-    """An experiment on the digits that fits an objective."""
+    """Return overrides of a digits experiment that fits ``objective``."""
     if objective == "noisy_classification":
         return ["experiment=digits_classifier", "sde.prior_mean=0.0"]
     experiment = "digits_vp" if objective in VP else "digits"
@@ -34,8 +34,8 @@ def settings(objective: str) -> list[str]:
 @pytest.mark.parametrize(
     "objectives", [["edm", "likelihood_importance"], pytest.param(names("objective"), marks=pytest.mark.slow)]
 )
-def test_a_loss_is_one_graph_and_equals_the_plain_one(objectives: list[str]) -> None:
-    # In a process without the checks of shapes and types, which cut the loss into pieces for the compiler.
+def test_the_compiled_loss_is_one_graph_and_equals_the_plain_loss(objectives: list[str]) -> None:
+    # In its own process: the shape checks of the test session break graphs.
     command = [sys.executable, "-m", "tests.lightning_modules.test_compiled", *objectives]
     done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
@@ -43,7 +43,7 @@ def test_a_loss_is_one_graph_and_equals_the_plain_one(objectives: list[str]) -> 
 
 
 def compare(objective: str) -> None:
-    """Assert that five steps are one graph and give the losses and gradients of the objective."""
+    """Assert that five steps use one graph and give the losses of the objective."""
     from torch._dynamo.utils import counters
 
     with initialize_config_dir(CONF, version_base="1.3"):
@@ -62,17 +62,17 @@ def compare(objective: str) -> None:
             losses.append(loss(model, x, Address(3, step, position), cond, train=True))
             losses[-1].mean().backward()
         torch.testing.assert_close(losses[1], losses[0], rtol=1e-6, atol=1e-6)
-        assert previous is None or not torch.equal(previous, losses[1]), "the step is part of the address"
+        assert previous is None or not torch.equal(previous, losses[1]), "the loss must depend on the step"
         previous = losses[1].detach()
     assert counters["stats"]["unique_graphs"] == 1, counters["stats"]
 
 
 @pytest.mark.parametrize("value", [True, False, "default", "reduce-overhead", "max-autotune"])
-def test_modes(value: bool | str) -> None:
+def test_compile_modes(value: bool | str) -> None:
     check_mode("module.compile", value)
 
 
-def test_another_mode_is_refused() -> None:
+def test_an_unknown_compile_mode_is_refused() -> None:
     with pytest.raises(UserError, match=r"module\.compile=fast: give true, false, or one of default"):
         check_mode("module.compile", "fast")
 

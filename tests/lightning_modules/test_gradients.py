@@ -1,4 +1,4 @@
-"""Clipping and skipped steps: fused on the device as by the host."""
+"""Gradient clipping and skipped steps: the fused optimizer agrees with clipping and skipping on the host."""
 
 import math
 from collections.abc import Callable
@@ -20,7 +20,7 @@ def parameters() -> list[nn.Parameter]:
     return made
 
 
-def test_norm_is_over_all_gradients_there_are() -> None:
+def test_norm_over_all_gradients() -> None:
     assert float(total_norm(parameters())) == 5.0
 
 
@@ -28,7 +28,7 @@ def test_norm_is_over_all_gradients_there_are() -> None:
 @pytest.mark.parametrize(
     ("max_norm", "expected"), [(1.0, [0.6, 0.0, 0.8]), (10.0, [3.0, 0.0, 4.0]), (None, [3.0, 0.0, 4.0])]
 )
-def test_only_what_is_longer_is_shortened(
+def test_only_gradients_above_max_norm_are_clipped(
     optimizer: type[torch.optim.Optimizer], max_norm: float | None, expected: list[float]
 ) -> None:
     clipped = parameters()
@@ -39,13 +39,13 @@ def test_only_what_is_longer_is_shortened(
 
 
 def trained(make: Callable[..., torch.optim.Optimizer], broken: set[int], max_norm: float | None) -> dict[str, Any]:
-    """Weights and optimizer after eight steps, of which ``broken`` have a gradient that is not a number."""
+    """Return weights and optimizer state after eight steps; the steps in ``broken`` have a NaN or infinite gradient."""
     generator = torch.Generator().manual_seed(0)
     weights = [nn.Parameter(torch.randn(shape, generator=generator)) for shape in ((7,), (33, 5), (16, 16))]
     optimizer, skipped = make(weights, lr=1e-2), []
     for step in range(8):
         for weight in weights:
-            # Long and short gradients, so that the norm is on both sides of 1.
+            # Large and small gradients: norms above and below 1.
             weight.grad = torch.randn(weight.shape, generator=generator) * (1.0 if step % 2 else 1e-3)
         if step in broken:
             weights[1].grad[2, 3] = math.inf if step % 2 else math.nan
@@ -65,11 +65,11 @@ def trained(make: Callable[..., torch.optim.Optimizer], broken: set[int], max_no
     pairwise([torch.optim.Adam, torch.optim.AdamW], [set(), {0}, {3, 4}, {0, 1, 7}], [1.0, None]),
     ids=str,
 )
-def test_a_fused_optimizer_takes_the_steps_of_any_other(
+def test_a_fused_optimizer_takes_the_same_steps_as_the_host(
     adam: type[torch.optim.Adam], broken: set[int], max_norm: float | None
 ) -> None:
     fused = trained(partial(adam, fused=True), broken, max_norm)
-    # The same kernel, but clipped and skipped by the host.
+    # The same kernel, with clipping and skipping on the host.
     host = trained(partial(HostAdam, adam), broken, max_norm)
     assert fused["steps"] == host["steps"] == [8.0 - len(broken)] * 3
     torch.testing.assert_close(fused["weights"], host["weights"], rtol=0, atol=2.4e-7 if max_norm else 0)
@@ -79,7 +79,7 @@ def test_a_fused_optimizer_takes_the_steps_of_any_other(
 
 
 def HostAdam(adam: type[torch.optim.Adam], weights: list[nn.Parameter], lr: float) -> torch.optim.Optimizer:
-    """A fused Adam in a class of its own, which nobody takes for one that skips by itself."""
+    """A fused Adam in a wrapper class, which the code does not recognize as fused."""
 
     class Wrapped(torch.optim.Optimizer):
         def __init__(self) -> None:
@@ -93,18 +93,18 @@ def HostAdam(adam: type[torch.optim.Adam], weights: list[nn.Parameter], lr: floa
     return Wrapped()
 
 
-def test_a_flag_of_the_cpu_is_read_at_once() -> None:
+def test_cpu_flags_convert_to_bool() -> None:
     assert DeviceFlag(torch.tensor(1.0)) and not DeviceFlag(torch.tensor(0.0)) and DeviceFlag(torch.tensor(True))
 
 
-def test_fused_optimizers_leave_unscaling_to_the_trainer() -> None:
+def test_the_trainer_unscales_gradients_of_fused_optimizers() -> None:
     optimizer = torch.optim.Adam(parameters(), fused=True)
     assert _optimizer_handles_unscaling(optimizer)
     let_others_unscale(optimizer)
     assert not _optimizer_handles_unscaling(optimizer)
 
 
-def test_moments_take_the_layout_of_their_parameters() -> None:
+def test_moments_get_the_memory_layout_of_their_parameters() -> None:
     weight = nn.Parameter(torch.randn(4, 3, 3, 3).contiguous(memory_format=torch.channels_last))
     optimizer = torch.optim.Adam([weight])
     weight.grad = torch.ones_like(weight)

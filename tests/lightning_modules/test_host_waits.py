@@ -1,4 +1,4 @@
-"""A whole training step, without the host waiting for the card: net, loss, clipping, Adam, averages, metrics."""
+"""A whole training step (net, loss, clipping, Adam, EMA, metrics) never makes the host wait for the GPU."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ STEPS = 4
 
 
 class LateFlag(gradients.DeviceFlag):
-    """A flag of the card; to read it is allowed once the work of the next step is under way."""
+    """A device flag that may be read only after the next step has begun."""
 
     now = 0
 
@@ -31,22 +31,21 @@ class LateFlag(gradients.DeviceFlag):
         self.made = LateFlag.now
 
     def __bool__(self) -> bool:
-        assert LateFlag.now > self.made, "the host asked for a flag of the step that it has just begun"
+        assert LateFlag.now > self.made, "a device flag was read in the step that made it"
         return False
 
 
 class StandIn(Trainer):
-    """As much of a trainer as a step looks at."""
+    """The few trainer attributes that a step reads."""
 
-    global_step = 0  # type: ignore[assignment] # a number that the test counts on
+    global_step = 0  # type: ignore[assignment] # an int instead of a property
     global_rank, world_size, accumulate_grad_batches, log_every_n_steps = 0, 1, 1, 50
 
 
 @pytest.mark.parametrize("experiment", ["digits", "digits_vp", "digits_edm", "digits_conditional", "digits_classifier"])
-def test_a_training_step_never_waits_for_the_card(experiment: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_training_step_does_not_wait_for_the_gpu(experiment: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gradients, "DeviceFlag", LateFlag)
-    # Fused Adam knows nothing of the device that stands in for a card.
-    # Neither does autocast, which the embeddings turn off and the norms ask for.
+    # Fused Adam and autocast do not support the meta device.
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())
     monkeypatch.setattr(torch, "is_autocast_enabled", lambda *_: False)
     adam = importlib.import_module("torch.optim.adam")
@@ -63,7 +62,7 @@ def test_a_training_step_never_waits_for_the_card(experiment: str, monkeypatch: 
     ema = EMA({name: instantiate(node, _convert_="all") for name, node in cfg.ema.items()})
     trainer = StandIn.__new__(StandIn)
     module._trainer = trainer
-    # Dropout's generator is that of the device, which this one has not.
+    # The meta device has no random generator for dropout.
     monkeypatch.setattr(module, "_seed_stream", lambda seed: None)
     averaged = experiment != "digits_classifier"
     optimizer = module.configure_optimizers()["optimizer"]

@@ -1,4 +1,4 @@
-"""Precisions: the net's is that of the trainer, likelihoods stay in float32."""
+"""Precision: the trainer's for the net, float32 for likelihoods."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Settings of how a step is computed: alone and together they change neither results nor names in a checkpoint."""
+"""Performance settings, alone and combined, change neither results nor names in a checkpoint."""
 
 import subprocess
 import sys
@@ -20,9 +20,9 @@ def check(other: tuple[Tensor, dict[str, Tensor], dict[str, Tensor]], tolerance:
     assert list(other_averages) == list(averages)
     torch.testing.assert_close(other_losses, losses, rtol=tolerance, atol=0)
     for name, value in averages.items():
-        # Softmax does not notice this one: its gradient is rounding, which Adam turns into whole steps.
+        # The key bias has no effect: its gradient is rounding error, which Adam scales to full steps.
         if not name.endswith("key.bias"):
-            # A step of Adam has the length of the rate whatever the gradient: tiny gradients enlarge tiny differences.
+            # Adam's step size does not depend on the gradient's size, so small gradients amplify small differences.
             torch.testing.assert_close(other_averages[name], value, rtol=tolerance, atol=5 * tolerance, msg=name)
 
 
@@ -37,7 +37,7 @@ def check(other: tuple[Tensor, dict[str, Tensor], dict[str, Tensor]], tolerance:
     ],
     ids=lambda settings: "-".join(s.split(".")[-1] for s in settings),
 )
-def test_results_and_names_stay(settings: tuple[str, ...]) -> None:
+def test_settings_keep_results_and_names(settings: tuple[str, ...]) -> None:
     check(trained(*settings), 1e-4)
 
 
@@ -57,7 +57,7 @@ def test_bf16_with_a_fused_optimizer_and_clipping() -> None:
     ids=["compiled", "with-channels-last-and-accumulation", "with-bf16"],
 )
 def test_compiled_training(settings: tuple[str, ...], tolerance: float, tmp_path: Path) -> None:
-    # In a process without the checks of shapes and types, which cut the net into pieces for the compiler.
+    # In its own process: the shape checks of the test session break graphs.
     file = tmp_path / "result.pt"
     command = [sys.executable, "-m", "tests.lightning_modules.tiny_run", str(file), *settings]
     done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False)

@@ -23,7 +23,7 @@ QUIET = (
 
 @cache
 def trained(*settings: str) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
-    """Losses of three steps, then weights and averages as a checkpoint holds them."""
+    """Return the losses of three steps, then weights and averages as a checkpoint contains them."""
     with initialize_config_dir(CONF, version_base="1.3"):
         cfg = compose("train", overrides=[*TINY, *QUIET, "++trainer.default_root_dir=null", *settings])
     torch.manual_seed(0)

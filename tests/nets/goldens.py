@@ -1,4 +1,4 @@
-"""Nets of the original with their weights, inputs and outputs, kept in tests/data/nets in parts of a bounded size."""
+"""Nets of the original code with weights, inputs and outputs, kept in tests/data/nets in files of limited size."""
 
 import json
 from typing import Any
@@ -13,7 +13,7 @@ CONFIGS: dict[str, Any] = json.loads((DATA / "nets" / "index.json").read_text())
 
 
 def load(name: str) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """The state under the original's names, and x, cond and y."""
+    """Return the state under the original's names, and a dict with x, cond and y."""
     state, rest = {}, {}
     for path in sorted((DATA / "nets").glob(f"{name}.*.npz")):
         with np.load(path, allow_pickle=False) as file:
@@ -24,7 +24,7 @@ def load(name: str) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
 
 
 def forward(net: nn.Module, name: str, state: dict[str, Tensor], case: dict[str, Tensor]) -> Tensor:
-    """What the original model computes from ``case``, with ``net`` in its place, on the device of ``case``."""
+    """Compute what the original model computes from ``case``, with ``net`` as its network."""
     config, x, cond = CONFIGS[name], case["x"], case["cond"]
     y: Tensor = net(x if config["centered"] else 2 * x - 1, cond)
     if config["model"]["scale_by_sigma"]:
@@ -34,5 +34,5 @@ def forward(net: nn.Module, name: str, state: dict[str, Tensor], case: dict[str,
 
 
 def error(y: Tensor, expected: Tensor) -> float:
-    """The largest relative error of an image; the division by sigma makes each image need a scale of its own."""
+    """Return the largest relative error over images; each image has its own scale because of the division by sigma."""
     return max(relative(actual, target) for actual, target in zip(y, expected, strict=True))

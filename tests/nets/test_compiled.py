@@ -1,4 +1,4 @@
-"""The compiled forward pass: how many graphs, and the same numbers as without."""
+"""The compiled forward pass: number of graphs, and the same values as without compiling."""
 
 import json
 import subprocess
@@ -30,17 +30,17 @@ def arguments(batch: int) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
     return torch.randn(batch, 3), torch.rand(batch), {"labels": torch.arange(batch), "shared": torch.zeros(())}
 
 
-def test_smaller_batches_use_the_graphs_of_larger_ones() -> None:
+def test_smaller_batches_are_padded_and_reuse_graphs() -> None:
     graphs = CompileCounter()
     compiled = CompiledForward(forward, backend=graphs)
     with torch.no_grad():
         for batch in BATCHES:
             x, c_noise, cond = arguments(batch)
             assert torch.equal(compiled(x, c_noise, cond), forward(x, c_noise, cond))
-    assert graphs.frame_count == 2, "16 and 25"
+    assert graphs.frame_count == 2, "one graph for 16, one for 25"
 
 
-def test_one_noise_level_and_no_labels() -> None:
+def test_one_noise_level_per_batch_without_labels() -> None:
     compiled = CompiledForward(forward, backend="eager")
     for batch in (4, 3, 1):
         x, level = torch.randn(batch, 3), torch.tensor([0.5])
@@ -50,14 +50,14 @@ def test_one_noise_level_and_no_labels() -> None:
 def test_training_batches_are_not_padded_to_larger_validation_batches() -> None:
     sizes: list[int] = []
 
-    def noting(x: Tensor, c_noise: Tensor, cond: Mapping[str, Tensor] | None = None) -> Tensor:
+    def counted(x: Tensor, c_noise: Tensor, cond: Mapping[str, Tensor] | None = None) -> Tensor:
         return forward(x, c_noise, cond)
 
     def backend(graph: torch.fx.GraphModule, inputs: Any) -> Any:
         sizes.append(max(len(value) for value in inputs if isinstance(value, Tensor)))
         return graph.forward
 
-    compiled = CompiledForward(noting, backend=backend)
+    compiled = CompiledForward(counted, backend=backend)
 
     def step(batch: int, recording: bool) -> Tensor:
         x, c_noise, cond = arguments(batch)
@@ -82,7 +82,7 @@ def test_padding_does_not_reach_the_gradients() -> None:
     assert torch.equal(ours.grad, theirs.grad)
 
 
-def test_too_many_graphs_are_an_error_and_not_uncompiled_in_silence() -> None:
+def test_too_many_graphs_raise_an_error() -> None:
     compiled = torch.compile(lambda x: x + 1, backend="eager", dynamic=False)
     with many_graphs():
         for size in range(2, GRAPHS + 2):
@@ -94,7 +94,7 @@ def test_too_many_graphs_are_an_error_and_not_uncompiled_in_silence() -> None:
 @pytest.mark.parametrize(
     ("setting", "mode"), [(False, None), (None, None), (True, "default"), ("reduce-overhead", "reduce-overhead")]
 )
-def test_settings(setting: bool | str | None, mode: str | None) -> None:
+def test_compile_settings(setting: bool | str | None, mode: str | None) -> None:
     assert compile_mode(setting) == mode
 
 
@@ -105,17 +105,17 @@ def test_unknown_settings_are_refused(setting: Any) -> None:
 
 
 def test_a_net_under_torch_compile() -> None:
-    # In a process without the checks of shapes, which are not part of a graph.
+    # In its own process: the shape checks of the test session break graphs.
     command = [sys.executable, "-m", "tests.nets.test_compiled"]
     done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     found = json.loads(done.stdout)
-    # The net: two sizes without gradients and one with; as part of a larger graph: one.
+    # Graphs: two batch sizes without gradients, and one with gradients.
     assert found == {"graphs": 3, "error": 0.0, "breaks": 0, "in_autocast": "torch.bfloat16", "slices": 1}
 
 
 def main() -> dict[str, Any]:
-    """Graphs of a whole net."""
+    """Count the graphs of a whole net and compare its output."""
     torch.manual_seed(0)
     net = NCSNpp(
         image_size=8, in_channels=2, nf=8, ch_mult=(1, 2), num_res_blocks=1, attn_resolutions=(4,), init_scale=1.0

@@ -5,7 +5,7 @@ from src.nets.layers.dropout import Dropout
 
 
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.99])
-def test_share_and_scale_of_what_is_kept(p: float) -> None:
+def test_kept_fraction_and_scale(p: float) -> None:
     torch.manual_seed(0)
     layer = Dropout(p).double()
     x = torch.ones(4, 1, 250, 401, dtype=torch.float64)
@@ -16,12 +16,12 @@ def test_share_and_scale_of_what_is_kept(p: float) -> None:
     torch.testing.assert_close(
         out[kept], torch.full((int(kept.sum()),), 1 / (1 - p), dtype=torch.float64), rtol=2e-3, atol=0
     )
-    # Expectation is exact although p is rounded to 2^-16.
+    # The expectation is exact although p is rounded to 2^-16.
     assert float(out[kept][0]) == pytest.approx(65536 / (65536 - round(p * 65536)), rel=1e-12)
-    # Every place of a word decides with the same probability: a sign bit that is always zero would show here.
+    # Each of the four 16-bit parts of a random word has the same probability; a constant sign bit would fail here.
     places = kept.flatten()[: kept.numel() // 4 * 4].reshape(-1, 4).double().mean(0)
     torch.testing.assert_close(places, torch.full_like(places, 1 - p), rtol=0, atol=8 * deviation)
-    # Neighbors do not know of each other.
+    # Neighboring elements are uncorrelated.
     a, b = kept.flatten()[:-1].double(), kept.flatten()[1:].double()
     assert abs(float(((a - a.mean()) * (b - b.mean())).mean()) / (p * (1 - p))) < 4 / x.numel() ** 0.5
 
@@ -35,7 +35,7 @@ def test_gradient_is_the_mask() -> None:
     assert 0 < int((gradient == 0).sum()) < x.numel()
 
 
-def test_mask_follows_the_generator_and_memory() -> None:
+def test_mask_depends_on_the_generator_and_the_memory_order() -> None:
     layer = Dropout(0.4)
     x = torch.randn(2, 3, 5, 7)
     masks = []
@@ -48,13 +48,13 @@ def test_mask_follows_the_generator_and_memory() -> None:
 
 
 @pytest.mark.parametrize("p", [0.0, 1.0])
-def test_extremes_and_evaluation(p: float) -> None:
+def test_p_zero_p_one_and_eval_mode(p: float) -> None:
     x = torch.randn(2, 3)
     assert torch.equal(Dropout(p)(x), x * (1 - p))
     assert torch.equal(Dropout(0.5).eval()(x), x)
 
 
-def test_what_is_kept_for_the_backward_pass_is_a_byte_each() -> None:
+def test_backward_keeps_only_a_boolean_mask() -> None:
     kept: list[torch.Tensor] = []
     x = torch.randn(4, 8, requires_grad=True)
     with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t) or t, lambda t: t):

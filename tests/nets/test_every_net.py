@@ -1,4 +1,4 @@
-"""What must hold for every net in conf/net, built small: it runs forward and backward and keeps the contract."""
+"""Properties of every net in conf/net, built small."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def net(name: str, **settings: Any) -> ScoreNet:
     made = build(options | {key: value for key, value in (SMALL | settings).items() if key in options})
     assert isinstance(made, ScoreNet)
     with torch.no_grad():
-        # Layers that begin at zero would hide what is behind them.
+        # Layers initialized to zero would hide the layers before them.
         for parameter in made.parameters():
             if parameter.abs().max() < 1e-3:
                 parameter.normal_(std=0.1)
@@ -51,12 +51,12 @@ def net(name: str, **settings: Any) -> ScoreNet:
 def batch(made: ScoreNet, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
     shape = made.image_shape or (6,)
     draw = torch.Generator().manual_seed(1)
-    # Positive and below one: good for any embedding.
+    # Values in (0, 1) suit every embedding.
     return torch.randn(4, *shape, generator=draw).to(dtype), torch.tensor([0.9, 0.1, 0.5, 0.3], dtype=dtype)
 
 
 @pytest.mark.parametrize("name", names("net"))
-def test_output_has_the_shape_of_the_input_and_every_parameter_a_gradient(name: str) -> None:
+def test_output_shape_and_gradients_of_all_parameters(name: str) -> None:
     made = net(name)
     x, level = batch(made)
     out = made(x, level)
@@ -68,7 +68,7 @@ def test_output_has_the_shape_of_the_input_and_every_parameter_a_gradient(name: 
 
 
 @pytest.mark.parametrize("name", names("net"))
-def test_an_example_does_not_depend_on_its_batch_and_one_level_serves_all(name: str) -> None:
+def test_a_sample_does_not_depend_on_its_batch(name: str) -> None:
     made = net(name)
     x, level = batch(made, torch.float64)
     made = made.double()
@@ -81,7 +81,7 @@ def test_an_example_does_not_depend_on_its_batch_and_one_level_serves_all(name: 
 
 
 @pytest.mark.parametrize("name", names("net"))
-def test_classes_are_declared_and_seen(name: str) -> None:
+def test_class_labels_change_the_output(name: str) -> None:
     made = net(name, num_classes=CLASSES)
     x, level = batch(made)
     ScoreModel(made, VESDE(), SongVE()).check_labels(x.shape[1:])
@@ -94,7 +94,7 @@ def test_classes_are_declared_and_seen(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", names("net"))
-def test_memory_format_and_recomputation_change_nothing(name: str) -> None:
+def test_memory_format_and_recomputation_keep_the_values(name: str) -> None:
     plain = net(name).double().train()
     other = net(name, channels_last=True, checkpoint_activations=True).double().train()
     other.load_state_dict(plain.state_dict())
@@ -108,8 +108,8 @@ def test_memory_format_and_recomputation_change_nothing(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", names("net"))
-def test_an_interval_is_seen_and_the_forward_mode_is_the_derivative(name: str) -> None:
-    """In training mode: memory is saved there by means that forward mode does not know."""
+def test_forward_mode_derivative_with_an_interval(name: str) -> None:
+    """In training mode, where memory-saving functions without forward-mode rules are used."""
     made = net(name, fourier_log=False)
     made.tell_interval()
     for parameter in made.parameters():

@@ -38,7 +38,7 @@ def gradients(x: Tensor, parts: dict[str, Any], lean: bool) -> list[Tensor]:
     ),
     ids=str,
 )
-def test_gradients_are_those_of_the_plain_operations(
+def test_gradients_equal_those_of_the_plain_operations(
     act: nn.Module, p: float, memory_format: torch.memory_format
 ) -> None:
     x, parts = image().contiguous(memory_format=memory_format), layers(act, p)
@@ -53,7 +53,7 @@ def test_second_derivatives() -> None:
     assert torch.autograd.gradgradcheck(lambda x: norm_act_conv(x, **parts), (x,))
 
 
-def test_backward_twice_and_parameters_replaced_meanwhile() -> None:
+def test_second_backward_after_a_parameter_was_replaced() -> None:
     parts = layers(nn.SiLU(), 0.3)
     x = image().requires_grad_()
     torch.manual_seed(2)
@@ -64,7 +64,7 @@ def test_backward_twice_and_parameters_replaced_meanwhile() -> None:
     assert torch.equal(again, expected)
 
 
-def test_keeps_the_input_and_the_mask_only() -> None:
+def test_only_the_input_and_the_mask_are_saved() -> None:
     parts = layers(nn.SiLU(), 0.3)
     x = image().requires_grad_()
 

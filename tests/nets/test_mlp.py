@@ -16,17 +16,8 @@ def test_gradients(embedding_type: str) -> None:
     torch.testing.assert_close(net(x, level[0]), net(x, level[0].expand(4)), rtol=0, atol=1e-12)
 
 
-def test_labels() -> None:
-    torch.manual_seed(0)
-    net = MLP(dim=2, width=16, init_scale=1.0, num_classes=2).double()
-    x, sigma = torch.randn(3, 2, dtype=torch.float64), torch.ones((), dtype=torch.float64)
-    labeled = net(x, sigma, {"labels": torch.tensor([0, 1, 2])})
-    torch.testing.assert_close(labeled[2:], net(x[2:], sigma), rtol=0, atol=1e-12)
-    assert ((labeled - net(x, sigma))[:2].abs().amax(1) > 1e-3).all()
-
-
 def test_learns_the_score_of_a_gaussian_at_every_noise_level() -> None:
-    """Data N(0, 1/4): the noise prediction that minimizes the loss is x sigma / (1/4 + sigma^2)."""
+    """Data N(0, 1/4): the optimal noise prediction is x sigma / (1/4 + sigma^2)."""
     torch.manual_seed(0)
     net = MLP(dim=2, width=32, depth=1)
     optimizer = torch.optim.Adam(net.parameters(), lr=1e-2)
@@ -44,10 +35,10 @@ def test_learns_the_score_of_a_gaussian_at_every_noise_level() -> None:
         exact = u * sigma / (0.25 + sigma**2) ** 0.5
         return (net(u, torch.tensor(sigma)) - exact).square().mean().sqrt()
 
-    # Exact slopes run from 0.3 to 0.99: a net that ignored sigma would be off by more than 0.3 somewhere.
+    # The exact slopes go from 0.3 to 0.99: a net that ignores sigma has an error above 0.3 at some level.
     assert max(error(sigma) for sigma in (0.15, 0.5, 2.0, 8.0)) < 0.15
 
 
-def test_vector_of_another_length_is_refused() -> None:
+def test_wrong_input_length_is_refused() -> None:
     with pytest.raises(UserError, match="length 2, got 3"):
         MLP(dim=2)(torch.zeros(1, 3), torch.ones(()))

@@ -41,7 +41,7 @@ COMBINATIONS = [
 
 
 def tiny(**overrides: Any) -> NCSNpp:
-    """A small float64 net whose last layers are not near zero, so that all of it shows in the output."""
+    """Build a small float64 net with init_scale 1, so that every layer affects the output."""
     torch.manual_seed(0)
     return NCSNpp(**{**TINY, "init_scale": 1.0, **overrides}).double()
 
@@ -54,14 +54,14 @@ SIGMA = torch.tensor([0.02, 0.7, 40.0], dtype=torch.float64)
 
 
 @pytest.mark.parametrize("overrides", COMBINATIONS, ids=lambda o: "-".join(str(v) for v in o.values()))
-def test_every_combination_trains_every_weight(overrides: dict[str, Any]) -> None:
+def test_every_option_combination_gives_every_weight_a_gradient(overrides: dict[str, Any]) -> None:
     net = tiny(**overrides, ch_mult=(1, 2, 1), attn_resolutions=(8, 2))
     out = net(images(), SIGMA)
     out.square().sum().backward()
     assert out.shape == (3, 2, 8, 8) and out.isfinite().all()
-    # DDP waits for ever for a weight without a gradient.
+    # DDP waits forever for a weight without a gradient.
     untouched = [name for name, p in net.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
-    # Softmax does not notice a constant added to all its arguments.
+    # The key bias adds a constant to all softmax arguments, which has no effect.
     assert all(name.endswith("key.bias") for name in untouched)
     assert all(p.grad is not None and p.grad.isfinite().all() for p in net.parameters())
 
@@ -94,23 +94,16 @@ def test_one_noise_level_for_the_batch_is_embedded_once(embedding_type: str, res
     per_call = len(widths) // 6
     assert widths[: 2 * per_call] == [1] * (2 * per_call)
     assert widths[4 * per_call : 5 * per_call] == [3] * per_call
-    # A net that ignored the level would pass all of the above.
+    # The checks above would also pass if the net ignored the level.
     assert (net(images(), level) - net(images(), 2 * level)).abs().max() > 1e-3
-
-
-def test_images_of_a_batch_do_not_see_each_other() -> None:
-    net = tiny(progressive="output_skip", progressive_input="input_skip")
-    together = net(images(), SIGMA)
-    for i in range(3):
-        torch.testing.assert_close(net(images()[i : i + 1], SIGMA[i]), together[i : i + 1], rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("setting", ["channels_last", "checkpoint_activations"])
 @pytest.mark.parametrize("resblock_type", ["biggan", "ddpm"])
-def test_settings_change_how_but_not_what(setting: str, resblock_type: str) -> None:
+def test_memory_settings_keep_the_values(setting: str, resblock_type: str) -> None:
     results = []
     for value in (False, True):
-        # Dropout draws its mask in memory order, so memory formats are compared without it.
+        # Dropout draws its mask in memory order, so memory formats are compared without dropout.
         dropout = 0.3 if setting == "checkpoint_activations" else 0.0
         net = tiny(dropout=dropout, resblock_type=resblock_type, **{setting: value})
         assert net.input_conv.weight.is_contiguous(memory_format=torch.channels_last) == net.channels_last
@@ -121,7 +114,7 @@ def test_settings_change_how_but_not_what(setting: str, resblock_type: str) -> N
     torch.testing.assert_close(results[1], results[0], rtol=1e-9, atol=1e-9)
 
 
-def test_checkpointing_keeps_fewer_activations() -> None:
+def test_checkpointing_saves_fewer_activations() -> None:
     kept = []
     for value in (False, True):
         net = tiny(checkpoint_activations=value)
@@ -132,13 +125,13 @@ def test_checkpointing_keeps_fewer_activations() -> None:
     assert kept[1] < 0.5 * kept[0]
 
 
-def test_compiling_in_place_keeps_the_names() -> None:
+def test_compiling_keeps_the_parameter_names() -> None:
     plain, compiled = tiny(), tiny(compile=True)
     assert compiled._compiled_call_impl is not None and plain._compiled_call_impl is None
     assert list(compiled.state_dict()) == list(plain.state_dict())
 
 
-def test_embedding_stays_in_float32_under_autocast() -> None:
+def test_embedding_is_float32_under_autocast() -> None:
     net = tiny().float()
     sigma = SIGMA.float()
     expected = net.embedding(sigma)
@@ -148,13 +141,13 @@ def test_embedding_stays_in_float32_under_autocast() -> None:
     torch.testing.assert_close(out.float(), net(images().float(), sigma), rtol=0.1, atol=0.1)
 
 
-def test_noise_level_may_come_in_any_precision() -> None:
+def test_noise_level_of_any_dtype() -> None:
     net = tiny(embedding_type="positional").float()
     index = torch.tensor([3, 500, 999])
     torch.testing.assert_close(net(images().float(), index), net(images().float(), index.double()), rtol=0, atol=0)
 
 
-def test_labels_and_their_absence() -> None:
+def test_class_labels_and_no_labels() -> None:
     net = tiny(num_classes=10)
     labels = torch.tensor([0, 9, 4])
     x = images()
@@ -164,14 +157,14 @@ def test_labels_and_their_absence() -> None:
     torch.testing.assert_close(some[1], nothing[1], rtol=0, atol=1e-12)
     difference = (net(x, SIGMA, {"labels": labels}) - nothing).flatten(1).abs().amax(1)
     assert (difference > 1e-3).all()
-    # One level, many classes.
+    # One level for the batch, several classes.
     torch.testing.assert_close(
         net(x, SIGMA[1], {"labels": labels}), net(x, SIGMA[1].expand(3), {"labels": labels}), rtol=0, atol=1e-12
     )
     assert torch.equal(tiny()(x, SIGMA, {"labels": labels}), tiny()(x, SIGMA))
 
 
-def test_augmentation_labels_and_their_absence() -> None:
+def test_augmentation_labels_and_no_labels() -> None:
     net = tiny(augment_dim=9)
     x = images()
     zero, one = torch.zeros(3, 9), torch.eye(9)[:3]
@@ -194,7 +187,7 @@ def test_initial_weights() -> None:
             assert variance_times_fan(module.conv1.weight) == pytest.approx(1, rel=0.1), name
             assert variance_times_fan(module.conv2.weight) == pytest.approx(1e-10, rel=0.1), name
             assert variance_times_fan(module.emb.weight[:, :, None]) == pytest.approx(1, rel=0.1), name
-            # Uniform on [-b, b]: the largest value is sqrt(3) standard deviations.
+            # Uniform on [-b, b]: the maximum is sqrt(3) standard deviations.
             assert float((module.conv1.weight.abs().max() / module.conv1.weight.std()).detach()) == pytest.approx(
                 3**0.5, rel=0.02
             )
@@ -232,17 +225,17 @@ def test_initial_weights() -> None:
     ],
     ids=lambda value: str(value)[:40],
 )
-def test_bad_arguments_get_one_clear_line(overrides: dict[str, Any], message: str) -> None:
+def test_invalid_arguments_give_one_line(overrides: dict[str, Any], message: str) -> None:
     with torch.device("meta"), pytest.raises(UserError, match=message) as error:
         NCSNpp(**{**TINY, **overrides})
     assert "\n" not in str(error.value)
 
 
-def test_image_of_another_size_is_refused() -> None:
+def test_wrong_image_size_is_refused() -> None:
     with pytest.raises(UserError, match=r"shape \(2, 8, 8\), got \(2, 16, 16\)"):
         tiny()(images(size=16), SIGMA)
 
 
-def test_ddpm_needs_multiples_of_its_groups() -> None:
+def test_ddpm_refuses_channels_not_divisible_by_its_groups() -> None:
     with pytest.raises(UserError, match="48 channels into 32 groups"):
         DDPM(image_size=8, nf=48, attn_resolutions=(4,), ch_mult=(1, 2))

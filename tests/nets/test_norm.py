@@ -1,4 +1,4 @@
-"""GroupNorm in half precision and in both memory formats, and the casts that a net under autocast makes."""
+"""GroupNorm in half precision and in both memory formats, and the casts a net makes under autocast."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from src.nets import NCSNpp
 from src.nets.layers.basic import GroupNorm, group_norm_strided
 
-needs_fake_card = pytest.mark.skipif(
+needs_fake_gpu = pytest.mark.skipif(
     TorchVersion(torch.__version__) < (2, 7) and not torch.cuda.is_available(),
-    reason="torch 2.6 asks the driver even for tensors that are not there",
+    reason="torch 2.6 calls the CUDA driver even for fake tensors",
 )
 
 BATCH = 5
 HALF = 2**-8
-"""The largest relative error of rounding to bfloat16."""
+"""Largest relative error of rounding to bfloat16."""
 
 
 def layer(channels: int = 8) -> GroupNorm:
@@ -48,7 +48,7 @@ def with_gradients(function: Any, x: Tensor, *parameters: Tensor) -> list[Tensor
 
 
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last], ids=str)
-def test_float32_is_that_of_torch(memory_format: torch.memory_format) -> None:
+def test_float32_equals_torch(memory_format: torch.memory_format) -> None:
     norm, x = layer(), image().to(memory_format=memory_format)
     parameters = norm.weight, norm.bias
     ours = with_gradients(norm, x, *parameters)
@@ -56,23 +56,23 @@ def test_float32_is_that_of_torch(memory_format: torch.memory_format) -> None:
     assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
 
 
-def test_under_autocast_it_takes_and_gives_half_precision() -> None:
+def test_autocast_input_and_output_are_half_precision() -> None:
     norm, x = layer(), image(offset=1.0, dtype=torch.bfloat16)
     parameters = norm.weight, norm.bias
     expected = with_gradients(norm, x.float(), *parameters)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        # The values from a float32 input are those of its rounded copy.
+        # A float32 input is cast first.
         assert norm(x.float()).dtype == torch.bfloat16
         found = with_gradients(norm, x, *parameters)
     assert found[0].dtype == found[1].dtype == torch.bfloat16
     assert all(gradient.dtype == torch.float32 for gradient in found[2:])
     for a, b in zip(found, expected, strict=True):
-        # Mean, standard deviation, weight, bias and the output are rounded once each.
+        # Mean, standard deviation, weight, bias and output are each rounded once.
         assert (a.float() - b).abs().max() <= 4 * HALF * b.abs().max()
 
 
-def test_statistics_are_not_sums_of_half_precision() -> None:
-    # 24,576 values: a sum in bfloat16 would stop growing at 256.
+def test_statistics_are_not_summed_in_half_precision() -> None:
+    # 24,576 values: a sum in bfloat16 stops growing at 256.
     norm, x = GroupNorm(1, 6), torch.ones(1, 6, 64, 64, dtype=torch.bfloat16)
     x[..., ::2] = 3.0
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -82,7 +82,7 @@ def test_statistics_are_not_sums_of_half_precision() -> None:
 
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last], ids=str)
 class TestStrided:
-    """The form for images with channels last on a GPU."""
+    """The strided implementation, used for channels-last images on a GPU."""
 
     def test_values_gradients_and_format(self, memory_format: torch.memory_format) -> None:
         norm, x = layer().double(), image(offset=3.0, dtype=torch.float64).to(memory_format=memory_format)
@@ -103,7 +103,7 @@ class TestStrided:
 
 
 class Operations(TorchDispatchMode):
-    """What a net asks of the device."""
+    """Record casts and operations."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -119,8 +119,8 @@ class Operations(TorchDispatchMode):
 
 
 @contextmanager
-def autocast_on_a_card(dtype: torch.dtype) -> Iterator[None]:
-    """As ``torch.autocast("cuda")``, which does nothing on a machine without one."""
+def autocast_on_a_gpu(dtype: torch.dtype) -> Iterator[None]:
+    """Enable CUDA autocast without a GPU; ``torch.autocast("cuda")`` does nothing there."""
     before = torch.is_autocast_enabled("cuda"), torch.get_autocast_dtype("cuda")
     torch.set_autocast_enabled("cuda", True)
     torch.set_autocast_dtype("cuda", dtype)
@@ -140,26 +140,26 @@ OPTIONS: list[dict[str, Any]] = [
 ]
 
 
-@needs_fake_card
+@needs_fake_gpu
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 def test_under_autocast_no_feature_map_is_cast(options: dict[str, Any]) -> None:
     with FakeTensorMode(), torch.device("cuda"):
         net = NCSNpp(image_size=16, in_channels=3, nf=8, ch_mult=(1, 2, 2), num_res_blocks=2, **options)
-        with autocast_on_a_card(torch.bfloat16), Operations() as seen:
+        with autocast_on_a_gpu(torch.bfloat16), Operations() as seen:
             out = net(torch.empty(BATCH, 3, 16, 16), torch.empty(BATCH))
     assert out.dtype == torch.bfloat16
-    # Images go to half precision. Attention without a fused kernel, as here, has tensors with one head.
+    # Images (3 channels) are cast; attention without a fused kernel casts tensors with one head.
     maps = [shape for shape in seen.casts if len(shape) == 4 and shape[0] == BATCH and shape[1] not in (1, 3)]
     assert maps == []
     images = [shape for shape in seen.casts if shape[:2] == (BATCH, 3)]
     assert 1 <= len(images) <= 3
-    # Weights are cast once each, in every forward pass.
+    # Each weight is cast once per forward pass.
     weights = [tuple(parameter.shape) for parameter in net.parameters()]
     assert len([shape for shape in seen.casts if shape in weights]) <= len(weights)
 
 
-@needs_fake_card
-def test_channels_last_on_a_card_does_not_use_the_norm_that_transposes() -> None:
+@needs_fake_gpu
+def test_channels_last_on_a_gpu_is_not_transposed_by_the_norm() -> None:
     with FakeTensorMode(), torch.device("cuda"):
         norm, x = GroupNorm(2, 8), torch.empty(BATCH, 8, 4, 4).to(memory_format=torch.channels_last)
         with Operations() as seen:
@@ -168,7 +168,7 @@ def test_channels_last_on_a_card_does_not_use_the_norm_that_transposes() -> None
     assert not any("native_group_norm" in name or "clone" in name for name in seen.names)
 
 
-def test_channels_last_is_arranged_once() -> None:
+def test_channels_last_is_kept_through_the_net() -> None:
     torch.manual_seed(0)
     net = NCSNpp(image_size=8, nf=8, ch_mult=(1, 2), num_res_blocks=1, attn_resolutions=(4,), channels_last=True)
     formats: dict[str, bool] = {}

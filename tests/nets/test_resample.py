@@ -31,7 +31,7 @@ KERNELS = [[1.0, 3.0, 3.0, 1.0], [1.0, 1.0], [1.0, 2.0, 1.0], [1.0, 2.0, 5.0], [
 
 
 def convolve(image: np.ndarray, taps: list[float], first: int, step: int, count: tuple[int, int]) -> np.ndarray:
-    """out[m, n] = sum_ij k_i k_j image[step m + first - i, step n + first - j], zero outside the image."""
+    """Compute out[m, n] = sum_ij k_i k_j image[step m + first - i, step n + first - j]; zero outside the image."""
     k = np.asarray(taps) / np.sum(taps)
     out = np.zeros(count)
     for m, n in np.ndindex(*count):
@@ -68,7 +68,7 @@ def test_default_kernel_keeps_constants_inside_and_fades_at_the_border() -> None
 
 
 @pytest.mark.parametrize("taps", [[1.0, 3.0, 3.0, 1.0], [1.0, 2.0, 4.0, 1.0]], ids=str)
-def test_convolutions_see_filtered_values_beyond_the_border(taps: list[float]) -> None:
+def test_convolutions_use_filtered_values_outside_the_border(taps: list[float]) -> None:
     torch.manual_seed(0)
     x = torch.randn(2, 3, 6, 6, dtype=torch.float64)
     down, up = FIRConvDown(3, 4, taps).double(), FIRConvUp(3, 4, taps).double()
@@ -76,7 +76,7 @@ def test_convolutions_see_filtered_values_beyond_the_border(taps: list[float]) -
         torch.nn.init.normal_(layer.conv.bias)
     wide = torch.zeros(2, 3, 18, 18, dtype=torch.float64)
     wide[:, :, 6:12, 6:12] = x
-    # On an image with a wide margin of zeros the border plays no part, so filter and convolution may be separated.
+    # With a wide margin of zeros the border has no effect, so filter and convolution can be applied one by one.
     k = torch.outer(*(torch.tensor(taps, dtype=torch.float64) / sum(taps),) * 2)[None, None]
     padded = F.pad(wide.flatten(0, 1)[:, None], (1, 2, 1, 2))
     filtered = F.conv2d(padded, k.flip(2, 3)).reshape(2, 3, 18, 18)
@@ -99,7 +99,7 @@ def test_strided_convolution_pads_at_the_lower_right() -> None:
     assert layer(x).flatten().tolist() == [45.0, 39.0, 66.0, 50.0]
 
 
-def test_filters_have_nothing_in_checkpoints() -> None:
+def test_filters_add_nothing_to_the_state_dict() -> None:
     with torch.device("meta"):
         layer = FIRUp(KERNELS[0])
     assert not layer.state_dict() and layer.taps == FIRUp(KERNELS[0]).taps
@@ -108,7 +108,9 @@ def test_filters_have_nothing_in_checkpoints() -> None:
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last], ids=str)
 @pytest.mark.parametrize("taps", [*KERNELS, [1.0, 2.0, 3.0, 4.0, 5.0], [3.0, 1.0]], ids=str)
 class TestSlicesAreTheConvolution:
-    """The form for GPUs against the grouped convolutions that a CPU uses, and ``test_fir_is_the_sum_over_taps``."""
+    """The GPU form (slices) compared with the CPU form (grouped convolutions), which ``test_fir_is_the_sum_over_taps``
+    tests.
+    """
 
     def pairs(self, taps: list[float], memory_format: torch.memory_format) -> Iterator[tuple[Tensor, Layer, Layer]]:
         x = torch.randn(2, 3, 6, 8, generator=torch.Generator().manual_seed(0)).to(memory_format=memory_format)
@@ -146,12 +148,12 @@ class TestSlicesAreTheConvolution:
         for x, convolution, slices in self.pairs(taps, memory_format):
             out = slices(x.bfloat16())
             assert out.dtype == torch.bfloat16
-            # Each of the two directions rounds its partial sums.
+            # Partial sums are rounded in each of the two directions.
             bound = 2 * len(taps) * 2**-9 * float(convolution(x.abs()).max())
             torch.testing.assert_close(out.float(), convolution(x.bfloat16().float()), rtol=0, atol=bound)
 
 
-def test_on_a_gpu_there_is_no_grouped_convolution() -> None:
+def test_no_grouped_convolution_on_a_gpu() -> None:
     operations: set[str] = set()
 
     class Record(TorchDispatchMode):
@@ -169,6 +171,6 @@ def test_on_a_gpu_there_is_no_grouped_convolution() -> None:
 
 
 @pytest.mark.parametrize("taps", [[1.0], [], [1.0, -1.0]], ids=str)
-def test_useless_kernels_are_refused(taps: list[float]) -> None:
+def test_invalid_kernels_are_refused(taps: list[float]) -> None:
     with pytest.raises(UserError, match="fir_kernel"):
         FIRDown(taps)

@@ -1,4 +1,4 @@
-"""Every file in conf/control, guidance, operator, classifier and likelihood builds something that works."""
+"""Build and use every file in conf/control, guidance, operator, classifier and likelihood."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.support.gaussian import GaussianScore
 
 
 def build(group: str, name: str) -> Any:
-    """conf/<group>/<name>.yaml beside an SDE and 8 x 8 RGB data with ten classes."""
+    """Build conf/<group>/<name>.yaml with an SDE and 8 x 8 RGB data of ten classes."""
     with initialize_config_dir(str(CONF), version_base=None):
         overrides = [
             f"+{group}={name}",
@@ -32,7 +32,7 @@ def build(group: str, name: str) -> Any:
         ]
         cfg = compose(overrides=overrides)
     with open_dict(cfg):
-        # Where a trained model is found, and when guidance acts, is not for the object.
+        # The command reads these keys; they are no arguments of the class.
         for key in ("classifier_path", "path", "interval"):
             cfg[group].pop(key, None)
     return instantiate(cfg[group], _convert_="all")
@@ -43,7 +43,7 @@ SDE = VESDE()
 
 
 @pytest.mark.parametrize("name", names("control"))
-def test_controls_keep_what_they_are_given(name: str) -> None:
+def test_controls_keep_the_known_part(name: str) -> None:
     control = build("control", name)(IMAGES, sde=SDE)
     noise = AddressedNoise(0, torch.arange(2))
     sampler = PredictorCorrector(LinearGrid(20), ReverseDiffusion(), NoCorrector())
@@ -61,14 +61,14 @@ def test_guidance_changes_the_score(name: str) -> None:
     cond = {"labels": torch.tensor([3, 4])}
     if guided.operator is not None:
         cond["measurement"] = guided.operator.forward(IMAGES)
-    # Some of it predicts data outside their range.
+    # Some denoised values are then out of range.
     x = 4 * IMAGES
     score = guided(x, t, cond)
     assert score.isfinite().all() and not torch.equal(score, _ByLabel()(x, t, cond))
 
 
 class _ByLabel(GaussianScore):
-    """A score that depends on the label."""
+    """Score that depends on the label."""
 
     def __init__(self) -> None:
         super().__init__(SDE)
@@ -79,7 +79,7 @@ class _ByLabel(GaussianScore):
 
 
 @pytest.mark.parametrize("name", names("operator"))
-def test_operators_have_their_transpose(name: str) -> None:
+def test_operators_match_their_transpose(name: str) -> None:
     operator = build("operator", name)
     y = operator.forward(IMAGES.double())
     w = torch.randn(y.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
@@ -107,16 +107,16 @@ def test_classifiers_train(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", names("likelihood"))
-def test_likelihoods_of_bytes(name: str) -> None:
-    """Bytes of N(0.25, 0.5^2): the mean over the bins of the density, known in closed form up to the noise u."""
+def test_bits_per_dim_of_gaussian_bytes(name: str) -> None:
+    """Bytes of N(0.25, 0.5^2): the mean log density over the dequantized values, in closed form."""
     likelihood = build("likelihood", name)
     x = (IMAGES[:, :1, :4, :4] * 255).round() / 255
     address = Address(0, 0, torch.arange(2))
-    # Around the mean of the data: with 16 dimensions the mean of p_T against that of the prior shows at 3e-3.
+    # prior_mean = data mean: otherwise p_T differs from the prior, by 3e-3 bits in 16 dimensions.
     model = GaussianScore(VESDE(prior_mean=0.25))
     bits = likelihood(model, x, address)
     cells = (x * 255 + address.uniform("dequantisation", x.shape[1:])) / 256
-    # The VE SDE blurs the data by sigma_min.
+    # The VE SDE adds noise of sigma_min at t = 0.
     density = torch.distributions.Normal(0.25, (0.5**2 + 0.01**2) ** 0.5)
     expected = 8 - density.log_prob(cells).flatten(1).mean(1) / torch.tensor(2.0).log()
     torch.testing.assert_close(bits, expected, rtol=0, atol=2e-3)

@@ -1,4 +1,4 @@
-"""Generation: a sample is a function of (seed, index); sinks get every sample once; statistics count all of them."""
+"""Generation: a sample depends on seed and index only; sinks get every sample once; statistics count all samples."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def made(indices: list[int], batch_size: int, seed: int = 0, model=MODEL, **opti
     return {i: x for batch in batches for i, x in zip(batch.index.tolist(), batch.samples, strict=True)}
 
 
-def test_a_sample_depends_on_seed_and_index_alone() -> None:
+def test_a_sample_depends_on_seed_and_index_only() -> None:
     whole = made(list(range(11)), 11)
     parts = made([7, 3, 0], 2) | made([10], 1)
     for i, x in parts.items():
@@ -40,13 +40,13 @@ def test_a_sample_depends_on_seed_and_index_alone() -> None:
 
 
 @pytest.mark.parametrize("world", [1, 2, 3, 7])
-def test_shards_hold_every_index_once(world: int) -> None:
+def test_shards_contain_every_index_once(world: int) -> None:
     shares = [list(shard(range(5), rank, world)) for rank in range(world)]
     assert sorted(i for share in shares for i in share) == list(range(5))
 
 
 @pytest.mark.parametrize("poison", [torch.nan, torch.inf, 2 * DIVERGED])
-def test_what_is_not_finite_or_diverged_is_not_valid(poison: float) -> None:
+def test_diverged_and_nonfinite_samples_are_invalid(poison: float) -> None:
     class Poisoned(GaussianScore):
         def __call__(self, x, t, cond=None):
             score = super().__call__(x, t, cond).clone()
@@ -58,7 +58,7 @@ def test_what_is_not_finite_or_diverged_is_not_valid(poison: float) -> None:
     assert torch.equal(batch.samples[[0, 2]], torch.stack([made([i], 1)[i] for i in (0, 2)]))
 
 
-def test_frames_are_the_way_to_the_sample() -> None:
+def test_trajectory_frames_end_at_the_sample() -> None:
     steps = []
     generation = Generation(MODEL, SAMPLER, (3,), 0, 2)
     (batch,) = generation.batches([0, 1], frames=3, on_step=lambda step: steps.append(step.index))
@@ -70,7 +70,7 @@ def test_frames_are_the_way_to_the_sample() -> None:
     assert steps == [1, 2, 3, 4, 5]
 
 
-def test_batch_that_does_not_fit_is_one_line() -> None:
+def test_out_of_memory_is_one_line() -> None:
     class Hungry(GaussianScore):
         def __call__(self, x, t, cond=None):
             raise torch.OutOfMemoryError("CUDA out of memory")
@@ -80,7 +80,7 @@ def test_batch_that_does_not_fit_is_one_line() -> None:
 
 
 class Record:
-    """A sink that remembers what it was given."""
+    """A sink that records its calls."""
 
     def __init__(self) -> None:
         self.batches: list[GeneratedBatch] = []
@@ -95,7 +95,7 @@ class Record:
 
 
 class Costly(GaussianScore):
-    """The third sample diverges, the second lies far out."""
+    """Sample 2 diverges, sample 1 is far out of range."""
 
     def __call__(self, x, t, cond=None):
         score = super().__call__(x, t, cond).clone()
@@ -104,7 +104,7 @@ class Costly(GaussianScore):
         return score
 
 
-def test_statistics_count_every_sample_and_sinks_get_each_once() -> None:
+def test_statistics_count_all_samples_and_sinks_get_each_once() -> None:
     generation = Generation(Costly(VPSDE()), SAMPLER, (3,), 0, 2, conditioning=lambda index: {"index": index})
     first, second = Record(), Record()
     total = generation.run([0, 1, 2, 5, 7], [first, second])
@@ -118,9 +118,7 @@ def test_statistics_count_every_sample_and_sinks_get_each_once() -> None:
 
 
 @pytest.mark.parametrize("world", [2, 3])
-def test_processes_call_the_net_equally_often_and_drop_what_is_beyond(
-    world: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_equal_calls_on_all_ranks_and_no_extra_samples(world: int, monkeypatch: pytest.MonkeyPatch) -> None:
     def work(rank: int) -> tuple[int, list[int], Statistics]:
         calls: list[int] = []
 
@@ -140,7 +138,7 @@ def test_processes_call_the_net_equally_often_and_drop_what_is_beyond(
     assert [total.count for *_, total in outcomes] == [4] * world
 
 
-def test_a_sink_that_refuses_in_one_process_stops_all(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_in_a_sink_of_one_rank_stops_all_ranks(monkeypatch: pytest.MonkeyPatch) -> None:
     class Full(Record):
         def add(self, batch: GeneratedBatch) -> None:
             if 1 in batch.index:
@@ -156,14 +154,14 @@ def test_a_sink_that_refuses_in_one_process_stops_all(monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize("data_range", ["unit", "centered"])
-def test_images_are_shown_as_bytes(data_range: str) -> None:
+def test_image_batches_are_converted_to_bytes(data_range: str) -> None:
     generation = Generation(MODEL, SAMPLER, (1, 2, 2), 0, 3, data_range, "truncate")
     (batch,) = generation.batches([0, 1, 2], frames=2)
     assert torch.equal(batch.shown, to_bytes(batch.samples, data_range, "truncate"))
     assert batch.trajectory is not None and torch.equal(batch.trajectory[-1], batch.shown)
 
 
-def test_labels_are_functions_of_the_index() -> None:
+def test_labels_depend_on_the_index_only() -> None:
     index = torch.arange(2000)
     cycle, few, none = (class_condition(rule, 4) for rule in (None, [3, 1], "none"))
     assert cycle is not None and few is not None and none is not None
@@ -175,11 +173,11 @@ def test_labels_are_functions_of_the_index() -> None:
     labels = random(index)["labels"]
     assert torch.equal(random(index[100:110])["labels"], labels[100:110])
     shares = labels.bincount().double() / 2000
-    # Four standard deviations of a share.
+    # Four standard deviations of a class frequency.
     assert len(shares) == 4 and (shares - 0.25).abs().max() < 4 * (0.25 * 0.75 / 2000) ** 0.5
 
 
 @pytest.mark.parametrize(("labels", "classes"), [(4, 4), ([0, -1], 4), ([], 4), ("all", 4), (0, None), ("cycle", 0)])
-def test_labels_that_do_not_exist_are_refused(labels, classes: int | None) -> None:
+def test_invalid_labels_are_refused(labels, classes: int | None) -> None:
     with pytest.raises(UserError, match="labels="):
         class_condition(labels, classes)

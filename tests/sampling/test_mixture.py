@@ -1,4 +1,4 @@
-"""The exact mixture against an independent one, and its score against its density."""
+"""The exact Gaussian mixture: an independent implementation of its score, and its density."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The samplers on a net from a checkpoint of the original program: on its probability-flow ODE they all meet."""
+"""All deterministic samplers reach the end of the same probability-flow ODE, on a net from an original checkpoint."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ def prior(model: ScoreModel) -> Tensor:
 
 @pytest.fixture(scope="module")
 def end(model: ScoreModel, prior: Tensor) -> Tensor:
-    """Where the ODE ends that starts in ``prior``."""
+    """End point of the ODE that starts at ``prior``."""
     exact = ProbabilityFlowODE(rtol=1e-5, atol=1e-5, eps=EPS, denoise=False)
     with torch.no_grad():
         return exact(model, prior, AddressedNoise(0, INDEX)).samples
 
 
-# A grid without `eps` ends elsewhere than the ODE.
+# Grids without `eps` end at another time.
 @pytest.mark.parametrize("name", [name for name in names("sampler") if "eps" in read("sampler", name).get("grid", {})])
-def test_deterministic_samplers_follow_its_ode(name: str, model: ScoreModel, prior: Tensor, end: Tensor) -> None:
+def test_deterministic_samplers_converge_to_the_ode(name: str, model: ScoreModel, prior: Tensor, end: Tensor) -> None:
     def run(steps: int, seed: int = 0) -> Tensor:
         sampler = build("sampler", name, {"grid.steps": steps, "grid.eps": EPS, "denoise": False})
         with torch.no_grad():
@@ -51,8 +51,8 @@ def test_deterministic_samplers_follow_its_ode(name: str, model: ScoreModel, pri
     few = run(9)
     assert few.isfinite().all()
     if not torch.equal(few, run(9, seed=1)):
-        return  # a sampler of the SDE: tested on Gaussian data
-    # An order that shows needs more times from solvers of first order.
+        return  # stochastic samplers are tested on Gaussian data
+    # First-order solvers need more steps to show their order.
     steps = 150 if build("sampler", name).convergence_order == 1 else 30
     coarse, fine = ((run(n) - end).norm() / (end - prior).norm() for n in (steps, 2 * steps))
     assert fine < 0.7 * coarse

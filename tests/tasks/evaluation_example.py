@@ -1,4 +1,4 @@
-"""A run folder with checkpoints of a tiny net on the digits, and evaluations of it inside this process."""
+"""A run folder with checkpoints of a tiny net on the digits, and evaluations of it in this process."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def composed(name: str, overrides: list[str]) -> DictConfig:
 
 
 def make_run(run: Path, steps: tuple[int, ...] = (10,), cache: Path | None = None) -> list[Path]:
-    """Checkpoints with random weights, different at every step, raw and averaged."""
+    """Write checkpoints with random weights, different for every step, raw and averaged."""
     cfg = composed("train", TINY)
     cfg.metric.cache_dir = str(cache or run / "statistics")
     cfg.metric.metrics = {"frechet": cfg.metric.metrics.frechet}
@@ -66,7 +66,7 @@ def _model(cfg: DictConfig, seed: int) -> ScoreModel:
 
 
 def evaluate(*overrides: str) -> list[Result]:
-    """What evaluate.py does with these arguments; its results."""
+    """Run evaluate.py with these arguments in this process and return its results."""
     cfg: Any = composed("evaluate", ["accelerator=cpu", "devices=1", "num_samples=12", "batch_size=5", *overrides])
     found: list[Result] = []
     finish = Evaluation.finish

@@ -1,4 +1,4 @@
-"""Checkpoints of tiny, untrained nets, as training would write them, and scripts run in-process or apart."""
+"""Checkpoints of tiny untrained nets, as training writes them; run scripts in this process or in another."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _NODES = ("net", "sde", "parametrization", "model", "datamodule", "sampler", "me
 
 
 def config(*overrides: str) -> dict[str, Any]:
-    """The parts of a resolved training configuration that sampling needs."""
+    """Return the parts of a resolved training configuration that sampling needs."""
     with initialize_config_dir(str(CONF), version_base="1.3"):
         cfg = compose("train", list(overrides))
     nodes = [name for name in _NODES if name in cfg]
@@ -48,7 +48,7 @@ def config(*overrides: str) -> dict[str, Any]:
 
 
 def write_checkpoint(path: Path, *overrides: str, scale: float = 1.0) -> Path:
-    """A checkpoint whose averaged weights are ``scale`` times the raw ones."""
+    """Write a checkpoint whose averaged weights are ``scale`` times the raw ones."""
     made = config(*overrides)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -61,14 +61,14 @@ def write_checkpoint(path: Path, *overrides: str, scale: float = 1.0) -> Path:
 
 
 def run_script(*arguments: str, launcher: tuple[str, ...] = (), cwd: Path | None = None) -> subprocess.CompletedProcess:
-    """``sample.py`` in a process of its own."""
+    """Run ``sample.py`` in its own process."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, *launcher, str(ROOT / "sample.py"), *arguments]
     return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=240, check=False)
 
 
 def sampling_config(*arguments: str) -> DictConfig:
-    """The configuration of ``sample.py`` with these arguments."""
+    """Return the configuration of ``sample.py`` with these arguments."""
     from src.cli.arguments import of_checkpoint
 
     with initialize_config_dir(str(CONF), version_base="1.3"):
@@ -76,7 +76,7 @@ def sampling_config(*arguments: str) -> DictConfig:
 
 
 def sample(*arguments: str) -> float | None:
-    """``sample.py`` in this process."""
+    """Run ``sample.py`` in this process."""
     from sample import main as script
 
     return script.__wrapped__(sampling_config(*arguments))

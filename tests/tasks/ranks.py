@@ -1,4 +1,4 @@
-"""Processes of a job as threads of this one: what they tell each other goes through a list and a barrier."""
+"""Ranks of a job as threads of this process; collectives use a list and a barrier."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ _PATIENCE = 20.0
 def on_ranks(
     work: Callable[[int], Result], monkeypatch: pytest.MonkeyPatch, count: int = 2
 ) -> list[Result | Exception]:
-    """What ``work(rank)`` gives on each rank, or raises.
+    """Return the result or the exception of ``work(rank)`` for each rank.
 
-    A rank that calls another collective than the others, or waits in one that they never enter, gets an error that
-    names it.
+    If the ranks call different collectives, or one waits in a collective that others never enter, the error names the
+    rank and the collective.
     """
     local = threading.local()
     barrier = threading.Barrier(count, timeout=_PATIENCE)
-    told: list[Any] = [None] * count
+    sent: list[Any] = [None] * count
 
     def exchange(name: str, value: Any) -> list[Any]:
-        told[local.rank] = (name, copy.deepcopy(value))
+        sent[local.rank] = (name, copy.deepcopy(value))
         try:
             barrier.wait()
-            everything = list(told)
+            everything = list(sent)
             barrier.wait()
         except threading.BrokenBarrierError:
             raise AssertionError(f"rank {local.rank} waits in {name}") from None
@@ -58,7 +58,7 @@ def on_ranks(
             outcomes[rank] = work(rank)
         except Exception as error:
             outcomes[rank] = error
-            # Nobody is to wait long for this one.
+            # Release the other ranks soon.
             threading.Timer(0.5, barrier.abort).start()
 
     with monkeypatch.context() as patch:

@@ -1,4 +1,4 @@
-"""``mode=compare``: which trainings are compared, on which draws, and what is said of them."""
+"""``mode=compare``: which runs are compared, on which draws, and the verdict."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.tasks.evaluation_example import evaluate, make_run
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Four trainings in folders as of two sweeps; weights are random, different in each."""
+    """Write four runs in folders of two sweeps, with different random weights."""
     folder = tmp_path_factory.mktemp("compare")
     for i, name in enumerate(("a/0", "a/1", "b/0", "b/1")):
         make_run(folder / name, (10 + 2 * i,), cache=folder / "statistics")
@@ -39,9 +39,7 @@ def changed(run: Path, **settings: Any) -> None:
             torch.save(content, temporary)
 
 
-def test_all_trainings_are_scored_on_the_same_draws_and_the_verdict_follows(
-    home: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_all_runs_are_scored_with_the_same_seeds(home: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
         results = evaluate("mode=compare", f"groups=[{home}/a,{home}/b]", "draws=3", "seed=5", f"output_dir={tmp_path}")
     assert [r.conditions["seed"] for r in results] == [5, 6, 7] * 4
@@ -56,10 +54,10 @@ def test_all_trainings_are_scored_on_the_same_draws_and_the_verdict_follows(
     assert entry.conditions["trainings"] == "2, 2" and entry.conditions["draws"] == 3
     assert entry.notes[0] in caplog.text and "conclusive" in entry.notes[0]
     assert (tmp_path / "compare.png").stat().st_size > 5000
-    # A draw is what evaluate.py gives for that seed.
+    # A draw equals the result of evaluate.py with that seed.
     single = evaluate(f"ckpt_path={home}/b/1", "seed=6", f"output_dir={tmp_path / 'single'}")
     assert single[0].values["frechet_digits"] == results[-2].values["frechet_digits"]
-    # Again: nothing is sampled twice, and the entries are not doubled.
+    # A second call samples nothing and adds no entries.
     assert (
         len(evaluate("mode=compare", f"groups=[{home}/a,{home}/b]", "draws=3", "seed=5", f"output_dir={tmp_path}"))
         == 12
@@ -67,7 +65,7 @@ def test_all_trainings_are_scored_on_the_same_draws_and_the_verdict_follows(
     assert len(Record(tmp_path).results) == len(record)
 
 
-def test_one_folder_is_split_by_the_settings_of_its_runs_and_not_by_their_seeds(home: Path, tmp_path: Path) -> None:
+def test_a_folder_is_grouped_by_settings_and_not_by_seeds(home: Path, tmp_path: Path) -> None:
     sweep = tmp_path / "sweep"
     for i in range(4):
         make_run(sweep / str(i), (10 + i,))
@@ -99,18 +97,18 @@ def test_one_folder_is_split_by_the_settings_of_its_runs_and_not_by_their_seeds(
         (["mode=compare", "groups=[{home}/a]", "images=x.npz"], "leave out"),
     ],
 )
-def test_impossible_comparisons_are_refused(home: Path, settings: list[str], message: str) -> None:
+def test_invalid_comparisons_are_refused(home: Path, settings: list[str], message: str) -> None:
     with pytest.raises(UserError, match=message):
         evaluate(*(setting.replace("{home}", str(home)) for setting in settings))
 
 
-def test_a_copy_of_a_training_is_not_a_second_training(home: Path, tmp_path: Path) -> None:
+def test_a_copy_of_a_run_is_refused(home: Path, tmp_path: Path) -> None:
     make_run(tmp_path / "copy", (10,), cache=home / "statistics")
     with pytest.raises(UserError, match="are the same training"):
         evaluate("mode=compare", f"groups=[{home}/a,{tmp_path}/copy]")
 
 
-def test_trainings_with_other_protocols_are_refused_before_anything_is_sampled(home: Path, tmp_path: Path) -> None:
+def test_runs_with_different_protocols_are_refused(home: Path, tmp_path: Path) -> None:
     make_run(tmp_path / "other", (30,), cache=home / "statistics")
     changed(tmp_path / "other", datamodule__reference_split="test")
     with pytest.raises(UserError, match="do not compare"):
@@ -134,12 +132,12 @@ def test_verdicts() -> None:
     assert words(far, near).startswith("conclusive: a is higher than b.")
     spread_out = table([0.0, 0.1], [3.0, 3.1], [6.0, 6.05])
     shifted = table(*([x + 0.5 for x in row if x is not None] for row in spread_out))
-    said = words(spread_out, shifted)
-    assert said.startswith("not conclusive") and "trainings of each show it" in said and "more draws confirm" in said
+    notes = words(spread_out, shifted)
+    assert notes.startswith("not conclusive") and "trainings of each show it" in notes and "more draws confirm" in notes
     assert "Whether the settings differ cannot be said" in words(near, table([5.0, 5.2]))
 
 
-def test_draws_that_a_training_lacks_are_left_out_everywhere() -> None:
+def test_draws_missing_in_one_run_are_left_out_for_all() -> None:
     scores, notes = complete({"a": table([1.0, None, 3.0], [4.0, 5.0, 6.0]), "b": table([7.0, 8.0])})
     assert scores["a"].tolist() == [[1.0], [4.0]] and scores["b"].tolist() == [[7.0]]
     assert notes and notes[0].startswith("2 draws are left out")
@@ -147,13 +145,13 @@ def test_draws_that_a_training_lacks_are_left_out_everywhere() -> None:
         complete({"a": table([None, 1.0], [1.0, None])})
 
 
-def test_a_score_that_does_not_exist_is_named(tmp_path: Path) -> None:
+def test_an_unknown_distance_is_refused(tmp_path: Path) -> None:
     results = [Result("scores", "x", {}, {}, values={"fid": 1.0})]
     with pytest.raises(UserError, match="distance=kid is none of these scores: choose one of fid"):
         report(Record(tmp_path), [("x", 1)], 1, results, "kid")
 
 
-def test_a_single_group_says_how_much_its_scores_vary(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_single_group_reports_the_spread_of_its_scores(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     results = [Result("scores", "x", {}, {}, values={"fid": float(v)}) for v in (1, 2, 4, 7)]
     with caplog.at_level(logging.INFO):
         report(Record(tmp_path), [("x", 2)], 2, results, "fid")

@@ -1,4 +1,4 @@
-"""A training of the original goes on from its .pth: the next step is that of plain torch code."""
+"""Resuming from a .pth of the original code: the next step equals plain torch code."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ SONG: dict[str, Any] = {
 
 
 def content() -> dict[str, Any]:
-    """A file of the original in the middle of a training, with moments that are all different."""
+    """Return a file of the original in the middle of training, with different moments for all weights."""
     made = originals.content("song")
     made["step"] = made["ema"]["num_updates"] = STEPS
     generator = torch.Generator().manual_seed(0)
     weights = list(made["model"].items())[1:]
     made["optimizer"]["state"] = {
-        # Older torch keeps the step as a number.
+        # Older torch versions store the step as a number.
         number: {
             "step": STEPS,
             "exp_avg": 1e-2 * torch.randn(weight.shape, generator=generator),
@@ -67,7 +67,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def train(folder: Path, name: str, *overrides: str) -> Path:
-    """The last checkpoint of ``train.py experiment=song.json`` in this process."""
+    """Run ``train.py experiment=song.json`` in this process and return the last checkpoint."""
     register_resolvers()
     run = folder / name
     arguments = [
@@ -82,7 +82,9 @@ def train(folder: Path, name: str, *overrides: str) -> Path:
 
 
 def gradients(config: dict[str, Any], names: list[str], state: dict[str, Tensor], patch: pytest.MonkeyPatch) -> Any:
-    """Of the mean loss of the batch after ``STEPS`` steps, under the original's names."""
+    """Return the net and the gradients, under the original's names, of the mean loss of the batch after ``STEPS``
+    steps.
+    """
     patch.setattr(AddressedDataModule, "completed_steps", lambda self: STEPS)
     data = build(config["datamodule"])
     data.prepare_data()
@@ -98,7 +100,7 @@ def gradients(config: dict[str, Any], names: list[str], state: dict[str, Tensor]
     return model.net, [theirs[name] for name in names]
 
 
-def test_the_next_step_is_that_of_the_original(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_next_step_equals_plain_torch_code(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ckpt = train(folder, "next", f"ckpt_path={folder}/song.pth", f"trainer.max_steps={STEPS + 1}")
     found, there = read_checkpoint(ckpt), content()
     assert found["global_step"] == STEPS + 1 and found["callbacks"]["EMA"]["updates"] == STEPS + 1
@@ -117,7 +119,7 @@ def test_the_next_step_is_that_of_the_original(folder: Path, monkeypatch: pytest
         weight.grad = grad if weight.requires_grad else None
     optimizer.param_groups[0]["lr"] = LR * min(STEPS / WARM_UP, 1.0)
     norm = torch.nn.utils.clip_grad_norm_(weights, 0.5)
-    assert norm > 0.5  # or clipping would not show
+    assert norm > 0.5  # otherwise clipping is not tested
     optimizer.step()
     decay = min(DECAY, (1 + STEPS + 1) / (10 + STEPS + 1))
     trained = [weight for weight in weights if weight.requires_grad]
@@ -126,7 +128,7 @@ def test_the_next_step_is_that_of_the_original(folder: Path, monkeypatch: pytest
     raw = to_song(net, {key.removeprefix("model.net."): value for key, value in found["state_dict"].items()})
     averaged = to_song(net, {**net.state_dict(), **found["ema"]["default"]})
     for name, weight in zip(names[1:], weights[1:], strict=True):
-        # The step itself, which float32 weights hold to about 1e-4.
+        # Compare the steps, which float32 weights resolve to about 1e-4.
         step = weight.detach() - state[name]
         assert step.abs().max() > 0 and relative(raw[name] - state[name], step) < 1e-3, name
     assert torch.equal(raw[names[0]], state[names[0]])
@@ -134,7 +136,7 @@ def test_the_next_step_is_that_of_the_original(folder: Path, monkeypatch: pytest
         assert relative(averaged[name], average.detach()) < 1e-5, name
 
 
-def test_a_training_that_went_through_their_format_goes_on_bit_for_bit(folder: Path) -> None:
+def test_export_and_import_in_the_original_format_resume_exactly(folder: Path) -> None:
     train(folder, "own", "trainer.max_steps=7")
     own = folder / "own/checkpoints/step00000007.ckpt"
     write_song_checkpoint(read_checkpoint(own), folder / "through.pth")
@@ -193,7 +195,7 @@ FAULTS = [
 
 
 @pytest.mark.parametrize(("damage", "message"), FAULTS, ids=lambda value: getattr(value, "__name__", ""))
-def test_what_is_missing_is_named(folder: Path, damage: Any, message: str) -> None:
+def test_missing_or_invalid_parts_are_reported(folder: Path, damage: Any, message: str) -> None:
     made = content()
     damage(made)
     torch.save(made, folder / "damaged.pth")
@@ -202,7 +204,7 @@ def test_what_is_missing_is_named(folder: Path, damage: Any, message: str) -> No
     assert "\n" not in str(caught.value) and "damaged.pth" in str(caught.value)
 
 
-def test_the_settings_are_those_of_the_file(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_settings_not_carried_over_are_reported(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     (folder / "more.json").write_text(json.dumps(SONG | {"eval": {"begin_ckpt": 3}}))
     with pytest.raises(UserError), caplog.at_level("INFO"):
         train(folder, "more", f"experiment={folder}/more.json", "ckpt_path=nowhere.pth")

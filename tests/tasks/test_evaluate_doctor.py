@@ -1,4 +1,4 @@
-"""``mode=doctor``: it names the fault of images spoiled in a known way, and says how much it explains."""
+"""``mode=doctor``: it finds a known fault in images and reports how much of the distance the fault explains."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from tests.tasks.evaluation_example import evaluate, make_run
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_the_doctor_names_the_fault(fault: str) -> None:
-    # Half a level is the smallest of these faults.
+def test_the_doctor_finds_the_fault(fault: str) -> None:
+    # A shift of half a level is the smallest of these faults and needs more samples.
     samples = 1200 if fault == "truncated" else 400
     found = examined(fault, seed=100, samples=samples, reference=800)
     assert named(found) == FAULTS[fault], sentences(found, "frechet_pixel")
@@ -39,7 +39,7 @@ def random_images(count: int, seed: int = 0, channels: int = 3) -> Tensor:
 INDEX = torch.arange(20)
 
 
-def test_changes_do_what_they_say() -> None:
+def test_each_change_alters_images_as_named() -> None:
     x = random_images(20)
     assert torch.equal(swap_channels(x, INDEX)[:, 0], x[:, 2])
     assert torch.equal(mirror(x, INDEX)[..., 0], x[..., -1])
@@ -57,7 +57,7 @@ def test_changes_do_what_they_say() -> None:
     assert "channels" not in changes(1) and "jpeg" not in changes(2)
 
 
-def test_scores_and_gains_are_those_of_the_definition() -> None:
+def test_scores_and_gains_match_their_definition() -> None:
     x, reference = random_images(300) // 2, random_images(400, 1)
     features = PixelFeatures((3, 8, 8))
     found = Examiner(features, of_tensor(x), {"all": of_tensor(reference)}, "all").run()
@@ -76,7 +76,7 @@ def finding(family: str, value: float, of: float = 10.0, error: float = 0.1) -> 
     return Finding(family, f"{family} changed", value, value - 0.5, value + 0.5, of - value, error)
 
 
-def test_verdicts_without_a_claim() -> None:
+def test_verdicts_without_a_claimed_score() -> None:
     found = Examination(
         10.0, 9.0, 11.0, 1.0, 0.1, [finding("jpeg", 4.0), finding("resize", 7.0), finding("range", 12.0)]
     )
@@ -86,7 +86,7 @@ def test_verdicts_without_a_claim() -> None:
     assert named(Examination(10.0, 9.0, 11.0, 9.0, 0.1, [samples, finding("jpeg", 9.9)])) == "samples"
 
 
-def test_verdicts_on_a_claim() -> None:
+def test_verdicts_with_a_claimed_score() -> None:
     found = Examination(10.0, 9.0, 11.0, 1.0, 0.1, [finding("jpeg", 4.0), finding("resize", 7.0)])
     assert named(found, 6.8) == "resize"
     assert "resizing explains the gap of 3.2 to the claimed 6.8" in sentences(found, "fid", 6.8)[0]
@@ -104,9 +104,7 @@ def written(folder: Path, images: Tensor) -> Path:
 
 
 @pytest.mark.parametrize("kind", ["folder", "statistics"])
-def test_folders_are_examined_from_the_command_line(
-    kind: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_folders_are_examined_by_the_command(kind: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     clean = random_images(120)
     clean[:, 0] //= 3
     folder = written(tmp_path / "images", clean[:60].flip(1))
@@ -125,12 +123,12 @@ def test_folders_are_examined_from_the_command_line(
     assert any("not tried" in note for note in kept.notes)
     assert (tmp_path / "out" / "doctor.png").stat().st_size > 5000
     assert json.loads((tmp_path / "out" / "metrics.json").read_text())["version"] == 1
-    # Another claim needs nothing to be computed again.
+    # Another claim reuses the computed values.
     (again,) = evaluate("mode=doctor", *settings, "claimed=4.0", f"output_dir={tmp_path}/out")
     assert again.values == {**result.values, "claimed": 3.0}
 
 
-def test_samples_of_a_run_are_examined_with_other_weights_and_rounding(tmp_path: Path) -> None:
+def test_samples_of_a_run_are_examined_with_other_weights_and_quantization(tmp_path: Path) -> None:
     make_run(tmp_path / "run")
     (result,) = evaluate(
         "mode=doctor", f"images={tmp_path}/run", "num_samples=40", "batch_size=40", f"output_dir={tmp_path}/out"
@@ -166,7 +164,7 @@ def test_samples_of_a_run_are_examined_with_other_weights_and_rounding(tmp_path:
         (["images={tmp}/x.npz", "claimed=2"], "belong to mode=doctor"),
     ],
 )
-def test_what_cannot_be_examined_is_refused(tmp_path: Path, settings: list[str], message: str) -> None:
+def test_invalid_settings_are_refused(tmp_path: Path, settings: list[str], message: str) -> None:
     np.savez(tmp_path / "x.npz", random_images(6).permute(0, 2, 3, 1).numpy())
     with pytest.raises(UserError, match=message):
         evaluate(*(s.replace("{tmp}", str(tmp_path)) for s in settings), f"output_dir={tmp_path}/out")

@@ -1,4 +1,4 @@
-"""The record, the table, the choice of samplers, the picture, and images from files."""
+"""Parts of evaluate.py: record, table, choice of samplers, pictures, loggers, and images from files."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def point(sampler: str, nfe: float, value: float | None, seconds: float = 1.0, *
     )
 
 
-def test_a_record_finds_its_entries_and_refuses_other_settings(tmp_path: Path) -> None:
+def test_the_record_finds_entries_and_refuses_other_settings(tmp_path: Path) -> None:
     record = Record(tmp_path)
     entry = Result("scores", "a", {"checkpoint": "1"}, {"num_samples": 10}, values={"fid": 2.0, "kid": float("nan")})
     record.add(entry)
@@ -65,16 +65,16 @@ def test_a_record_finds_its_entries_and_refuses_other_settings(tmp_path: Path) -
         Record(tmp_path)
 
 
-def test_a_table_shows_every_condition_once() -> None:
+def test_the_table_shows_common_conditions_once() -> None:
     lines = table([point("heun", 5, 3.25), point("pc", 2000, None)])
     assert lines[0].split() == ["fid", "nfe"]
     assert lines[1].split() == ["run", "heun", "3.25", "5"]
     assert lines[2].split() == ["run", "pc", "none", "2000"]
     assert lines[3] == "samples 1000, reference cifar10 train, seconds_per_image 1"
-    assert len({len(line) for line in lines[:3]}) == 1, "columns are aligned"
+    assert len({len(line) for line in lines[:3]}) == 1, "columns must be aligned"
 
 
-def test_the_front_is_the_best_for_every_budget() -> None:
+def test_the_pareto_front() -> None:
     points = [
         point("a", 10, 5.0),
         point("a", 20, 6.0),
@@ -87,7 +87,7 @@ def test_the_front_is_the_best_for_every_budget() -> None:
     assert [(e.subject["sampler"], e.conditions["nfe"]) for e in front(points, "fid", "nfe")] == [("b", 10), ("a", 40)]
 
 
-def test_samplers_at_every_number_of_steps() -> None:
+def test_choices_combine_samplers_and_steps() -> None:
     changed = {"name": "pc", "overrides": {"corrector": {"snr": 0.1}}}
     found = choices(["own", "ode", changed], [9, 18], {"sampler": SAMPLER})
     assert [(c.label, c.steps) for c in found] == [
@@ -114,12 +114,12 @@ def test_samplers_at_every_number_of_steps() -> None:
         ([], "at least one"),
     ],
 )
-def test_wrong_samplers(samplers: list[object], message: str) -> None:
+def test_invalid_samplers_are_refused(samplers: list[object], message: str) -> None:
     with pytest.raises(UserError, match=message):
         choices(samplers, [5], {"sampler": SAMPLER})
 
 
-def test_the_picture_has_a_curve_for_each_sampler_and_values_at_the_front() -> None:
+def test_the_picture_has_a_curve_per_sampler_and_labels_the_front() -> None:
     points = [point("heun", 5, 30.0, 0.1), point("heun", 9, 8.0, 0.2), point("pc", 9, 90.0, 0.3), point("pc", 99, None)]
     left, right = figure(points, "fid", "samples 1000").axes
     assert (left.get_xscale(), left.get_yscale(), right.get_xscale()) == ("log", "log", "log")
@@ -129,7 +129,7 @@ def test_the_picture_has_a_curve_for_each_sampler_and_values_at_the_front() -> N
     assert [line.get_xydata().tolist() for line in right.lines] == [[[0.1, 30], [0.2, 8]], [[0.3, 90]]]
 
 
-def test_loggers_get_steps_that_go_forward() -> None:
+def test_loggers_get_increasing_steps() -> None:
     class Rows(AppendingCSVLogger):
         def __init__(self) -> None:
             self.rows: list[tuple[int, dict[str, float]]] = []
@@ -148,19 +148,19 @@ def test_loggers_get_steps_that_go_forward() -> None:
     assert logger.rows == [(5, {"evaluation/fid": 2.0}), (9, {"evaluation/fid": 3.0, "evaluation/loss/loss": 7.0})]
 
 
-def test_a_comparison_of_samplers_is_a_table_and_a_picture_and_no_curve(tmp_path: Path) -> None:
+def test_a_comparison_of_samplers_is_logged_as_table_and_picture(tmp_path: Path) -> None:
     class Wandb(WandbLogger):
         def __init__(self) -> None:
-            self.told: list[Any] = []
+            self.logged: list[Any] = []
 
         def log_metrics(self, values: dict[str, float], step: int) -> None:
-            pytest.fail("points of several samplers are no curve over training steps")
+            pytest.fail("points of several samplers must not be logged as a curve")
 
         def log_table(self, key: str, columns: list[str], data: list[list[Any]]) -> None:
-            self.told.append((key, [dict(zip(columns, row, strict=True)) for row in data]))
+            self.logged.append((key, [dict(zip(columns, row, strict=True)) for row in data]))
 
         def log_image(self, key: str, images: list[Any], step: int | None = None) -> None:
-            self.told.append((key, [image.shape for image in images], step))
+            self.logged.append((key, [image.shape for image in images], step))
 
         def save(self) -> None: ...
 
@@ -169,7 +169,7 @@ def test_a_comparison_of_samplers_is_a_table_and_a_picture_and_no_curve(tmp_path
     logger = Wandb()
     Image.new("RGBA", (5, 3)).save(tmp_path / "pareto.png")
     log([logger], [point("heun", 9, 3.0), point("pc", 18, None)], tmp_path / "pareto.png")
-    picture, (table, rows) = logger.told
+    picture, (table, rows) = logger.logged
     assert (table, picture) == ("evaluation/scores", ("evaluation/pareto", [(3, 5, 3)], None))
     assert [(row["label"], row["fid"], row["nfe"]) for row in rows] == [("run heun", 3.0, 9), ("run pc", None, 18)]
 
@@ -185,7 +185,7 @@ def read(path: Path, channels: int | None = None) -> torch.Tensor:
     return torch.cat([image for _, image in batches])
 
 
-def test_npz_files_of_all_kinds(tmp_path: Path) -> None:
+def test_npz_layouts_of_other_programs(tmp_path: Path) -> None:
     made = images(25)
     expected = torch.from_numpy(made).movedim(-1, 1)
     np.savez(tmp_path / "adm.npz", arr_0=made)
@@ -193,7 +193,7 @@ def test_npz_files_of_all_kinds(tmp_path: Path) -> None:
     song = tmp_path / "song"
     song.mkdir()
     for i in range(12):
-        # Two images a file: samples_10 comes after samples_9.
+        # Two images per file; samples_10 must come after samples_9.
         np.savez_compressed(song / f"samples_{i}.npz", samples=made[2 * i : 2 * i + 2])
         np.savez_compressed(song / f"statistics_{i}.npz", pool_3=np.zeros((2, 5)))
     assert torch.equal(read(song), expected[:24])
@@ -223,9 +223,9 @@ def test_folders_and_archives(tmp_path: Path) -> None:
         read(folder)
 
 
-def test_what_is_no_set_of_images_is_refused(tmp_path: Path) -> None:
+def test_files_without_images_are_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "floats.npz", samples=np.zeros((2, 4, 4, 3), np.float32))
-    # Whether floats become bytes is decided beside the data.
+    # Float images are accepted here; their range is checked against the data.
     assert open_images(tmp_path / "floats.npz").values(None).levels is None
     np.savez(tmp_path / "statistics.npz", mu=np.zeros(3), sigma=np.zeros((3, 3)))
     with pytest.raises(UserError, match="mu, sigma"):
@@ -240,7 +240,7 @@ def test_what_is_no_set_of_images_is_refused(tmp_path: Path) -> None:
         open_images(running)
 
 
-def test_a_fingerprint_follows_the_files(tmp_path: Path) -> None:
+def test_the_fingerprint_changes_with_the_file(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", samples=images(2))
     before = open_images(tmp_path / "a.npz").fingerprint
     assert open_images(tmp_path / "a.npz").fingerprint == before
@@ -257,7 +257,7 @@ def test_lists_of_paths_need_no_quotes() -> None:
     ]
 
 
-def test_curve_of_a_distance_against_the_number_of_samples(tmp_path: Path) -> None:
+def test_curve_of_a_distance_over_the_number_of_samples(tmp_path: Path) -> None:
     result = point("heun", 18, 2.6)
     assert not draw_curve(tmp_path / "none.png", [result], "fid") and not list(tmp_path.iterdir())
     result.values["fid_infinity"], result.intervals["fid_infinity"] = 2.4, [2.3, 2.5]
@@ -266,7 +266,7 @@ def test_curve_of_a_distance_against_the_number_of_samples(tmp_path: Path) -> No
     assert (tmp_path / "fid_by_samples.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_table_shows_intervals_and_the_protocol() -> None:
+def test_the_table_shows_intervals_and_the_protocol() -> None:
     result = point("heun", 18, 2.6)
     (name,) = result.values
     result.intervals[name] = [2.5, 2.7]

@@ -1,4 +1,4 @@
-"""Checkpoints of other programs in the commands: samples are those of the weights inside, training starts from them."""
+"""Commands with checkpoints of other programs: sampling and initializing training."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ FEW = ("num_samples=2", "sampler.grid.steps=2", "accelerator=cpu", "devices=1", 
 
 
 def raw(folder: Path) -> dict[str, bytes]:
-    """The arrays; the archive around them holds the time it was written."""
+    """Return the arrays; the archive around them contains the time of writing."""
     with np.load(folder / "raw.npz") as arrays:
         return {name: arrays[name].tobytes() for name in arrays.files}
 
 
-def test_samples_of_a_pth_are_those_of_its_weights(tmp_path: Path) -> None:
+def test_samples_of_a_pth_use_its_weights(tmp_path: Path) -> None:
     path = originals.write(tmp_path, "song")
     (tmp_path / "song.json").write_text(json.dumps(SONG))
     experiment = f"experiment={tmp_path}/song.json"
@@ -43,7 +43,7 @@ def test_samples_of_a_pth_are_those_of_its_weights(tmp_path: Path) -> None:
     sample(f"ckpt_path={tmp_path}/a.safetensors", *FEW, f"output_dir={tmp_path}/safetensors")
     sample(f"ckpt_path={path}", experiment, *FEW, "weights=raw", f"output_dir={tmp_path}/unaveraged")
     assert raw(tmp_path / "pth") == raw(tmp_path / "safetensors") != raw(tmp_path / "unaveraged")
-    # A .pth does not say of what model it is: another configuration makes other samples, which must not be mixed.
+    # A .pth contains no configuration: samples of another configuration must not go into the same folder.
     other = SONG | {"model": SONG["model"] | {"nonlinearity": "elu"}}
     (tmp_path / "other.json").write_text(json.dumps(other))
     with pytest.raises(UserError, match=r"model\.net\.nonlinearity is \"swish\" there and \"elu\" now"):
@@ -51,7 +51,7 @@ def test_samples_of_a_pth_are_those_of_its_weights(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("layout", originals.LAYOUTS)
-def test_training_starts_from_the_averages_of_a_pth(tmp_path: Path, layout: str) -> None:
+def test_init_from_a_pth_uses_its_averages(tmp_path: Path, layout: str) -> None:
     path = originals.write(tmp_path, layout)
     config = originals.config()
     paths = {"log_dir": str(tmp_path), "run_dir": str(tmp_path / "run")}

@@ -1,4 +1,4 @@
-"""Processes of sample.py and evaluate.py use the same files and fail together: none waits for one that is gone."""
+"""Ranks of sample.py and evaluate.py use the same files and fail together; none waits for a failed rank."""
 
 from __future__ import annotations
 
@@ -49,13 +49,13 @@ def messages(outcomes: list[Any]) -> list[str]:
     return [str(outcome) for outcome in outcomes]
 
 
-def test_all_know_whether_all_agree(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_agreed_reports_whether_all_ranks_agree(monkeypatch: pytest.MonkeyPatch) -> None:
     assert on_ranks(lambda rank: agreed("a"), monkeypatch) == [("a", True)] * 2
     assert on_ranks(lambda rank: agreed(rank), monkeypatch, 3) == [(0, False)] * 3
     assert agreed("alone") == ("alone", True)
 
 
-def test_a_mistake_of_one_is_met_by_all(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_of_one_rank_is_raised_on_all(monkeypatch: pytest.MonkeyPatch) -> None:
     def work(rank: int) -> None:
         with failing_together():
             if rank == 1:
@@ -64,7 +64,7 @@ def test_a_mistake_of_one_is_met_by_all(monkeypatch: pytest.MonkeyPatch) -> None
     assert messages(on_ranks(work, monkeypatch)) == ["no room"] * 2
 
 
-def test_a_file_that_was_replaced_is_not_taken_for_the_other(tmp_path: Path) -> None:
+def test_a_replaced_checkpoint_is_refused(tmp_path: Path) -> None:
     path = write_checkpoint(tmp_path / "best.ckpt", *IMAGES)
     digest = checkpoint_hash(path)
     assert open_known(path, digest)["global_step"] == 7
@@ -73,7 +73,7 @@ def test_a_file_that_was_replaced_is_not_taken_for_the_other(tmp_path: Path) -> 
         open_known(path, digest)
 
 
-def test_all_take_the_checkpoint_that_the_first_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_ranks_use_the_checkpoint_of_rank_zero(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     files = [write_checkpoint(tmp_path / f"{scale}.ckpt", *IMAGES, scale=scale) for scale in (1.0, 0.5)]
     plans = [plan_sampling(check_sampling(sampling_config(f"ckpt_path={path}"))) for path in files]
     assert all(plan is plans[0] for plan in on_ranks(lambda _: agreed_sampling(plans[0]), monkeypatch))
@@ -90,7 +90,7 @@ def test_all_take_the_checkpoint_that_the_first_found(tmp_path: Path, monkeypatc
     assert messages(on_ranks(lambda rank: agreed_sampling(plans[rank]), monkeypatch)) == ["damaged"] * 2
 
 
-def test_all_plan_again_where_one_has_another_checkpoint(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ranks_plan_again_if_one_has_another_checkpoint(monkeypatch: pytest.MonkeyPatch) -> None:
     def again(request: EvaluationRequest) -> EvaluationPlan:
         if rank() == 0:
             raise UserError("gone")
@@ -107,7 +107,7 @@ def test_all_plan_again_where_one_has_another_checkpoint(monkeypatch: pytest.Mon
     )
 
 
-def test_weights_that_one_cannot_have_stop_all(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unreadable_weights_on_one_rank_stop_all(monkeypatch: pytest.MonkeyPatch) -> None:
     def load(subject: Subject) -> Any:
         if rank() == 1:
             raise UserError("a.ckpt changed while it was read: try again")
@@ -116,14 +116,14 @@ def test_weights_that_one_cannot_have_stop_all(monkeypatch: pytest.MonkeyPatch) 
     def model(_: int) -> None:
         environment = Environment(SCRIPT, FABRIC, Path())
         environment.model(Subject(Path("a.ckpt"), "a", 1, "ema", {}, "a"))
-        # The next that all do together.
+        # The next collective.
         gather_rows(torch.zeros(1))
 
     monkeypatch.setattr(Subject, "model", load)
     assert "changed" in messages(on_ranks(model, monkeypatch))[0]
 
 
-def test_a_split_that_one_cannot_compute_stops_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_in_a_split_on_one_rank_stops_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Loader:
         sampler = ()
 
@@ -158,7 +158,7 @@ def samples(folder: Path, count: int) -> SampleStore:
     return store
 
 
-def test_a_damaged_image_in_one_share_is_named_by_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_damaged_image_on_one_rank_is_reported_by_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = samples(tmp_path, 4)
     (tmp_path / "images" / "000003.png").write_bytes(b"no picture")
     monkeypatch.setattr(scoring, "reference_of", lambda *_: None)
@@ -168,12 +168,12 @@ def test_a_damaged_image_in_one_share_is_named_by_all(tmp_path: Path, monkeypatc
         data = SimpleNamespace(prepare_data=lambda: None, setup=lambda: None)
         scoring.score(store, suite, data, batch_size=1, device=torch.device("cpu"), quantize="round")
 
-    for said in messages(on_ranks(score, monkeypatch)):
-        assert "000003.png is damaged" in said
+    for message in messages(on_ranks(score, monkeypatch)):
+        assert "000003.png is damaged" in message
 
 
 @pytest.mark.parametrize("fails", [False, True])
-def test_a_film_of_fewer_samples_than_processes(fails: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_film_with_fewer_samples_than_ranks(fails: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = samples(tmp_path, 1)
 
     def draw(_: int) -> None:

@@ -1,4 +1,4 @@
-"""One command trains on data of one's own, one more samples: archives of EDM, stacks, tables, fields of floats."""
+"""Training and sampling on the user's own data: EDM archives, TIFF stacks, Parquet tables, float fields, vectors."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ TINY = [
 
 
 def train(tmp_path: Path, path: Path, *overrides: str) -> Path:
-    """The checkpoint of a run of train.py in this process."""
+    """Run train.py in this process and return its checkpoint."""
     register_resolvers()
     run = tmp_path / "run"
     arguments = [
@@ -61,7 +61,7 @@ def data_of(ckpt: Path) -> dict[str, Any]:
     return read_checkpoint(ckpt)["config"]["datamodule"]
 
 
-def test_an_archive_of_edm(tmp_path: Path) -> None:
+def test_an_edm_archive(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "set.zip", "w") as archive:
         listed = []
         for i, image in enumerate(RNG.integers(0, 256, (24, 8, 8, 3), np.uint8)):
@@ -77,7 +77,7 @@ def test_an_archive_of_edm(tmp_path: Path) -> None:
     assert len(list((samples(tmp_path, ckpt, "labels=2") / "images").glob("*.png"))) == 4
 
 
-def test_a_stack_of_12_bits_in_16(tmp_path: Path) -> None:
+def test_a_tiff_stack_with_12_of_16_bits(tmp_path: Path) -> None:
     first, *rest = [Image.fromarray(x) for x in RNG.integers(0, 4096, (24, 8, 8)).astype(np.uint16)]
     first.save(tmp_path / "stack.tif", save_all=True, append_images=rest)
     ckpt = train(tmp_path, tmp_path / "stack.tif")
@@ -86,7 +86,7 @@ def test_a_stack_of_12_bits_in_16(tmp_path: Path) -> None:
     assert made.dtype == "uint16" and made.pixels().max() <= 4095
 
 
-def test_a_table_with_class_names(tmp_path: Path) -> None:
+def test_a_parquet_table_with_class_names(tmp_path: Path) -> None:
     pa = pytest.importorskip("pyarrow")
     import pyarrow.parquet as pq
 
@@ -106,7 +106,7 @@ def test_a_table_with_class_names(tmp_path: Path) -> None:
         samples(tmp_path / "again", ckpt, "labels=cow")
 
 
-def test_a_field_of_two_channels_that_is_not_square(tmp_path: Path) -> None:
+def test_a_nonsquare_float_field_with_two_channels(tmp_path: Path) -> None:
     fields = RNG.normal(3, 2, (24, 12, 4, 2)).astype(np.float32)
     np.save(tmp_path / "fields.npy", fields)
     ckpt = train(tmp_path, tmp_path / "fields.npy")
@@ -116,7 +116,7 @@ def test_a_field_of_two_channels_that_is_not_square(tmp_path: Path) -> None:
         assert file["samples"].shape == (4, 12, 4, 2) and file["samples"].dtype == np.float32
 
 
-def test_the_command_that_the_doctor_prints_trains(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_printed_by_the_doctor_trains(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / "my pictures = 1"
     for name in ("cats", "dogs"):
         (folder / name).mkdir(parents=True)
@@ -124,13 +124,13 @@ def test_the_command_that_the_doctor_prints_trains(tmp_path: Path, capsys: pytes
             Image.fromarray(image).save(folder / name / f"{i}.png")
     own = f"datamodule.data_dir={tmp_path / 'data'}"
     assert doctor([f"datamodule.path={folder}", own, "trainer=cpu", "trainer.max_steps=2"]) == 0
-    said = capsys.readouterr().out
-    assert "20 of 3 x 8 x 8" in said or "18 of 3 x 8 x 8" in said
-    program, *typed = shlex.split(said.splitlines()[-1])
+    printed = capsys.readouterr().out
+    assert "20 of 3 x 8 x 8" in printed or "18 of 3 x 8 x 8" in printed
+    program, *typed = shlex.split(printed.splitlines()[-1])
     assert (program, typed[0]) == ("python", "train.py") and f"datamodule.path={folder}" in typed
     register_resolvers()
     arguments = readable([*typed[1:], f"paths.run_dir={tmp_path / 'run'}", "callbacks=minimal"], [])
-    # What the fuller set of callbacks is told has no place in the small one.
+    # Settings of callbacks that the minimal set lacks are left out.
     with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
         cfg = compose("train", [a for a in arguments if "callbacks.sample" not in a and "callbacks.fid" not in a])
     script.__wrapped__(cfg)
@@ -138,7 +138,7 @@ def test_the_command_that_the_doctor_prints_trains(tmp_path: Path, capsys: pytes
     assert found["global_step"] == 2 and found["config"]["datamodule"]["class_names"] == ["cats", "dogs"]
 
 
-def test_vectors(tmp_path: Path) -> None:
+def test_vectors_from_an_npy_file(tmp_path: Path) -> None:
     np.save(tmp_path / "signals.npy", RNG.normal(100, 5, (40, 6)).astype(np.float32))
     register_resolvers()
     with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
@@ -164,7 +164,7 @@ def test_classes_of_net_and_data_must_agree(tmp_path: Path) -> None:
         train(tmp_path, tmp_path / "set.npy", "objective.label_dropout=0.1")
 
 
-def test_every_choice_can_be_given(tmp_path: Path) -> None:
+def test_automatic_choices_can_be_overridden(tmp_path: Path) -> None:
     np.save(tmp_path / "set.npy", RNG.integers(0, 256, (24, 8, 8), np.uint8))
     config = read_checkpoint(train(tmp_path, tmp_path / "set.npy", "sde.T=7", "optimizer.lr=3e-3"))["config"]
     assert config["sde"]["T"] == 7 and config["optimizer"]["lr"] == 3e-3

@@ -1,4 +1,4 @@
-"""sample.py from the outside: the same images however they are made, and a folder that can be trusted."""
+"""sample.py as a command: images do not depend on how they are computed; folders resume or refuse other settings."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ def load(path: Path) -> dict:
 
 
 def assert_same_images(a: np.ndarray, b: np.ndarray) -> None:
-    """The net may round differently in batches of another size."""
+    """Assert equality up to rounding, which may differ between batch sizes."""
     assert a.shape == b.shape
     difference = np.abs(a.astype(int) - b.astype(int))
     assert difference.max() <= 1
     assert (difference > 0).mean() <= 1e-3
 
 
-def test_images_do_not_depend_on_batches_or_processes(checkpoint: Path, tmp_path: Path) -> None:
+def test_images_do_not_depend_on_batch_size_or_processes(checkpoint: Path, tmp_path: Path) -> None:
     common = (f"ckpt_path={checkpoint}", "num_samples=30", "accelerator=cpu")
     sample(*common, "devices=1", "batch_size=7", f"output_dir={tmp_path}/seven")
     sample(*common, "devices=1", "batch_size=100", f"output_dir={tmp_path}/hundred")
@@ -52,7 +52,7 @@ def test_images_do_not_depend_on_batches_or_processes(checkpoint: Path, tmp_path
     assert done.returncode == 0, done.stderr
     seven = pixels(tmp_path / "seven")
     assert len(seven) == 30
-    assert len(np.unique(seven.reshape(30, -1), axis=0)) == 30, "no two samples are the same"
+    assert len(np.unique(seven.reshape(30, -1), axis=0)) == 30, "all samples must differ"
     assert_same_images(seven, pixels(tmp_path / "hundred"))
     assert_same_images(seven, pixels(tmp_path / "two"))
     manifest = load(tmp_path / "two" / "manifest.json")
@@ -60,7 +60,7 @@ def test_images_do_not_depend_on_batches_or_processes(checkpoint: Path, tmp_path
     assert manifest["nfe"] == {"mean": 8.0, "least": 8, "most": 8}
 
 
-def test_images_are_the_sampler_applied_to_the_averaged_weights(checkpoint: Path, tmp_path: Path) -> None:
+def test_images_equal_the_sampler_with_averaged_weights(checkpoint: Path, tmp_path: Path) -> None:
     sample(f"ckpt_path={checkpoint}", "num_samples=3", "seed=5", f"output_dir={tmp_path}/out", *COMMON)
     from hydra.utils import instantiate
 
@@ -73,7 +73,7 @@ def test_images_are_the_sampler_applied_to_the_averaged_weights(checkpoint: Path
     assert_same_images(pixels(tmp_path / "out"), expected[:, 0].numpy())
 
 
-def test_interrupted_run_makes_only_what_is_missing(
+def test_an_interrupted_run_makes_only_the_missing_samples(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     arguments = (f"ckpt_path={checkpoint}", "num_samples=12", *COMMON)
@@ -116,7 +116,7 @@ def test_other_settings_are_refused(checkpoint: Path, tmp_path: Path) -> None:
         sample(*arguments, "weights=raw")
 
 
-def test_default_folder_belongs_to_the_run_and_the_settings(checkpoint: Path) -> None:
+def test_the_default_folder_depends_on_run_and_settings(checkpoint: Path) -> None:
     home = checkpoint.parent.parent / "samples"
     for _ in range(2):
         sample(f"ckpt_path={checkpoint}", "num_samples=1", *COMMON)
@@ -127,7 +127,7 @@ def test_default_folder_belongs_to_the_run_and_the_settings(checkpoint: Path) ->
     assert "-heun-3steps-seed0-" in names[0] and "-predictorcorrector-4steps-seed0-" in names[1]
 
 
-def test_fewer_samples_and_a_film_of_what_is_there(checkpoint: Path, tmp_path: Path) -> None:
+def test_fewer_samples_and_a_film_of_finished_samples(checkpoint: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     arguments = (f"ckpt_path={checkpoint}", f"output_dir={out}", *COMMON)
     sample(*arguments, "num_samples=6", "metrics=[frechet]", "metric=pixel")
@@ -140,7 +140,7 @@ def test_fewer_samples_and_a_film_of_what_is_there(checkpoint: Path, tmp_path: P
     assert before == {path: path.stat().st_mtime_ns for path in (out / "images").iterdir()}
 
 
-def test_raw_weights_and_other_samplers_make_other_images(checkpoint: Path, tmp_path: Path) -> None:
+def test_raw_weights_seed_and_steps_change_the_images(checkpoint: Path, tmp_path: Path) -> None:
     arguments = (f"ckpt_path={checkpoint}", "num_samples=4", "raw=true", *COMMON)
     changes = {"own": (), "raw": ("weights=raw",), "seed": ("seed=1",), "steps": ("sampler.grid.steps=5",)}
     made = {}
@@ -151,7 +151,7 @@ def test_raw_weights_and_other_samplers_make_other_images(checkpoint: Path, tmp_
         assert np.abs(made["own"] - made[name]).max() > 1e-3, name
 
 
-def test_npz_raw_and_truncation(checkpoint: Path, tmp_path: Path) -> None:
+def test_npz_raw_values_and_quantization(checkpoint: Path, tmp_path: Path) -> None:
     arguments = (f"ckpt_path={checkpoint}", "num_samples=9", "batch_size=4", "raw=true", *COMMON)
     for mode in ("round", "truncate"):
         sample(*arguments, "format=npz", f"quantize={mode}", f"output_dir={tmp_path}/{mode}")
@@ -162,7 +162,7 @@ def test_npz_raw_and_truncation(checkpoint: Path, tmp_path: Path) -> None:
         assert sorted(path.name for path in folder.glob("*.npz")) == ["raw.npz", "samples.npz"]
 
 
-def test_scores_name_what_they_depend_on(checkpoint: Path, tmp_path: Path) -> None:
+def test_scores_are_recorded_with_their_conditions(checkpoint: Path, tmp_path: Path) -> None:
     value = sample(
         f"ckpt_path={checkpoint}",
         "num_samples=8",
@@ -187,7 +187,7 @@ def test_scores_name_what_they_depend_on(checkpoint: Path, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (("num_samples=1", "score=true"), "need at least 4"),
         (("metrics=[fid]",), "there is no metric fid; choose from frechet"),
@@ -200,18 +200,18 @@ def test_scores_name_what_they_depend_on(checkpoint: Path, tmp_path: Path) -> No
         (("weights=ema:fast",), "no average 'fast'"),
     ],
 )
-def test_mistakes_are_one_line_before_devices_start(
-    arguments: tuple[str, ...], said: str, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_invalid_settings_give_one_line_before_devices_start(
+    arguments: tuple[str, ...], message: str, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("src.tasks.devices.Fabric", lambda **_: pytest.fail("too late"))
-    with pytest.raises(UserError, match=said) as caught:
+    with pytest.raises(UserError, match=message) as caught:
         sample(f"ckpt_path={checkpoint}", f"output_dir={tmp_path}/out", *arguments, *COMMON)
     assert "\n" not in str(caught.value)
     assert not list(tmp_path.rglob("*.png"))
 
 
 @pytest.mark.parametrize(
-    ("argument", "said"),
+    ("argument", "message"),
     [
         ("precision=16", "precision=16: choose one of 32-true"),
         ("format=jpg", "format=jpg: choose one of auto, png, npz, npy, tiff"),
@@ -221,32 +221,32 @@ def test_mistakes_are_one_line_before_devices_start(
         ("given_count=abc", "given_count=abc: give a whole number"),
     ],
 )
-def test_wrong_settings_are_refused_before_the_checkpoint_is_read(argument: str, said: str) -> None:
-    with pytest.raises(UserError, match=re.escape(said)):
+def test_invalid_settings_are_refused_before_the_checkpoint_is_read(argument: str, message: str) -> None:
+    with pytest.raises(UserError, match=re.escape(message)):
         sample("ckpt_path=nowhere.ckpt", argument, *COMMON)
 
 
-def test_a_folder_may_be_a_number_and_a_finished_call_may_lack_its_last_word(
+def test_a_numeric_folder_and_a_manifest_left_running(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     arguments = (f"ckpt_path={checkpoint}", "num_samples=2", "output_dir=2024", *COMMON)
     sample(*arguments)
-    # As if it had been killed with all samples made.
+    # As after a kill when all samples were made.
     manifest = load(tmp_path / "2024" / "manifest.json")
     (tmp_path / "2024" / "manifest.json").write_text(json.dumps({**manifest, "status": "running"}))
     sample(*arguments)
     assert load(tmp_path / "2024" / "manifest.json")["status"] == "complete"
 
 
-def test_missing_checkpoint_is_an_exit_code_and_one_line(tmp_path: Path) -> None:
+def test_a_missing_checkpoint_gives_exit_code_1_and_one_line(tmp_path: Path) -> None:
     done = run_script("ckpt_path=nowhere.ckpt", f"paths.log_dir={tmp_path}")
     assert done.returncode == 1
     assert done.stderr.strip().splitlines()[-1].startswith("error: ckpt_path=nowhere.ckpt")
     assert "Traceback" not in done.stderr
 
 
-def test_what_is_not_finite_is_reported_and_never_a_sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nonfinite_samples_are_reported_and_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write_checkpoint(tmp_path / "model.ckpt", *IMAGES)
     made = Generation.batches
 
@@ -266,14 +266,14 @@ def test_what_is_not_finite_is_reported_and_never_a_sample(tmp_path: Path, monke
     assert load(tmp_path / "out" / "manifest.json")["invalid"] == [1, 4]
 
 
-def test_points_of_the_plane(tmp_path: Path) -> None:
+def test_sampling_points_in_the_plane(tmp_path: Path) -> None:
     path = write_checkpoint(tmp_path / "toy.ckpt", *POINTS)
     sample(f"ckpt_path={path}", "num_samples=10", "batch_size=3", f"output_dir={tmp_path}/out", *COMMON)
     assert np.load(tmp_path / "out" / "samples.npz")["samples"].shape == (10, 2)
     assert (tmp_path / "out" / "grid.png").exists()
 
 
-def test_labels_reach_the_net_and_are_guided(tmp_path: Path) -> None:
+def test_labels_and_classifier_free_guidance_change_the_samples(tmp_path: Path) -> None:
     path = write_checkpoint(tmp_path / "classes.ckpt", *IMAGES, "net.num_classes=10")
     common = (f"ckpt_path={path}", "num_samples=4", "raw=true", *COMMON)
     made = {}
@@ -293,7 +293,7 @@ def test_labels_reach_the_net_and_are_guided(tmp_path: Path) -> None:
     assert load(tmp_path / "one" / "manifest.json")["nfe"]["mean"] == 16
 
 
-def test_each_class_has_a_column_of_its_own(tmp_path: Path) -> None:
+def test_the_grid_has_one_column_per_class(tmp_path: Path) -> None:
     path = write_checkpoint(tmp_path / "classes.ckpt", *IMAGES, "net.num_classes=10")
     for labels, count, size in (("[7,2,5]", 8, (3, 3)), ("random", 9, (3, 3)), ("cycle", 12, (10, 2))):
         out = tmp_path / str(count)

@@ -1,4 +1,4 @@
-"""Seeds of initial weights, data, noise and samples: each changes its own random numbers and no others."""
+"""Seeds of initial weights, data, noise and samples: each changes only its own random numbers."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SETTINGS = [
 
 @dataclass
 class Seen:
-    """What two training steps draw."""
+    """Random values drawn in two training steps."""
 
     init: dict[str, Tensor]
     final: dict[str, Tensor] = field(default_factory=dict)
@@ -41,7 +41,7 @@ class Seen:
 
 
 def train(folder: Path, *arguments: str) -> Seen:
-    """Train as the command line does, and watch."""
+    """Train with command-line arguments and record the random values."""
     register_resolvers()
     settings = readable([*SETTINGS, *arguments], KNOWN)
     cfg = composed("train", [*TINY, *settings, f"++paths.run_dir={folder}"])
@@ -57,7 +57,7 @@ def train(folder: Path, *arguments: str) -> Seen:
 
         def watched(model: Any, x: Tensor, address: Any, cond: Any, train: bool) -> Tensor:
             seen.data.append(x.clone())
-            # Dropout draws from torch's generator, which is seeded for this micro-batch.
+            # Dropout uses torch's generator, which is seeded for each micro-batch.
             seen.noise += [address.normal("test", x), torch.tensor(torch.initial_seed())]
             return objective(model, x, address, cond, train=train)
 
@@ -85,24 +85,24 @@ def first(tmp_path_factory: pytest.TempPathFactory) -> Seen:
 
 
 @pytest.mark.parametrize("part", ["init", "data", "noise", "sample"])
-def test_a_seed_changes_its_own_random_numbers_only(part: str, first: Seen, tmp_path: Path) -> None:
-    # Whatever the order on the command line.
+def test_a_seed_changes_only_its_own_random_numbers(part: str, first: Seen, tmp_path: Path) -> None:
+    # In any order on the command line.
     seen = train(tmp_path, f"seed.{part}=3", "seed=1")
     assert differing(first, seen) == {part}
 
 
-def test_all_follow_seed_but_previews_which_are_the_same_for_all_runs(first: Seen, tmp_path: Path) -> None:
+def test_seed_sets_all_seeds_except_that_of_previews(first: Seen, tmp_path: Path) -> None:
     assert differing(first, train(tmp_path, "seed=2")) == {"init", "data", "noise"}
     assert first.sample == 0
 
 
-def test_separate_seeds_of_one_value_are_that_seed(first: Seen, tmp_path: Path) -> None:
+def test_equal_separate_seeds_equal_one_seed(first: Seen, tmp_path: Path) -> None:
     seen = train(tmp_path, "seed.init=1", "seed.data=1", "seed.noise=1")
     assert differing(first, seen) == set()
     assert all(torch.equal(first.final[name], value) for name, value in seen.final.items())
 
 
-def test_one_seed_means_what_it_meant_before_it_was_split(first: Seen) -> None:
+def test_seed_gives_the_same_random_numbers_as_before_the_split(first: Seen) -> None:
     assert first.config.datamodule.seed == first.config.module.seed == 1
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
@@ -111,7 +111,7 @@ def test_one_seed_means_what_it_meant_before_it_was_split(first: Seen) -> None:
     assert torch.equal(first.noise[0], Address(1, 0, torch.arange(8)).normal("test", first.data[0]))
 
 
-def test_a_resumed_run_says_which_seeds_changed_whether_or_not_its_checkpoint_had_one_seed() -> None:
+def test_a_resumed_run_reports_changed_seeds() -> None:
     def changes(before: dict[str, Any], now: dict[str, Any]) -> set[str]:
         opened = OpenCheckpoint(Path("last.ckpt"), "", {"config": before})
         return {str(change) for change in compare(opened, now)}
@@ -120,23 +120,23 @@ def test_a_resumed_run_says_which_seeds_changed_whether_or_not_its_checkpoint_ha
     old, same = {"seed": 1, "datamodule": {"seed": 1}}, {"seed": 1, "seeds": parts, "datamodule": {"seed": 1}}
     other = {"seed": 1, "seeds": {**parts, "init": 4, "data": 2, "noise": 3}, "datamodule": {"seed": 2}}
     assert changes(old, same) == changes(same, same) == set()
-    told = {"seed.data=2 (the checkpoint has 1)", "seed.noise=3 (the checkpoint has 1)"}
-    assert changes(old, other) == changes(same, other) == told
+    expected = {"seed.data=2 (the checkpoint has 1)", "seed.noise=3 (the checkpoint has 1)"}
+    assert changes(old, other) == changes(same, other) == expected
 
 
-def test_commands_that_sample_have_one_seed() -> None:
+def test_sampling_commands_have_one_seed() -> None:
     assert readable(["seed.sample=3"], ("seed",)) == ["seed=3"]
     with pytest.raises(UserError, match=r"^seed\.init=3: .* type seed=3$"):
         readable(["seed.init=3"], ("seed",))
 
 
 @pytest.mark.parametrize("seed", [2**64, -1, 1.5, True, "many"])
-def test_no_seed_is_taken_for_another(seed: Any) -> None:
+def test_invalid_seeds_are_refused(seed: Any) -> None:
     with pytest.raises(UserError, match=rf"^seed={seed}: give a whole number from 0 to 18446744073709551615$"):
         check_seed(seed)
 
 
-def test_the_interface_refuses_seeds_that_would_repeat_others(tmp_path: Path) -> None:
+def test_the_python_interface_refuses_seeds_above_64_bits(tmp_path: Path) -> None:
     (path,) = make_run(tmp_path)
     with pytest.raises(UserError, match=r"^seed=18446744073709551616: give a whole number"):
         load(path).sample(1, seed=2**64)

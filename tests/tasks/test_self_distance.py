@@ -1,4 +1,4 @@
-"""evaluate.py: a folder scored against itself is at distance zero, whatever its modes, depths and orientations."""
+"""evaluate.py: a folder scored against itself has distance zero, for all image modes, bit depths and orientations."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ DEPTHS = {"png16-12-1": "12 bits", "png16-3": "16 bits", "png16-4": "16 bits", "
 
 
 def scored(images: Path, against: Path, channels: int, tmp_path: Path) -> tuple[float, str]:
-    """The Fréchet distance of pixels and its protocol."""
+    """Return the Fréchet distance of pixels and its protocol text."""
     (entry,) = evaluate(
         *(f"images={images}", "datamodule=image_folder", f"datamodule.path={against}", "metric=pixel"),
         *(f"++datamodule.image_size={SIDE}", f"++datamodule.channels={channels}", f"output_dir={tmp_path}/out"),
@@ -23,22 +23,22 @@ def scored(images: Path, against: Path, channels: int, tmp_path: Path) -> tuple[
     )
     spectrum, distance = entry.values["spectrum_db"], entry.values["frechet_pixel"]
     assert (tmp_path / "out" / "spectrum.png").is_file()
-    # At full depth; both are zero together.
+    # Both use the full bit depth, so they are zero together.
     assert (abs(spectrum) < 1e-6) == (abs(distance) < 1e-6)
     return distance, entry.protocol["text"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_folder_is_at_no_distance_from_itself(kind: str, tmp_path: Path) -> None:
+def test_a_folder_has_distance_zero_to_itself(kind: str, tmp_path: Path) -> None:
     channels = write(kind, tmp_path / "set")
     distance, protocol = scored(tmp_path / "set", tmp_path / "set", channels, tmp_path)
-    # Sums of squares of pixels in [0, 1] in another order.
+    # Rounding error: sums of squares of pixels in [0, 1] in another order.
     assert abs(distance) < 1e-6
     if kind in DEPTHS:
         assert f"bytes of {DEPTHS[kind]}" in protocol
 
 
-def test_another_folder_is_not(tmp_path: Path) -> None:
+def test_another_folder_has_a_positive_distance(tmp_path: Path) -> None:
     write("png16-3", tmp_path / "set")
     write("png16-3", tmp_path / "other")
     assert scored(tmp_path / "other", tmp_path / "set", 3, tmp_path)[0] > 0.1

@@ -1,4 +1,4 @@
-"""``test=true``: loss and bits per dimension of the test split, with averaged weights, beside what training logged."""
+"""``test=true``: loss and bits per dim of the test split with averaged weights."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ SETTINGS = [
 ]
 
 
-def test_bits_per_dimension_of_the_averages(tmp_path: Path) -> None:
+def test_bits_per_dim_uses_averaged_weights(tmp_path: Path) -> None:
     cfg = composed("train", [*SETTINGS, f"paths.run_dir={tmp_path}/run", f"paths.log_dir={tmp_path}"])
     with open_dict(cfg):
         cfg.pop("hydra", None)
@@ -50,7 +50,7 @@ def test_bits_per_dimension_of_the_averages(tmp_path: Path) -> None:
     run.test()
     value = run.finish()
     metrics = json.loads((tmp_path / "run" / "result.json").read_text())["metrics"]
-    assert value == metrics["val/loss"], "what a sweep optimizes is there after the test"
+    assert value == metrics["val/loss"], "the optimized metric must remain after the test"
 
     (path,) = (tmp_path / "run" / "checkpoints").glob("step00000004.ckpt")
     checkpoint = read_checkpoint(path)

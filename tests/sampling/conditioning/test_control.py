@@ -1,4 +1,4 @@
-"""Replacement: the original's runs, closed forms and the bias that the documentation states."""
+"""Replacement control: runs of the original code, closed forms, and the bias stated in the documentation."""
 
 from __future__ import annotations
 
@@ -23,26 +23,26 @@ from tests.support.golden import load
 
 
 @pytest.mark.parametrize("task", ["inpaint", "colorize"])
-def test_original_runs(task: str) -> None:
+def test_runs_of_the_original_code(task: str) -> None:
     golden = load("controllable")
     sde = VESDE()
     data, expected = golden[f"{task}.data"], golden[f"{task}.result"]
     control = Inpainting(data, golden["inpaint.mask"], sde) if task == "inpaint" else Colorization(data, sde)
     sampler = PredictorCorrector(LinearGrid(1000), ReverseDiffusion(), Langevin(0.16, norm="batch"))
-    # The order of the original: the corrector's noise, its re-noising, the predictor's two.
+    # Noise in the original's order: corrector, its re-noising, predictor, its re-noising.
     noise = RecordedNoise(golden["noise"])
     out = sampler(GaussianScore(sde), sde.prior_sample(golden["prior_noise"]), noise, control=control)
     difference = out.samples - expected
-    # The original noises the known part to the time before the move, one part in 120 off in sigma, and returns the
-    # unknown part with the noise of the last step, sigma_min = 0.01, on it: three of those.
+    # The original re-noises the known part to the time before the step (sigma is 1/120 larger) and leaves the last
+    # step's noise, sigma_min = 0.01, on the unknown part: allow three standard deviations.
     assert float(difference.abs().max()) < 0.03
     assert float(difference.abs().max() / expected.std()) < 0.06
     known = difference[golden["inpaint.mask"] == 1] if task == "inpaint" else (out.samples - data).mean(1)
     assert float(known.abs().max()) < 1e-12
 
 
-class Spy:
-    """Remembers what is drawn."""
+class Fixed:
+    """Noise source that returns a given draw."""
 
     def __init__(self, draw: Tensor) -> None:
         self.draw = draw
@@ -52,21 +52,21 @@ class Spy:
 
 
 @pytest.mark.parametrize("sde", [VESDE(), VPSDE(), SubVPSDE()], ids=lambda sde: type(sde).__name__)
-def test_known_part_has_the_marginal_of_its_time(sde: SDE) -> None:
+def test_known_part_follows_the_marginal_at_its_time(sde: SDE) -> None:
     generator = torch.Generator().manual_seed(0)
     x, x_mean, data, z = torch.randn(4, 2, 3, 4, 4, dtype=torch.float64, generator=generator)
     t = torch.tensor(0.37, dtype=torch.float64)
     mean, std = sde.marginal(data, t)
 
     left = HalfMask("left")
-    moved, moved_mean = Inpainting(data, left, sde)(x, x_mean, t, Spy(z))
+    moved, moved_mean = Inpainting(data, left, sde)(x, x_mean, t, Fixed(z))
     assert torch.equal(moved[..., :2], (mean + std * z)[..., :2]) and torch.equal(moved[..., 2:], x[..., 2:])
     assert torch.equal(moved_mean[..., :2], mean[..., :2]) and torch.equal(moved_mean[..., 2:], x_mean[..., 2:])
 
-    # An orthogonal basis of color space whose first axis is gray, as the original writes it.
+    # An orthogonal basis of the color space whose first axis is gray, as in the original.
     basis = torch.linalg.qr(torch.cat([torch.ones(3, 1), torch.eye(3)[:, :2]], 1).double())[0]
     basis = basis * basis[0, 0].sign()
-    moved, moved_mean = Colorization(data, sde)(x, x_mean, t, Spy(z))
+    moved, moved_mean = Colorization(data, sde)(x, x_mean, t, Fixed(z))
     for found, before, drawn in ((moved, x, std * z), (moved_mean, x_mean, 0 * z)):
         decoupled = torch.einsum("bchw,cd->bdhw", before, basis)
         decoupled[:, 0] = torch.einsum("bchw,cd->bdhw", mean, basis)[:, 0] + drawn[:, 0]
@@ -77,7 +77,7 @@ def test_known_part_has_the_marginal_of_its_time(sde: SDE) -> None:
     ("corrector", "mean", "std"), [(NoCorrector(), 0.25, 0.35), (AnnealedLangevin(0.16), 0.30, 0.34)]
 )
 def test_documented_bias(corrector: Corrector, mean: float, std: float) -> None:
-    """The numbers of the module's documentation; the exact posterior is N(0.40, 0.30^2)."""
+    """The figures in the module's documentation; the exact posterior is N(0.40, 0.30^2)."""
     batch = 2500
     sde = VESDE()
     covariance = 0.25 * torch.tensor([[1.0, 0.8], [0.8, 1.0]], dtype=torch.float64)
@@ -111,7 +111,7 @@ def test_masks(tmp_path: Path) -> None:
     assert torch.equal(FileMask(str(tmp_path / "mask.png"))(shape)[0], box)
 
 
-def test_wrong_masks_say_what_is_wrong(tmp_path: Path) -> None:
+def test_invalid_masks_are_refused(tmp_path: Path) -> None:
     data = torch.zeros(1, 3, 4, 4)
     (tmp_path / "text.png").write_text("no picture")
     Image.new("L", (5, 4)).save(tmp_path / "wide.png")
@@ -142,12 +142,12 @@ def test_wrong_masks_say_what_is_wrong(tmp_path: Path) -> None:
         ("random:0.7", RandomMask(0.7)),
     ],
 )
-def test_masks_have_names(name: str, same: Mask) -> None:
+def test_masks_by_name(name: str, same: Mask) -> None:
     shape = (3, 8, 12)
     assert torch.equal(mask_for(name, shape), same(shape))
 
 
-def test_masks_of_other_kinds() -> None:
+def test_masks_from_lists_and_invalid_names() -> None:
     assert torch.equal(mask_for([1, 0, 1], (3,)), torch.tensor([1, 0, 1]))
     with pytest.raises(UserError, match="after the colon"):
         mask_for("box:half", (1, 4, 4))
@@ -155,7 +155,7 @@ def test_masks_of_other_kinds() -> None:
         Inpainting(torch.zeros(1, 3), [0, 0, 0], VESDE())
 
 
-def test_what_is_told_and_how_far_samples_are_from_it() -> None:
+def test_known_values_and_measurement_error() -> None:
     data = torch.arange(24.0).reshape(2, 3, 2, 2)
     left = Inpainting(data, "left", VESDE())
     told = left.told(torch.full_like(data, -1))

@@ -1,4 +1,4 @@
-"""Guided scores of Gaussian classes, for which the conditional score is known."""
+"""Guided scores of Gaussian classes, compared with the exact conditional scores."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ SDES = [VESDE(), VPSDE(), SubVPSDE()]
 
 @dataclass(frozen=True)
 class ClassScore:
-    """The exact score of class k, N(MEANS[k], STD^2 I); of N(0, 1) for the label 3, "no label"."""
+    """Exact score of class k, N(MEANS[k], STD^2 I); N(0, 1) for label 3 (no label)."""
 
     sde: SDE
 
@@ -51,7 +51,7 @@ class ClassScore:
 
 
 class ExactClassifier:
-    """log p_t(k | x) of the mixture, by Bayes' rule."""
+    """log p_t(k | x) of the mixture."""
 
     def __init__(self, sde: SDE) -> None:
         self.sde = sde
@@ -71,7 +71,7 @@ LABELS = {"labels": torch.tensor([0, 1, 2, 2, 1, 0])}
 
 @pytest.mark.parametrize("sde", SDES, ids=lambda sde: type(sde).__name__)
 @pytest.mark.parametrize("t", [torch.tensor(0.2).double(), torch.linspace(0.01, 1, 6, dtype=torch.float64)])
-def test_classifier_guidance_is_bayes_rule(sde: SDE, t: Tensor, x: Tensor) -> None:
+def test_classifier_guidance_matches_bayes_rule(sde: SDE, t: Tensor, x: Tensor) -> None:
     guided = ClassifierGuidance(Mixture(sde, MEANS, STD), ExactClassifier(sde))
     with torch.no_grad():
         torch.testing.assert_close(guided(x, t, LABELS), ClassScore(sde)(x, t, LABELS))
@@ -80,13 +80,13 @@ def test_classifier_guidance_is_bayes_rule(sde: SDE, t: Tensor, x: Tensor) -> No
     torch.testing.assert_close(twice, plain + 2 * (ClassScore(sde)(x, t, LABELS) - plain))
 
 
-def test_likelihood_under_classifier_guidance_is_that_of_the_class(x: Tensor) -> None:
+def test_likelihood_with_classifier_guidance_is_the_class_likelihood(x: Tensor) -> None:
     """Needs the derivative of the guided score."""
     sde = VPSDE()
     guided = ClassifierGuidance(Mixture(sde, MEANS, STD), ExactClassifier(sde))
     out = log_likelihood(guided, x, cond=LABELS, divergence="exact", data_range="continuous")
     density = torch.distributions.Normal(MEANS[LABELS["labels"]], STD)
-    # The prior stands for p_T, and their difference for what the ODE cannot know.
+    # The likelihood uses the prior in place of p_T; correct for the difference.
     alpha, sigma = sde.alpha(torch.tensor(1.0).double()), sde.sigma(torch.tensor(1.0).double())
     end = torch.distributions.Normal(alpha * density.loc, (alpha**2 * STD**2 + sigma**2).sqrt())
     mismatch = end.log_prob(out.latent).sum(1) - sde.prior_log_prob(out.latent)
@@ -125,7 +125,7 @@ class Counting:
     ],
     ids=lambda sampler: type(sampler).__name__,
 )
-def test_nfe_counts_the_net_behind_the_guidance(sampler: PredictorCorrector | ProbabilityFlowODE, x: Tensor) -> None:
+def test_nfe_counts_every_net_evaluation(sampler: PredictorCorrector | ProbabilityFlowODE, x: Tensor) -> None:
     counting = Counting(ClassScore(VPSDE()))
     guided = ClassifierFreeGuidance(counting, 2.0, null_label=3)
     out = sampler(guided, x, AddressedNoise(0, torch.arange(6)), cond=LABELS)
@@ -133,8 +133,8 @@ def test_nfe_counts_the_net_behind_the_guidance(sampler: PredictorCorrector | Pr
     assert ClassifierGuidance(guided, ExactClassifier(VPSDE())).evaluations_per_call == 2
 
 
-def test_guided_samples_are_of_their_class() -> None:
-    """scale 1 on the exact scores: class means and spread, by the ODE, whose map of a Gaussian is affine."""
+def test_guided_samples_have_the_class_distribution() -> None:
+    """Scale 1 on exact scores: class mean and spread, by the ODE, whose map of a Gaussian is affine."""
     sde = VPSDE()
     guided = ClassifierGuidance(Mixture(sde, MEANS, STD), ExactClassifier(sde))
     z = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]], dtype=torch.float64)
@@ -155,7 +155,7 @@ def test_works_inside_inference_mode(x: Tensor) -> None:
     assert torch.equal(inside, guided(x, t, LABELS).detach())
 
 
-def test_missing_labels_are_named(x: Tensor) -> None:
+def test_missing_labels_are_an_error(x: Tensor) -> None:
     t = torch.tensor(0.5, dtype=torch.float64)
     for guided in (
         ClassifierGuidance(Mixture(VESDE(), MEANS, STD), ExactClassifier(VESDE())),
@@ -166,8 +166,8 @@ def test_missing_labels_are_named(x: Tensor) -> None:
 
 
 @pytest.mark.parametrize("sde", SDES, ids=lambda sde: type(sde).__name__)
-def test_autoguidance_of_gaussians_is_gaussian(sde: SDE, x: Tensor) -> None:
-    """With variances v and v_guide, that of the guided density is 1 / (scale / v + (1 - scale) / v_guide)."""
+def test_autoguidance_of_gaussians_matches_the_closed_form(sde: SDE, x: Tensor) -> None:
+    """The guided density is a Gaussian of variance 1 / (scale / v + (1 - scale) / v_guide)."""
     t = torch.tensor(0.3, dtype=torch.float64)
     guided = Autoguidance(GaussianScore(sde, mean=0.0), GaussianScore(sde, mean=0.0, std=0.9), scale=2.5)
     alpha, sigma = sde.alpha(t), sde.sigma(t)
@@ -177,7 +177,7 @@ def test_autoguidance_of_gaussians_is_gaussian(sde: SDE, x: Tensor) -> None:
 
 
 @pytest.mark.parametrize("sde", SDES, ids=lambda sde: type(sde).__name__)
-def test_guidance_acts_within_its_interval(sde: SDE, x: Tensor) -> None:
+def test_guidance_acts_only_in_its_interval(sde: SDE, x: Tensor) -> None:
     guidance = Autoguidance(GaussianScore(sde), GaussianScore(sde, std=0.9))
     levels = torch.tensor([0.05, 0.19, 0.21, 0.5, 0.99, 1.01], dtype=torch.float64)
     times = sde.time_of_log_snr(-levels.log())
@@ -192,7 +192,7 @@ def test_guidance_acts_within_its_interval(sde: SDE, x: Tensor) -> None:
         IntervalGuidance(guidance, [1.0, 0.2])
 
 
-def test_outside_the_interval_the_model_is_told_no_class_that_guidance_keeps_from_it(x: Tensor) -> None:
+def test_outside_the_interval_an_unconditional_model_gets_no_labels(x: Tensor) -> None:
     sde = VPSDE()
     guided = IntervalGuidance(ClassifierGuidance(Mixture(sde, MEANS, STD), ExactClassifier(sde)), [0.0, 1e-9])
     t = torch.tensor(0.5, dtype=torch.float64)

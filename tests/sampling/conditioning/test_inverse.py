@@ -1,4 +1,4 @@
-"""Linear measurements and posterior guidance against dense linear algebra."""
+"""Linear operators and posterior guidance, compared with dense linear algebra."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ operators = pytest.mark.parametrize("name", OPERATORS)
 
 
 def dense(operator: LinearOperator) -> Tensor:
-    """H, (m, d)."""
+    """Return the matrix H, (m, d)."""
     basis = torch.eye(16, dtype=torch.float64).reshape(16, *SHAPE)
     return operator.forward(basis).flatten(1).T
 
 
 class Casts(TorchDispatchMode):
-    """Counts copies to another dtype or device."""
+    """Count copies to another dtype or device."""
 
     count = 0
 
@@ -57,10 +57,10 @@ class Casts(TorchDispatchMode):
 
 
 @operators
-def test_constants_are_cast_once_and_not_by_autocast(name: str) -> None:
+def test_constants_are_cast_once_also_under_autocast(name: str) -> None:
     operator = OPERATORS[name]()
     x = torch.randn(3, *SHAPE, generator=torch.Generator().manual_seed(0))
-    # What is kept from inference must do for gradients as well.
+    # Constants cached in inference mode must also work with gradients.
     with torch.inference_mode():
         y = operator.forward(x)
         back = operator.transpose(y)
@@ -102,13 +102,13 @@ def test_blur_is_a_circular_convolution() -> None:
 @pytest.mark.parametrize("noise_std", [0.0, 0.1])
 @pytest.mark.parametrize("sde", [VESDE(), VPSDE()], ids=lambda sde: type(sde).__name__)
 def test_pseudo_inverse_guidance_is_exact_for_isotropic_gaussians(name: str, noise_std: float, sde: SDE) -> None:
-    """Its score is that of the Gaussian posterior, noised to time t."""
+    """The guided score equals the score of the Gaussian posterior noised to time t."""
     operator = OPERATORS[name]()
     h = dense(operator)
     prior = CorrelatedGaussian(sde, torch.full((16,), 0.25).double(), 0.25 * torch.eye(16).double())
     generator = torch.Generator().manual_seed(0)
     y = operator.forward(0.25 + 0.5 * torch.randn(1, *SHAPE, dtype=torch.float64, generator=generator))
-    # Not 0, for which the dense H C H^T of a blur is singular to working precision.
+    # Not 0: the dense H C H^T of a blur would be numerically singular.
     posterior = CorrelatedGaussian(sde, *prior.condition(h, y[0].flatten(), noise_std or 1e-7))
     x = torch.randn(4, *SHAPE, dtype=torch.float64, generator=generator)
     guided = PseudoInverseGuidance(GaussianScore(sde), operator, noise_std, data_std=0.5)
@@ -118,7 +118,7 @@ def test_pseudo_inverse_guidance_is_exact_for_isotropic_gaussians(name: str, noi
 
 
 @pytest.mark.parametrize("noise_std", [0.0, 0.2])
-def test_gaussian_jacobian_is_exact_where_the_data_are(noise_std: float) -> None:
+def test_gaussian_jacobian_is_exact_for_gaussian_data(noise_std: float) -> None:
     sde, operator = VPSDE(), Downsampling(2)
     model = GaussianScore(sde, mean=0.25, std=0.5)
     x, truth = torch.randn(2, 3, *SHAPE, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
@@ -129,13 +129,13 @@ def test_gaussian_jacobian_is_exact_where_the_data_are(noise_std: float) -> None
     )
     torch.testing.assert_close(gaussian, net)
     if noise_std == 0:
-        # The data prediction then meets the measurement, whatever the score is.
+        # Without noise the denoised image fits the measurement for any score.
         other = PseudoInverseGuidance(GaussianScore(sde, -1, 2), operator, data_std=0.1, jacobian="gaussian")
         torch.testing.assert_close(operator.forward(other.denoise(x, t, cond)), cond["measurement"])
 
 
 def test_samples_have_posterior_mean_and_covariance() -> None:
-    """By the ODE: its map of latents is affine, x = m + M z, so that M M^T and m are the moments themselves."""
+    """By the ODE: its map of latents is affine, x = m + M z, so the mean is m and the covariance M M^T."""
     sde, operator, noise_std = VPSDE(), OPERATORS["downsampling"](), 0.1
     prior = CorrelatedGaussian(sde, torch.full((16,), 0.25).double(), 0.25 * torch.eye(16).double())
     y = operator.forward(torch.rand(1, *SHAPE, dtype=torch.float64, generator=torch.Generator().manual_seed(0)))
@@ -144,7 +144,7 @@ def test_samples_have_posterior_mean_and_covariance() -> None:
     z = torch.cat([torch.zeros(1, 16), torch.eye(16)]).double().reshape(17, *SHAPE)
     cond = {"measurement": y.expand(17, *y.shape[1:])}
     x = ProbabilityFlowODE(eps=1e-5, denoise=False)(guided, z, cond=cond).samples.flatten(1)
-    # p_T is not quite the prior: alpha(T) = 0.007.
+    # p_T differs slightly from the prior: alpha(T) = 0.007.
     torch.testing.assert_close(x[0], mean, rtol=0, atol=5e-3)
     matrix = (x[1:] - x[0]).T
     torch.testing.assert_close(matrix @ matrix.T, covariance, rtol=0, atol=3e-3)
@@ -160,7 +160,7 @@ def test_dps_is_the_gradient_of_the_residual(name: str) -> None:
     x0 = (x + sde.sigma(t) ** 2 * model(x, t)) / sde.alpha(t)
     squares = (y - operator.forward(x0)).flatten(1).square()
     plain = torch.autograd.grad(-squares.sum() / (2 * 0.2**2), x, retain_graph=True)[0]
-    # v is |residual|^2 / m: the gradient of -m log |residual|.
+    # The variance is |residual|^2 / m: the gradient of -m log |residual|.
     shown = torch.autograd.grad(-0.5 * squares.shape[1] * squares.sum(1).log().sum(), x)[0]
     cond = {"measurement": y}
     x = x.detach()
@@ -173,8 +173,8 @@ def test_dps_is_the_gradient_of_the_residual(name: str) -> None:
 
 @pytest.mark.parametrize("method", [DPS, PseudoInverseGuidance])
 @pytest.mark.parametrize("name", ["downsampling", "masking"])
-def test_reconstruction_meets_the_measurement(name: str, method: type[DPS] | type[PseudoInverseGuidance]) -> None:
-    """From noise by the ordinary sampler, on data N(0.25, 0.5^2): error near the noise's, better than the prior."""
+def test_reconstruction_fits_the_measurement(name: str, method: type[DPS] | type[PseudoInverseGuidance]) -> None:
+    """Predictor-only sampling of data N(0.25, 0.5^2): the error is near the noise level, the PSNR above the prior's."""
     sde, operator, noise_std, batch = VPSDE(), OPERATORS[name](), 0.05, 32
     noise = AddressedNoise(0, torch.arange(batch))
     like = torch.empty(batch, *SHAPE, dtype=torch.float64)
@@ -191,7 +191,7 @@ def test_reconstruction_meets_the_measurement(name: str, method: type[DPS] | typ
     assert float(psnr(samples, truth).mean()) > float(unguided) + 0.5
 
 
-def test_error_and_psnr() -> None:
+def test_measurement_error_and_psnr() -> None:
     operator = Downsampling(2)
     x = torch.zeros(2, *SHAPE)
     y = torch.tensor([0.1, 0.3]).reshape(2, 1, 1, 1).expand(2, 1, 2, 2)
@@ -200,7 +200,7 @@ def test_error_and_psnr() -> None:
     torch.testing.assert_close(psnr(x, x + 0.2, "centered"), torch.full((2,), 20.0))
 
 
-def test_wrong_settings_are_named() -> None:
+def test_invalid_settings_are_refused() -> None:
     model, operator = GaussianScore(VESDE()), Downsampling(2)
     with pytest.raises(UserError, match="noise_std"):
         DPS(model, operator, 0.0, normalize=False)

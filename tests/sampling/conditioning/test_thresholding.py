@@ -1,4 +1,4 @@
-"""Thresholded scores: the prediction is clamped, scores that need it not are left alone, solvers stay in range."""
+"""Thresholded scores: denoised values are clamped, other values unchanged, and solvers stay in the data range."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ INDEX = torch.arange(64)
 
 @dataclass(frozen=True)
 class Erring(GaussianScore):
-    """A score whose noise prediction is off by a constant above sigma = 1/2, as that of a net is."""
+    """Score whose noise prediction has a constant error above sigma = 1/2, as a trained net may have."""
 
     error: float = 0.2
 
@@ -31,7 +31,7 @@ class Erring(GaussianScore):
 
 @pytest.mark.parametrize("sde", [VESDE(), VPSDE()], ids=["ve", "vp"])
 @pytest.mark.parametrize("times", [torch.tensor(0.5, dtype=torch.float64), torch.linspace(0.45, 0.6, 64).double()])
-def test_the_prediction_is_clamped_and_nothing_else(sde: SDE, times: Tensor) -> None:
+def test_only_out_of_range_predictions_are_clamped(sde: SDE, times: Tensor) -> None:
     z = normal(0, "prior", 0, INDEX, (5,), torch.float64)
     x = 0.25 * expand(sde.alpha(times), z) + 1.5 * expand(sde.sigma(times), z) * z
     plain = Erring(sde)
@@ -43,7 +43,7 @@ def test_the_prediction_is_clamped_and_nothing_else(sde: SDE, times: Tensor) -> 
 
 
 @pytest.mark.parametrize("make", [Heun, DPMSolver])
-def test_errors_at_large_noise_do_not_leave_the_range(make: type[Heun | DPMSolver]) -> None:
+def test_samples_of_an_inexact_score_stay_in_range(make: type[Heun | DPMSolver]) -> None:
     sde = VESDE()
     x = sde.prior_sample(normal(0, "prior", 0, INDEX, (5,)))
     sampler, noise = make(KarrasGrid(18, 1e-3)), AddressedNoise(0, INDEX)
@@ -54,6 +54,6 @@ def test_errors_at_large_noise_do_not_leave_the_range(make: type[Heun | DPMSolve
     assert held.nfe.tolist() == sampler(model, x, noise).nfe.tolist()
 
 
-def test_an_unknown_range_is_refused() -> None:
+def test_an_unknown_data_range_is_refused() -> None:
     with pytest.raises(UserError, match="data_range"):
         Thresholding(GaussianScore(VESDE()), "bytes")

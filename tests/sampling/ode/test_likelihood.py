@@ -1,4 +1,4 @@
-"""Likelihoods against the original code, closed forms and each other."""
+"""Likelihoods compared with the original code and with closed forms."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ EPS = torch.tensor(1e-5, dtype=torch.float64)
 
 
 @pytest.mark.parametrize("name", SDES)
-def test_original_bits_per_dim(name: str) -> None:
+def test_bits_per_dim_of_the_original_code(name: str) -> None:
     golden = load("likelihood_ode")
     out = log_likelihood(
         GaussianScore(SDES[name]),
@@ -37,7 +37,7 @@ def test_original_bits_per_dim(name: str) -> None:
 def mixture(sde: SDE) -> tuple[Mixture, torch.Tensor]:
     generator = torch.Generator().manual_seed(1)
     means = torch.randn(4, 6, dtype=torch.float64, generator=generator)
-    # Centered, as the prior is: the ODE starts from the prior in place of p_T, which no solver can make up for.
+    # Centered like the prior: the likelihood uses the prior in place of p_T, an error that no solver corrects.
     means = means - means.mean(0)
     x = means.repeat(16, 1) + 0.3 * torch.randn(64, 6, dtype=torch.float64, generator=generator)
     return Mixture(sde, means, 0.3), x
@@ -51,18 +51,18 @@ def test_closed_form_of_a_mixture(name: str, settings: dict[str, int | str]) -> 
     out = log_likelihood(model, x, AddressedNoise(0, torch.arange(len(x))), data_range="continuous", **settings)
     expected = -model.log_prob(x, EPS) / (6 * math.log(2))
     error = out.bits_per_dim - expected
-    # All in all: the errors of independent probes average out.
+    # Batch mean: errors of independent probes average out.
     assert float(error.mean().abs()) < 2e-3 + 3 * float(out.standard_error.norm()) / len(x)
     if settings.get("divergence") == "exact":
         assert float(error.abs().max()) < 2e-3 and not out.standard_error.any()
     if "probe_kind" in settings:
-        # One by one: three standard errors of a t distribution with 7 degrees of freedom hold in 98 % of cases.
+        # Each sample: within three standard errors in 98 % of cases (t distribution, 7 degrees of freedom).
         assert int((error.abs() < 2e-3 + 3 * out.standard_error).sum()) >= len(x) - 2
 
 
 @pytest.mark.parametrize("name", SDES)
 def test_closed_form_of_a_gaussian(name: str) -> None:
-    """Isotropic data: the Jacobian is a multiple of the identity, and a single sign vector gives its exact trace."""
+    """Isotropic data: the Jacobian is a multiple of the identity, so one sign vector gives the exact trace."""
     model = GaussianScore(SDES[name])
     x = 0.25 + 0.5 * torch.randn(4, 3, 4, 4, generator=torch.Generator().manual_seed(0))
     out = log_likelihood(model, x, data_range="unit")
@@ -72,7 +72,7 @@ def test_closed_form_of_a_gaussian(name: str) -> None:
 
 
 @pytest.mark.parametrize(("probes", "kind"), [(1, "rademacher"), (1, "gaussian"), (4, "rademacher"), (4, "gaussian")])
-def test_standard_error_is_the_scatter_over_probes(probes: int, kind: str) -> None:
+def test_standard_error_matches_the_scatter_over_probes(probes: int, kind: str) -> None:
     generator = torch.Generator().manual_seed(2)
     factor = torch.randn(8, 8, dtype=torch.float64, generator=generator) / 4
     covariance = factor @ factor.T + 0.1 * torch.eye(8, dtype=torch.float64)
@@ -82,12 +82,12 @@ def test_standard_error_is_the_scatter_over_probes(probes: int, kind: str) -> No
     out = log_likelihood(model, x, AddressedNoise(3, torch.arange(300)), probes=probes, probe_kind=kind, **settings)
     scatter = float(out.bits_per_dim.std())
     stated = float(out.standard_error.square().mean().sqrt())
-    # 300 draws give the scatter to 4 % (one sigma); a single sign vector may overstate it, by its uneven diagonal.
+    # 300 draws give the scatter to 4 % (one sigma); a single sign vector may overestimate the error.
     upper = 1.6 if (probes, kind) == (1, "rademacher") else 1.15
     assert 0.87 < stated / scatter < upper
 
 
-def test_batch_size_changes_nothing() -> None:
+def test_results_do_not_depend_on_the_batch_size() -> None:
     model, x = mixture(VPSDE())
     likelihood = Likelihood(probes=2, data_range="continuous", rtol=1e-3, atol=1e-3)
     results = []
@@ -105,7 +105,7 @@ def test_batch_size_changes_nothing() -> None:
     for other in results[1:]:
         for value, reference in zip(other, results[0], strict=True):
             torch.testing.assert_close(value, reference, rtol=0, atol=1e-9)
-    assert len(results[0][2].unique()) > 1, "samples that all take the same number of steps prove nothing"
+    assert len(results[0][2].unique()) > 1, "the test needs samples with different numbers of steps"
 
 
 def test_works_inside_inference_mode() -> None:
@@ -117,8 +117,8 @@ def test_works_inside_inference_mode() -> None:
 
 
 @pytest.mark.parametrize("data_range", ["unit", "centered"])
-def test_the_offset_makes_bits_per_dim_those_of_the_bytes(data_range: str) -> None:
-    """A density that is flat over [0, 256) bins costs 8 bits a byte, whatever the range of the data."""
+def test_the_offset_gives_bits_per_dim_of_bytes(data_range: str) -> None:
+    """A flat density over 256 bins costs 8 bits per byte for every data range."""
     byte = torch.arange(256, dtype=torch.float64)[:, None]
     x = byte / 255 if data_range == "unit" else 2 * byte / 255 - 1
     low, high = (dequantize(to_bytes(x, data_range), data_range, torch.full_like(x, u)) for u in (0.0, 1.0))
@@ -128,9 +128,9 @@ def test_the_offset_makes_bits_per_dim_those_of_the_bytes(data_range: str) -> No
     assert flat_bits + Likelihood(data_range=data_range).offset == pytest.approx(8)
 
 
-def test_settings_are_checked() -> None:
+def test_invalid_settings_are_refused() -> None:
     for settings in ({"divergence": "none"}, {"probe_kind": "x"}, {"data_range": "bytes"}, {"probes": 0}):
-        with pytest.raises(UserError):
+        with pytest.raises(UserError, match=next(iter(settings))):
             Likelihood(**settings)
 
 
@@ -143,7 +143,7 @@ def test_autocast_does_not_reach_the_solver() -> None:
     assert torch.equal(cast.bits_per_dim, plain.bits_per_dim) and torch.equal(cast.nfe, plain.nfe)
 
 
-def test_no_samples_have_no_likelihoods() -> None:
+def test_an_empty_batch() -> None:
     out = log_likelihood(GaussianScore(VESDE()), torch.zeros(0, 1, 4, 4))
     assert out.bits_per_dim.shape == out.nfe.shape == out.standard_error.shape == (0,)
     assert out.latent.shape == (0, 1, 4, 4) and out.nfe.dtype == torch.int64

@@ -1,4 +1,4 @@
-"""The adaptive probability-flow ODE: the original's runs, closed forms, independence of the batch, failures."""
+"""The adaptive probability-flow ODE: runs of the original code, closed forms, independent samples, failures."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ THREE = torch.tensor([[1.0, 0.0], [-0.5, 0.8], [-0.5, -0.8]], dtype=torch.float6
 
 
 @pytest.mark.parametrize("name", SDES)
-def test_original_runs(name: str) -> None:
+def test_runs_of_the_original_code(name: str) -> None:
     golden = load("likelihood_ode")
     sampler = ProbabilityFlowODE(eps=1e-5 if name == "vesde" else 1e-3, denoise=False)
     out = sampler(GaussianScore(SDES[name]), golden[f"{name}.ode.z"])
-    # Two solvers of order 5(4), each with tolerance 1e-5 for one step.
+    # Both solvers are of order 5(4), with tolerance 1e-5 per step.
     torch.testing.assert_close(out.samples, golden[f"{name}.ode.x"], rtol=0, atol=1e-3)
     latent, _ = ProbabilityFlowODE(eps=1e-5).encode(GaussianScore(SDES[name]), golden[f"{name}.data"])
     scale = float(golden[f"{name}.z"].std())
@@ -50,7 +50,7 @@ def test_closed_form_of_gaussian_data(sde: SDE) -> None:
 
 
 class Counting:
-    """Counts evaluations of single samples, told apart by ``cond``, and checks that they come with their own."""
+    """Count evaluations per sample, identified by ``cond["row"]``."""
 
     def __init__(self, model: Mixture, batch: int) -> None:
         self.model = model
@@ -64,15 +64,15 @@ class Counting:
 
 
 @pytest.mark.parametrize("name", SDES)
-def test_batch_mates_change_neither_samples_nor_evaluations(name: str) -> None:
+def test_samples_and_nfe_do_not_depend_on_the_batch(name: str) -> None:
     sde = SDES[name]
     model = Mixture(sde, THREE, 0.1)
     z = sde.prior_sample(torch.randn(64, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0)))
     sampler = ProbabilityFlowODE(rtol=1e-3, atol=1e-3, eps=1e-3)
     counting = Counting(model, 64)
     whole = sampler(counting, z, cond={"row": torch.arange(64)})
-    assert len(whole.nfe.unique()) > 1, "samples that all take the same number of steps prove nothing"
-    # What is reported is what was spent: a sample that has arrived is not evaluated any more.
+    assert len(whole.nfe.unique()) > 1, "the test needs samples with different numbers of steps"
+    # Finished samples are not evaluated, so the reported NFE is the number of evaluations.
     assert torch.equal(counting.evaluations, whole.nfe)
     for size in (1, 7):
         for start in range(0, 2 * size, size):
@@ -81,7 +81,7 @@ def test_batch_mates_change_neither_samples_nor_evaluations(name: str) -> None:
             assert torch.equal(part.nfe, whole.nfe[start : start + size])
 
 
-def test_time_is_float64_and_the_state_keeps_its_precision() -> None:
+def test_time_is_float64_and_the_state_keeps_its_dtype() -> None:
     def field(t: Tensor, y: Tensor, rows: Tensor) -> Tensor:
         assert t.dtype == torch.float64 and y.dtype == torch.float32
         return -y
@@ -90,7 +90,7 @@ def test_time_is_float64_and_the_state_keeps_its_precision() -> None:
     torch.testing.assert_close(y, torch.full((2, 3), 0.36787945), rtol=0, atol=2e-5)
 
 
-def test_tighter_tolerance_is_closer() -> None:
+def test_smaller_tolerance_gives_smaller_error() -> None:
     errors = []
     for tolerance in (1e-3, 1e-5, 1e-7):
         y, _ = Tolerance(tolerance, tolerance).solve(
@@ -100,7 +100,7 @@ def test_tighter_tolerance_is_closer() -> None:
     assert errors[2] < errors[1] / 10 < errors[0] / 100 and errors[2] < 1e-6
 
 
-def test_a_failed_solve_names_sample_and_time() -> None:
+def test_a_failed_solve_reports_sample_and_time() -> None:
     def poison(t: Tensor, y: Tensor, rows: Tensor) -> Tensor:
         return torch.where((rows[:, None] == 1) & (t[:, None] > 0.5), torch.nan, -y)
 
@@ -110,7 +110,7 @@ def test_a_failed_solve_names_sample_and_time() -> None:
         ProbabilityFlowODE(max_steps=3)(GaussianScore(VESDE()), 50 * torch.ones(2, 3))
 
 
-def test_settings_are_checked() -> None:
+def test_invalid_settings_are_refused() -> None:
     with pytest.raises(UserError, match="eps=2"):
         ProbabilityFlowODE(eps=2.0)(GaussianScore(VPSDE()), torch.ones(1, 2))
     with pytest.raises(UserError, match="control"):
@@ -131,7 +131,7 @@ def test_slerp_stays_on_the_sphere_around_the_prior_mean() -> None:
     torch.testing.assert_close(radii, radii[:1].expand_as(radii))
     steps = (path[1:] - path[:-1]).flatten(2).norm(dim=2)
     torch.testing.assert_close(steps, steps[:1].expand_as(steps))
-    # Equal ends, where the angle vanishes.
+    # Equal end points: the angle is zero.
     torch.testing.assert_close(slerp(sde, a, a, torch.tensor([0.3], dtype=torch.float64))[0], a)
 
 
@@ -144,7 +144,7 @@ def test_temperature_scales_the_spread_of_the_samples() -> None:
     assert float(cool.std() / warm.std()) == pytest.approx(0.7, abs=1e-3)
 
 
-def test_autocast_is_for_the_net_alone() -> None:
+def test_autocast_affects_the_net_only() -> None:
     sde = VPSDE()
     model = GaussianScore(sde)
     seen = []

@@ -1,4 +1,4 @@
-"""A compiled step samples what the step itself does."""
+"""Samplers with a compiled step give the same samples as without."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def sampled(name: str, **settings: object) -> SampleOutput:
 
 
 def pull(x: Tensor, x_mean: Tensor, t: Tensor, z: Callable[[], Tensor]) -> tuple[Tensor, Tensor]:
-    """A control that draws noise, so that its addresses count too."""
+    """A control that draws noise, so that its noise addresses are tested too."""
     return x + 0.1 * z(), x_mean
 
 
@@ -47,10 +47,10 @@ def pull(x: Tensor, x_mean: Tensor, t: Tensor, z: Callable[[], Tensor]) -> tuple
         for order in ((True, False) if "corrector_first" in read("sampler", name) else (None,))
     ],
 )
-def test_a_part_of_the_times_is_enough(
+def test_compiled_steps_give_the_same_samples(
     name: str, corrector_first: bool | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # The graph without its compilation: every number must come out the same.
+    # torch.compile replaced by the identity: all values must be equal.
     monkeypatch.setattr(torch, "compile", lambda function, **_: function)
     settings: dict[str, Any] = {} if corrector_first is None else {"corrector_first": corrector_first}
     if "s_churn" in read("sampler", name):
@@ -64,19 +64,19 @@ def test_a_part_of_the_times_is_enough(
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("name", [n if n == "pc" else pytest.param(n, marks=pytest.mark.slow) for n in COMPILABLE])
 def test_compiled(name: str, tmp_path: Path) -> None:
-    # In a process without the checks of shapes and types, which cut a step into pieces for the compiler.
+    # In its own process: the shape checks of the test session break graphs.
     file = tmp_path / "samples.pt"
     command = [sys.executable, "-m", "tests.sampling.solvers.test_captured", name, str(file)]
     done = subprocess.run(command, cwd=Path(__file__).parents[3], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     plain, captured, graphs = torch.load(file, weights_only=True)
     torch.testing.assert_close(captured, plain, rtol=1e-4, atol=1e-4)
-    # First, middle and last steps, not one for every step.
+    # Graphs for first, middle and last steps, not one per step.
     assert graphs < STEPS - 1
 
 
-def test_multistep_graphs_hold_nothing_from_elsewhere() -> None:
-    # A single tensor on the CPU would keep a graph on a GPU from becoming a CUDA graph.
+def test_multistep_graphs_use_one_device() -> None:
+    # One CPU tensor in a GPU graph would prevent CUDA graphs.
     command = [sys.executable, "-m", "tests.sampling.solvers.test_captured"]
     done = subprocess.run(command, cwd=Path(__file__).parents[3], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
@@ -84,7 +84,7 @@ def test_multistep_graphs_hold_nothing_from_elsewhere() -> None:
 
 
 def devices_of_a_multistep_graph() -> set[str]:
-    """Of everything in the graph of a third-order integration with all its arguments on the device ``meta``."""
+    """Return the devices in the graph of a third-order step with all its arguments on the device ``meta``."""
     from torch._dynamo.backends.common import aot_autograd
 
     found = set()

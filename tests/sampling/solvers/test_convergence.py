@@ -1,4 +1,4 @@
-"""Orders of convergence on data whose probability flow and marginals are known."""
+"""Orders of convergence on data with known probability flow and marginals."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from src.sampling.solvers.pc import PredictorCorrector
 from src.sampling.solvers.predictors import AncestralSampling, EulerMaruyama, ReverseDiffusion
 from src.sampling.solvers.schedule import KarrasGrid, LogSNRGrid, TimeGrid
 from src.sde import EDMSDE, SDE, VESDE, VPSDE, SubVPSDE
+from tests.sampling.closed_forms import Impulses
 from tests.support.configs import build, names
 from tests.support.gaussian import GaussianScore
 from tests.support.mixture import MixtureScore, probability_flow
@@ -34,7 +35,7 @@ SDES: dict[str, tuple[SDE, float]] = {
 }
 UNUSED = AddressedNoise(0, torch.zeros(0, dtype=torch.int64))
 
-# UniPC-p's corrector makes it of order p + 1; the first steps, of lower order, bring UniPC-3 from 4 to 3 in the limit.
+# UniPC-p has order p + 1 with its corrector; UniPC-3 only order 3, because its first steps have lower order.
 ODE_SOLVERS: dict[str, tuple[Callable[[TimeGrid], GridSampler], int]] = {
     "heun": (lambda grid: Heun(grid, denoise=False), 2),
     "dpm_solver_1": (lambda grid: DPMSolver(grid, 1, denoise=False), 1),
@@ -48,7 +49,7 @@ ODE_SOLVERS: dict[str, tuple[Callable[[TimeGrid], GridSampler], int]] = {
 
 @cache
 def mixture_run(name: str) -> tuple[Tensor, Tensor]:
-    """Start and end of the mixture's probability flow."""
+    """Return start and end of the mixture's probability flow."""
     sde, eps = SDES[name]
     x = sde.prior_sample(normal(0, "prior", 0, torch.arange(8), (2,), torch.float64))
     return x, probability_flow(sde, x, eps)
@@ -70,13 +71,13 @@ def test_order_on_a_mixture(name: str, solver: str) -> None:
 
 @pytest.mark.parametrize("solver", ODE_SOLVERS)
 @pytest.mark.parametrize("name", ["ve", "vp"])
-def test_gaussian_flow_on_another_grid(name: str, solver: str) -> None:
+def test_gaussian_flow_on_a_karras_grid(name: str, solver: str) -> None:
     (sde, eps), (make, order) = SDES[name], ODE_SOLVERS[solver]
     x = sde.prior_sample(normal(0, "prior", 0, torch.arange(8), (2,), torch.float64))
     (alpha, alpha_eps), (sigma, sigma_eps) = (
         f(torch.tensor([sde.T, eps], dtype=torch.float64)) for f in (sde.alpha, sde.sigma)
     )
-    # Along the flow (x - alpha m) keeps its ratio to the standard deviation of the marginal.
+    # Along the flow, (x - alpha m) / std of the marginal is constant.
     ratio = ((alpha_eps**2 / 4 + sigma_eps**2) / (alpha**2 / 4 + sigma**2)).sqrt()
     truth = alpha_eps / 4 + (x - alpha / 4) * ratio
     found = make(KarrasGrid(51, eps))(GaussianScore(sde), x, UNUSED).samples
@@ -85,32 +86,19 @@ def test_gaussian_flow_on_another_grid(name: str, solver: str) -> None:
 
 @pytest.mark.parametrize("solver", ["heun", "dpm_solver_3m", "unipc_3"])
 @pytest.mark.parametrize("name", ["ve", "vp"])
-def test_single_precision_is_enough(name: str, solver: str) -> None:
+def test_single_precision_agrees_with_double(name: str, solver: str) -> None:
     sde, sampler = SDES[name][0], ODE_SOLVERS[solver][0](LogSNRGrid(100, 1e-5))
     sampler.denoise = True
     x = sde.prior_sample(normal(0, "prior", 0, torch.arange(8), (2,), torch.float64))
     exact = sampler(GaussianScore(sde), x, UNUSED).samples
     single = sampler(GaussianScore(sde), x.float(), UNUSED).samples
     assert single.dtype == torch.float32
-    # 100 roundings of 6e-8, relative to data of size 1.
+    # 100 rounding errors of 6e-8, for data of size 1.
     torch.testing.assert_close(single.double(), exact, rtol=0, atol=1e-5)
 
 
-class Impulses:
-    """Sample k + 1 is given the k-th draw as 1 and all others as 0; sample 0 nothing."""
-
-    def __init__(self) -> None:
-        self.drawn = 1  # the starting point is the first
-
-    def __call__(self, purpose: str, step: int, like: Tensor) -> Tensor:
-        self.drawn += 1
-        noise = torch.zeros_like(like)
-        noise[self.drawn] = 1
-        return noise
-
-
 def final_moments(sampler: Sampler, sde: SDE, draws: int, mean: float = 0.25, std: float = 0.5) -> tuple[float, float]:
-    """Exact mean and standard deviation on data N(mean, std^2), where a sampler is linear in its noise."""
+    """Return the exact mean and standard deviation on data N(mean, std^2), where a sampler is linear in its noise."""
     z = torch.zeros(draws + 2, 1, dtype=torch.float64)
     z[1] = 1
     alpha, sigma = (f(torch.tensor(sde.T, dtype=torch.float64)) for f in (sde.alpha, sde.sigma))
@@ -119,7 +107,7 @@ def final_moments(sampler: Sampler, sde: SDE, draws: int, mean: float = 0.25, st
     return float(result[0]), float((result[1:] - result[0]).norm())
 
 
-# Predictors are tested on every SDE below.
+# Predictors are tested below, on every SDE.
 SDE_SOLVERS: dict[str, tuple[Callable[[TimeGrid], GridSampler], int]] = {
     "dpm_solver_sde_1": (lambda grid: DPMSolverSDE(grid, 1, denoise=False), 1),
     "dpm_solver_sde_2m": (lambda grid: DPMSolverSDE(grid, 2, denoise=False), 2),
@@ -136,7 +124,7 @@ def test_moments_of_stochastic_samplers_converge(name: str, solver: str) -> None
     (_, coarse), (fine_mean, fine) = (final_moments(make(LogSNRGrid(n + 1, eps)), sde, n) for n in (30, 60))
     assert fine_mean == pytest.approx(mean, abs=3e-3)
     assert fine == pytest.approx(std, abs={1: 0.05, 2: 0.005}[order])
-    # At least: some errors cancel.
+    # At least this order: some errors cancel.
     assert math.log2(abs(coarse - std) / abs(fine - std)) > order - 0.35
 
 
@@ -158,7 +146,7 @@ def predictor_moments(
 
 @pytest.mark.parametrize("predictor", PREDICTORS)
 @pytest.mark.parametrize("name", names("sde"))
-def test_errors_of_every_predictor_on_every_sde_fall_with_the_steps(name: str, predictor: str) -> None:
+def test_predictor_errors_decrease_with_the_number_of_steps(name: str, predictor: str) -> None:
     sde = build("sde", name, {"prior_mean": 0.0} if name.startswith("ve") else {})
     errors = {n: predictor_moments(sde, predictor, n) for n in (10, 30, 100)}
     (_, rough), (mean, middle), (fine_mean, fine) = errors.values()
@@ -170,8 +158,8 @@ def test_errors_of_every_predictor_on_every_sde_fall_with_the_steps(name: str, p
 
 @pytest.mark.parametrize("times", [10, 30, 100])
 @pytest.mark.parametrize("name", names("sde"))
-def test_posterior_variance_is_exact_for_data_without_variance(name: str, times: int) -> None:
-    # Then p(x_s | x_t) is p(x_s | x_t, x_0): the chain passes through every marginal, whatever its steps.
+def test_posterior_variance_is_exact_for_a_single_data_point(name: str, times: int) -> None:
+    # Then p(x_s | x_t) = p(x_s | x_t, x_0): the chain has the exact marginals for any number of steps.
     sde = build("sde", name, {"prior_mean": 0.0} if name.startswith("ve") else {})
     grid = LogSNRGrid(times, 0.1 * sde.T)
     sampler = PredictorCorrector(grid, AncestralSampling("posterior"), NoCorrector(), denoise=False)
@@ -182,12 +170,12 @@ def test_posterior_variance_is_exact_for_data_without_variance(name: str, times:
 
 
 @pytest.mark.parametrize("times", [10, 30, 100])
-def test_ddpm_chain_keeps_unit_variance_for_any_steps(times: int) -> None:
-    # Ho et al. 2020, sec. 3.2: its variance is exact for data N(0, I), whose marginals all have unit variance.
+def test_ddpm_chain_keeps_unit_variance(times: int) -> None:
+    # Ho et al. 2020, sec. 3.2: the variance is exact for data N(0, I), whose marginals all have unit variance.
     assert predictor_moments(VPSDE(), "ancestral", times, 0.0, 1.0) == (0.0, pytest.approx(1.0, abs=2e-3))
 
 
-def test_ddpm_chain_takes_mean_and_noise_from_one_chain() -> None:
-    # The original: 0.498 in 30 steps and 0.4998 in 100, on its own grid.
+def test_ddpm_chain_mean_and_noise_are_consistent() -> None:
+    # The original code, on its own grid: 0.498 with 30 steps and 0.4998 with 100.
     for times, within in ((30, 0.015), (100, 0.004)):
         assert predictor_moments(VPSDE(), "ancestral", times)[1] == pytest.approx(0.5, abs=within)

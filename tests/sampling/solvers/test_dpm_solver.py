@@ -1,4 +1,4 @@
-"""Exponential integrators against their papers' formulas, and the weights they rest on."""
+"""Exponential integrators: formulas of their papers, and the quadrature weights."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Z = normal(0, "prior", 0, INDEX, (3,), torch.float64)
 @pytest.mark.parametrize("h", [1e-4, 0.1, 1.0, 8.0])
 def test_weights_integrate_polynomials_exactly(h: float) -> None:
     length = torch.tensor(h, dtype=torch.float64)
-    # Integrals of tau^k e^(tau - h) over [0, h], k = 0, 1, 2; by series where the closed forms cancel.
+    # Integrals of tau^k e^(tau - h) over [0, h], k = 0, 1, 2, by series: the closed forms cancel for small h.
     series = [
         sum((-1) ** j * math.factorial(k) * h ** (k + 1 + j) / math.factorial(k + 1 + j) for j in range(80))
         for k in range(3)
@@ -41,7 +41,7 @@ def test_weights_integrate_polynomials_exactly(h: float) -> None:
             assert float((w * tau**k).sum()) == pytest.approx(series[k], rel=1e-9)
 
 
-def test_dpm_solver_2m_is_algorithm_2_of_its_paper() -> None:
+def test_dpm_solver_2m_matches_algorithm_2_of_the_paper() -> None:
     sde = VPSDE()
     grid, model = LinearGrid(6, 1e-2), GaussianScore(sde)
     times, x, before = grid(sde), sde.prior_sample(Z), None
@@ -70,8 +70,8 @@ def test_first_order_sde_solver_is_ancestral_sampling(sde: VESDE | SubVPSDE) -> 
     torch.testing.assert_close(first, ancestral, rtol=1e-9, atol=1e-9)
 
 
-def test_unipc_corrects_with_the_evaluation_of_the_next_step() -> None:
-    """Two steps of UniPC-1 written out (Zhao et al. 2023, with rho = 1/2)."""
+def test_unipc_corrector_uses_the_next_evaluation() -> None:
+    """Two steps of UniPC-1 (Zhao et al. 2023, with rho = 1/2)."""
     sde = VESDE()
     grid, model = LogSNRGrid(3, 1e-2), GaussianScore(sde)
     times, x0 = grid(sde), sde.prior_sample(Z)
@@ -91,7 +91,7 @@ def test_unipc_corrects_with_the_evaluation_of_the_next_step() -> None:
 
 
 @pytest.mark.parametrize("make", [DPMSolver, DPMSolverSDE, UniPC])
-def test_orders_that_do_not_exist_are_refused(make: Callable[[TimeGrid, int], object]) -> None:
+def test_invalid_orders_are_refused(make: Callable[[TimeGrid, int], object]) -> None:
     for order in (0, 4):
         with pytest.raises(UserError, match="order"):
             make(LogSNRGrid(), order)

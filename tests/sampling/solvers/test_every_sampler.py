@@ -1,4 +1,4 @@
-"""What must hold for every sampler in conf/sampler: the contract of a call, and the order that its class declares."""
+"""Properties of every sampler in conf/sampler: the call contract and the declared order of convergence."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from src.sampling import Sampler, SamplerStep
 from src.sampling.solvers.loop import GridSampler
 from src.sampling.solvers.schedule import LogSNRGrid
 from src.sde import EDMSDE, SDE, VESDE, VPSDE
+from tests.sampling.closed_forms import Impulses
 from tests.support.configs import build, names
 from tests.support.gaussian import GaussianScore
 from tests.support.mixture import MixtureScore, probability_flow
@@ -27,7 +28,7 @@ SDES: dict[str, tuple[SDE, float]] = {"ve": (VESDE(), 0.1), "vp": (VPSDE(), 0.1)
 
 @dataclass(frozen=True)
 class Counted(GaussianScore):
-    """The exact score, which counts its calls for each row."""
+    """The exact score; records the batch size of each call."""
 
     rows: list[int] = field(default_factory=list)
 
@@ -37,7 +38,7 @@ class Counted(GaussianScore):
 
 
 def sampler(name: str) -> Sampler:
-    """The sampler of conf/sampler, on a short grid if it has one."""
+    """Build a sampler of conf/sampler, with a short grid if it has one."""
     made: Sampler = build("sampler", name)
     if isinstance(made, GridSampler):
         made.grid = LogSNRGrid(TIMES, 1e-3)
@@ -49,17 +50,17 @@ def start(index: Tensor, sde: SDE = SDES["ve"][0]) -> Tensor:
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
-def test_evaluations_are_those_made(name: str) -> None:
+def test_nfe_equals_the_evaluations_made(name: str) -> None:
     index, model = torch.arange(3), Counted(SDES["ve"][0])
     out = sampler(name)(model, start(index), AddressedNoise(0, index))
     assert out.nfe.dtype == torch.int64 and out.nfe.shape == (3,)
-    # A sample that is finished early is no longer evaluated.
+    # Samples that finish early are not evaluated any more.
     assert sum(model.rows) >= int(out.nfe.sum()) >= sum(model.rows) - 3 * int(out.nfe.max() - out.nfe.min())
     assert len(model.rows) >= int(out.nfe.max())
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
-def test_callback_sees_every_step_and_the_result(name: str) -> None:
+def test_callback_gets_every_step_and_the_result(name: str) -> None:
     index, steps = torch.arange(3), list[SamplerStep]()
     out = sampler(name)(GaussianScore(SDES["ve"][0]), start(index), AddressedNoise(0, index), callback=steps.append)
     assert [step.index for step in steps] == list(range(1, len(steps) + 1))
@@ -79,7 +80,7 @@ def test_a_sample_does_not_depend_on_its_batch(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
-def test_no_address_is_drawn_twice_and_the_result_repeats(name: str) -> None:
+def test_noise_addresses_are_unique_and_results_repeat(name: str) -> None:
     index, drawn = torch.arange(2), list[tuple[str, int]]()
 
     def noise(purpose: str, step: int, like: Tensor) -> Tensor:
@@ -95,7 +96,7 @@ def test_no_address_is_drawn_twice_and_the_result_repeats(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
-def test_control_holds_after_every_step_or_is_refused(name: str) -> None:
+def test_control_is_applied_after_every_step_or_refused(name: str) -> None:
     index, steps, sde = torch.arange(3), list[SamplerStep](), SDES["ve"][0]
 
     def pin(x: Tensor, x_mean: Tensor, t: Tensor, z: Callable[[], Tensor]) -> tuple[Tensor, Tensor]:
@@ -113,19 +114,6 @@ def test_control_holds_after_every_step_or_is_refused(name: str) -> None:
     assert (out.samples[:, 0] == 1).all() and not (out.samples[:, 1:] == 1).any()
 
 
-class Impulses:
-    """Sample k + 1 is given the k-th draw as 1 and all others as 0; sample 0 nothing."""
-
-    def __init__(self) -> None:
-        self.drawn = 1  # the starting point is the first
-
-    def __call__(self, purpose: str, step: int, like: Tensor) -> Tensor:
-        self.drawn += 1
-        noise = torch.zeros_like(like)
-        noise[self.drawn] = 1
-        return noise
-
-
 def solve(name: str, sde: SDE, eps: float, steps: int, model: GaussianScore, x: Tensor, noise: NoiseSource) -> Tensor:
     made = build("sampler", name)
     made.grid, made.denoise = LogSNRGrid(steps + 1, eps), False
@@ -134,7 +122,9 @@ def solve(name: str, sde: SDE, eps: float, steps: int, model: GaussianScore, x: 
 
 
 def gaussian_error(name: str, sde: SDE, eps: float, steps: int, draws: int) -> float:
-    """Error of the standard deviation on Gaussian data, exact because samplers are linear in their noise there."""
+    """Return the error of the standard deviation on Gaussian data; exact, because samplers are linear in their noise
+    there.
+    """
     z = torch.zeros(draws + 2, 1, dtype=torch.float64)
     z[1] = 1
     (alpha, alpha_eps), (sigma, sigma_eps) = (
@@ -152,7 +142,7 @@ def mixture_error(name: str, sde: SDE, eps: float, steps: int) -> float:
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
-def test_error_falls_with_the_declared_order(name: str) -> None:
+def test_error_decreases_with_the_declared_order(name: str) -> None:
     if (order := build("sampler", name).convergence_order) is None:
         return
     for sde, eps in SDES.values():
@@ -163,5 +153,5 @@ def test_error_falls_with_the_declared_order(name: str) -> None:
         else:
             draws = math.ceil((probe.drawn - 1) / 3)
             errors = [gaussian_error(name, sde, eps, steps, draws * (steps + 1)) for steps in (coarse, fine)]
-        # Twice the steps. More than declared is welcome where errors happen to cancel, as Euler-Maruyama's on VE.
+        # Twice the steps. A higher order is accepted: some errors cancel, such as Euler-Maruyama's on VE.
         assert math.log2(errors[0] / errors[1]) > order - 0.4, (name, type(sde).__name__, errors)

@@ -1,4 +1,4 @@
-"""Heun against EDM's algorithm 2 written out for alpha = 1, sigma = t, and its churn."""
+"""Heun compared with EDM's algorithm 2 for alpha = 1, sigma = t; churn."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ STEPS, SIGMA_MIN, SIGMA_MAX, RHO = 18, 0.002, 80.0, 7
 
 
 def algorithm_2(x: Tensor, z: Tensor, s_churn: float, s_min: float, s_max: float, s_noise: float) -> Tensor:
-    """Karras et al. 2022, algorithm 2 with their eq. 5; z (N, B, d) is the noise of each step."""
+    """Karras et al. 2022, algorithm 2 with eq. 5; z (N, B, d) is the noise of each step."""
     sde = EDMSDE()
 
     def denoiser(x: Tensor, sigma: float) -> Tensor:
@@ -42,7 +42,7 @@ def algorithm_2(x: Tensor, z: Tensor, s_churn: float, s_min: float, s_max: float
 
 
 @pytest.mark.parametrize("churn", [(0.0, 0.0, math.inf, 1.0), (30.0, 0.05, 50.0, 1.003), (4.0, 0.0, 60.0, 1.01)])
-def test_is_edms_algorithm(churn: tuple[float, float, float, float]) -> None:
+def test_heun_matches_edm_algorithm_2(churn: tuple[float, float, float, float]) -> None:
     x = EDMSDE().prior_sample(normal(0, "prior", 0, torch.arange(4), (3,), torch.float64))
     z = torch.stack([normal(0, "z", i, torch.arange(4), (3,), torch.float64) for i in range(STEPS)])
     sampler = Heun(KarrasGrid(STEPS, SIGMA_MIN, float(RHO)), *churn)
@@ -52,7 +52,7 @@ def test_is_edms_algorithm(churn: tuple[float, float, float, float]) -> None:
 
 
 @pytest.mark.parametrize("sde", [VESDE(), VPSDE()], ids=["ve", "vp"])
-def test_churn_never_leaves_the_process(sde: VESDE | VPSDE) -> None:
+def test_churn_stays_within_the_end_time(sde: VESDE | VPSDE) -> None:
     times: list[float] = []
 
     class Spy(GaussianScore):

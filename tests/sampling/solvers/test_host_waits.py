@@ -1,4 +1,4 @@
-"""No sampler on a grid makes the host wait for the card within its steps."""
+"""Samplers on a grid never make the host wait for the GPU."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from tests.support.configs import build, names, read
 from tests.support.gaussian import GaussianScore
 from tests.support.host_reads import CARD, NoHostWait
 
-# An adaptive solver chooses its next step on the host, by the error of the last one.
+# Adaptive solvers read the error on the host to choose the next step.
 ADAPTIVE = {"ode"}
 
 
 @pytest.mark.parametrize("name", [name for name in names("sampler") if name not in ADAPTIVE])
-def test_steps_never_wait_for_the_card(name: str) -> None:
+def test_steps_do_not_wait_for_the_gpu(name: str) -> None:
     sde = SUITED.get(name, VESDE())
     sampler = build("sampler", name, {"grid.steps": 4} if "steps" in read("sampler", name).get("grid", {}) else {})
     index, x_init = torch.arange(3, device=CARD), torch.empty(3, 2, 4, 4, device=CARD)
@@ -39,6 +39,6 @@ def test_steps_never_wait_for_the_card(name: str) -> None:
         lambda x: x + torch.tensor([1.0, 2.0, 3.0], device=CARD),
     ],
 )
-def test_every_kind_of_wait_is_found(wait: object) -> None:
+def test_every_kind_of_wait_is_detected(wait: object) -> None:
     with pytest.raises((AssertionError, RuntimeError, NotImplementedError)), NoHostWait():
         wait(torch.empty(3, device=CARD))  # type: ignore[operator]

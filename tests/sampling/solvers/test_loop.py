@@ -1,4 +1,4 @@
-"""What samplers on a grid share: evaluations, denoising, trajectory. ``test_every_sampler`` has what holds for all."""
+"""Common behavior of grid samplers: NFE, denoising, trajectory. See also ``test_every_sampler``."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def start(index: Tensor, dtype: torch.dtype = torch.float64) -> Tensor:
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
-def test_evaluations_without_and_with_denoising(name: str) -> None:
+def test_nfe_with_and_without_denoising(name: str) -> None:
     index = torch.arange(3)
     for denoise in (True, False):
         out = SAMPLERS[name](denoise=denoise)(GaussianScore(SDE), start(index), AddressedNoise(0, index))
@@ -58,19 +58,19 @@ def test_evaluations_without_and_with_denoising(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
-def test_denoising_is_the_posterior_mean_of_what_is_left(name: str) -> None:
+def test_denoising_returns_the_posterior_mean(name: str) -> None:
     index = torch.arange(3)
     noisy, clean = (
         SAMPLERS[name](denoise=denoise)(GaussianScore(SDE), start(index), AddressedNoise(0, index)).samples
         for denoise in (False, True)
     )
     variance = float(SDE.sigma(torch.tensor(1e-3))) ** 2
-    if name != "heun":  # its churn raises the noise once more
+    if name != "heun":  # churn adds noise before the last evaluation
         torch.testing.assert_close(clean, (0.25 * noisy + variance * 0.25) / (0.25 + variance), rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
-def test_callback_and_trajectory_see_every_step(name: str) -> None:
+def test_callback_and_trajectory_of_every_step(name: str) -> None:
     index, steps = torch.arange(3), list[SamplerStep]()
     sampler = SAMPLERS[name](trajectory_frames=4)
     out = sampler(GaussianScore(SDE), start(index), AddressedNoise(0, index), callback=steps.append)
@@ -81,7 +81,7 @@ def test_callback_and_trajectory_see_every_step(name: str) -> None:
     assert torch.equal(out.trajectory, torch.stack([steps[i].x_mean for i in (2, 5, 8, 11)]))
 
 
-def test_one_time_is_one_denoising() -> None:
+def test_a_grid_of_one_time_only_denoises() -> None:
     index = torch.arange(2)
     x = start(index)
     variance = float(SDE.sigma(torch.tensor(1.0))) ** 2

@@ -1,4 +1,4 @@
-"""Predictor-corrector: the distribution it reaches, what Langevin leaves unchanged, and how norms tie a batch."""
+"""Predictor-corrector: the distribution of samples, invariance under Langevin steps, and norms over the batch."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.support.gaussian import GaussianScore
 
 D = 24
 MEAN = torch.linspace(-0.5, 0.5, D)
-# Neighbors are correlated, and the scale grows with the coordinate.
+# Neighboring coordinates are correlated; the scale grows with the coordinate.
 SCALE = torch.linspace(0.3, 0.6, D)
 COVARIANCE = SCALE[:, None] * SCALE * 0.5 ** (torch.arange(D)[:, None] - torch.arange(D)).abs()
 VALUES, VECTORS = torch.linalg.eigh(COVARIANCE)
@@ -28,7 +28,7 @@ VALUES, VECTORS = torch.linalg.eigh(COVARIANCE)
 
 @dataclass(frozen=True)
 class Correlated:
-    """The exact score of N(MEAN, COVARIANCE)."""
+    """Exact score of N(MEAN, COVARIANCE)."""
 
     sde: SDE
 
@@ -40,11 +40,11 @@ class Correlated:
 
 @pytest.mark.parametrize("sde", [VESDE(), VPSDE(), SubVPSDE()], ids=["ve", "vp", "subvp"])
 @pytest.mark.parametrize("corrector_first", [True, False])
-def test_mean_and_covariance(sde: SDE, corrector_first: bool) -> None:
+def test_mean_and_covariance_of_samples(sde: SDE, corrector_first: bool) -> None:
     index = torch.arange(3000)
     sampler = PredictorCorrector(LogSNRGrid(150, 1e-3), ReverseDiffusion(), Langevin(snr=0.05), corrector_first)
     x = sampler(Correlated(sde), sde.prior_sample(normal(0, "prior", 0, index, (D,))), AddressedNoise(0, index)).samples
-    # Three to four standard errors of 3,000 samples, and the steps' own bias of a few per cent.
+    # Three to four standard errors of 3,000 samples, plus a discretization bias of a few percent.
     torch.testing.assert_close(x.mean(0), MEAN, rtol=0, atol=0.04)
     torch.testing.assert_close(torch.cov(x.T), COVARIANCE, rtol=0.08, atol=0.02)
 
@@ -58,7 +58,7 @@ def test_correctors_keep_the_marginal(corrector: Langevin | AnnealedLangevin) ->
     for step in range(30):
         x, _ = corrector(sde, GaussianScore(sde), x, t, t, lambda step=step: normal(0, "z", step, index, (64,)))
     assert float(x.mean()) == pytest.approx(0.25, abs=0.02)
-    # Finite steps whose size varies with the norms widen it, at most by r^2 / 2 + 2 / d, 3.6 % here.
+    # Finite steps of varying size increase the std by at most r^2 / 2 + 2 / d, 3.6 % here.
     assert float(x.std()) == pytest.approx(std, rel=0.045)
 
 
@@ -70,7 +70,7 @@ def run(norm: str, index: Tensor) -> Tensor:
     ).samples
 
 
-def test_only_norms_over_the_batch_tie_an_image_to_its_batch() -> None:
+def test_samples_depend_on_the_batch_only_with_batch_norms() -> None:
     together, alone = torch.arange(6), torch.tensor([3])
     torch.testing.assert_close(run("sample", together)[3], run("sample", alone)[0], rtol=0, atol=1e-6)
     assert (run("batch", together)[3] - run("batch", alone)[0]).abs().max() > 1e-2
@@ -80,7 +80,7 @@ def test_only_norms_over_the_batch_tie_an_image_to_its_batch() -> None:
 def test_denoising_removes_the_last_noise() -> None:
     sde, index = VESDE(), torch.arange(500)
     x = sde.prior_sample(normal(0, "prior", 0, index, (16,)))
-    # The grid stops where sigma = 0.4, so what is left is plain to see.
+    # The grid ends at sigma = 0.4, so that the remaining noise is large.
     eps = float(sde.time_of_log_snr(-torch.tensor(0.4, dtype=torch.float64).log()))
     noisy, clean = (
         PredictorCorrector(LogSNRGrid(200, eps), EulerMaruyama(), NoCorrector(), denoise=denoise)(
@@ -92,7 +92,7 @@ def test_denoising_removes_the_last_noise() -> None:
     assert float(clean.std()) == pytest.approx(0.25 / (0.25 + 0.16) ** 0.5, rel=0.03)
 
 
-def test_bad_settings_are_refused() -> None:
+def test_invalid_settings_are_refused() -> None:
     with pytest.raises(UserError, match="snr"):
         Langevin(snr=0.0)
     with pytest.raises(UserError, match="norm"):

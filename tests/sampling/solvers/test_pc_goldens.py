@@ -1,4 +1,4 @@
-"""Whole runs of 1,000 steps against the original code, with the same noise."""
+"""Runs of 1,000 steps compared with the original code, with the same noise."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PREDICTORS = {
     "reverse_diffusion": ReverseDiffusion(),
     "ancestral_sampling": AncestralSampling(),
 }
-# Why they differ at all: the original reads noise levels from tables at i/(N-1) but evaluates the score at
+# Reasons for the differences: the original reads noise levels from tables at i/(N-1) but evaluates the score at
 # linspace(1, eps, N); with Langevin on VP its table value of 1 - beta_i enters every step size.
 TOLERANCE = {
     "vesde.reverse_diffusion.langevin": 1e-3,
@@ -34,7 +34,7 @@ TOLERANCE = {
 
 
 @pytest.mark.parametrize("case", TOLERANCE)
-def test_run(case: str) -> None:
+def test_run_of_the_original_code(case: str) -> None:
     golden = load("pc_trajectories")
     name, predictor, corrector = case.split(".")
     sde = VESDE() if name == "vesde" else VPSDE()

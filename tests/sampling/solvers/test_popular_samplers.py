@@ -1,4 +1,4 @@
-"""DDIM against diffusers; SDE-DPM-Solver++(3M) and 2S ancestral against k-diffusion's formulas; on given noise."""
+"""DDIM compared with diffusers; SDE-DPM-Solver++(3M) and 2S ancestral with k-diffusion's formulas; same noise."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NOISE = AddressedNoise(0, INDEX)
 
 
 @pytest.mark.parametrize("eta", [0.0, 0.3, 1.0])
-def test_ddim_is_that_of_diffusers(eta: float) -> None:
+def test_ddim_matches_diffusers(eta: float) -> None:
     diffusers = pytest.importorskip("diffusers")
     sde, steps = VPSDE(), 12
     grid, model = LinearGrid(steps, 1e-2), GaussianScore(sde)
@@ -44,7 +44,7 @@ def denoiser(sde: EDMSDE, x: Tensor, sigma: Tensor) -> Tensor:
     return tweedie(sde, x, sigma, GaussianScore(sde)(x, sigma))
 
 
-def test_3m_sde_is_that_of_k_diffusion() -> None:
+def test_3m_sde_matches_k_diffusion() -> None:
     sde, grid = EDMSDE(), LogSNRGrid(9, 0.02)
     sigmas, x = grid(sde), sde.prior_sample(Z)
     h_1 = h_2 = d_1 = d_2 = None
@@ -67,7 +67,7 @@ def test_3m_sde_is_that_of_k_diffusion() -> None:
 
 
 @pytest.mark.parametrize("eta", [0.0, 0.5, 1.0])
-def test_2s_ancestral_is_that_of_k_diffusion(eta: float) -> None:
+def test_2s_ancestral_matches_k_diffusion(eta: float) -> None:
     sde, grid = EDMSDE(), LogSNRGrid(9, 0.02)
     sigmas, x = grid(sde), sde.prior_sample(Z)
     for i, (t, s) in enumerate(pairwise(sigmas)):

@@ -1,4 +1,4 @@
-"""Restarts keep exact marginals and shrink earlier errors as the ODE contracts."""
+"""Restarts keep the marginals and reduce earlier errors by the contraction of the ODE."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ SDES = {"edm": (EDMSDE(), 1e-3), "vp": (VPSDE(), 1e-4)}
 
 
 def spread(sde: SDE, level: float) -> float:
-    """Deviation of the marginal at a noise level, in units of x / alpha; data have 0.5."""
+    """Return the standard deviation of x / alpha at a noise level; the data have 0.5."""
     return (0.25 + level**2) ** 0.5
 
 
 @pytest.mark.parametrize("name", SDES)
 @pytest.mark.parametrize("repeats", [1, 3])
-def test_an_error_shrinks_with_every_restart_by_what_the_ode_contracts(name: str, repeats: int) -> None:
+def test_each_restart_reduces_an_error_by_the_ode_contraction(name: str, repeats: int) -> None:
     sde, eps = SDES[name]
     grid = RestartGrid(200, eps, low=0.1, high=1.0, repeats=repeats, restart_steps=80)
     times = grid(sde)
@@ -37,7 +37,7 @@ def test_an_error_shrinks_with_every_restart_by_what_the_ode_contracts(name: str
     assert times[0] == sde.T and times[-1] == eps and int((times.diff() > 0).sum()) == repeats
 
 
-def test_the_noise_of_a_jump_is_that_of_the_forward_process() -> None:
+def test_jumps_follow_the_forward_process() -> None:
     sde = EDMSDE()
     index = torch.arange(20_000)
     x = sde.prior_sample(AddressedNoise(0, index)("prior", 0, torch.empty(len(index), 1).double()))
@@ -47,7 +47,7 @@ def test_the_noise_of_a_jump_is_that_of_the_forward_process() -> None:
     assert float(out.mean()) == pytest.approx(0.25, abs=0.015)
 
 
-def test_settings_that_make_no_restart_are_refused() -> None:
+def test_invalid_settings_are_refused() -> None:
     for settings in ({"low": 0.5, "high": 0.3}, {"repeats": 0}, {"restart_steps": 1}):
         with pytest.raises(UserError, match=next(iter(settings))):
             RestartGrid(**settings)  # type: ignore[arg-type] # mixed kinds

@@ -1,4 +1,4 @@
-"""Every file in conf/sampler brings the prior to Gaussian data under the exact score."""
+"""Every sampler in conf/sampler, with the exact score, samples Gaussian data."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ SUITED: dict[str, SDE] = {
     "consistency": EDMSDE(),
     "meanflow": FlowSDE(),
 }
-# Corrector-only sampling has nothing else to bring the noise down and needs all of its steps.
+# Corrector-only sampling has no predictor and needs all its steps.
 UNSHORTENED = ("corrector_only",)
 STEPS = 250
 
 
 @dataclass(frozen=True)
 class CountingScore(GaussianScore):
-    """The exact score, which remembers for every call whether it was told the labels."""
+    """The exact score; records for every call whether it received labels."""
 
     conditions: list[bool] = field(default_factory=list)
 
@@ -41,7 +41,7 @@ class CountingScore(GaussianScore):
 
 @dataclass(frozen=True)
 class CountingMap(GaussianFlowMap):
-    """The exact flow map, which remembers the same."""
+    """The exact flow map; records the same."""
 
     conditions: list[bool] = field(default_factory=list)
 
@@ -52,7 +52,7 @@ class CountingMap(GaussianFlowMap):
 
 @dataclass(frozen=True)
 class CountingAverageVelocity(GaussianAverageVelocity):
-    """The exact average velocity, which remembers the same."""
+    """The exact average velocity; records the same."""
 
     conditions: list[bool] = field(default_factory=list)
 
@@ -61,20 +61,20 @@ class CountingAverageVelocity(GaussianAverageVelocity):
         return super().__call__(x, t, cond)
 
 
-# Samplers of nets that know where the ODE's path ends and not only how it goes on.
+# Samplers for nets that predict the end of the ODE path or its average velocity.
 MAPS = {"consistency": CountingMap, "meanflow": CountingAverageVelocity}
 
 
 @pytest.mark.parametrize("name", names("sampler"))
-def test_samples_gaussian_data(name: str) -> None:
+def test_samples_have_mean_and_std_of_the_data(name: str) -> None:
     sde, index = SUITED.get(name, VESDE()), torch.arange(128)
     steps = read("sampler", name).get("grid", {}).get("steps", 0)
     sampler = build("sampler", name, {"grid.steps": STEPS} if steps > STEPS and name not in UNSHORTENED else {})
     model, cond = MAPS.get(name, CountingScore)(sde), {"labels": index}
     x_init = sde.prior_sample(normal(0, "prior", 0, index, (48,)))
     out = sampler(model, x_init, AddressedNoise(0, index), cond=cond)
-    # 6,144 values: 0.006. The rest is the samplers' own: few steps, and Langevin's finite ones, whose size varies with
-    # the norms (for snr r in d dimensions about r^2 / 2 + 2 / d of the standard deviation, 5 % here).
+    # 6,144 values: a standard error of 0.006. The rest is discretization: few steps, and Langevin's finite steps of
+    # varying size (for snr r in d dimensions about r^2 / 2 + 2 / d of the standard deviation, 5 % here).
     assert float(out.samples.mean()) == pytest.approx(0.25, abs=0.03)
     assert float(out.samples.std()) == pytest.approx(0.5, abs=0.05)
     assert out.samples.dtype == torch.float32
@@ -85,7 +85,7 @@ def test_samples_gaussian_data(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", names("sampler"))
-def test_keys_of_nested_nodes_reach_the_objects(name: str) -> None:
+def test_nested_settings_reach_the_objects(name: str) -> None:
     cfg = read("sampler", name)
     if "grid" not in cfg:
         return

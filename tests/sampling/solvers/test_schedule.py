@@ -1,4 +1,4 @@
-"""Time grids: ends, spacing, refusals."""
+"""Time grids: end points, spacing, invalid settings."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.support.configs import build, names
 
 @pytest.mark.parametrize("name", names("sde"))
 @pytest.mark.parametrize("kind", [LinearGrid, LogSNRGrid, KarrasGrid])
-def test_spacing(name: str, kind: type[TimeGrid]) -> None:
+def test_end_points_and_spacing(name: str, kind: type[TimeGrid]) -> None:
     sde: SDE = build("sde", name)
     times = kind(9, 1e-3)(sde)
     assert times.dtype == torch.float64 and times.device.type == "cpu"
@@ -26,14 +26,14 @@ def test_spacing(name: str, kind: type[TimeGrid]) -> None:
     torch.testing.assert_close(uniform.diff(), uniform.diff().mean().expand(8), rtol=1e-6, atol=0)
 
 
-def test_karras_grid_is_eq_5_of_edm() -> None:
+def test_karras_grid_matches_eq_5_of_edm() -> None:
     expected = [(80 ** (1 / 7) + i / 17 * (0.002 ** (1 / 7) - 80 ** (1 / 7))) ** 7 for i in range(18)]
     assert KarrasGrid(18, 0.002)(EDMSDE()).tolist() == pytest.approx(expected, rel=1e-12)
 
 
-def test_bad_settings_are_refused() -> None:
-    for arguments, complaint in (((0,), "steps"), ((5, 0.0), "eps"), ((5, 1e-3, -1.0), "rho")):
-        with pytest.raises(UserError, match=complaint):
+def test_invalid_settings_are_refused() -> None:
+    for arguments, message in (((0,), "steps"), ((5, 0.0), "eps"), ((5, 1e-3, -1.0), "rho")):
+        with pytest.raises(UserError, match=message):
             KarrasGrid(*arguments)
     with pytest.raises(UserError, match="T="):
         LinearGrid(5, 90.0)(EDMSDE())
