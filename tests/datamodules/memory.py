@@ -1,4 +1,4 @@
-"""An image datamodule over a given tensor, for tests of what all of them share."""
+"""An image datamodule over a given tensor, for tests of common behavior."""
 
 import torch
 
@@ -7,7 +7,7 @@ from src.datamodules.image_set import ImageSet
 
 
 class MemoryDataModule(ImageDataModule):
-    """Image i of the training split is filled with byte i % 256, except for its left-most column, which is 0."""
+    """Image i of the training split is filled with byte i % 256, except for its leftmost column, which is 0."""
 
     def __init__(self, count=40, held_out=7, **settings):
         settings = {"image_size": 4, "channels": 3, "num_classes": 5, "global_batch_size": 8, **settings}

@@ -20,7 +20,7 @@ def composed(name, *overrides):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_config_builds_its_datamodule_with_the_written_settings(name, tmp_path):
+def test_every_config_builds_its_datamodule(name, tmp_path):
     config = composed(name)
     for key, value in (("path", "x"), ("dim", 5)):
         if OmegaConf.is_missing(config, key):
@@ -29,11 +29,11 @@ def test_every_config_builds_its_datamodule_with_the_written_settings(name, tmp_
     for key in ("global_batch_size", "eval_batch_size", "data_range", "seed"):
         assert getattr(module, key) == config[key]
     if isinstance(module, ImageDataModule) and "dim" not in config:
-        # Networks refer to these as values, before any data are loaded.
+        # Net configs refer to these values before data are loaded.
         assert isinstance(config.image_size, int) and config.channels in (1, 3)
         assert module.shape == (config.channels, config.image_size, config.image_size)
         assert config.num_classes is None or module.num_classes == config.num_classes
-        # A set of one's own says which splits it has when it is read.
+        # The splits of an image folder are known only after reading it.
         own = {"train", "val"} if name == "image_folder" else set(module.parts)
         names = own | {*getattr(module, "splits", ()), "all"}
         for split in ("train_split", "val_split", "reference_split"):
@@ -43,7 +43,7 @@ def test_every_config_builds_its_datamodule_with_the_written_settings(name, tmp_
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if "dataset" in composed(name)])
-def test_every_torchvision_config_names_a_set_and_its_arguments(name):
+def test_every_torchvision_config_uses_valid_arguments(name):
     config = composed(name)
     from torchvision import datasets
 
@@ -52,17 +52,17 @@ def test_every_torchvision_config_names_a_set_and_its_arguments(name):
         assert set(split) <= set(arguments)
 
 
-def test_the_seed_of_the_run_is_the_seed_of_the_data():
+def test_the_data_seed_follows_the_run_seed():
     assert composed("digits").seed == 0
     assert composed("digits", "+seed=7").seed == 7
 
 
-def test_a_missing_path_is_asked_for():
+def test_a_missing_path_is_an_error():
     with pytest.raises(Exception, match="path"):
         instantiate(composed("image_folder"), _convert_="all")
 
 
-def test_importing_the_package_loads_no_heavy_library():
+def test_importing_the_package_imports_no_heavy_library():
     code = (
         "import sys, src.datamodules, src.datamodules.reading.decoding\n"
         "assert not {'torch', 'lightning', 'torchvision', 'sklearn'} & set(sys.modules)"
@@ -70,7 +70,7 @@ def test_importing_the_package_loads_no_heavy_library():
     subprocess.run([sys.executable, "-c", code], check=True, cwd=CONF.parent)
 
 
-def test_exported_names_are_those_with_a_home():
+def test_exported_names_can_be_imported():
     from src import datamodules
 
     assert set(datamodules.__all__) == set(datamodules._HOMES)

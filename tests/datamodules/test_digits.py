@@ -5,7 +5,7 @@ from sklearn.datasets import load_digits
 from src.datamodules.digits import DigitsDataModule
 
 
-def test_every_digit_is_in_one_split_with_its_label():
+def test_every_digit_is_in_exactly_one_split():
     module = DigitsDataModule(num_classes=10)
     module.setup("fit")
     gray, labels = load_digits(return_X_y=True)
@@ -18,7 +18,7 @@ def test_every_digit_is_in_one_split_with_its_label():
     assert int(images[:].max()) == 255 and set(images[:].unique().tolist()) == {round(v * 255 / 16) for v in range(17)}
 
 
-def test_the_split_does_not_depend_on_the_seed_and_holds_every_class():
+def test_the_split_is_fixed_and_contains_every_class():
     a, b = DigitsDataModule(seed=0), DigitsDataModule(seed=9)
     assert a.fingerprint("test") == b.fingerprint("test")
     assert int(a.images("test").labels.bincount(minlength=10).min()) >= 15

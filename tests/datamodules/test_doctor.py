@@ -21,7 +21,7 @@ def examine(images, **settings):
     return doctor.examine(module)
 
 
-def test_facts_are_those_of_the_images_in_their_range():
+def test_facts_match_the_images_in_their_data_range():
     images = torch.randint(0, 256, (50, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     for data_range, x in (("unit", images.double() / 255), ("centered", images.double() / 127.5 - 1)):
         facts = dict(examine(images, data_range=data_range).facts)
@@ -47,7 +47,7 @@ def test_duplicates_constant_and_gray_or_dark_images_are_flagged():
     assert any("very bright" in line for line in examine(images[8:20] // 2 + 128).warnings)
 
 
-def test_the_command_prints_a_table_or_one_line(capsys):
+def test_the_command_prints_a_table_or_one_error_line(capsys):
     assert doctor.main(["datamodule=digits", "datamodule.data_range=centered"]) == 0
     out = capsys.readouterr().out
     assert "1,500 of 1 x 8 x 8" in out and "recommended sigma_max" in out and "centered" in out

@@ -198,7 +198,7 @@ def test_missing_empty_and_damaged_sources_give_one_line(tmp_path):
         assert "\n" not in str(refused.value)
 
 
-def test_a_damaged_member_of_an_archive_is_named(folder, tmp_path):
+def test_a_damaged_archive_member_is_reported(folder, tmp_path):
     archive = tmp_path / "set.zip"
     with zipfile.ZipFile(archive, "w") as out:
         for file in sorted(folder.rglob("*.*")):
@@ -308,7 +308,7 @@ def test_temporary_files_of_an_interrupted_run_are_deleted(folder, tmp_path, mon
     assert not list((tmp_path / "data/decoded").glob(".*.tmp"))
 
 
-def test_wrong_settings_are_refused(folder, tmp_path):
+def test_invalid_settings_are_refused(folder, tmp_path):
     for settings, message in (({"val_fraction": 1.0}, "val_fraction=1.0"), ({"channels": 0}, "channels=0")):
         with pytest.raises(UserError, match=message):
             module(folder, tmp_path, **settings)

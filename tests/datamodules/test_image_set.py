@@ -19,7 +19,7 @@ def file(tmp_path, pixels):
     return tmp_path / "images.npy"
 
 
-def test_a_file_a_tensor_and_a_selection_are_indexed_alike(pixels, file):
+def test_files_tensors_and_selections_have_the_same_indexing(pixels, file):
     labels = torch.arange(11)
     rows = torch.tensor([7, 2, 2, 0, 10])
     for source in (pixels, file):
@@ -38,7 +38,7 @@ def test_a_file_a_tensor_and_a_selection_are_indexed_alike(pixels, file):
             whole[11]
 
 
-def test_counts_and_fingerprint_do_not_depend_on_where_images_lie(pixels, file, monkeypatch):
+def test_counts_and_fingerprint_do_not_depend_on_the_storage(pixels, file, monkeypatch):
     expected = torch.stack([torch.bincount(pixels[:, c].flatten().long(), minlength=256) for c in range(3)])
     prints = set()
     for chunk in (1, 1 << 20):
@@ -55,18 +55,18 @@ def test_counts_and_fingerprint_do_not_depend_on_where_images_lie(pixels, file, 
     assert len(prints | {other.fingerprint() for other in others}) == 5
 
 
-def test_a_mapped_file_is_reopened_not_copied(file, pixels):
+def test_a_pickled_mapped_file_is_reopened_and_not_copied(file, pixels):
     store = pickle.dumps(ImageStore(file))
     assert len(store) < pixels.numel()
     assert torch.equal(pickle.loads(store).data, pixels)
 
 
-def test_writing_to_mapped_images_leaves_the_file_alone(file, pixels):
+def test_writing_to_mapped_images_does_not_change_the_file(file, pixels):
     ImageStore(file).data.zero_()
     assert np.array_equal(np.load(file), pixels.numpy())
 
 
-def test_a_damaged_file_is_named(file):
+def test_a_damaged_file_is_reported(file):
     file.write_bytes(file.read_bytes()[:200])
     with pytest.raises(UserError, match=r"images\.npy is damaged .* delete the folder"):
         ImageSet(file)

@@ -1,4 +1,4 @@
-"""The batches that Lightning's own loops hand to a training step."""
+"""Batches in Lightning's own training and validation loops."""
 
 import logging
 from types import SimpleNamespace
@@ -60,11 +60,11 @@ def run(module_settings, callbacks=(), ckpt_path=None, **settings):
 @pytest.mark.filterwarnings("ignore::lightning.pytorch.utilities.warnings.PossibleUserWarning")
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("accumulate", [1, 2])
-def test_a_run_stopped_anywhere_goes_on_with_the_batches_of_the_uninterrupted_one(tmp_path, accumulate, workers):
+def test_a_resumed_run_gets_the_batches_of_an_uninterrupted_run(tmp_path, accumulate, workers):
     data = {"count": 43, "seed": 4, "num_workers": workers}
     settings = {"accumulate_grad_batches": accumulate}
     whole = run(data, max_epochs=3, **settings)
-    # 5 steps of 8 images in each epoch, 3 images left over.
+    # 5 steps of 8 images per epoch; 3 images remain.
     assert [s[0] for s in whole.seen] == [step for step in range(15) for _ in range(accumulate)]
     assert [s[1] for s in whole.seen] == [step // 5 for step in range(15) for _ in range(accumulate)]
     size = 8 // accumulate
@@ -73,7 +73,7 @@ def test_a_run_stopped_anywhere_goes_on_with_the_batches_of_the_uninterrupted_on
         assert position == list(range(first, first + size))
         order = permutation(4, "data order", epoch, 43)[step % 5 * 8 :]
         assert index == order[position].tolist()
-    # Within the first and the second epoch, and at the end of an epoch.
+    # Stop within the first and the second epoch, and at the end of an epoch.
     for stop in (3, 7, 10) if workers == 0 else (7,):
         path = tmp_path / f"{stop}.ckpt"
         before = run(data, [SaveAt(stop, path)], max_steps=stop, **settings)
@@ -81,14 +81,14 @@ def test_a_run_stopped_anywhere_goes_on_with_the_batches_of_the_uninterrupted_on
         assert before.seen + after.seen == whole.seen, stop
 
 
-def test_iterating_does_not_touch_the_global_random_numbers():
+def test_iterating_keeps_the_global_random_state():
     module = MemoryDataModule()
     state = torch.get_rng_state()
     list(module.train_dataloader())
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_resuming_within_an_epoch_does_not_warn_of_the_loader(tmp_path, recwarn):
+def test_resuming_within_an_epoch_gives_no_loader_warning(tmp_path, recwarn):
     path = tmp_path / "a.ckpt"
     run({}, [SaveAt(3, path)], max_steps=3)
     run({}, ckpt_path=path, max_steps=5)
@@ -96,14 +96,14 @@ def test_resuming_within_an_epoch_does_not_warn_of_the_loader(tmp_path, recwarn)
 
 
 @pytest.mark.filterwarnings("ignore::lightning.pytorch.utilities.warnings.PossibleUserWarning")
-def test_shortened_epochs_use_the_order_to_its_end():
+def test_limit_train_batches_does_not_skip_data():
     model = run({}, max_steps=12, limit_train_batches=3)
     assert [s[0] for s in model.seen] == list(range(12))
     assert sorted(i for s in model.seen[:5] for i in s[3]) == list(range(40))
 
 
 @pytest.mark.filterwarnings("ignore::lightning.pytorch.utilities.warnings.PossibleUserWarning")
-def test_validation_sees_each_image_once_between_training_steps():
+def test_validation_uses_each_image_once():
     model = run({"eval_batch_size": 3}, max_epochs=1, val_check_interval=2, num_sanity_val_steps=0)
     assert torch.cat(model.validated).tolist() == 2 * list(range(7))
     assert [s[0] for s in model.seen] == list(range(5))
@@ -123,7 +123,7 @@ def test_training_runs_without_a_validation_set():
         ("16-true", torch.float32),
     ],
 )
-def test_images_arrive_in_the_precision_of_the_trainer_but_not_rounded(precision, dtype):
+def test_images_are_not_rounded_to_half_precision(precision, dtype):
     class Check(Recorder):
         def training_step(self, batch, batch_idx):
             assert batch["x"].dtype == dtype and batch["index"].dtype == torch.int64
@@ -144,7 +144,7 @@ def test_images_arrive_in_the_precision_of_the_trainer_but_not_rounded(precision
     assert model.seen == [0]
 
 
-def test_two_processes_share_the_batch_even_if_lightning_may_replace_samplers():
+def test_two_processes_split_the_batch():
     class TwoProcesses:
         world_size, accumulate_grad_batches, global_step = 2, 1, 0
         strategy = SimpleNamespace(root_device=torch.device("cpu"))

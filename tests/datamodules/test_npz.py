@@ -1,4 +1,4 @@
-"""Arrays of an .npz file reach the batches unchanged, and files that hold something else are refused in one line."""
+"""Arrays of an .npz file are passed to batches unchanged; other files are refused with one line."""
 
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ def module(path: Path, **changed: Any) -> NpzDataModule:
     return NpzDataModule(path=path / "data.npz", image_size=4, channels=3, global_batch_size=4, eval_batch_size=2)
 
 
-def test_batches_are_the_rows_of_the_arrays(tmp_path: Path) -> None:
+def test_batches_contain_the_rows_of_the_arrays(tmp_path: Path) -> None:
     data, given = module(tmp_path), arrays()
     data.setup()
     assert data.class_names == ["cat", "dog", "bird"]
@@ -38,7 +38,7 @@ def test_batches_are_the_rows_of_the_arrays(tmp_path: Path) -> None:
         assert torch.cat(seen).sort().values.tolist() == list(range(len(given[f"{split}_images"])))
 
 
-def test_labels_and_names_may_be_left_out(tmp_path: Path) -> None:
+def test_labels_and_class_names_are_optional(tmp_path: Path) -> None:
     assert module(tmp_path, class_names=None).class_names == ["0", "1", "2"]
     unlabeled = module(tmp_path, train_labels=None, test_labels=None)
     assert unlabeled.class_names == [] and unlabeled.images("train").labels is None
@@ -56,13 +56,13 @@ def test_labels_and_names_may_be_left_out(tmp_path: Path) -> None:
         ({"class_names": np.array(["cat"])}, "only 1 class_names"),
     ],
 )
-def test_other_arrays_are_refused(tmp_path: Path, changed: dict[str, Any], message: str) -> None:
+def test_invalid_arrays_are_refused(tmp_path: Path, changed: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         module(tmp_path, **changed).setup()
 
 
 @pytest.mark.parametrize("content", [None, b"", b"no archive"])
-def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, content: bytes | None) -> None:
+def test_an_unreadable_file_is_reported(tmp_path: Path, content: bytes | None) -> None:
     if content is not None:
         (tmp_path / "x.npz").write_bytes(content)
     with pytest.raises(UserError, match=r"x\.npz (cannot be read|does not exist)"):

@@ -1,4 +1,4 @@
-"""Images that lie on the device give the batches of images on the host, bit for bit."""
+"""Images kept on the device give the same batches, bit for bit, as images on the host."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def batches(loader: str, completed: int = 0, **settings: Any) -> list[dict[str, 
 
 @pytest.mark.parametrize("completed", [0, 2, 5])
 @pytest.mark.parametrize("loader", ["train_dataloader", "val_dataloader", "test_dataloader"])
-def test_the_same_batches(loader: str, completed: int) -> None:
+def test_batches_are_bit_identical(loader: str, completed: int) -> None:
     host, device = (batches(loader, completed, on_device=setting) for setting in (False, True))
     assert len(host) == len(device) > 0
     for expected, found in zip(host, device, strict=True):
@@ -39,8 +39,8 @@ def test_the_same_batches(loader: str, completed: int) -> None:
             assert same, name
 
 
-def test_a_batch_is_made_where_the_images_are() -> None:
-    # A device without memory stands in for a card: what asked for a value, or copied one from it, would fail.
+def test_batches_are_made_on_the_device() -> None:
+    # The meta device replaces the GPU: reading or copying a value would fail.
     module = MemoryDataModule(on_device=True, num_workers=3, **SETTINGS)
     module.trainer = SimpleNamespace(
         strategy=SimpleNamespace(root_device=torch.device("meta")),
@@ -55,13 +55,13 @@ def test_a_batch_is_made_where_the_images_are() -> None:
         assert {value.device.type for value in made.values() if isinstance(value, Tensor)} == {"meta"}
         count += 1
     assert count == 5
-    assert module.train_dataloader().dataset.images is loader.dataset.images, "uploaded once"
+    assert module.train_dataloader().dataset.images is loader.dataset.images, "images must be uploaded once"
 
 
-def test_automatic_only_where_a_card_has_room(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_uses_the_gpu_only_with_enough_free_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     module = MemoryDataModule()
     size, free = 40 * 3 * 4 * 4, [0]
-    assert module._residence(size) is None, "there is no card"
+    assert module._residence(size) is None, "without a GPU images stay on the host"
     module.trainer = SimpleNamespace(strategy=SimpleNamespace(root_device=torch.device("cuda", 0)))
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free[0], 10**9))
     free[0] = 10 * size
@@ -73,6 +73,6 @@ def test_automatic_only_where_a_card_has_room(monkeypatch: pytest.MonkeyPatch) -
     assert module._residence(size) is None
 
 
-def test_another_word_is_refused() -> None:
+def test_an_unknown_value_is_refused() -> None:
     with pytest.raises(UserError, match=r"datamodule\.on_device=gpu: give true, false or auto"):
         MemoryDataModule(on_device="gpu")

@@ -7,7 +7,7 @@ from src.errors import UserError
 
 
 def shrunk() -> list[np.ndarray]:
-    """The photographs at a quarter of their size, (106, 160, 3), by a loop over blocks."""
+    """Return the photographs at a quarter of their size, (106, 160, 3), by a loop over blocks."""
     photos = []
     for photo in load_sample_images().images:
         small = np.empty((106, 160, 3))
@@ -20,7 +20,7 @@ def shrunk() -> list[np.ndarray]:
 
 @pytest.fixture(scope="module")
 def places() -> dict[bytes, list[tuple[int, int]]]:
-    """Where each patch of 16 x 16 pixels occurs: photograph and first row."""
+    """Positions of each 16 x 16 patch: photograph and first row."""
     found: dict[bytes, list[tuple[int, int]]] = {}
     for label, photo in enumerate(shrunk()):
         for row in range(106 - 15):
@@ -30,7 +30,7 @@ def places() -> dict[bytes, list[tuple[int, int]]]:
     return found
 
 
-def test_no_pixel_of_a_test_patch_was_trained_on(places: dict[bytes, list[tuple[int, int]]]) -> None:
+def test_train_and_test_patches_do_not_overlap(places: dict[bytes, list[tuple[int, int]]]) -> None:
     module = PhotosDataModule(num_classes=2)
     module.setup("fit")
     for split in ("train", "test"):
@@ -44,7 +44,7 @@ def test_no_pixel_of_a_test_patch_was_trained_on(places: dict[bytes, list[tuple[
     assert len(module.images("train")) > 10_000 and len(module.images("test")) > 150
 
 
-def test_patches_have_structure() -> None:
+def test_patches_are_not_uniform() -> None:
     for split in ("train", "test"):
         gray = PhotosDataModule().images(split)[:].double().mean(1).flatten(1)
         assert float(gray.std(1, correction=0).min()) >= 6
@@ -58,7 +58,7 @@ def test_the_order_is_shuffled_and_does_not_depend_on_the_seed() -> None:
 
 
 @pytest.mark.parametrize("size", [1, 25])
-def test_patches_must_fit_into_the_band(size: int) -> None:
+def test_patches_larger_than_the_test_band_are_refused(size: int) -> None:
     with pytest.raises(UserError, match="2 to 24 pixels"):
         PhotosDataModule(image_size=size)
     assert PhotosDataModule(image_size=24).images("test").shape[1:] == (3, 24, 24)

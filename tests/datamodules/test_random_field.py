@@ -1,4 +1,4 @@
-"""A 16-bit Gaussian random field with a known power spectrum: its bits/dim are those of the closed form."""
+"""Bits per dim of a 16-bit Gaussian random field, compared with the closed form of its power spectrum."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ SIDE, COUNT, MEAN, STD = 8, 24, 20_000.0, 2500.0
 
 
 def spectrum() -> Tensor:
-    """Variance of each Fourier mode, (SIDE, SIDE), falling as k^-3; the mean variance of a pixel is 1."""
+    """Return the variance of each Fourier mode, (SIDE, SIDE), falling as k^-3; the mean variance of a pixel is 1."""
     k = torch.fft.fftfreq(SIDE, 1 / SIDE, dtype=torch.float64)
     power = (1 + k[:, None] ** 2 + k[None] ** 2) ** -1.5
     return power / power.mean()
 
 
 def fields() -> np.ndarray:
-    """uint16 (COUNT, SIDE, SIDE)."""
+    """Return fields as uint16 (COUNT, SIDE, SIDE)."""
     white = torch.randn(COUNT, SIDE, SIDE, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     colored = torch.fft.ifft2(torch.fft.fft2(white) * spectrum().sqrt()).real
     return (MEAN + STD * colored).round().numpy().astype(np.uint16)
@@ -38,7 +38,7 @@ def fields() -> np.ndarray:
 
 @dataclass(frozen=True)
 class FieldScore:
-    """The exact score of the field in the range of a model, diagonal in the Fourier basis."""
+    """Exact score of the field in the model's data range, diagonal in the Fourier basis."""
 
     sde: SDE
     values: Values
@@ -46,20 +46,20 @@ class FieldScore:
 
     @property
     def scale(self) -> float:
-        """Units of the model for one level, without dequantization."""
+        """One level in units of the model, without dequantization."""
         return self.values.unit(self.data_range)
 
     def __call__(self, x: Tensor, t: Tensor, cond: Mapping[str, Tensor] | None = None) -> Tensor:
         sigma = self.sde.sigma(t).reshape(-1, 1, 1, 1).to(x.dtype)
         low = 0.0 if self.data_range == "unit" else -1.0
-        # Dequantized levels k + u have their mean half a level higher, and 1/12 more variance.
+        # Dequantized levels k + u have a mean half a level higher and 1/12 more variance.
         mean = low + (MEAN + 0.5) * self.scale
         variance = (STD**2 * spectrum() + 1 / 12).to(x.dtype) * self.scale**2
         return -torch.fft.ifft2(torch.fft.fft2(x - mean) / (variance + sigma**2)).real
 
 
 def closed_form(stored: np.ndarray) -> float:
-    """Mean bits per dimension of the levels."""
+    """Return the mean bits per dim of the levels."""
     modes = torch.fft.fft2(torch.from_numpy(stored.astype(np.float64)) - MEAN, norm="ortho").abs() ** 2
     variance = STD**2 * spectrum() + 1 / 12
     nats = 0.5 * (modes / variance + (2 * math.pi * variance).log())
@@ -67,7 +67,7 @@ def closed_form(stored: np.ndarray) -> float:
 
 
 @pytest.mark.parametrize("data_range", ["unit", "centered"])
-def test_bits_per_dimension_are_those_of_the_levels(data_range: str, tmp_path: Path) -> None:
+def test_bits_per_dim_match_the_closed_form(data_range: str, tmp_path: Path) -> None:
     stored = fields()
     np.save(tmp_path / "fields.npy", stored)
     module = ImageFolderDataModule(
@@ -81,7 +81,7 @@ def test_bits_per_dimension_are_those_of_the_levels(data_range: str, tmp_path: P
         test_split="train",
     )
     module.setup("test")
-    # The whole container, not only what is used of it: 12 bits would be read as 12 bits.
+    # The values need more than 12 bits, so the range is 16 bits.
     assert module.values == Values("uint16", 0, 65535) and module.values.name == "16 bits"
     batch = module.on_after_batch_transfer(next(iter(module.test_dataloader())), 0)
     model = FieldScore(EDMSDE(T=80.0), module.values, data_range)
@@ -91,11 +91,11 @@ def test_bits_per_dimension_are_those_of_the_levels(data_range: str, tmp_path: P
     bits = measure(model, batch["x"], Address(0, 0, batch["index"]))
     expected = closed_form(stored)
     assert float(bits.mean()) == pytest.approx(expected, abs=0.02)
-    # Log2 of the entropy power, far from the 16 bits of the container and from the 8 of a byte.
+    # The entropy in bits, well below the 16 bits of the container and above 8.
     assert 10 < expected < 14
 
 
-def test_continuous_data_have_a_density_per_unit_of_their_own() -> None:
+def test_float_data_have_a_density_per_data_unit() -> None:
     values = Values("float32", -50.0, 150.0)
     likelihood = Likelihood(divergence="exact", data_range="centered")
     measure = BitsPerDim(likelihood).of_data(values, "centered")

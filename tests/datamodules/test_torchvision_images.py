@@ -17,7 +17,7 @@ CLASSES = list("abcdefghij")
 
 
 def cifar_file(first, count):
-    """Image i of the file has the bytes first + i in red, its row in green and its column in blue."""
+    """Return a CIFAR file: image i has the value first + i in red, its row in green and its column in blue."""
     pixels = np.zeros((count, 3, 32, 32), np.uint8)
     pixels[:, 0] = (first + np.arange(count))[:, None, None]
     pixels[:, 1] = np.arange(32)[:, None]
@@ -35,7 +35,7 @@ def offline(monkeypatch):
 
 @pytest.fixture
 def cifar(tmp_path, monkeypatch, offline):
-    """A tiny archive in the layout of the real one, with checksums of its own, placed by hand."""
+    """A tiny archive with the layout and checksums of the real one."""
     files = {f"data_batch_{i}": cifar_file(10 * (i - 1), 10) for i in range(1, 6)}
     files |= {"test_batch": cifar_file(100, 7), "batches.meta": pickle.dumps({"label_names": CLASSES})}
     with tarfile.open(tmp_path / "cifar-10-python.tar.gz", "w:gz") as archive:
@@ -56,7 +56,7 @@ def cifar(tmp_path, monkeypatch, offline):
     return tmp_path
 
 
-def test_cifar10_is_unpacked_decoded_and_kept(cifar):
+def test_cifar10_is_unpacked_decoded_and_cached(cifar):
     module = CIFAR10DataModule(data_dir=cifar, num_classes=10, reference_split="all", global_batch_size=5)
     module.prepare_data()
     module.setup("fit")
@@ -80,14 +80,14 @@ def test_training_on_all_images(cifar):
     assert sorted(torch.cat([b["index"] for b in module.train_dataloader()]).tolist()) == list(range(57))
 
 
-def test_resized_gray_images_are_kept_apart(cifar):
+def test_resized_gray_images_have_their_own_cache(cifar):
     small = CIFAR10DataModule(data_dir=cifar, image_size=16, channels=1, train_split="test")
     small.setup("fit")
     assert small.images("test").shape == (7, 1, 16, 16)
     assert CIFAR10DataModule(data_dir=cifar).images("test").shape == (7, 3, 32, 32)
 
 
-def test_without_network_and_data_one_line_says_what_to_do(tmp_path, offline):
+def test_without_network_and_data_one_line_says_what_to_download(tmp_path, offline):
     with pytest.raises(UserError, match=r"CIFAR10 is not complete .* put cifar-10-python\.tar\.gz from") as refused:
         CIFAR10DataModule(data_dir=tmp_path).prepare_data()
     assert "\n" not in str(refused.value) and "no network" in str(refused.value)
@@ -102,7 +102,7 @@ def test_a_damaged_archive_is_refused(cifar):
 
 
 class Numbers:
-    """Stands for any set of torchvision: gray pictures of 4x4, the label -1 for those without."""
+    """A torchvision data set of gray 4x4 pictures; unlabeled pictures have the label -1."""
 
     def __init__(self, root, download, part):
         from PIL import Image
@@ -134,7 +134,7 @@ def numbers(monkeypatch, tmp_path):
     }
 
 
-def test_any_set_works_with_a_border_and_classes_without_names(numbers):
+def test_any_torchvision_set_with_padding_and_unnamed_classes(numbers):
     module = TorchvisionDataModule(**numbers)
     module.setup("fit")
     images = module.images("train")
@@ -142,7 +142,7 @@ def test_any_set_works_with_a_border_and_classes_without_names(numbers):
     assert module.class_names == ["0", "1"] and images.labels.tolist() == [0, 1, 0]
 
 
-def test_images_without_labels_need_the_setting(numbers):
+def test_unlabeled_images_need_labels_false(numbers):
     with pytest.raises(UserError, match=r"without label: set datamodule\.labels=false"):
         TorchvisionDataModule(**numbers, train_split="rest").prepare_data()
     module = TorchvisionDataModule(**numbers, train_split="rest+train", labels=False)
@@ -150,6 +150,6 @@ def test_images_without_labels_need_the_setting(numbers):
     assert module.images("rest+train").shape[0] == 5 and module.num_classes == 0
 
 
-def test_an_unknown_set_is_refused(numbers):
+def test_an_unknown_data_set_is_refused(numbers):
     with pytest.raises(UserError, match=r"dataset=Nummbers is no class of torchvision\.datasets"):
         TorchvisionDataModule(**{**numbers, "dataset": "Nummbers"}).prepare_data()

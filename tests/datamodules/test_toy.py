@@ -8,14 +8,14 @@ from src.errors import UserError
 
 
 @pytest.mark.parametrize("kind", ["gaussians", "checkerboard", "spirals"])
-def test_points_are_standardised(kind):
+def test_points_are_standardized(kind):
     x = ToyDataModule(kind=kind).sample(40000).double()
     assert x.mean(0).abs().max() < 0.02
     assert abs(x.square().sum(1).mean() - 2) < 0.03
     assert (x.std(0) - 1).abs().max() < 0.1
 
 
-def test_the_mixture_is_the_distribution_of_the_points():
+def test_points_follow_the_mixture():
     module = ToyDataModule(kind="gaussians")
     weights, means, stds = module.mixture
     assert torch.equal(weights, torch.full((8,), 1 / 8, dtype=torch.float64))
@@ -31,7 +31,7 @@ def test_the_mixture_is_the_distribution_of_the_points():
         _ = ToyDataModule(kind="spirals").mixture
 
 
-def test_the_checkerboard_fills_every_second_square_evenly():
+def test_the_checkerboard_is_uniform_on_every_second_square():
     x = ToyDataModule(kind="checkerboard").sample(40000).double() * math.sqrt(4 / 3) + 2
     square = (x.floor()).long()
     assert square.min() >= 0 and square.max() <= 3 and (square.sum(1) % 2 == 0).all()
@@ -41,7 +41,7 @@ def test_the_checkerboard_fills_every_second_square_evenly():
     assert (inside.mean(0) - 0.5).abs().max() < 0.01 and (inside.var(0) - 1 / 12).abs().max() < 0.005
 
 
-def test_spirals_turn_with_their_radius():
+def test_points_lie_along_two_spirals():
     x = ToyDataModule(kind="spirals").sample(5000).double()
     s = torch.linspace(0, 1, 2000, dtype=torch.float64)
     outermost = math.sqrt(2 * (2 - 2 * 0.05**2))
@@ -81,14 +81,14 @@ def test_a_training_point_depends_on_step_and_position_only(world_size):
     assert len(following) == 7 and not torch.equal(following[1]["x"], expected["x"])
 
 
-def test_evaluation_points_are_fixed_and_not_training_points():
+def test_evaluation_points_are_fixed_and_differ_from_training_points():
     module = ToyDataModule(eval_samples=11, eval_batch_size=4)
     x = torch.cat([batch["x"] for batch in module.val_dataloader()])
     assert torch.equal(x, module.sample(11))
     assert not torch.equal(next(iter(module.train_dataloader()))["x"][:11], x)
 
 
-def test_what_is_not_a_plane_is_refused():
+def test_invalid_settings_are_refused():
     for settings, message in (({"dim": 3}, "dim=3"), ({"data_range": "unit"}, "use centered")):
         with pytest.raises(UserError, match=message):
             ToyDataModule(**settings)

@@ -1,4 +1,4 @@
-"""Files as NVlabs/edm writes them: modules that pickle their own source, and a forward pass from the paper's facts."""
+"""Files as NVlabs/edm writes them (modules that pickle their own source), and a forward pass written from the paper."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 
 def _reconstruct_persistent_obj(meta: Any) -> Any:
-    raise AssertionError("the function of the file was called")
+    raise AssertionError("code in the file was called")
 
 
 _reconstruct_persistent_obj.__module__ = "torch_utils.persistence"
@@ -23,7 +23,7 @@ _reconstruct_persistent_obj.__module__ = "torch_utils.persistence"
 
 @contextmanager
 def their_modules() -> Iterator[None]:
-    """While pickling, the function has the name it has there."""
+    """Give the function its original module name while pickling."""
     module = types.ModuleType("torch_utils.persistence")
     module._reconstruct_persistent_obj = _reconstruct_persistent_obj  # type: ignore[attr-defined]
     added = {"torch_utils": types.ModuleType("torch_utils"), "torch_utils.persistence": module}
@@ -36,7 +36,7 @@ def their_modules() -> Iterator[None]:
 
 
 class Persistent(nn.Module):
-    """Pickles as a call with its class name, source and state."""
+    """A module that pickles as a call with its class name, source and state."""
 
     def __init__(self, kind: str, **fields: Any) -> None:
         super().__init__()
@@ -97,7 +97,7 @@ def network(
     ncsnpp: bool = False,
     classes: int = 0,
 ) -> Persistent:
-    """A SongUNet in EDM's preconditioning, with random weights; ``ncsnpp``: arch=ncsnpp, else ddpmpp."""
+    """Build a SongUNet with EDM's preconditioning and random weights; ``ncsnpp``: arch=ncsnpp, else ddpmpp."""
     taps = torch.tensor([1.0, 3.0, 3.0, 1.0] if ncsnpp else [1.0, 1.0])
     emb, features = 4 * nf, (2 if ncsnpp else 1) * nf
     net = Persistent("SongUNet", label_dim=classes, augment_dim=9)
@@ -144,13 +144,13 @@ def network(
 
 
 def written(model: Any, **more: Any) -> bytes:
-    """The bytes of a file that holds ``model``."""
+    """Return the bytes of a file that contains ``model``."""
     with their_modules():
         return pickle.dumps({"ema": model, "loss_fn": Persistent("EDMLoss", P_mean=-1.2), **more})
 
 
 def denoised(model: Persistent, x: Tensor, sigma: Tensor) -> Tensor:
-    """D(x; sigma) of Karras et al. 2022, eq. 7, with the network of their appendix; x (B, 3, H, W), sigma (B,)."""
+    """Return D(x; sigma) of Karras et al. 2022, eq. 7, with their network; x (B, 3, H, W), sigma (B,)."""
     with torch.no_grad():
         total = (sigma**2 + 0.25).sqrt()
         scale = [value[:, None, None, None] for value in (0.25 / total**2, 0.5 * sigma / total, 1 / total)]
@@ -163,7 +163,7 @@ def _forward(net: Any, x: Tensor, level: Tensor) -> Tensor:
         rates = 2 * torch.pi * net.map_noise.freqs
     else:
         rates = torch.tensor([10000 ** (-i / (half - 1)) for i in range(half)], dtype=x.dtype)
-    # Cosines and sines change places there, before the dense layers.
+    # EDM swaps cosines and sines before the dense layers.
     phase = torch.outer(level, rates)
     emb = torch.cat([phase.sin(), phase.cos()], 1)
     for layer in (net.map_layer0, net.map_layer1):
@@ -205,7 +205,7 @@ def _conv2d(layer: Any, x: Tensor, up: bool = False) -> Tensor:
 
 
 def _strided(layer: Any, x: Tensor) -> Tensor:
-    """The convolution and the filter that share one padding."""
+    """Apply convolution and filter, which share one padding."""
     taps = layer.resample_filter
     x = F.conv2d(x, layer.weight, padding=1 + (taps.shape[-1] - 1) // 2)
     x = F.conv2d(x, taps.expand(x.shape[1], 1, -1, -1), groups=x.shape[1], stride=2)

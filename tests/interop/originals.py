@@ -1,8 +1,8 @@
-"""Checkpoints as the original programs write them, from arrays in tests/data/checkpoints.
+"""Checkpoints as the original programs write them, built from arrays in tests/data/checkpoints.
 
-The arrays are those of a tiny NCSN++ after five training steps: its state dict, and the averages of Song's program in
-their order. Peng's program writes the same averages with the frozen frequencies in front. The optimizer's state, which
-is large and never read, is left out.
+The arrays belong to a tiny NCSN++ after five training steps: its state dict, and the averages of Song's program in
+their order. Peng's program writes the same averages with the frozen frequencies first. The large optimizer state is
+left out; no test reads it.
 """
 
 from pathlib import Path
@@ -22,12 +22,12 @@ _STEPS, _DECAY = 5, 0.999
 
 
 def content(layout: str) -> dict[str, Any]:
-    """What the program's ``torch.save`` is given."""
+    """Return the content that the program gives to ``torch.save``."""
     arrays: dict[str, Tensor] = {}
     for path in sorted(FOLDER.glob("original.*.npz")):
         with np.load(path, allow_pickle=False) as file:
             arrays |= {name: torch.from_numpy(np.asarray(file[name])) for name in file.files}
-    # The arrays of this net elsewhere are in the order of the original's state dict, the table of levels first.
+    # Names in the order of the original's state dict, noise levels first.
     state, _ = goldens.load("ncsnpp_ve_continuous")
     model = {f"module.{name}": arrays[f"model.module.{name}"] for name in state}
     shadow = [arrays[name] for name in sorted(arrays) if name.startswith("ema.")]
@@ -40,14 +40,14 @@ def content(layout: str) -> dict[str, Any]:
 
 
 def write(folder: Path, layout: str) -> Path:
-    """A file of that program."""
+    """Write a file of that program."""
     path = folder / f"{layout}.pth"
     torch.save(content(layout), path)
     return path
 
 
 def config(**options: Any) -> dict[str, Any]:
-    """The parts of a training configuration that describe the net and its SDE; ``options`` change the net."""
+    """Return the parts of a training configuration for the net and its SDE; ``options`` change the net."""
     target, kwargs = net_kwargs_from_song(goldens.CONFIGS["ncsnpp_ve_continuous"])
     return {
         "model": {
@@ -62,6 +62,6 @@ def config(**options: Any) -> dict[str, Any]:
 
 
 def outputs() -> dict[str, Tensor]:
-    """x, sigma and the scores of raw and averaged weights."""
+    """Return x, sigma and the scores of raw and averaged weights."""
     with np.load(FOLDER / "outputs.npz", allow_pickle=False) as file:
         return {name: torch.from_numpy(file[name]) for name in file.files}

@@ -1,4 +1,4 @@
-"""The published configurations of the original as its ``configs/`` folder holds them: defaults, and what differs."""
+"""The published configurations of the original's ``configs/`` folder: defaults and differences."""
 
 from __future__ import annotations
 
@@ -196,7 +196,7 @@ CONFIGS: dict[str, Sections] = {
 
 
 def write(folder: Path, name: str, config: Sections | None = None) -> Path:
-    """The configuration as Python files in the layout of the original: the defaults, and one that changes them."""
+    """Write the configuration as Python files in the original's layout: the defaults, and a file that changes them."""
     lines = ["import ml_collections", "import torch", "", "def get_default_configs():"]
     lines += ["  config = ml_collections.ConfigDict()"]
     for section, options in _CIFAR10.items():

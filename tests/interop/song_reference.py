@@ -1,7 +1,7 @@
-"""A second, independent reading of NCSN++ and DDPM: plain operations on weights under the original's names.
+"""An independent implementation of NCSN++ and DDPM: plain operations on weights with the original's names.
 
-It consumes the numbered modules in order, so a name out of place, a wrong transpose or a different order of
-operations cannot agree with the net under test.
+It reads the numbered modules in order, so a misplaced name, a wrong transpose or another order of operations gives a
+different output.
 """
 
 from typing import Any
@@ -14,7 +14,7 @@ ACTIVATIONS = {"swish": F.silu, "elu": F.elu, "relu": F.relu, "lrelu": lambda x:
 
 
 class Reader:
-    """The weights, one numbered module after the other."""
+    """The weights of the numbered modules, in order."""
 
     def __init__(self, state: dict[str, Tensor]) -> None:
         self.modules: list[dict[str, Tensor]] = []
@@ -31,7 +31,7 @@ class Reader:
 
 
 def upfirdn(x: Tensor, taps: list[float], up: int, down: int, pad: tuple[int, int], gain: float) -> Tensor:
-    """Zeros between the pixels, padding, convolution with the outer product of ``taps``, decimation."""
+    """Insert zeros between pixels, pad, convolve with the outer product of ``taps``, decimate."""
     b, c, h, w = x.shape
     stuffed = x.new_zeros(b, c, h * up, w * up)
     stuffed[:, :, ::up, ::up] = x
@@ -45,7 +45,7 @@ def upfirdn(x: Tensor, taps: list[float], up: int, down: int, pad: tuple[int, in
 
 
 def reference(model: dict[str, Any], image_size: int, state: dict[str, Tensor], u: Tensor, cond: Tensor) -> Tensor:
-    """The output before the division by sigma, for an input ``u`` in [-1, 1]."""
+    """Return the output before the division by sigma, for an input ``u`` in [-1, 1]."""
     reader = Reader(state)
     act = ACTIVATIONS[model["nonlinearity"]]
     plus = model["name"] == "ncsnpp"
@@ -180,6 +180,6 @@ def reference(model: dict[str, Any], image_size: int, state: dict[str, Tensor], 
 
     if progressive != "output_skip":
         pyramid = conv(act(norm(h, reader.next())), reader.next())
-    # Resampling layers without weights at the end of the list would leave no trace in a state dict.
-    assert reader.position >= len(reader.modules), f"{len(reader.modules) - reader.position} modules are left over"
+    # >=: resampling layers without weights at the end are not in the state dict.
+    assert reader.position >= len(reader.modules), f"{len(reader.modules) - reader.position} modules were not used"
     return pyramid

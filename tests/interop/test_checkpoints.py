@@ -20,7 +20,7 @@ from tests.nets import goldens
 from tests.support.golden import relative
 
 GOLDEN = goldens.CONFIGS["ncsnpp_ve_continuous"]
-# As in the original: configurations there have these three sections.
+# The three sections of the original's configurations.
 SONG: dict[str, Any] = {
     "model": GOLDEN["model"],
     "data": {"dataset": "LSUN", "image_size": 16, "num_channels": 3, "centered": False},
@@ -28,7 +28,7 @@ SONG: dict[str, Any] = {
 }
 
 
-def test_own_checkpoints_need_nothing(tmp_path: Path) -> None:
+def test_own_checkpoints_open_without_an_experiment(tmp_path: Path) -> None:
     saved = example.checkpoint()
     torch.save(saved, tmp_path / "a.ckpt")
     write_checkpoint_file(saved, tmp_path / "a.safetensors")
@@ -42,7 +42,7 @@ def test_own_checkpoints_need_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".yaml", ".json"])
-def test_the_original_with_its_own_configuration(tmp_path: Path, suffix: str) -> None:
+def test_an_original_checkpoint_with_its_configuration(tmp_path: Path, suffix: str) -> None:
     path = originals.write(tmp_path, "song")
     file = tmp_path / f"song{suffix}"
     file.write_text(yaml.safe_dump(SONG) if suffix == ".yaml" else json.dumps(SONG))
@@ -67,7 +67,7 @@ SDES = [
 
 
 @pytest.mark.parametrize(("sde", "continuous", "cls", "parametrization", "data_range"), SDES)
-def test_configurations_of_the_original(
+def test_sde_and_parametrization_of_original_configurations(
     tmp_path: Path, sde: str, continuous: bool, cls: str, parametrization: str, data_range: str
 ) -> None:
     scaled = sde == "vesde"
@@ -108,7 +108,7 @@ def test_settings_of_the_original_are_carried_over(tmp_path: Path) -> None:
     assert (config["trainer"]["max_steps"], config["datamodule"]["global_batch_size"]) == (2_400_000, 8)
 
 
-def test_mistakes_in_a_configuration_of_the_original(tmp_path: Path) -> None:
+def test_invalid_original_configurations_give_one_line(tmp_path: Path) -> None:
     file = tmp_path / "song.yaml"
     for text, message in (
         ("model: [", "cannot be read"),
@@ -130,8 +130,8 @@ def test_an_experiment_by_name(tmp_path: Path) -> None:
         experiments.training_config("cifar")
 
 
-def test_without_an_experiment_those_that_fit_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # One without a net, and one whose net depends on data that nobody named.
+def test_without_an_experiment_matching_ones_are_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Includes one without a net, and one whose net depends on unknown data.
     names = ["digits_classifier", "vectors", "digits", "ve/church_ncsnpp_continuous", "ve/cifar10_ncsnpp_continuous"]
     monkeypatch.setattr(experiments, "experiments", lambda: names)
     net = architecture(experiments.training_config("digits")).to_empty(device="cpu")
@@ -142,7 +142,7 @@ def test_without_an_experiment_those_that_fit_are_named(tmp_path: Path, monkeypa
         open_checkpoint(originals.write(tmp_path, "peng"))
 
 
-def test_neither_ours_nor_theirs(tmp_path: Path) -> None:
+def test_files_of_other_programs_are_refused(tmp_path: Path) -> None:
     torch.save({"model": {"conv.weight": torch.zeros(1)}}, tmp_path / "a.pth")
     with pytest.raises(UserError, match="comes from another program"):
         open_checkpoint(tmp_path / "a.pth", "digits")

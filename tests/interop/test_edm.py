@@ -1,4 +1,4 @@
-"""Networks of NVlabs/edm: equal to a forward pass from the paper's facts, and files that want more than tensors."""
+"""Networks of NVlabs/edm: same output as a forward pass written from the paper; files with code are refused."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def stored(folder: Path, content: bytes) -> Path:
 
 
 @pytest.mark.parametrize("ncsnpp", [False, True], ids=["ddpmpp", "ncsnpp"])
-def test_the_denoiser_is_that_of_the_file(ncsnpp: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_denoiser_matches_the_reference(ncsnpp: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -40,7 +40,7 @@ def test_the_denoiser_is_that_of_the_file(ncsnpp: bool, tmp_path: Path, monkeypa
         found = model.denoise(x * sigma[:, None, None, None], sigma)
     expected = files.denoised(theirs, x * sigma[:, None, None, None], sigma)
     for one, other in zip(found, expected, strict=True):
-        # float32 over some twenty layers, the score in between.
+        # float32 rounding over about twenty layers.
         assert relative(one, other) < 1e-4
     assert not list(tmp_path.glob("source-was-run"))
     config = open_checkpoint(tmp_path / "a.ckpt")["config"]
@@ -48,7 +48,7 @@ def test_the_denoiser_is_that_of_the_file(ncsnpp: bool, tmp_path: Path, monkeypa
 
 
 class Call:
-    """Pickles as a call."""
+    """An object that pickles as a function call."""
 
     def __init__(self, function: Any, *arguments: Any) -> None:
         self.call = function, arguments
@@ -138,7 +138,7 @@ MESSAGES = {
 
 
 @pytest.mark.parametrize("name", MESSAGES)
-def test_what_is_refused(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hostile_and_unsupported_files_are_refused(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     path = stored(tmp_path, HOSTILE[name]())
     with pytest.raises(UserError, match=MESSAGES[name]) as caught:
@@ -147,7 +147,7 @@ def test_what_is_refused(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert [file.name for file in tmp_path.iterdir()] == ["network.pkl"]
 
 
-def test_tensors_are_read_as_they_are(tmp_path: Path) -> None:
+def test_tensors_keep_dtype_and_values(tmp_path: Path) -> None:
     tensors = {
         "half": torch.arange(6.0).half().reshape(2, 3).t(),
         "bool": torch.tensor([True]),

@@ -26,7 +26,7 @@ from tests.support.golden import relative
 
 needs_diffusers = pytest.mark.skipif(importlib.util.find_spec("diffusers") is None, reason="needs the bench extra")
 
-# The form of the published models for 256 pixels, attention where it has 128 channels as there.
+# The form of the published models for 256 pixels; attention at 128 channels as there.
 FACES: dict[str, Any] = {
     "image_size": 16,
     "nf": 64,
@@ -46,7 +46,7 @@ SCORE_MODEL = {
 
 
 def faces() -> dict[str, Any]:
-    """A checkpoint with weights of order one everywhere, so that every tensor shows in the output."""
+    """Return a checkpoint with weights of order one, so that every tensor affects the output."""
     torch.manual_seed(0)
     net = NCSNpp(**FACES)
     with torch.no_grad():
@@ -93,14 +93,14 @@ class NarrowGroupNorm(nn.GroupNorm):
 
 
 @needs_diffusers
-def test_diffusers_is_the_original(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_diffusers_matches_the_original(monkeypatch: pytest.MonkeyPatch) -> None:
     config = goldens.CONFIGS["ncsnpp_256_style"]
     state, case = goldens.load("ncsnpp_256_style")
     net = build_net(config)
     net.load_state_dict(from_song(net, state))
     _, kwargs = net_kwargs_from_song(config)
     model = ScoreModel(net, VESDE(sigma_max=348.0), SongVE(), "unit")
-    # This net is too narrow for the number of groups in diffusers: it is given its own, which no file can hold.
+    # The net is too narrow for diffusers' number of groups: patch its GroupNorm, which a file could not express.
     with pytest.raises(UserError, match=r"attn_resolutions=\[8\] with fewer than 128 channels"):
         unet_from(model, kwargs)
     monkeypatch.setattr(diffusers_export, "_refuse_inexpressible", lambda *_: None)
@@ -126,7 +126,7 @@ OPTIONS = {
 
 
 @pytest.mark.parametrize("option", OPTIONS)
-def test_what_diffusers_cannot_express_is_named(option: str) -> None:
+def test_net_options_unknown_to_diffusers_are_refused(option: str) -> None:
     options = FACES | {option: OPTIONS[option]}
     with torch.device("meta"):
         model = ScoreModel(NCSNpp(**options), VESDE(), SongVE(), "unit")
@@ -135,7 +135,7 @@ def test_what_diffusers_cannot_express_is_named(option: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_what_else_diffusers_cannot_express() -> None:
+def test_models_unsupported_by_diffusers_are_refused() -> None:
     with torch.device("meta"):
         net, wide = NCSNpp(**FACES), NCSNpp(**FACES, in_channels=1)
     for model, options, message in (
@@ -147,13 +147,13 @@ def test_what_else_diffusers_cannot_express() -> None:
             unet_from(model, options)
 
 
-def test_without_diffusers_the_extra_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_without_diffusers_the_message_says_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(__import__("sys").modules, "diffusers", None)
     with pytest.raises(UserError, match="pip install"):
         write_diffusers(faces(), tmp_path / "pipeline", weights="raw")
 
 
-def test_safetensors_of_others_are_refused(tmp_path: Path) -> None:
+def test_other_and_damaged_safetensors_are_refused(tmp_path: Path) -> None:
     save_file({"weight": torch.zeros(2)}, tmp_path / "a.safetensors")
     with pytest.raises(UserError, match="no configuration of this project"):
         read_safetensors(tmp_path / "a.safetensors")
@@ -164,7 +164,7 @@ def test_safetensors_of_others_are_refused(tmp_path: Path) -> None:
         read_safetensors(tmp_path / "b.safetensors")
 
 
-def test_the_command_goes_there_and_back(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_exports_and_imports_all_formats(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = originals.write(tmp_path, "song")
     song = {
         "model": goldens.CONFIGS["ncsnpp_ve_continuous"]["model"],
@@ -198,7 +198,7 @@ MISTAKES = [
 
 
 @pytest.mark.parametrize(("arguments", "message"), MISTAKES)
-def test_mistakes_get_one_line(
+def test_invalid_settings_give_one_line(
     arguments: tuple[str, ...], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     torch.save(example.checkpoint(), tmp_path / "a.ckpt")

@@ -1,4 +1,4 @@
-"""Folders for the Hugging Face Hub: equal outputs after a round trip, a card that the Hub reads, and no code run."""
+"""Folders for the Hugging Face Hub: equal outputs after a round trip, a readable card, and no code execution."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ T = torch.tensor([0.2, 0.9])
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory) -> Path:
-    """A run with a checkpoint, a picture, its start and scores."""
+    """A run with a checkpoint, a picture, its start record and scores."""
     folder = tmp_path_factory.mktemp("run")
     (folder / "checkpoints").mkdir()
     path = folder / "checkpoints/step=00000003.ckpt"
@@ -63,14 +63,14 @@ def exported(run: Path, folder: Path, *settings: str) -> Path:
 
 
 @pytest.mark.parametrize(("weights", "asked"), [("ema", "ema"), ("ema:short", "ema:short"), ("raw", "raw")])
-def test_the_score_is_the_same_bit_for_bit(weights: str, asked: str, run, tmp_path: Path) -> None:
+def test_the_score_is_bit_identical_after_export(weights: str, asked: str, run, tmp_path: Path) -> None:
     folder = exported(run, tmp_path / "out", f"weights={weights}")
     back = restore_model(open_checkpoint(folder / "model.safetensors"), asked)
     with torch.no_grad():
         assert torch.equal(back(X, T), restore_model(example.checkpoint(), weights)(X, T))
 
 
-def test_matrices_in_half_and_vectors_in_full_precision(run, tmp_path: Path) -> None:
+def test_float16_export_keeps_vectors_in_float32(run, tmp_path: Path) -> None:
     folder = exported(run, tmp_path / "out", "dtype=float16")
     stored = load_file(folder / "model.safetensors")
     assert {tensor.dtype for tensor in stored.values() if tensor.ndim > 1} == {torch.float16}
@@ -82,7 +82,7 @@ def test_matrices_in_half_and_vectors_in_full_precision(run, tmp_path: Path) -> 
     assert not torch.equal(score, expected)
 
 
-def test_paths_of_the_authors_machine_stay_there(run, tmp_path: Path) -> None:
+def test_absolute_paths_are_removed(run, tmp_path: Path) -> None:
     folder = exported(run, tmp_path / "out")
     assert "/home/me" not in "".join(p.read_text() for p in (folder / "config.json", folder / "README.md"))
     assert json.loads((folder / "config.json").read_text())["config"]["seen"] == ["x.npz"]
@@ -98,7 +98,7 @@ def test_other_weights_than_the_stored_ones_are_refused(run, tmp_path: Path) -> 
 
 
 @needs_hub
-def test_the_hubs_own_code_reads_the_card(run, tmp_path: Path) -> None:
+def test_huggingface_hub_reads_the_card(run, tmp_path: Path) -> None:
     from huggingface_hub import ModelCard
 
     card = ModelCard.load(exported(run, tmp_path / "out", "license=apache-2.0") / "README.md")
@@ -106,12 +106,12 @@ def test_the_hubs_own_code_reads_the_card(run, tmp_path: Path) -> None:
     (result,) = card.data.eval_results
     assert (result.metric_type, result.metric_value) == ("fid", 2.5)
     assert result.metric_args == {"interval_95": [2.25, 2.75], "protocol": "fid50k · inception"}
-    # Code spans end at a backtick, cells of a table at a bar.
+    # A backtick would end a code span and a bar a table cell.
     assert "# `a/b'<script>`" in card.text and "| `fid` | 2.5 | 2.25 to 2.75 |" in card.text
 
 
 def rewrite(folder: Path, change: Any) -> None:
-    """Change config.json and give the weights the matching hash, as an attacker would."""
+    """Change config.json and store the matching hash in the weights, as an attacker would."""
     content = json.loads((folder / "config.json").read_text())
     change(content)
     (folder / "config.json").write_text(json.dumps(content))
@@ -120,7 +120,7 @@ def rewrite(folder: Path, change: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (lambda c: c["config"]["model"].update(_target_="os.system"), "no class of this project"),
         (lambda c: c["config"]["model"]["net"].update(_target_="subprocess.Popen"), "no class of this project"),
@@ -130,14 +130,14 @@ def rewrite(folder: Path, change: Any) -> None:
         (lambda c: c.pop("weights"), "damaged"),
     ],
 )
-def test_a_hostile_configuration_is_refused(change, said, run, tmp_path: Path) -> None:
+def test_a_hostile_configuration_is_refused(change, message, run, tmp_path: Path) -> None:
     folder = exported(run, tmp_path / "out")
     rewrite(folder, change)
-    with pytest.raises(UserError, match=said):
+    with pytest.raises(UserError, match=message):
         restore_model(open_checkpoint(folder / "model.safetensors"))
 
 
-def test_what_is_damaged_or_missing_is_one_line(run, tmp_path: Path) -> None:
+def test_a_changed_or_missing_config_gives_one_line(run, tmp_path: Path) -> None:
     folder = exported(run, tmp_path / "out")
     content = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**content, "global_step": 4}))
@@ -149,7 +149,7 @@ def test_what_is_damaged_or_missing_is_one_line(run, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("settings", "message"),
     [
         (["format=hub", "dtype=int8"], "dtype=int8 is unknown"),
         (["format=hub", "weights=ema:long"], "no average 'long'"),
@@ -157,13 +157,13 @@ def test_what_is_damaged_or_missing_is_one_line(run, tmp_path: Path) -> None:
         (["format=ckpt", "push=a/b"], "needs format=hub"),
     ],
 )
-def test_impossible_settings_write_nothing(settings, said, run, tmp_path: Path, capsys) -> None:
+def test_invalid_settings_write_nothing(settings, message, run, tmp_path: Path, capsys) -> None:
     assert main([f"ckpt_path={run}", f"output={tmp_path / 'out'}", *settings]) != 0
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
-def test_names_on_the_hub_are_told_from_paths(tmp_path: Path, monkeypatch) -> None:
+def test_repository_names_are_distinguished_from_paths(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("logs").mkdir()
     assert is_repository("organization/name")
@@ -172,7 +172,7 @@ def test_names_on_the_hub_are_told_from_paths(tmp_path: Path, monkeypatch) -> No
 
 
 @needs_hub
-def test_a_model_is_read_from_the_hub_and_from_its_copy(run, tmp_path: Path, monkeypatch) -> None:
+def test_download_allows_only_known_files(run, tmp_path: Path, monkeypatch) -> None:
     import huggingface_hub
 
     folder = exported(run, tmp_path / "out")
@@ -184,12 +184,12 @@ def test_a_model_is_read_from_the_hub_and_from_its_copy(run, tmp_path: Path, mon
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot)
     assert download("organization/name") == folder
-    # No pattern may let code or pickles in.
+    # No pattern may match code or pickles.
     assert asked == [("organization/name", ["README.md", "config.json", "model.safetensors", "samples.png"])]
 
 
 @needs_hub
-def test_no_network_is_one_line(monkeypatch, tmp_path: Path) -> None:
+def test_a_failed_download_gives_one_line(monkeypatch, tmp_path: Path) -> None:
     import huggingface_hub
 
     def offline(*arguments: Any, **settings: Any) -> str:
@@ -200,14 +200,14 @@ def test_no_network_is_one_line(monkeypatch, tmp_path: Path) -> None:
         load("organization/name")
 
 
-def test_without_the_library_the_line_says_what_to_install(monkeypatch) -> None:
+def test_without_the_library_the_message_says_what_to_install(monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with pytest.raises(UserError, match=r"pip install \"\.\[hub\]\""):
         load("organization/name")
 
 
 @needs_hub
-def test_a_folder_is_pushed_once_it_is_written(run, tmp_path: Path, monkeypatch, capsys) -> None:
+def test_the_written_folder_is_pushed(run, tmp_path: Path, monkeypatch, capsys) -> None:
     import huggingface_hub
 
     done: list[Any] = []

@@ -30,13 +30,13 @@ def scores(checkpoint: dict[str, Any], weights: str) -> Tensor:
 
 
 @pytest.mark.parametrize("layout", originals.LAYOUTS)
-def test_outputs_are_those_of_the_program_that_wrote_it(files: dict[str, Path], layout: str) -> None:
+def test_outputs_match_the_original_program(files: dict[str, Path], layout: str) -> None:
     checkpoint = read_song_checkpoint(files[layout], originals.config())
     expected = originals.outputs()
     for weights, name in (("raw", "y_raw"), ("ema", AVERAGED[layout])):
         for actual, target in zip(scores(checkpoint, weights), expected[name], strict=True):
-            assert relative(actual, target) < 1e-5  # float32 rounding over some thirty layers
-    # Or the test above could not tell them apart.
+            assert relative(actual, target) < 1e-5  # float32 rounding over about thirty layers
+    # Raw and averaged weights must differ for the checks above.
     assert relative(expected["y_raw"], expected[AVERAGED[layout]]) > 1e-2
     assert checkpoint["global_step"] == 5
     assert checkpoint["foreign"]["layout"] == layout
@@ -56,7 +56,7 @@ def test_round_trip_is_exact(files: dict[str, Path], layout: str, tmp_path: Path
     assert back["ema"] == there["ema"]
 
 
-def test_the_optimizer_that_is_written_fits_the_program(files: dict[str, Path], tmp_path: Path) -> None:
+def test_the_written_optimizer_state_loads_into_adam(files: dict[str, Path], tmp_path: Path) -> None:
     write_song_checkpoint(read_song_checkpoint(files["song"], originals.config()), tmp_path / "back.pth")
     written = torch.load(tmp_path / "back.pth", weights_only=True)
     parameters = [tensor for name, tensor in written["model"].items() if not name.endswith("sigmas")]
@@ -65,7 +65,7 @@ def test_the_optimizer_that_is_written_fits_the_program(files: dict[str, Path], 
     assert optimizer.param_groups[0]["lr"] == 2e-4
 
 
-def test_noise_levels_are_written_where_there_are_none(files: dict[str, Path], tmp_path: Path) -> None:
+def test_noise_levels_are_computed_if_unknown(files: dict[str, Path], tmp_path: Path) -> None:
     checkpoint = read_song_checkpoint(files["song"], originals.config())
     del checkpoint["foreign"]
     write_song_checkpoint(checkpoint, tmp_path / "back.pth")
@@ -74,7 +74,7 @@ def test_noise_levels_are_written_where_there_are_none(files: dict[str, Path], t
 
 
 @pytest.mark.parametrize(("layout", "mean"), [("song", 0.0), ("peng", [0.4914, 0.4822, 0.4465])])
-def test_the_prior_is_that_of_the_program(files: dict[str, Path], layout: str, mean: Any) -> None:
+def test_the_prior_mean_follows_the_program(files: dict[str, Path], layout: str, mean: Any) -> None:
     assert restore_model(read_song_checkpoint(files[layout], originals.config())).sde.prior_mean == mean
     chosen = originals.config()
     chosen["model"]["sde"]["prior_mean"] = 0.25
@@ -82,7 +82,7 @@ def test_the_prior_is_that_of_the_program(files: dict[str, Path], layout: str, m
     assert originals.config()["model"]["sde"]["prior_mean"] == "data"
 
 
-def test_gray_nets_have_no_prior_in_the_program_that_knows_colors(tmp_path: Path) -> None:
+def test_gray_nets_cannot_be_written_in_pengs_layout(tmp_path: Path) -> None:
     gray = {"config": originals.config(in_channels=1)}
     with pytest.raises(UserError, match=r"1 channel\(s\) has no prior in Peng's program.* use song"):
         write_song_checkpoint(gray, tmp_path / "gray.pth", "peng")
@@ -119,7 +119,7 @@ FAULTS = [
 
 
 @pytest.mark.parametrize(("damage", "message"), FAULTS, ids=lambda value: getattr(value, "__name__", ""))
-def test_what_does_not_fit_is_named_in_one_line(tmp_path: Path, damage: Any, message: str) -> None:
+def test_mismatches_give_one_line(tmp_path: Path, damage: Any, message: str) -> None:
     content = originals.content("song")
     damage(content)
     torch.save(content, tmp_path / "a.pth")

@@ -68,7 +68,7 @@ OPTIONS = [
 
 
 def scrambled(net: NCSNpp) -> NCSNpp:
-    """``net`` in float64 with weights of order one everywhere, so that every tensor shows in the output."""
+    """Return ``net`` in float64 with weights of order one, so that every tensor affects the output."""
     generator = torch.Generator().manual_seed(0)
     for name, tensor in net.double().eval().state_dict().items():
         if tensor.ndim > 1:
@@ -84,19 +84,19 @@ def noise_levels(model: dict[str, Any]) -> Tensor:
 
 
 @pytest.mark.parametrize("overrides", PATHS + OPTIONS, ids=str)
-def test_net_is_the_original_under_its_names(overrides: dict[str, Any]) -> None:
+def test_net_matches_the_reference_implementation(overrides: dict[str, Any]) -> None:
     model = BASE | overrides
     net = scrambled(build_net({"model": model, "image_size": 8}))
     u = torch.randn(2, 3, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     cond = noise_levels(model)
     with torch.no_grad():
         actual = net(u, cond)
-    # Both run in float64: what is left is the order of summation.
+    # Both run in float64 and differ only in the order of summation.
     assert relative(actual, reference(model, 8, to_song(net), u, cond)) < 1e-11
 
 
 @pytest.mark.parametrize("name", goldens.CONFIGS)
-def test_goldens(name: str) -> None:
+def test_outputs_match_the_original_code(name: str) -> None:
     config = goldens.CONFIGS[name]
     state, case = goldens.load(name)
     net = build_net(config).eval()
@@ -104,12 +104,12 @@ def test_goldens(name: str) -> None:
     net.load_state_dict(from_song(net, state))
     with torch.no_grad():
         y = goldens.forward(net, name, state, case)
-    # float32 rounding over some thirty layers, 2e-6 in practice.
+    # float32 rounding over about thirty layers, 2e-6 in practice.
     assert goldens.error(y, case["y"]) < 1e-5
 
 
 @pytest.mark.parametrize("name", goldens.CONFIGS)
-def test_round_trip_is_exact_and_in_the_order_of_the_original(name: str) -> None:
+def test_round_trip_is_exact_and_keeps_the_order(name: str) -> None:
     state, _ = goldens.load(name)
     net = build_net(goldens.CONFIGS[name])
     net.load_state_dict(from_song(net, {f"module.{key}": tensor for key, tensor in state.items()}))
@@ -119,7 +119,7 @@ def test_round_trip_is_exact_and_in_the_order_of_the_original(name: str) -> None
     assert list(to_song(net, prefix="module.")) == [f"module.{key}" for key in list(state)[1:]]
 
 
-def test_averages_follow_the_order_of_the_weights() -> None:
+def test_averages_have_the_order_of_the_weights() -> None:
     net = build_net(goldens.CONFIGS["ncsnpp_ve_continuous"])
     weights = song_weights(net)
     assert [weight.theirs for weight in weights if not weight.trainable] == ["all_modules.0.W"]
@@ -129,7 +129,7 @@ def test_averages_follow_the_order_of_the_weights() -> None:
     assert all(torch.equal(to_song(net, average)[w.theirs], to_song(net)[w.theirs] + 1) for w in weights)
 
 
-def test_mismatch_names_the_tensors() -> None:
+def test_mismatched_tensors_are_listed() -> None:
     net = build_net({"model": BASE, "image_size": 8})
     state = to_song(net)
     missing = {key: tensor for key, tensor in state.items() if key != "all_modules.3.bias"}
@@ -144,13 +144,13 @@ def test_mismatch_names_the_tensors() -> None:
         from_song(deeper, state)
 
 
-def test_labels_have_no_place_in_the_original() -> None:
+def test_class_conditional_nets_cannot_be_exported() -> None:
     net = NCSNpp(image_size=8, nf=8, ch_mult=(1, 2), num_res_blocks=1, attn_resolutions=(4,), num_classes=10)
     with pytest.raises(UserError, match=r"cannot hold embedding\.label\.weight"):
         to_song(net)
 
 
-def test_config_in_the_layout_of_the_original() -> None:
+def test_net_arguments_from_an_original_configuration() -> None:
     data = {"image_size": 16, "num_channels": 1}
     target, kwargs = net_kwargs_from_song({"model": BASE | {"attn_resolutions": (8, 64)}, "data": data})
     assert target == "src.nets.NCSNpp"

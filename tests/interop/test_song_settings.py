@@ -1,4 +1,4 @@
-"""Every key of the original's configuration files goes somewhere, and published files give the published recipes."""
+"""Every key of the original's configuration files is used or reported; published files give the published recipes."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def names(unused: list[str]) -> set[str]:
 
 
 @pytest.mark.parametrize("name", sorted(CONFIGS))
-def test_a_published_file_gives_its_recipe(name: str, tmp_path: Path) -> None:
+def test_a_published_file_gives_the_published_recipe(name: str, tmp_path: Path) -> None:
     path = write(tmp_path, name)
     carried = read_original(str(path))
     found: dict[str, Any] = carried.settings
@@ -60,7 +60,7 @@ def test_a_published_file_gives_its_recipe(name: str, tmp_path: Path) -> None:
     assert names(carried.unused) == NO_COUNTERPART
 
 
-def test_every_recipe_has_its_file() -> None:
+def test_every_recipe_has_a_file() -> None:
     assert CONFIGS.keys() == recipes.PUBLISHED.keys()
 
 
@@ -74,13 +74,10 @@ def test_nets_have_the_published_size(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["ve/cifar10_ncsnpp_continuous", "ve/celeba_ncsnpp", "vp/ddpm/bedroom"])
-def test_the_whole_configuration_is_that_of_the_experiment(name: str, tmp_path: Path) -> None:
+def test_the_configuration_equals_that_of_the_experiment(name: str, tmp_path: Path) -> None:
     arguments = of_training([f"experiment={write(tmp_path, name)}", "trainer.devices=1"], CONFIG_DIR)
     theirs, ours = composed(*arguments), composed(f"experiment={name}")
-    for node in NODES:
-        one, other = (OmegaConf.to_container(cfg[node], resolve=True) for cfg in (theirs, ours))
-        assert one == other, node
-    for node in ("datamodule", "trainer"):
+    for node in (*NODES, "datamodule", "trainer"):
         one, other = (OmegaConf.to_container(cfg[node], resolve=True) for cfg in (theirs, ours))
         assert one == other, node
 
@@ -109,14 +106,14 @@ KEYS = [
 
 
 @pytest.mark.parametrize(("section", "options", "expected"), KEYS, ids=str)
-def test_where_a_key_goes(section: str, options: dict[str, Any], expected: dict[str, Any]) -> None:
+def test_each_key_sets_its_counterpart(section: str, options: dict[str, Any], expected: dict[str, Any]) -> None:
     found = carried_over(changed(section, **options)).settings
     assert {key: found[key] for key in expected} == expected
 
 
 @pytest.mark.parametrize("predictor", ["reverse_diffusion", "ancestral_sampling", "euler_maruyama", "none"])
 @pytest.mark.parametrize("corrector", ["langevin", "ald", "none"])
-def test_every_pair_of_predictor_and_corrector(predictor: str, corrector: str) -> None:
+def test_all_pairs_of_predictor_and_corrector(predictor: str, corrector: str) -> None:
     config = changed("sampling", predictor=predictor, corrector=corrector, snr=0.2, n_steps_each=3)
     if (predictor, corrector) == ("none", "none"):
         with pytest.raises(UserError, match=r"none\+none have no counterpart"):
@@ -137,7 +134,7 @@ def test_every_pair_of_predictor_and_corrector(predictor: str, corrector: str) -
 
 
 def _node(overrides: list[str]) -> Any:
-    """conf/sampler/<file> with dotted values; quicker than Hydra's composition of everything."""
+    """Return conf/sampler/<file> with dotted values set; faster than composing everything with Hydra."""
     from tests.support.configs import read
 
     node = read("sampler", overrides[0].partition("=")[2])
@@ -149,7 +146,7 @@ def _node(overrides: list[str]) -> Any:
     return node
 
 
-def test_unknown_keys_are_named() -> None:
+def test_unknown_keys_are_reported() -> None:
     unused = names(carried_over(changed("model", nff=3, new={"a": 1}) | {"extra": 1, "section": {"key": 2}}).unused)
     assert unused == {"model.nff", "model.new", "extra", "section.key", *NO_COUNTERPART} - {"device"}
 
@@ -167,7 +164,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("section", "options", "message"), REFUSED, ids=str)
-def test_what_cannot_be_followed_is_refused(section: str, options: dict[str, Any], message: str) -> None:
+def test_unsupported_values_are_refused(section: str, options: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message) as caught:
         carried_over(changed(section, **options))
     assert "\n" not in str(caught.value)
@@ -194,7 +191,7 @@ def test_python_files_are_read_without_running_them(text: str, message: str, tmp
     assert "\n" not in str(caught.value) and not (tmp_path / "HERE").exists()
 
 
-def test_a_computed_value_is_refused_by_name(tmp_path: Path) -> None:
+def test_a_computed_value_is_refused(tmp_path: Path) -> None:
     path = write(tmp_path, "ve/cifar10_ncsnpp_continuous")
     path.write_text(path.read_text().replace("model.nf = 128", "model.nf = 2 * 64"))
     with pytest.raises(UserError, match=r"model\.nf = 2 \* 64 is computed by the file"):

@@ -1,4 +1,4 @@
-"""A reader sees the old content or the whole new one, and a refusal of the system is one line."""
+"""Atomic writes: readers see the old or the complete new content; operating system errors give one line."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from src.io.atomic import remove_leftovers, replacing, write_bytes, write_json, 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def test_a_file_and_the_folders_above_it_are_made(tmp_path: Path) -> None:
+def test_a_file_and_its_parent_folders_are_created(tmp_path: Path) -> None:
     write_json(tmp_path / "new" / "a.json", {"x": [1, None]})
     assert json.loads((tmp_path / "new" / "a.json").read_text()) == {"x": [1, None]}
     write_text(tmp_path / "new" / "a.json", "ä")
@@ -26,7 +26,7 @@ def test_a_file_and_the_folders_above_it_are_made(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["a.json"]
 
 
-def test_a_folder_appears_when_all_its_files_are_there(tmp_path: Path) -> None:
+def test_a_folder_appears_when_complete(tmp_path: Path) -> None:
     with replacing(tmp_path / "set") as temporary:
         (temporary / "inside").mkdir(parents=True)
         (temporary / "inside" / "a").write_text("1")
@@ -36,7 +36,7 @@ def test_a_folder_appears_when_all_its_files_are_there(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", [ValueError, UserError, KeyboardInterrupt])
-def test_a_failure_inside_keeps_the_old_file_and_its_own_type(tmp_path: Path, kind: type[BaseException]) -> None:
+def test_an_exception_keeps_the_old_file_and_is_raised(tmp_path: Path, kind: type[BaseException]) -> None:
     write_text(tmp_path / "a", "old")
     with pytest.raises(kind, match="mine"), replacing(tmp_path / "a") as temporary:
         temporary.write_text("half")
@@ -46,7 +46,7 @@ def test_a_failure_inside_keeps_the_old_file_and_its_own_type(tmp_path: Path, ki
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EDQUOT, errno.EIO])
-def test_a_refusal_names_the_file_the_reason_and_what_to_do(
+def test_an_os_error_names_the_file_the_reason_and_what_to_do(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     write_text(tmp_path / "a", "old")
@@ -55,27 +55,27 @@ def test_a_refusal_names_the_file_the_reason_and_what_to_do(
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(os, "fsync", refuse)
-    line = f"{tmp_path}/a cannot be written ({os.strerror(number)}): make tea"
+    line = f"{tmp_path}/a cannot be written ({os.strerror(number)}): choose another folder"
     with pytest.raises(UserError, match=re.escape(line)):
-        write_bytes(tmp_path / "a", b"new", "make tea")
+        write_bytes(tmp_path / "a", b"new", "choose another folder")
     assert (tmp_path / "a").read_text() == "old"
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
-def test_a_refusal_that_a_library_hides_is_found(tmp_path: Path) -> None:
+def test_an_os_error_hidden_by_a_library_is_reported(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="No space left on device"), replacing(tmp_path / "a"):
         try:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError:
             raise RuntimeError("unexpected position") from None
-    with pytest.raises(RuntimeError, match="no refusal"), replacing(tmp_path / "a"):
+    with pytest.raises(RuntimeError, match="not an OS error"), replacing(tmp_path / "a"):
         try:
             raise FileNotFoundError(errno.ENOENT, "something else")
         except OSError as error:
-            raise RuntimeError("no refusal") from error
+            raise RuntimeError("not an OS error") from error
 
 
-def test_the_file_and_then_its_folder_reach_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_file_and_then_its_folder_are_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     flushed: list[str] = []
     real = os.fsync
 
@@ -91,7 +91,7 @@ def test_the_file_and_then_its_folder_reach_the_disk(tmp_path: Path, monkeypatch
     assert flushed == [f".a.{os.getpid()}.tmp", "folder"]
 
 
-def test_a_kill_keeps_the_old_file_and_leftovers_are_removed(tmp_path: Path) -> None:
+def test_a_kill_keeps_the_old_file_and_temporary_files_are_removed(tmp_path: Path) -> None:
     write_bytes(tmp_path / "a", b"old")
     pid = os.fork()
     if pid == 0:
@@ -109,7 +109,7 @@ def test_a_kill_keeps_the_old_file_and_leftovers_are_removed(tmp_path: Path) -> 
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
-def test_no_other_place_renames_files() -> None:
+def test_only_atomic_py_renames_files() -> None:
     renames = re.compile(r"os\.(replace|rename)\(|\.rename\(|NamedTemporaryFile|\.(tmp|part|partial)\"|_name\(f\"\.")
     files = (ROOT / "src").rglob("*.py")
     found = {path.relative_to(ROOT).as_posix() for path in files if renames.search(path.read_text())}

@@ -1,4 +1,4 @@
-"""Every file of conf/logger gives loggers for the run folder, csv among them."""
+"""Every file of conf/logger gives loggers for the run folder, including csv."""
 
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ NAMES = sorted(path.stem for path in (FOLDER / "logger").glob("*.yaml"))
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_logger(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_logger_config(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_MODE", "offline")
     with initialize_config_dir(str(FOLDER), version_base="1.3"):
         config = compose(overrides=[f"+logger={name}", "+name=toy", f"+paths.run_dir={tmp_path}"])
@@ -27,7 +27,7 @@ def test_logger(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert set(OmegaConf.to_container(config)) == {"logger", "name", "paths"}
 
 
-def test_tensorboard_keeps_one_folder(tmp_path: Path) -> None:
+def test_tensorboard_uses_one_folder(tmp_path: Path) -> None:
     node = OmegaConf.load(FOLDER / "logger" / "tensorboard.yaml").tensorboard
     node.save_dir = str(tmp_path)
     assert Path(instantiate(node, _convert_="all").log_dir) == tmp_path / "tensorboard"

@@ -14,14 +14,14 @@ from src.loggers import AppendingCSVLogger, forget_after
 
 
 def rows(folder: Path) -> list[dict[str, str]]:
-    """The table without the time, which every row has."""
+    """Return the rows without the time column, which every row must have."""
     with (folder / "metrics.csv").open(newline="") as file:
         found = list(csv.DictReader(file))
     assert all(list(row)[:3] == ["step", "epoch", "time"] and float(row["time"]) >= 0 for row in found)
     return [{key: value for key, value in row.items() if value and key != "time"} for row in found]
 
 
-def test_every_row_is_on_the_disk_at_once(tmp_path: Path) -> None:
+def test_every_row_is_written_at_once(tmp_path: Path) -> None:
     logger = AppendingCSVLogger(str(tmp_path / "run"))
     for step in (0, 7, 50):
         logger.log_metrics({"loss": torch.tensor(step / 4)}, step)
@@ -42,7 +42,7 @@ def test_one_row_for_each_step(tmp_path: Path) -> None:
     logger.log_metrics({"epoch": 0, "loss": 1.0}, 5)
     logger.log_metrics({"epoch": 0, "loss": 2.0, "longer name": 2.0}, 10)
     logger.log_metrics({"fid": 9.0}, 10)
-    # Another start joins the row too.
+    # A new logger object also completes the row.
     AppendingCSVLogger(str(tmp_path)).log_metrics({"loss": 3.0}, 10)
     logger = AppendingCSVLogger(str(tmp_path))
     logger.log_metrics({"loss": 4.0}, 15)
@@ -54,7 +54,7 @@ def test_one_row_for_each_step(tmp_path: Path) -> None:
     ]
 
 
-def test_a_run_that_goes_on_forgets_the_steps_it_repeats(tmp_path: Path) -> None:
+def test_a_resumed_run_deletes_rows_after_its_checkpoint(tmp_path: Path) -> None:
     forget_after(tmp_path, 3)
     logger = AppendingCSVLogger(str(tmp_path))
     for step in range(1, 6):
@@ -65,7 +65,7 @@ def test_a_run_that_goes_on_forgets_the_steps_it_repeats(tmp_path: Path) -> None
     assert rows(tmp_path)[2:] == [{"step": "3", "loss": "3.0"}, {"step": "4", "loss": "0.5"}]
 
 
-def test_a_table_of_an_older_version_gets_the_new_columns(tmp_path: Path) -> None:
+def test_files_of_older_versions_get_the_new_columns(tmp_path: Path) -> None:
     (tmp_path / "metrics.csv").write_bytes(b"loss,step,fid\r\n1.0,2,\r\n0.5,4,9.0\r\n")
     AppendingCSVLogger(str(tmp_path)).log_metrics({"fid": 8.0}, 4)
     with (tmp_path / "metrics.csv").open(newline="") as file:
@@ -73,18 +73,18 @@ def test_a_table_of_an_older_version_gets_the_new_columns(tmp_path: Path) -> Non
     assert [(row["step"], row["loss"], row["fid"]) for row in found] == [("2", "1.0", ""), ("4", "0.5", "8.0")]
 
 
-def test_time_goes_on_where_the_last_start_ended(tmp_path: Path) -> None:
+def test_time_continues_after_reopening(tmp_path: Path) -> None:
     for step in (1, 2):
         logger = AppendingCSVLogger(str(tmp_path))
         time.sleep(0.05)
         logger.log_metrics({"loss": 1.0}, step)
     with (tmp_path / "metrics.csv").open(newline="") as file:
         first, second = (float(row["time"]) for row in csv.DictReader(file))
-    # Rounded to hundredths.
+    # Times are rounded to hundredths.
     assert first >= 0.04 and second >= first + 0.04
 
 
-def test_new_columns_join_old_rows_also_after_reopening(tmp_path: Path) -> None:
+def test_new_columns_are_added_also_after_reopening(tmp_path: Path) -> None:
     AppendingCSVLogger(str(tmp_path)).log_metrics({"loss": 1.0}, 0)
     logger = AppendingCSVLogger(str(tmp_path))
     logger.log_metrics({"fid": 9.0}, 1)
@@ -97,7 +97,7 @@ def test_new_columns_join_old_rows_also_after_reopening(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["metrics.csv"]
 
 
-def test_a_failure_while_columns_are_added_keeps_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_rewrite_keeps_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     logger = AppendingCSVLogger(str(tmp_path))
     logger.log_metrics({"loss": 1.0}, 0)
     before = (tmp_path / "metrics.csv").read_bytes()
@@ -111,7 +111,7 @@ def test_a_failure_while_columns_are_added_keeps_the_file(tmp_path: Path, monkey
     assert (tmp_path / "metrics.csv").read_bytes() == before
 
 
-def test_a_killed_process_loses_nothing_it_has_logged(tmp_path: Path) -> None:
+def test_a_killed_process_loses_no_logged_row(tmp_path: Path) -> None:
     pid = os.fork()
     if pid == 0:
         AppendingCSVLogger(str(tmp_path)).log_metrics({"loss": 0.25}, 3)
@@ -121,7 +121,7 @@ def test_a_killed_process_loses_nothing_it_has_logged(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("cut", [1, 2, 5])
-def test_half_a_row_is_dropped(tmp_path: Path, cut: int) -> None:
+def test_a_truncated_row_is_dropped(tmp_path: Path, cut: int) -> None:
     logger = AppendingCSVLogger(str(tmp_path))
     logger.log_metrics({"loss": 1.0}, 0)
     logger.log_metrics({"loss": 2.0}, 1)
@@ -132,7 +132,7 @@ def test_half_a_row_is_dropped(tmp_path: Path, cut: int) -> None:
 
 
 @pytest.mark.parametrize("content", ["", "lo"])
-def test_half_a_header_is_no_header(tmp_path: Path, content: str) -> None:
+def test_a_truncated_header_is_replaced(tmp_path: Path, content: str) -> None:
     (tmp_path / "metrics.csv").write_text(content)
     AppendingCSVLogger(str(tmp_path)).log_metrics({"loss": 3.0}, 2)
     assert rows(tmp_path) == [{"loss": "3.0", "step": "2"}]
@@ -144,7 +144,7 @@ def test_only_rank_zero_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert not (tmp_path / "run").exists()
 
 
-def test_the_trainer_takes_the_run_folder_for_its_own(tmp_path: Path) -> None:
+def test_trainer_log_dir_is_the_run_folder(tmp_path: Path) -> None:
     trainer = Trainer(logger=AppendingCSVLogger(str(tmp_path)), accelerator="cpu", enable_progress_bar=False)
     assert trainer.log_dir is not None
     assert Path(trainer.log_dir) == tmp_path

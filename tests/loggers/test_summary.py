@@ -1,4 +1,4 @@
-"""What a finished run shows beside its curve."""
+"""Summary of a finished run in the loggers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from src.loggers import finish_loggers, log_settings
 
 
-def test_tensorboard_has_a_table_of_settings_and_scores(tmp_path: Path) -> None:
+def test_tensorboard_gets_settings_and_scores(tmp_path: Path) -> None:
     logger = TensorBoardLogger(str(tmp_path), name="", version="")
     config = {"seed": 3, "optimizer": {"lr": 1e-3}}
     log_settings([logger], config)

@@ -26,7 +26,7 @@ KEYS = ("WANDB_MODE", "WANDB_API_KEY", "WANDB_IDENTITY_TOKEN_FILE", "WANDB_BASE_
 @pytest.fixture(autouse=True)
 def machine_without_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for key in KEYS:
-        # Set first, so that what the logger itself sets is undone as well.
+        # Set first, so that monkeypatch also restores values set by the logger.
         monkeypatch.setenv(key, "")
         monkeypatch.delenv(key)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
@@ -36,7 +36,7 @@ def machine_without_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
         monkeypatch.setenv(folder, str(tmp_path / "home"))
 
 
-def test_a_run_and_its_continuation_offline(tmp_path: Path) -> None:
+def test_an_offline_run_and_its_resumption(tmp_path: Path) -> None:
     run_dir = tmp_path / "run"
     picture = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
     logger = wandb_logger(str(run_dir), project="toys", name="ve")
@@ -44,7 +44,7 @@ def test_a_run_and_its_continuation_offline(tmp_path: Path) -> None:
     logger.log_hyperparams({"lr": 0.5})
     logger.log_metrics({"train/loss": torch.tensor(1.5).item()}, 3)
     logger.log_image("samples", [Image.fromarray(picture)], 4)
-    # The next job of a sweep, or the resumed run, in the same process: the open run is not reused.
+    # The next sweep job or the resumed run in the same process must not reuse the open run.
     second = wandb_logger(str(run_dir), project="toys", name="ve", id=known)
     second.log_metrics({"train/loss": 0.5}, 5)
     finish_wandb()
@@ -61,7 +61,7 @@ def test_a_run_and_its_continuation_offline(tmp_path: Path) -> None:
     assert [(row["train/loss"], row["trainer/global_step"]) for row in continued.history] == [(0.5, 5)]
 
 
-def test_without_a_key_one_line_says_how_to_upload(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_without_a_key_the_log_says_how_to_upload(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, logger="src.loggers"):
         logger = wandb_logger(str(tmp_path / "run"), project="p")
     assert logger._offline
@@ -70,7 +70,7 @@ def test_without_a_key_one_line_says_how_to_upload(tmp_path: Path, caplog: pytes
 
 
 class Server(ThreadingHTTPServer):
-    """Stands in for the server of W&B, as far as it is asked who a key belongs to."""
+    """A server that answers the W&B query for the owner of a key."""
 
     def __init__(self, status: int, viewer: dict[str, str] | None) -> None:
         self.asked: list[str] = []
@@ -109,7 +109,7 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Server]]:
 
 
 @pytest.mark.parametrize("place", ["environment", "netrc"])
-def test_with_a_key_that_the_server_knows_it_is_online(
+def test_a_valid_key_logs_online(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str, serve: Callable[..., Server]
 ) -> None:
     server = serve(viewer={"id": "me"})
@@ -130,7 +130,7 @@ def test_with_a_key_that_the_server_knows_it_is_online(
 
 
 @pytest.mark.parametrize(("status", "offline"), [(401, "auto"), (403, "auto"), (200, "auto"), (401, False)])
-def test_a_key_that_the_server_refuses_is_one_line(
+def test_an_invalid_key_logs_offline_with_one_line(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
@@ -146,17 +146,17 @@ def test_a_key_that_the_server_refuses_is_one_line(
     assert line.startswith("wandb has a key that the server refuses and logs offline; upload with: wandb sync")
 
 
-@pytest.mark.parametrize("kind", ["nobody listens", "nobody answers", "no such name"])
-def test_without_network_it_is_offline_within_seconds(
+@pytest.mark.parametrize("kind", ["connection refused", "no answer", "unknown host"])
+def test_without_network_the_logger_is_offline_within_seconds(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, kind: str
 ) -> None:
     monkeypatch.setattr(module, "_PATIENCE", 0.3)
     monkeypatch.setenv("WANDB_API_KEY", "x" * 40)
     with socket.socket() as server, caplog.at_level(logging.INFO, logger="src.loggers"):
         server.bind(("127.0.0.1", 0))
-        if kind == "nobody answers":
+        if kind == "no answer":
             server.listen()
-        host = "wandb.invalid" if kind == "no such name" else f"127.0.0.1:{server.getsockname()[1]}"
+        host = "wandb.invalid" if kind == "unknown host" else f"127.0.0.1:{server.getsockname()[1]}"
         monkeypatch.setenv("WANDB_BASE_URL", f"http://{host}")
         begin = time.monotonic()
         assert wandb_logger(str(tmp_path), project="p")._offline
@@ -165,11 +165,11 @@ def test_without_network_it_is_offline_within_seconds(
     assert line.startswith(f"wandb does not reach http://{host} and logs offline")
 
 
-def test_a_run_that_wandb_itself_does_not_open_is_offline(
+def test_a_failure_to_open_the_run_logs_offline(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, serve: Callable[..., Server]
 ) -> None:
     serve(viewer={"id": "me"})
-    # Too short for wandb, which says so with a traceback.
+    # wandb raises for a key this short.
     monkeypatch.setenv("WANDB_API_KEY", "short")
     with caplog.at_level(logging.INFO, logger="src.loggers"):
         logger = wandb_logger(str(tmp_path / "run"), project="p")
@@ -178,7 +178,7 @@ def test_a_run_that_wandb_itself_does_not_open_is_offline(
     assert line.startswith("wandb does not open the run (")
     logger.log_metrics({"loss": 1.0}, 1)
     finish_wandb()
-    # wandb's own process writes the file, and may be slow.
+    # A process of wandb writes the file and may be slow.
     deadline = time.monotonic() + 60
     while not (history := read_offline(tmp_path / "run")[0].history):
         assert time.monotonic() < deadline
@@ -186,7 +186,7 @@ def test_a_run_that_wandb_itself_does_not_open_is_offline(
     assert history[0]["loss"] == 1.0
 
 
-def test_the_summary_holds_the_best_score(tmp_path: Path) -> None:
+def test_the_summary_contains_the_best_score(tmp_path: Path) -> None:
     logger = wandb_logger(str(tmp_path / "run"), project="p")
     for step, value in ((1, 9.0), (2, 4.0), (3, 5.0)):
         logger.log_metrics({"fid": value}, step)
@@ -197,13 +197,13 @@ def test_the_summary_holds_the_best_score(tmp_path: Path) -> None:
     finish_wandb()
 
 
-def test_a_key_of_another_server_does_not_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_key_of_another_server_is_ignored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "netrc").write_text("machine api.wandb.ai login user password x\n")
     monkeypatch.setenv("WANDB_BASE_URL", "https://wandb.example.org")
     assert wandb_logger(str(tmp_path), project="p")._offline
 
 
-def test_online_without_a_key_is_refused_instead_of_asking(tmp_path: Path) -> None:
+def test_online_without_a_key_is_refused_without_a_prompt(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="wandb login"):
         wandb_logger(str(tmp_path), project="p", offline=False)
 

@@ -1,8 +1,8 @@
-"""Reads what an offline wandb run has written, to check what would reach the server.
+"""Read what an offline wandb run has written, to check what would be uploaded.
 
-A ``.wandb`` file is a log in LevelDB's format after a header of 7 bytes: blocks of 32 KiB with chunks of
-(crc 4 bytes, length 2, kind 1), kind 1 a whole record, 2, 3 and 4 the first, a middle and the last part of one.
-Records are protocol buffers.
+A ``.wandb`` file is a LevelDB log after a header of 7 bytes: blocks of 32 KiB with chunks (crc 4 bytes, length 2, kind
+1); kind 1 is a whole record, kinds 2, 3 and 4 are the first, a middle and the last part of a record. Records are
+protocol buffers.
 """
 
 import json
@@ -19,7 +19,7 @@ _WHOLE, _LAST = 1, 4
 
 @dataclass
 class OfflineRun:
-    """``history`` holds one dictionary for each call of ``log``, ``files`` what lies beside it, such as images."""
+    """An offline run: ``history`` has one dictionary per call of ``log``; ``files`` are its files, such as images."""
 
     folder: Path
     id: str = ""
@@ -31,7 +31,7 @@ class OfflineRun:
 
 
 def read_offline(folder: Path) -> list[OfflineRun]:
-    """All offline runs at or below ``folder``, oldest first."""
+    """Return all offline runs at or below ``folder``, oldest first."""
     logs = sorted(Path(folder).rglob("run-*.wandb"))
     return [_read(log) for log in logs]
 

@@ -10,7 +10,7 @@ from tests.support.inception import save_random_inception
 
 @pytest.fixture(scope="session")
 def digits():
-    """uint8 images and labels of the digits."""
+    """Images (uint8) and labels of the digits."""
     return digit_images()
 
 
@@ -45,7 +45,7 @@ def dinov2_vitl14(pretrained=True):
 
 @pytest.fixture
 def dino_file(tmp_path, monkeypatch):
-    """Weights of a small net that stands for DINOv2, with its code in the torch hub cache."""
+    """Weights of a small net in place of DINOv2, with its code in the torch hub cache."""
     code = tmp_path / "hub" / "facebookresearch_dinov2_main"
     code.mkdir(parents=True)
     (code / "hubconf.py").write_text(HUBCONF)
@@ -57,7 +57,7 @@ def dino_file(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="session")
 def inception_file(tmp_path_factory):
-    """An Inception with random weights in the format of the published file."""
+    """Inception with random weights in the format of the published file."""
     path = tmp_path_factory.mktemp("inception") / "weights.pth"
     save_random_inception(path)
     return path
@@ -65,7 +65,7 @@ def inception_file(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def digits_npz(digits, tmp_path_factory):
-    """The digits as a file of arrays."""
+    """The digits as an npz file."""
     images, labels = (values.numpy() for values in digits)
     path = tmp_path_factory.mktemp("npz") / "digits.npz"
     split = {"train": slice(1500), "test": slice(1500, None)}
@@ -79,7 +79,7 @@ def digits_npz(digits, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def classifier_file(digits_npz):
-    """A classifier of the digits that was trained for seconds."""
+    """A digits classifier trained for a few seconds."""
     path = digits_npz.with_name("classifier.safetensors")
     train(digits_npz, path, epochs=4, width=8, batch=50, flip=False)
     return path

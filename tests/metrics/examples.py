@@ -1,4 +1,4 @@
-"""Scores of given features, without images."""
+"""Compute scores of given features, without images."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from src.metrics import Estimate, FeatureExtractor, FeatureMetric, Reference, st
 
 
 class Given(FeatureExtractor):
-    """Stands for the extractor of features that a test makes up; probabilities are the softmax of the features."""
+    """Extractor of features given by a test; probabilities are the softmax of the features."""
 
     fingerprint = "given"
 
@@ -27,7 +27,7 @@ class Given(FeatureExtractor):
 def attached(
     metric: FeatureMetric, generated: Tensor, real: Tensor | None = None, extractor: FeatureExtractor | None = None
 ) -> FeatureMetric:
-    """``metric`` with generated features (N, d), against real ones (M, d)."""
+    """Attach generated features (N, d), and real ones (M, d) as reference, to ``metric``."""
     extractor = extractor or Given(generated.shape[1])
     reference = None if real is None else Reference(statistics_of(real, extractor.fingerprint), real)
     metric.attach(extractor, reference)
@@ -38,6 +38,6 @@ def attached(
 def score(
     metric: FeatureMetric, generated: Tensor, real: Tensor | None = None, extractor: FeatureExtractor | None = None
 ) -> dict[str, float | list[float]]:
-    """The scores of generated features (N, d) against real ones (M, d)."""
+    """Return the scores of generated features (N, d) against real ones (M, d)."""
     results = attached(metric, generated, real, extractor).compute()
     return {name: float(r.value) if isinstance(r, Estimate) else r.tolist() for name, r in results.items()}

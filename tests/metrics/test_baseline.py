@@ -3,7 +3,7 @@ import torch
 from src.metrics import PixelFeatures, frechet_distance, gaussian_baseline, statistics_of
 
 
-def test_matches_the_moments_where_nothing_is_clipped():
+def test_moments_match_the_data_without_clipping():
     generator = torch.Generator().manual_seed(0)
     mixing = torch.randn(8, 8, generator=generator) * 6
     data = (torch.randn(4000, 8, generator=generator) @ mixing + 128).clamp(0, 255).round().to(torch.uint8)
@@ -12,14 +12,14 @@ def test_matches_the_moments_where_nothing_is_clipped():
     torch.testing.assert_close(samples.T.cov(), data.double().T.cov(), rtol=0.06, atol=10)
 
 
-def test_images_are_addressed(digits):
+def test_images_depend_on_seed_and_index_only(digits):
     images, _ = digits
     few, many = gaussian_baseline(images, 5, seed=3), gaussian_baseline(images, 50, seed=3)
     assert torch.equal(few, many[:5])
     assert not torch.equal(few, gaussian_baseline(images, 5, seed=4))
 
 
-def test_clipping_leaves_a_distance_that_models_can_beat(digits):
+def test_the_baseline_has_a_distance_above_that_of_real_images(digits):
     images, _ = digits
     pixels = PixelFeatures((1, 8, 8))
     samples = gaussian_baseline(images, len(images))

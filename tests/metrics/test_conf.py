@@ -19,7 +19,7 @@ def test_every_config_scores_images(path, inception_file, digits, classifier_fil
     network = config.extractor._target_.endswith("InceptionFeatures")
     if network:
         config.extractor.weights_path = str(inception_file)
-        config.metrics.pop("frechet")  # two decompositions of 2048 x 2048 are left to the small extractors
+        config.metrics.pop("frechet")  # slow with 2048 features; the small extractors test it
     if config.extractor._target_.endswith("ClassifierFeatures"):
         config.extractor.weights_path = str(classifier_file)
     if config.extractor._target_.endswith("DinoFeatures"):

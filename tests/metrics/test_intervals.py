@@ -1,4 +1,4 @@
-"""Intervals hold what they should; ``python -m bench.coverage`` is the long form with 500 trials."""
+"""Coverage of the confidence intervals; ``python -m bench.coverage`` runs 500 trials per case."""
 
 import pytest
 import torch
@@ -17,7 +17,7 @@ from src.metrics.distances.frechet_expansion import Expansion, extrapolate, vari
 from src.metrics.intervals import normal_interval, wilson_interval
 
 
-def test_kernel_mean_is_that_of_samples():
+def test_kernel_mean_matches_samples():
     p, q = pair(5, 0.4)
     generator = torch.Generator().manual_seed(0)
     x, y = p.draw(4000, generator), q.draw(4000, generator)
@@ -40,42 +40,42 @@ def test_kernel_mean_is_that_of_samples():
     ],
     ids=lambda case: f"{type(case.metric()).__name__}-{case.far}",
 )
-def test_intervals_hold_the_target_in_about_95_percent_of_trials(case):
+def test_intervals_cover_the_target_in_about_95_percent_of_trials(case):
     for row in case.run(120):
-        # Binomial: 95 % of 120 trials, three deviations below; an interval twice too long holds in all of them.
+        # Binomial: 95 % of 120 trials minus three standard deviations; the next line limits the length.
         assert row["coverage"] >= 0.89, row
-        # The number of classes moves in whole steps, and so does its interval.
+        # The number of classes is an integer, and so are the ends of its interval.
         assert row["score"] == "classes_present" or row["mean_half_width"] < 1.96 * 1.45 * row["deviation"], row
 
 
-def test_wilson_against_the_textbook():
+def test_wilson_interval_matches_the_textbook():
     share, low, high = wilson_interval(torch.arange(10) < 8)
     assert (float(share), float(low), float(high)) == pytest.approx((0.8, 0.4902, 0.9433), abs=1e-4)
     none = wilson_interval(torch.zeros(10, dtype=torch.bool))
     assert none.low == 0 and float(none.high) == pytest.approx(0.2775, abs=1e-4)
 
 
-def test_an_interval_ends_where_the_score_does():
+def test_intervals_are_clipped_to_the_range_of_the_score():
     value, low, high = normal_interval(torch.tensor(1.0), torch.tensor(1.0), least=0)
     assert (float(value), float(low)) == (1, 0) and float(high) == pytest.approx(2.96, abs=0.001)
 
 
-def test_extrapolation_is_exact_on_a_line():
+def test_extrapolation_is_exact_for_a_line():
     assert float(extrapolate(3 + 0.5 * torch.arange(1.0, 5.0, dtype=torch.float64))) == pytest.approx(3)
 
 
-def test_excess_of_the_jackknife_is_taken_off():
+def test_the_bias_of_the_jackknife_is_subtracted():
     def halves(variance):
         return [Expansion(torch.tensor(0.0), torch.tensor(variance), 50, torch.zeros(50))] * 2
 
     whole = Expansion(torch.tensor(0.0), torch.tensor(1.0), 100, torch.zeros(100))
-    # The same influence in halves: nothing of second order, Var L / 50 = 2 Var L / 100.
+    # The same influence in both halves: no second-order term, Var L / 50 = 2 Var L / 100.
     assert float(variance_of_distance(whole, halves(2.0))) == 1
     assert float(variance_of_distance(whole, halves(2.5))) == 0.875
     assert float(variance_of_distance(whole, halves(9.0))) == 0.5
 
 
-def test_the_curve_falls_to_the_extrapolation():
+def test_the_curve_decreases_to_the_extrapolated_value():
     metric = FrechetDistance(parts=5)
     p, q = pair(8, 0.3)
     generator = torch.Generator().manual_seed(0)

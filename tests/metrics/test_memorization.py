@@ -1,4 +1,4 @@
-"""Planted copies of training images are found; fresh images of the same distribution are not taken for copies."""
+"""Planted copies of training images are found; fresh images of the same distribution are not flagged."""
 
 import pytest
 import torch
@@ -13,7 +13,7 @@ PIXELS = PixelFeatures((1, 8, 8))
 
 @pytest.fixture(scope="module")
 def sets(digits):
-    """Training digits, test digits, and digits that neither of them has."""
+    """Training digits, test digits, and digits in neither set."""
     images, _ = digits
     learn, test = digit_split(len(images))
     return images[learn[:1200]], images[test], images[learn[1200:]]
@@ -49,7 +49,7 @@ def test_fresh_images_are_not_flagged(sets, digit_features, space):
     assert found.auth_pct.low < found.test_auth_pct.value < found.auth_pct.high
 
 
-def test_a_net_that_repeats_its_64_digits_is_flagged(sets, digit_features):
+def test_copies_of_a_small_training_set_are_flagged(sets, digit_features):
     train, test, _ = sets
     few = train[:64]
     repeated = perturbed(few.repeat(5, 1, 1, 1), 8)
@@ -59,17 +59,17 @@ def test_a_net_that_repeats_its_64_digits_is_flagged(sets, digit_features):
 
 
 def test_auth_pct_and_ratio_by_hand():
-    # Training images 0, 1 and 10: their nearest others are 1, 1 and 9 away.
+    # Training images 0, 1 and 10: their nearest neighbors are at distances 1, 1 and 9.
     train = torch.tensor([[0.0], [1.0], [10.0]])
     samples = torch.tensor([[0.5], [3.0], [11.0], [30.0]])
     found = memorization(samples, train, samples, neighbors=2)
-    # Distances to the nearest: 0.5, 2, 1, 20; authentic: 2 > 1 and 20 > 9.
+    # Distances to the nearest training image: 0.5, 2, 1, 20; authentic: 2 > 1 and 20 > 9.
     assert float(found.auth_pct.value) == 50
     assert found.ratio.tolist() == pytest.approx([1.0, 2 / 2.5, 1 / 5.5, 20 / 24.5])
     assert found.nearest[:, 0].tolist()[1:] == [1, 2, 2]
 
 
-def test_agrees_with_loops(sets):
+def test_agrees_with_the_definition_in_loops(sets):
     train, test, fresh = (PIXELS(images[:60]).double() for images in sets)
     found = memorization(fresh, train, test, neighbors=5)
     authentic = 0
@@ -82,6 +82,6 @@ def test_agrees_with_loops(sets):
     assert float(found.auth_pct.value) == pytest.approx(100 * authentic / 60)
 
 
-def test_too_few():
+def test_one_test_image_is_refused():
     with pytest.raises(UserError, match="1 test images cannot be compared"):
         memorization(torch.zeros(3, 2), torch.zeros(3, 2), torch.zeros(1, 2))

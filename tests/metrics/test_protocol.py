@@ -16,7 +16,7 @@ CONDITIONS = {
 }
 
 
-def test_one_line_for_a_paper():
+def test_protocol_text_is_one_line():
     expected = "fid50k · inception-tf-resize · cifar10 train · no flips · round · ema · heun-18"
     assert text_of("fid", CONDITIONS) == expected
     pc = {**CONDITIONS, "samples": 297, "sampler": "PredictorCorrector(AncestralSampling, Langevin) 10 steps"}
@@ -24,17 +24,17 @@ def test_one_line_for_a_paper():
     assert text_of("kid", pc).startswith("kid 297 · ")
 
 
-def test_unknown_facts_are_said_to_be_unknown():
+def test_unknown_facts_are_written_as_unknown():
     line = text_of("frechet_digits", {"samples": 1000, "extractor": "digits-f6+pixel-1x8x8", "resize": "none"})
     assert line == "frechet_digits 1k · digits+pixel · unknown · flips unknown · unknown"
 
 
-def test_facts_are_the_protocol_alone():
+def test_facts_exclude_the_device():
     assert facts_of(CONDITIONS) == {name: value for name, value in CONDITIONS.items() if name != "device"}
 
 
 @pytest.mark.parametrize("name", ["samples", "extractor", "resize", "reference", "quantization", "flips"])
-def test_measurements_must_agree(name):
+def test_measurement_settings_must_agree(name):
     assert difference(CONDITIONS, {**CONDITIONS, name: "another"}) == f"{name} {CONDITIONS[name]} and another"
     # Records of older versions lack some facts.
     assert difference(CONDITIONS, {key: value for key, value in CONDITIONS.items() if key != name}) is None

@@ -1,4 +1,4 @@
-"""The power spectrum of Gaussian random fields whose spectrum is known."""
+"""The radial power spectrum of Gaussian random fields with a known spectrum."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def rings(height: int, width: int) -> Tensor:
 
 
 def field(power: Tensor, count: int = COUNT) -> Tensor:
-    """(count, 2, H, W): Gaussian with variance ``power`` (H, W) in every mode, and a mean of 5."""
+    """Return Gaussian fields (count, 2, H, W) with variance ``power`` (H, W) in each mode and mean 5."""
     white = torch.randn(count, 2, *power.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     return 5 + torch.fft.ifft2(torch.fft.fft2(white) * power.sqrt()).real
 
@@ -33,7 +33,7 @@ def measured(images: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("shape", [(16, 16), (12, 20), (9, 9)])
-def test_a_known_spectrum_is_found(shape: tuple[int, int]) -> None:
+def test_a_known_spectrum_is_measured(shape: tuple[int, int]) -> None:
     k = rings(*shape)
     found = measured(field((1 + k) ** -3.0))
     expected = (1 + torch.arange(min(shape) // 2 + 1, dtype=torch.float64)) ** -3
@@ -48,15 +48,15 @@ def test_white_noise_adds_its_variance_to_every_frequency() -> None:
     power = (1 + rings(16, 16)) ** -2.0
     smooth, noisy = measured(field(power)), measured(field(power + 0.1))
     expected = (1 + torch.arange(9, dtype=torch.float64)) ** -2
-    # The same noise colored twice: the ratio is exact.
+    # Both fields use the same white noise, so the ratio is exact.
     torch.testing.assert_close(noisy / smooth, (expected + 0.1) / expected, rtol=1e-6, atol=0)
     ratio = 10 * torch.log10((expected + 0.1) / expected)[1:]
     assert spectral_distance(noisy, smooth) == pytest.approx(float(ratio.square().mean().sqrt()), rel=1e-6)
 
 
-def test_distances_of_plain_factors() -> None:
+def test_distances_in_decibels() -> None:
     power = torch.tensor([1.0, 2.0, 3.0])
     assert spectral_distance(power, power) == 0
-    # A factor of two is 3 dB; the mean brightness does not count.
+    # A factor of two is 3 dB; frequency 0 (mean brightness) is ignored.
     assert spectral_distance(power * torch.tensor([9.0, 2.0, 2.0]), power) == pytest.approx(3.0103, abs=1e-4)
     assert math.isnan(spectral_distance(torch.zeros(3), power))

@@ -35,7 +35,7 @@ def samples(digits):
     return gaussian_baseline(digits[0], 300)
 
 
-def test_one_pass_serves_every_metric(suite, reference, samples, digit_features):
+def test_one_pass_computes_every_metric(suite, reference, samples, digit_features):
     for part in samples.split(77):
         suite.update(part)
     scores = suite.compute(reference, quantization="round")
@@ -63,7 +63,7 @@ def test_one_pass_serves_every_metric(suite, reference, samples, digit_features)
     assert "samples 300" in str(scores)
 
 
-def test_order_batches_and_repeats_do_not_matter(suite, reference, samples):
+def test_scores_do_not_depend_on_order_batches_and_repeats(suite, reference, samples):
     index = torch.arange(300)
     suite.update(samples, index)
     expected = suite.compute(reference, quantization="round").values
@@ -75,14 +75,14 @@ def test_order_batches_and_repeats_do_not_matter(suite, reference, samples):
     assert scores.values == pytest.approx(expected, rel=1e-6) and scores.conditions["samples"] == 300
 
 
-def test_images_without_an_index_all_count(suite, reference, samples):
+def test_images_without_an_index_are_all_counted(suite, reference, samples):
     suite.update(samples[:5])
     suite.update(samples[:5])
     suite.update(samples[:5], torch.arange(5))
     assert suite.compute(reference, quantization="round").conditions["samples"] == 15
 
 
-def test_nothing_of_the_last_images_stays(suite, reference, samples):
+def test_reset_removes_earlier_images(suite, reference, samples):
     suite.update(samples[:200], torch.arange(200))
     suite.compute(reference, quantization="round")
     suite.reset()
@@ -113,7 +113,7 @@ class Counting(DigitFeatures):
         return super().features(images)
 
 
-def test_several_extractors_score_as_each_alone_and_run_once_per_batch(tmp_path):
+def test_several_extractors_score_like_each_alone_and_run_once_per_batch(tmp_path):
     digits, pixels = Counting(), PixelFeatures((1, 8, 8))
     metrics = {"a": FrechetDistance(features="pixel"), "b": FrechetDistance(), "c": PrecisionRecall()}
     metrics |= {"d": PrecisionRecall(features="pixel"), "e": ClassifierReport()}
@@ -133,7 +133,7 @@ def test_features_are_kept_once_per_extractor(suite, samples):
     assert len({id(metric.features) for metric in suite.metrics.values()}) == 1
 
 
-def test_an_unknown_extractor_is_named():
+def test_an_unknown_extractor_is_refused():
     with pytest.raises(UserError, match="metric x has features=digits: choose one of main"):
         MetricSuite(PixelFeatures((1, 8, 8)), {"x": FrechetDistance(features="digits")})
 
@@ -148,7 +148,7 @@ def test_statistics_file_as_reference(digit_features, digits, samples, tmp_path)
         MetricSuite(digit_features, {"kid": KernelDistance()}, statistics_path=tmp_path / "s.npz")
 
 
-def test_what_does_not_fit_is_refused(suite, reference, samples, digits):
+def test_missing_images_and_wrong_references_are_refused(suite, reference, samples, digits):
     with pytest.raises(UserError, match="0 images"):
         suite.compute(reference, quantization="round")
     suite.update(samples)

@@ -1,4 +1,4 @@
-"""Two processes with unequal shares score like one."""
+"""Two processes with unequal shares give the scores of one."""
 
 import os
 import socket
@@ -27,7 +27,7 @@ COUNT = 200
 
 
 class Classes(PixelFeatures):
-    """Pixels that also give probabilities."""
+    """Pixel features with class probabilities."""
 
     num_classes = 4
 
@@ -36,7 +36,7 @@ class Classes(PixelFeatures):
 
 
 def scores(shares):
-    """Scores of the images whose indices are given, under two extractors."""
+    """Return the scores of the images with the given indices, with two extractors."""
     real = uniform(0, "images", 0, torch.arange(400), (1, 4, 4)).pow(2).mul(255).byte()
     images = gaussian_baseline(real, COUNT)
     pixels, classes = PixelFeatures((1, 4, 4)), Classes((1, 4, 4))
@@ -51,7 +51,7 @@ def scores(shares):
     for share in shares:
         suite.update(images[share], share)
     result = suite.compute({"main": reference}, quantization="round")
-    # Unsynchronized states come back, so that more images can follow.
+    # After compute the states are unsynchronized again, so that more images can be added.
     assert len(torch.cat(suite.metrics["kid"].features)) == sum(map(len, shares))
     return result.values, result.conditions["samples"]
 
@@ -60,7 +60,7 @@ def work(rank, port, queue):
     os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
     dist.init_process_group("gloo", rank=rank, world_size=2)
     everything = torch.arange(COUNT)
-    # Both ranks made images 60 to 70; one rank alone has all of the images the second time.
+    # Both ranks have images 60 to 70; the second time one rank has all images.
     result = scores([everything[:SPLIT]] if rank == 0 else everything[SPLIT - 10 :].split(50))
     lopsided = scores([] if rank == 0 else [everything])
     suite = MetricSuite(PixelFeatures((1, 4, 4)), {"frechet": FrechetDistance()})

@@ -1,4 +1,4 @@
-"""Variances and verdicts on simulated scores with known variances."""
+"""Variance components and verdicts on simulated scores with known variances."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TRIALS = 4000
 
 
 def simulated(k: int, n: int, training: float, draw: Tensor, rest: float, generator: torch.Generator) -> Tensor:
-    """Scores (TRIALS, k, n) with these standard deviations around the draws' effects (TRIALS, n)."""
+    """Return scores (TRIALS, k, n) with these standard deviations around the effects of the draws (TRIALS, n)."""
 
     def normal(*shape: int) -> Tensor:
         return torch.randn(TRIALS, *shape, generator=generator, dtype=torch.float64)
@@ -24,7 +24,7 @@ def simulated(k: int, n: int, training: float, draw: Tensor, rest: float, genera
 
 
 def groups(k: int, m: int, n: int, training: float, shared: float, own: float, rest: float) -> tuple[Tensor, Tensor]:
-    """Two settings that do not differ; draws have an effect on both and one of each."""
+    """Return two equal settings; draws have an effect shared by both settings and one of their own."""
     generator = torch.Generator().manual_seed(0)
     common, *each = torch.randn(3, TRIALS, n, generator=generator, dtype=torch.float64)
     a, b = (
@@ -45,7 +45,7 @@ def groups(k: int, m: int, n: int, training: float, shared: float, own: float, r
         (6, 6, 1, 1.0, 5.0, 0.0, 1.0),
     ],
 )
-def test_equal_settings_are_called_different_in_about_one_of_twenty_comparisons(
+def test_false_positive_rate_is_about_five_percent(
     k: int, m: int, n: int, training: float, shared: float, own: float, rest: float
 ) -> None:
     a, b = groups(k, m, n, training, shared, own, rest)
@@ -55,13 +55,13 @@ def test_equal_settings_are_called_different_in_about_one_of_twenty_comparisons(
     torch.testing.assert_close(((found.p_value < 0.05).double().mean()), wrong)
 
 
-def test_pooling_all_scores_would_be_wrong() -> None:
+def test_pooled_t_test_has_too_many_false_positives() -> None:
     a, b = groups(6, 6, 6, 3.0, 1.0, 0.0, 1.0)
     p = stats.ttest_ind(a.flatten(1).numpy(), b.flatten(1).numpy(), axis=1).pvalue
     assert (p < 0.05).mean() > 0.3
 
 
-def test_a_difference_is_found_in_the_share_of_comparisons_that_the_advice_promises() -> None:
+def test_power_matches_the_recommended_number_of_trainings() -> None:
     generator = torch.Generator().manual_seed(1)
     draw = torch.randn(TRIALS, 6, generator=generator, dtype=torch.float64)
     a, b = (simulated(12, 6, 1.0, draw, 0.1, generator) for _ in range(2))
@@ -73,7 +73,7 @@ def test_a_difference_is_found_in_the_share_of_comparisons_that_the_advice_promi
     assert trainings_needed(flat, flat) is None and trainings_needed(flat[:1], flat) is None
 
 
-def test_intervals_hold_the_true_mean_and_deviations() -> None:
+def test_intervals_cover_the_true_mean_and_deviations() -> None:
     generator = torch.Generator().manual_seed(2)
     draw = 0.5 * torch.randn(TRIALS, 6, generator=generator, dtype=torch.float64)
     scores = simulated(6, 6, 2.0, draw, 1.0, generator)
@@ -86,7 +86,7 @@ def test_intervals_hold_the_true_mean_and_deviations() -> None:
     assert variances == pytest.approx([4.0, 1.25], rel=0.05)
 
 
-def test_mean_squares_are_those_of_the_definition() -> None:
+def test_mean_squares_match_the_definition() -> None:
     y = torch.tensor([[1.0, 2.0, 4.0], [3.0, 3.0, 6.0]], dtype=torch.float64)
     rows, columns, mean = y.mean(1), y.mean(0), y.mean()
     of = mean_squares(y)
@@ -96,7 +96,7 @@ def test_mean_squares_are_those_of_the_definition() -> None:
     assert float(of.rest) == pytest.approx(float(residual.square().sum()) / 2)
 
 
-def test_one_draw_is_the_test_of_welch() -> None:
+def test_one_draw_gives_the_welch_test() -> None:
     a = torch.tensor([[1.0], [2.0], [4.0]], dtype=torch.float64)
     b = torch.tensor([[3.0], [5.0], [9.0], [4.0]], dtype=torch.float64)
     expected = stats.ttest_ind(a[:, 0].numpy(), b[:, 0].numpy(), equal_var=False)
@@ -107,7 +107,7 @@ def test_one_draw_is_the_test_of_welch() -> None:
     assert found.trainings.low.isnan()
 
 
-def test_one_training_says_something_of_its_draws_only() -> None:
+def test_one_training_gives_an_interval_over_draws_only() -> None:
     a, b = torch.tensor([[1.0, 2.0, 3.5]]), torch.tensor([[0.0, 1.5, 2.0]])
     found = difference(a, b)
     expected = stats.ttest_rel(a[0].double().numpy(), b[0].double().numpy()).confidence_interval(0.95)
@@ -115,7 +115,7 @@ def test_one_training_says_something_of_its_draws_only() -> None:
     assert found.settings.low.isnan() and found.p_value.isnan()
 
 
-def test_equal_scores_have_an_interval_of_no_length() -> None:
+def test_equal_scores_have_an_interval_of_length_zero() -> None:
     y = torch.ones(3, 4)
     found = difference(y, y + 1).settings
     assert [float(x) for x in found] == [-1.0, -1.0, -1.0]

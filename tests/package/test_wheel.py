@@ -1,4 +1,4 @@
-"""The wheel in a fresh environment: train, sample, evaluate and the API from an empty folder."""
+"""The installed wheel in a fresh environment: train, sample, evaluate, report and the Python API."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ print(score_sde.__file__)
 
 
 @pytest.mark.slow
-def test_the_package_trains_samples_and_evaluates_from_an_empty_folder(tmp_path: Path) -> None:
+def test_the_wheel_trains_samples_and_evaluates_from_an_empty_folder(tmp_path: Path) -> None:
     installed = Installed(tmp_path / "env", build_wheel(tmp_path / "wheel"))
     home = tmp_path / "empty"
     home.mkdir()

@@ -1,4 +1,4 @@
-"""The project as others install it: a wheel in an environment of its own that borrows the packages of this one."""
+"""Install the project as a wheel in a new environment that uses the packages of this one."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def build_wheel(folder: Path) -> Path:
 
 
 class Installed:
-    """A fresh environment with the wheel.
+    """A new environment with the wheel.
 
     Args:
         folder: where the environment is made.
@@ -38,7 +38,7 @@ class Installed:
         (self.packages / "borrowed.pth").write_text(sysconfig.get_path("purelib") + "\n", encoding="utf-8")
 
     def run(self, *command: str, cwd: Path, code: int = 0) -> str:
-        """Run a program of the environment in ``cwd``; return its output, asserting its exit code."""
+        """Run a program of the environment in ``cwd``, assert its exit code, and return its output."""
         environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "VIRTUAL_ENV")}
         done = subprocess.run(
             [str(self.bin / command[0]), *command[1:]],

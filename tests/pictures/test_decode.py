@@ -24,7 +24,7 @@ def saved(image, suffix="png", **options):
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
-def test_png_of_16_bits_keeps_every_value(channels):
+def test_16_bit_png_keeps_every_value(channels):
     pixels = deep(channels)
     picture = open_picture(png_bytes(pixels))
     assert (picture.dtype, picture.channels, picture.height, picture.width) == ("uint16", channels, 5, 7)
@@ -35,7 +35,7 @@ def test_png_of_16_bits_keeps_every_value(channels):
 @pytest.mark.parametrize("channels", [1, 2, 3, 4, 6])
 def test_tiff_keeps_every_value(channels, dtype):
     if dtype == np.uint8 and channels not in (1, 3):
-        pytest.skip("such pages are for Pillow, which gives a meaning to alpha")
+        pytest.skip("Pillow reads these pages and interprets alpha")
     pixels = deep(channels, dtype) if dtype != np.uint8 else RNG.integers(0, 256, (channels, 5, 7)).astype(np.uint8)
     picture = open_picture(tiff_bytes(pixels))
     assert (picture.dtype, picture.channels) == (np.dtype(dtype).name, channels)
@@ -52,7 +52,7 @@ def test_every_page_of_a_stack_is_read(mode):
 
 
 def tiff_with(pixels, **changed):
-    """A deflated, differenced 16-bit page, written by hand."""
+    """Return a 16-bit TIFF page with deflate compression and a difference predictor."""
     last = pixels.transpose(1, 2, 0)
     data = np.diff(last, axis=1, prepend=np.zeros_like(last[:, :1])).astype("<u2").tobytes()
     packed = zlib.compress(data)
@@ -75,21 +75,21 @@ def tiff_with(pixels, **changed):
     return b"II*\0" + struct.pack("<I", moved) + packed.ljust(moved - 8, b"\0") + bytes(directory)
 
 
-def test_deflated_differences_are_undone_and_other_compressions_are_named():
+def test_deflate_with_predictor_is_decoded_and_other_compressions_refused():
     pixels = deep(3)
     assert np.array_equal(open_picture(tiff_with(pixels)).pixels(), pixels)
     with pytest.raises(ValueError, match=r"not supported|not an image|compression"):
         open_picture(tiff_with(pixels, compression=5)).pixels()
 
 
-# Every turn for one kind of each decoder; the others carry the same mark in another place.
+# Every orientation for one kind per decoder; the other kinds store the tag elsewhere.
 @pytest.mark.parametrize(
     ("orientation", "kind"),
     [(turn, kind) for turn in range(1, 9) for kind in ("jpeg", "tiff16")]
     + [(turn, kind) for turn in (1, 6) for kind in ("png", "png16", "tiff")],
 )
-def test_pictures_are_upright_whatever_their_orientation(orientation, kind):
-    # A gray ramp in both directions, so that every turn and every mirror image shows.
+def test_orientation_tags_are_applied(orientation, kind):
+    # A gray ramp in both directions distinguishes all orientations.
     upright = (np.add.outer(np.arange(16) * 8, np.arange(8) * 16)).astype(np.uint8)[None]
     stored = {
         1: lambda p: p,
@@ -127,7 +127,7 @@ def test_pictures_are_upright_whatever_their_orientation(orientation, kind):
     assert np.abs(pixels.astype(int) - upright.astype(int) * factor).max() <= 3 * factor
 
 
-def test_alpha_lies_over_white_or_stays():
+def test_alpha_is_blended_over_white_or_kept():
     for dtype, full in ((np.uint8, 255), (np.uint16, 65535)):
         pixels = np.zeros((4, 2, 2), dtype)
         pixels[3] = round(full / 5)
@@ -137,7 +137,7 @@ def test_alpha_lies_over_white_or_stays():
         assert open_picture(content).pixels(1).shape == (1, 2, 2)
 
 
-def test_more_pixels_than_the_limit_are_refused_by_the_header_alone():
+def test_too_many_pixels_are_refused_from_the_header():
     header = png_bytes(np.zeros((1, 1, 1), np.uint16))
     huge = header[:16] + struct.pack(">II", 100_000, 100_000) + header[24:29]
     huge += struct.pack(">I", zlib.crc32(huge[12:29])) + header[33:]
@@ -147,12 +147,12 @@ def test_more_pixels_than_the_limit_are_refused_by_the_header_alone():
 
 
 @pytest.mark.parametrize("content", [b"", b"text", b"II*\0\xff\xff\xff\xff", png_bytes(deep(3))[:150]])
-def test_what_is_no_picture_is_a_value_error(content):
+def test_invalid_content_raises(content):
     with pytest.raises((ValueError, OSError, RuntimeError)):
         open_picture(content).pixels()
 
 
-def test_a_loop_of_pages_ends():
+def test_a_loop_of_tiff_pages_is_refused():
     made = bytearray(tiff_bytes(deep(3)))
     start = struct.unpack_from("<I", made, 4)[0]
     entries = struct.unpack_from("<H", made, start)[0]
@@ -161,7 +161,7 @@ def test_a_loop_of_pages_ends():
         open_picture(bytes(made))
 
 
-def test_resizing_keeps_dtype_and_range_and_covers_the_size():
+def test_resizing_keeps_dtype_and_constant_images():
     for dtype in (np.uint8, np.uint16, np.float32, np.float16):
         pixels = (RNG.random((2, 9, 30)) * (200 if dtype != np.uint16 else 60000)).astype(dtype)
         made = fit(pixels, (6, 12))

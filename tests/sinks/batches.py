@@ -1,4 +1,4 @@
-"""Batches as a ``Generation`` yields them, made by hand."""
+"""Batches like those of a ``Generation``, made by hand."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from src.sampling.generation import GeneratedBatch
 def batch(
     index: Tensor, shown: Tensor, samples: Tensor | None = None, trajectory: Tensor | None = None
 ) -> GeneratedBatch:
-    """Valid samples (B, *d) of the addresses ``index`` (B,)."""
+    """Return valid samples (B, *d) with the addresses ``index`` (B,)."""
     samples = shown.float() if samples is None else samples
     ones = torch.ones(len(index))
     return GeneratedBatch(index, samples, shown, shown, ones.long(), ones, ones.bool(), trajectory)

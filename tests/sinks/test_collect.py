@@ -1,4 +1,4 @@
-"""Samples of all processes are brought together by index, whatever the shares."""
+"""Samples of all processes are gathered in the order of their index, for any shares."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_every_process_gets_all_samples_in_order(
         assert made.frames[:, :, 0, 0, 0].tolist() == [[i + 10 for i in expected], expected]
 
 
-def test_invalid_samples_are_blanked() -> None:
+def test_invalid_samples_are_replaced() -> None:
     for shape, blank in (((1, 2, 2), 0.0), ((2,), float("nan"))):
         made = Collect(shape)
         shown = torch.ones(3, *shape, dtype=made.samples.dtype)

@@ -1,4 +1,4 @@
-"""Files of samples: what is written is read, whatever the order, the batches and the interruptions."""
+"""Files of samples: reading returns what was written, for any order, batches and interruptions."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def npz(folder: Path) -> SampleFiles:
 
 
 @pytest.mark.parametrize("make", [png, npz])
-def test_what_is_written_is_read(make, tmp_path: Path) -> None:
+def test_write_and_read(make, tmp_path: Path) -> None:
     files = make(tmp_path)
     assert files.present() == set()
     for part in (torch.arange(0, 20, 2), torch.arange(1, 15, 2)):
@@ -41,7 +41,7 @@ def test_what_is_written_is_read(make, tmp_path: Path) -> None:
     assert torch.equal(make(tmp_path).read(wanted), IMAGES[wanted])
 
 
-def test_gray_images_stay_gray(tmp_path: Path) -> None:
+def test_gray_images_have_one_channel(tmp_path: Path) -> None:
     files = PictureFiles(tmp_path, (1, 8, 8))
     image = torch.arange(64, dtype=torch.uint8).reshape(1, 1, 8, 8)
     files.write(torch.tensor([1234567]), image)
@@ -49,7 +49,7 @@ def test_gray_images_stay_gray(tmp_path: Path) -> None:
     assert torch.equal(files.read([1234567]), image)
 
 
-def test_joined_file_is_the_custom_layout_and_can_grow(tmp_path: Path) -> None:
+def test_the_joined_file_has_the_usual_layout_and_can_grow(tmp_path: Path) -> None:
     files = npz(tmp_path)
     files.write(torch.tensor([4, 1]), IMAGES[[4, 1]])
     files.finish()
@@ -63,7 +63,7 @@ def test_joined_file_is_the_custom_layout_and_can_grow(tmp_path: Path) -> None:
         assert np.array_equal(archive["samples"], IMAGES[:5].movedim(1, -1).numpy())
 
 
-def test_join_that_was_killed_before_it_cleaned_up_is_repeated(tmp_path: Path) -> None:
+def test_a_join_killed_before_cleanup_is_repeated(tmp_path: Path) -> None:
     files = npz(tmp_path)
     files.write(torch.tensor([0, 1]), IMAGES[:2])
     kept = (tmp_path / "samples_000000-000001.npz").read_bytes()
@@ -74,7 +74,7 @@ def test_join_that_was_killed_before_it_cleaned_up_is_repeated(tmp_path: Path) -
     assert [path.name for path in tmp_path.iterdir()] == ["samples.npz"]
 
 
-def test_joining_needs_little_memory(tmp_path: Path) -> None:
+def test_joining_uses_little_memory(tmp_path: Path) -> None:
     files = NpzFiles(tmp_path, "raw", (1, 256, 256), "float32")
     for first in range(0, 64, 4):
         files.write(torch.arange(first, first + 4), torch.full((4, 1, 256, 256), float(first)))
@@ -95,7 +95,7 @@ def test_vectors_keep_their_layout(tmp_path: Path) -> None:
     assert np.array_equal(np.load(tmp_path / "samples.npz")["samples"], points.numpy())
 
 
-def test_failed_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_write_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
@@ -105,7 +105,7 @@ def test_failed_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert list(tmp_path.iterdir()) == []
 
 
-def test_empty_file_of_a_power_cut_does_not_count(tmp_path: Path) -> None:
+def test_an_empty_file_is_not_counted(tmp_path: Path) -> None:
     files = png(tmp_path)
     files.write(torch.arange(2), IMAGES[:2])
     (tmp_path / "000001.png").write_bytes(b"")
@@ -113,7 +113,7 @@ def test_empty_file_of_a_power_cut_does_not_count(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("length", [0, 10, 200])
-def test_damaged_files_are_one_line(length: int, tmp_path: Path) -> None:
+def test_damaged_files_are_refused(length: int, tmp_path: Path) -> None:
     npz(tmp_path).write(torch.arange(2), IMAGES[:2])
     path = tmp_path / "samples_000000-000001.npz"
     path.write_bytes(path.read_bytes()[:length])
@@ -121,7 +121,7 @@ def test_damaged_files_are_one_line(length: int, tmp_path: Path) -> None:
         mapped(path, "samples")
 
 
-def test_room_is_not_underestimated(tmp_path: Path) -> None:
+def test_the_size_estimate_is_not_too_small(tmp_path: Path) -> None:
     noise = torch.randint(0, 256, (8, *SHAPE), dtype=torch.uint8)
     for make in (png, npz):
         folder = tmp_path / make.__name__
@@ -130,7 +130,7 @@ def test_room_is_not_underestimated(tmp_path: Path) -> None:
         assert make(folder).bytes_for(8) + 4096 * 3 >= blocks
 
 
-def test_two_writers_never_take_the_same_name(tmp_path: Path) -> None:
+def test_file_names_of_several_writers_are_unique(tmp_path: Path) -> None:
     files = npz(tmp_path)
     shards: list[Tensor] = [torch.arange(rank, 20, 3) for rank in range(3)]
     for shard in shards:

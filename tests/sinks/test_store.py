@@ -1,4 +1,4 @@
-"""A folder of samples continues what it holds, and refuses to become a mixture."""
+"""A folder of samples resumes, and refuses samples made with other settings."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def manifest(folder: Path) -> dict[str, Any]:
     return json.loads((folder / "manifest.json").read_text())
 
 
-def test_continues_with_what_is_missing_and_recognizes_the_end(tmp_path: Path) -> None:
+def test_prepare_returns_missing_indices_until_complete(tmp_path: Path) -> None:
     first = store(tmp_path)
     assert first.prepare() == [0, 1, 2, 3, 4, 5]
     assert manifest(tmp_path)["status"] == "running"
@@ -47,13 +47,13 @@ def test_continues_with_what_is_missing_and_recognizes_the_end(tmp_path: Path) -
     assert manifest(tmp_path)["status"] == "complete"
 
     third = store(tmp_path)
-    assert third.prepare() == [], "what diverged once diverges again"
+    assert third.prepare() == [], "diverged samples must not be made again"
     assert third.valid_indices() == [0, 1, 2, 3, 4]
     assert manifest(tmp_path)["nfe"]["mean"] == 20.0
     assert torch.equal(third.read([4, 2])[:, 0, 0, 0], torch.tensor([4, 2], dtype=torch.uint8))
 
 
-def test_samples_stay_those_of_the_program_that_made_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_manifest_changes_only_when_samples_are_added(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = store(tmp_path, 2, about={"ckpt_path": "a.ckpt"})
     first.prepare()
     fill(first, [0, 1])
@@ -68,7 +68,7 @@ def test_samples_stay_those_of_the_program_that_made_them(tmp_path: Path, monkey
     assert manifest(tmp_path)["about"] == {"ckpt_path": "copy.ckpt"}
 
 
-def test_fewer_are_the_first_of_those_that_are_there(tmp_path: Path) -> None:
+def test_fewer_samples_are_a_part_of_the_folder(tmp_path: Path) -> None:
     first = store(tmp_path, 2)
     first.prepare()
     fill(first, [0, 1])
@@ -85,7 +85,7 @@ def test_fewer_are_the_first_of_those_that_are_there(tmp_path: Path) -> None:
     assert before == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
 
 
-def test_fewer_of_an_interrupted_folder_leave_the_others_to_be_made(tmp_path: Path) -> None:
+def test_fewer_samples_of_an_interrupted_folder_keep_its_total(tmp_path: Path) -> None:
     store(tmp_path, 6).prepare()
     fewer = store(tmp_path, 2)
     assert fewer.prepare() == [0, 1]
@@ -96,7 +96,7 @@ def test_fewer_of_an_interrupted_folder_leave_the_others_to_be_made(tmp_path: Pa
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"seed": 1}, "seed is 0 there and 1 now"),
         ({"sampler": {"grid": {"steps": 20}, "order": "last"}}, "sampler.grid.steps is 10 there and 20 now"),
@@ -104,35 +104,37 @@ def test_fewer_of_an_interrupted_folder_leave_the_others_to_be_made(tmp_path: Pa
         ({"labels": [1]}, r'labels is "absent" there and \[1\] now'),
     ],
 )
-def test_other_settings_are_refused_by_the_first_difference(change: dict[str, Any], said: str, tmp_path: Path) -> None:
+def test_other_settings_are_refused_by_the_first_difference(
+    change: dict[str, Any], message: str, tmp_path: Path
+) -> None:
     store(tmp_path).prepare()
     before = (tmp_path / "manifest.json").read_bytes()
-    with pytest.raises(UserError, match=said):
+    with pytest.raises(UserError, match=message):
         store(tmp_path, settings={**SETTINGS, **change}).prepare()
     assert (tmp_path / "manifest.json").read_bytes() == before
 
 
-def test_format_is_a_setting(tmp_path: Path) -> None:
+def test_another_format_is_refused(tmp_path: Path) -> None:
     store(tmp_path).prepare()
     with pytest.raises(UserError, match='format is "png" there and "npz" now'):
         store(tmp_path, file_format="npz").prepare()
 
 
-def test_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
+def test_a_folder_with_other_files_is_refused(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("words")
     with pytest.raises(UserError, match=r"holds files but no manifest\.json"):
         store(tmp_path).prepare()
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"manifest_version": 3, "name": "Extension"}', '{"settings": {}}'])
-def test_the_manifest_of_another_program_is_left_alone(text: str, tmp_path: Path) -> None:
+def test_the_manifest_of_another_program_is_refused_and_kept(text: str, tmp_path: Path) -> None:
     (tmp_path / "manifest.json").write_text(text)
     with pytest.raises(UserError, match=r"holds files but no manifest\.json of this program: choose another"):
         store(tmp_path).prepare()
     assert (tmp_path / "manifest.json").read_text() == text
 
 
-def test_full_disk_is_noticed_before_anything_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_reported_before_sampling(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**12, 10**12, 20_000))
     with pytest.raises(UserError, match=r"20\.0 kB free"):
@@ -141,7 +143,7 @@ def test_full_disk_is_noticed_before_anything_is_made(tmp_path: Path, monkeypatc
     assert store(tmp_path / "new", 2).prepare() == [0, 1]
 
 
-def test_image_without_its_raw_values_is_made_again(tmp_path: Path) -> None:
+def test_an_image_without_raw_values_is_made_again(tmp_path: Path) -> None:
     opened = store(tmp_path, 2, raw=True)
     opened.prepare()
     image = torch.zeros(1, 1, 4, 4, dtype=torch.uint8)
@@ -150,13 +152,15 @@ def test_image_without_its_raw_values_is_made_again(tmp_path: Path) -> None:
     assert store(tmp_path, 2, raw=True).prepare() == [1]
 
 
-@pytest.mark.parametrize(("options", "said"), [({"count": 0}, "num_samples=0"), ({"file_format": "jpg"}, "format=jpg")])
-def test_impossible_folders_are_refused(options: dict[str, Any], said: str, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=said):
+@pytest.mark.parametrize(
+    ("options", "message"), [({"count": 0}, "num_samples=0"), ({"file_format": "jpg"}, "format=jpg")]
+)
+def test_invalid_settings_are_refused(options: dict[str, Any], message: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=message):
         store(tmp_path, **options)
 
 
-def test_a_folder_of_an_earlier_version_is_continued_where_it_lies(tmp_path: Path) -> None:
+def test_a_folder_of_an_earlier_version_is_resumed_in_place(tmp_path: Path) -> None:
     sampler = {"_target_": "src.sampling.pc.PredictorCorrector", "order": "corrector_first"}
     old = store(tmp_path / "last-seed0-1234", 2, {"sampler": sampler, "seed": 0})
     old.prepare()

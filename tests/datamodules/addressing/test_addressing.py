@@ -9,7 +9,7 @@ from src.noise import permutation
 from tests.support.pairwise import pairwise
 
 
-def test_an_epoch_is_the_permutation_cut_into_batches_without_the_rest():
+def test_an_epoch_is_a_permutation_split_into_full_batches():
     addresses = list(AddressedBatchSampler(43, 8, seed=5))
     order = permutation(5, "data order", 0, 43)
     assert [a.step for a in addresses] == [0, 1, 2, 3, 4]
@@ -39,7 +39,7 @@ def test_the_global_batch_does_not_depend_on_processes_and_accumulation(world_si
                 assert (part.step, part.epoch) == (expected.step, expected.epoch) == (3 + k, 1)
 
 
-def test_each_sample_comes_once_in_an_epoch_and_epochs_differ():
+def test_each_sample_once_per_epoch_and_epochs_differ():
     epochs = [
         torch.cat([a.index for a in AddressedBatchSampler(32, 8, seed=0, completed_steps=lambda done=4 * e: done)])
         for e in range(3)
@@ -50,7 +50,7 @@ def test_each_sample_comes_once_in_an_epoch_and_epochs_differ():
     assert not torch.equal(epochs[0], other)
 
 
-def test_the_counter_is_read_when_the_first_batch_is_wanted():
+def test_the_step_is_read_at_the_first_batch():
     done = 0
     sampler = AddressedBatchSampler(40, 8, seed=0, completed_steps=lambda: done)
     iterator = iter(sampler)
@@ -61,14 +61,14 @@ def test_the_counter_is_read_when_the_first_batch_is_wanted():
     assert len(sampler) == 5
 
 
-def test_epoch_and_step_go_on_where_the_epoch_ends():
+def test_steps_continue_over_epochs():
     steps = []
     for _ in range(7):
         steps += [a.step for a in AddressedBatchSampler(24, 8, seed=0, completed_steps=lambda: len(steps))]  # noqa: B023
     assert steps == list(range(21))
 
 
-def test_a_batch_that_cannot_be_divided_is_refused_with_its_numbers():
+def test_indivisible_and_too_large_batches_are_refused():
     with pytest.raises(UserError, match=r"global_batch_size=30 .* 4 process\(es\) times 2 .* multiple of 8"):
         AddressedBatchSampler(100, 30, seed=0, world_size=4, accumulate=2)
     with pytest.raises(UserError, match="global_batch_size=128 exceeds the 100 training samples"):
@@ -78,7 +78,7 @@ def test_a_batch_that_cannot_be_divided_is_refused_with_its_numbers():
 
 
 @pytest.mark.parametrize(("count", "world_size", "batch_size"), pairwise([1, 2, 5, 7, 8, 23], [1, 2, 3], [1, 3, 64]))
-def test_shards_hold_each_sample_once_in_equally_many_batches(count, world_size, batch_size):
+def test_shards_contain_each_sample_once_in_equally_many_batches(count, world_size, batch_size):
     if count < world_size:
         with pytest.raises(ValueError, match="cannot be shared"):
             ShardSampler(count, batch_size, world_size=world_size)
@@ -92,7 +92,7 @@ def test_shards_hold_each_sample_once_in_equally_many_batches(count, world_size,
         assert len(shard) == len(ShardSampler(count, batch_size, world_size=world_size, rank=r))
 
 
-def test_addresses_survive_the_way_to_a_worker():
+def test_addresses_can_be_pickled():
     address = next(iter(AddressedBatchSampler(40, 8, seed=0)))
     copy = pickle.loads(pickle.dumps(address))
     assert torch.equal(copy.index, address.index) and (copy.step, copy.epoch) == (0, 0)

@@ -1,4 +1,4 @@
-"""The augmentation: untouched at p = 0, exact flips, labels that say what was done, and gone in evaluation."""
+"""Geometric augmentation: identity at p = 0, exact flips, labels that describe the transformation, training only."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ def label(**parts: float) -> Tensor:
 
 
 def smooth(size: int = 32, x0: float = 0.2, y0: float = -0.1) -> Tensor:
-    """A blob at (x0, y0) in coordinates from -1 to 1, of width 0.2."""
+    """Return a blob of width 0.2 at (x0, y0), in coordinates from -1 to 1."""
     axis = (torch.arange(size) + 0.5) * 2 / size - 1
     return torch.exp(-((axis[None, :] - x0).square() + (axis[:, None] - y0).square()) / (2 * 0.2**2))[None, None]
 
 
 def moments(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Center (2,) and covariance (2, 2) of an image's mass, in (x, y) from -1 to 1."""
+    """Return center (2,) and covariance (2, 2) of an image's mass, in (x, y) from -1 to 1."""
     size = x.shape[-1]
     axis = (torch.arange(size) + 0.5) * 2 / size - 1
     places = torch.stack(torch.meshgrid(axis, axis, indexing="xy")).flatten(1)
@@ -39,7 +39,7 @@ def moments(x: Tensor) -> tuple[Tensor, Tensor]:
     return center, (away * mass) @ away.T
 
 
-def test_nothing_happens_at_probability_zero() -> None:
+def test_probability_zero_is_the_identity() -> None:
     x = torch.rand(8, 3, 16, 16)
     out, labels = GeometricAugmentation(0.0, flip=False)(x, Address(0, 0, torch.arange(8)))
     assert torch.equal(out, x)
@@ -54,7 +54,7 @@ def test_flips_are_exact() -> None:
     assert torch.equal(transformed(out, labels), x)
 
 
-def test_labels_say_what_was_done_to_the_image() -> None:
+def test_labels_describe_the_transformation() -> None:
     start = torch.tensor([0.2, -0.1])
     angle = math.pi / 2
     for given, center, spread in [
@@ -69,18 +69,18 @@ def test_labels_say_what_was_done_to_the_image() -> None:
         torch.testing.assert_close(covariance.diagonal().sqrt(), torch.tensor(spread), rtol=0.05, atol=0)
 
 
-def test_a_quarter_turn_is_that_of_the_grid_and_four_are_none() -> None:
+def test_a_quarter_turn_is_exact_and_four_are_the_identity() -> None:
     x = torch.rand(1, 2, 16, 16)
     quarter = label(cos=-1.0, sin=1.0)
     out = transformed(x, quarter)
-    # y points down: from x toward y is clockwise on the screen.
+    # y points down, so a rotation from x toward y is clockwise.
     torch.testing.assert_close(out, x.rot90(-1, (2, 3)), rtol=0, atol=1e-4)
     for _ in range(3):
         out = transformed(out, quarter)
     torch.testing.assert_close(out, x, rtol=0, atol=1e-3)
 
 
-def test_every_transformation_has_its_probability_and_spread() -> None:
+def test_probability_and_spread_of_every_transformation() -> None:
     labels = GeometricAugmentation(0.12).draw(MANY)
     share = (labels != 0).double().mean(0)
     expected = torch.tensor([0.5, 0.06, *[0.12] * 7], dtype=torch.float64)
@@ -89,12 +89,12 @@ def test_every_transformation_has_its_probability_and_spread() -> None:
     assert float(scale.std()) == pytest.approx(1, abs=0.05)
     turned = labels[labels[:, 4] != 0]
     torch.testing.assert_close((turned[:, 3] + 1).square() + turned[:, 4].square(), torch.ones(len(turned)))
-    # Independent of each other: all of four gates at once.
+    # Transformations are independent: four at once are rare.
     together = (labels[:, [2, 4, 5, 7]] != 0).all(1).double().mean()
     assert float(together) < 0.002
 
 
-def test_the_closed_inverse_undoes_the_product_of_all_transformations() -> None:
+def test_the_closed_form_inverts_the_product_of_all_transformations() -> None:
     drawn = GeometricAugmentation(0.7).draw(Address(0, 0, torch.arange(200))).double()
     entries = torch.stack(_inverse(drawn), 1)
     _, _, a, cos, sin, b_cos, b_sin, x, y = drawn.unbind(1)
@@ -107,11 +107,11 @@ def test_the_closed_inverse_undoes_the_product_of_all_transformations() -> None:
     forward = stretch @ rotation * (strength * a).exp()[:, None, None]
     matrix, source = entries[:, :4].reshape(-1, 2, 2), entries[:, 4:, None]
     torch.testing.assert_close(matrix @ forward, torch.eye(2).double().expand(200, 2, 2), rtol=0, atol=1e-6)
-    # The point that is shifted to the middle came from there.
+    # The source of the center pixel is the point that is shifted to the center.
     torch.testing.assert_close(forward @ source, -0.25 * torch.stack([x, y], 1)[..., None], rtol=0, atol=1e-6)
 
 
-def test_images_that_are_only_flipped_keep_their_pixels_among_others() -> None:
+def test_untransformed_images_of_a_batch_keep_their_pixels() -> None:
     x = torch.rand(64, 3, 8, 8)
     out, labels = GeometricAugmentation(0.12, flip=False)(x, Address(0, 0, torch.arange(64)))
     untouched = ~labels.any(1)
@@ -123,13 +123,13 @@ def test_images_that_are_only_flipped_keep_their_pixels_among_others() -> None:
         assert not torch.equal(out[i], x[i])
 
 
-def test_the_same_address_draws_the_same() -> None:
+def test_draws_depend_on_the_address_only() -> None:
     augmentation, some = GeometricAugmentation(0.5), torch.tensor([7, 123, 5])
     assert torch.equal(augmentation.draw(Address(0, 3, some)), augmentation.draw(MANY)[some])
     assert not torch.equal(augmentation.draw(Address(0, 4, some)), augmentation.draw(Address(0, 3, some)))
 
 
-def test_a_datamodule_augments_in_training_only() -> None:
+def test_the_datamodule_augments_only_in_training() -> None:
     data = DigitsDataModule(augmentation=GeometricAugmentation(0.5))
     data.setup()
     batch = next(iter(data.train_dataloader()))
@@ -141,14 +141,14 @@ def test_a_datamodule_augments_in_training_only() -> None:
     assert "augment" not in data.on_after_batch_transfer(evaluation, 0)
 
 
-def test_the_experiment_tells_its_net() -> None:
+def test_cifar10_edm_passes_augmentation_labels_to_the_net() -> None:
     cfg = composed("experiment=cifar10_edm")
     assert cfg.datamodule.augmentation.p == 0.12
     assert cfg.net.augment_dim == LABELS
-    # Its flips carry a label; those of the datamodule would not.
+    # The augmentation's flips have a label; flips of the datamodule would not.
     assert not cfg.datamodule.random_flip
 
 
-def test_impossible_probabilities_are_refused() -> None:
+def test_invalid_probabilities_are_refused() -> None:
     with pytest.raises(UserError, match="augmentation"):
         GeometricAugmentation(1.2)

@@ -1,4 +1,4 @@
-"""Files from outside that are damaged or made to do harm get one line, before memory is taken."""
+"""Damaged and hostile data files give one line and take no memory."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def picture(path: Path, value: int = 9) -> None:
 
 
 def refusal(path: Path, tmp_path: Path) -> str:
-    """What training and evaluate.py say; both must refuse in one line."""
+    """Return the message of training; evaluate.py must also refuse with one line."""
     lines = []
     module = ImageFolderDataModule(path=path, image_size=4, data_dir=tmp_path / "data", decode_workers=1)
     with pytest.raises(UserError) as refused:
@@ -45,7 +45,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "set"
 
 
-def test_pipes_and_links_to_nothing_are_not_read(folder: Path, tmp_path: Path) -> None:
+def test_pipes_and_broken_links_are_not_read(folder: Path, tmp_path: Path) -> None:
     os.mkfifo(folder / "b.png")
     (folder / "c.png").symlink_to(folder / "nothing.png")
     (folder / "d.png").symlink_to(folder / "d.png")
@@ -53,26 +53,26 @@ def test_pipes_and_links_to_nothing_are_not_read(folder: Path, tmp_path: Path) -
     assert "b.png (not a regular file)" in line and "c.png (a link to nothing)" in line and "d.png" in line
 
 
-def test_folders_that_contain_themselves_are_walked_once(folder: Path) -> None:
+def test_recursive_folders_are_read_once(folder: Path) -> None:
     (folder / "loop").symlink_to(folder)
     assert len(open_source(folder)) == 1
 
 
 @pytest.mark.parametrize("name", ["pipe", "/dev/zero", "nothing"])
-def test_a_path_that_is_no_file(name: str, tmp_path: Path) -> None:
+def test_a_path_that_is_no_regular_file_is_refused(name: str, tmp_path: Path) -> None:
     path = Path(name) if name.startswith("/") else tmp_path / name
     if name == "pipe":
         os.mkfifo(path)
     assert "give a folder" in refusal(path, tmp_path)
 
 
-def test_a_sparse_terabyte_is_refused_by_its_size(folder: Path, tmp_path: Path) -> None:
+def test_a_sparse_terabyte_file_is_refused(folder: Path, tmp_path: Path) -> None:
     with (folder / "b.png").open("wb") as file:
         file.truncate(1 << 40)
     assert "b.png (1099.5 GB, more than the limit" in refusal(folder, tmp_path)
 
 
-def test_encrypted_archives_and_bombs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_zip_bombs_and_encrypted_archives_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "set.zip"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("a.png", bytes(1 << 20))
@@ -90,7 +90,7 @@ def npy(shape: tuple[int, ...], dtype: str = "<f4", content: bytes = b"") -> byt
     return stream.getvalue() + content
 
 
-def test_headers_that_promise_too_much(tmp_path: Path) -> None:
+def test_false_array_headers_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a.npy").write_bytes(npy((10**9, 64, 64, 3)))
     assert "promises 49152.0 GB, the file holds 0.0 kB" in refusal(tmp_path / "a.npy", tmp_path)
     with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
@@ -102,7 +102,7 @@ def test_headers_that_promise_too_much(tmp_path: Path) -> None:
     assert "cannot be read" in refusal(tmp_path / "c.npy", tmp_path)
 
 
-def test_pictures_that_promise_too_many_pixels(folder: Path, tmp_path: Path) -> None:
+def test_a_png_header_with_too_many_pixels_is_refused(folder: Path, tmp_path: Path) -> None:
     content = bytearray((folder / "a.png").read_bytes())
     content[16:24] = struct.pack(">II", 300_000, 300_000)
     content[29:33] = struct.pack(">I", __import__("zlib").crc32(bytes(content[12:29])))
@@ -110,14 +110,14 @@ def test_pictures_that_promise_too_many_pixels(folder: Path, tmp_path: Path) -> 
     assert "b.png (" in (line := refusal(folder, tmp_path)) and "limit" in line
 
 
-def test_not_a_number_is_not_data(tmp_path: Path) -> None:
+def test_nan_values_are_refused(tmp_path: Path) -> None:
     images = np.zeros((3, 4, 4, 3), np.float32)
     images[1, 0, 0, 0] = np.nan
     np.save(tmp_path / "a.npy", images)
     assert "1 of 3 images" in (line := refusal(tmp_path / "a.npy", tmp_path)) and "row 1 (NaN" in line
 
 
-def test_cutting_a_picture_is_said(folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_cropping_gives_a_warning(folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     Image.new("RGB", (16, 48), "white").save(folder / "a.png")
     ImageFolderDataModule(path=folder, image_size=16, data_dir=tmp_path / "data").setup("fit")
     assert "lose up to 67% of their area: set datamodule.image_size=[height,width]" in caplog.text

@@ -1,4 +1,4 @@
-"""evaluate.py and training decode alike: images scored against themselves are at distance zero, whatever their kind."""
+"""evaluate.py and training decode every kind of image to the same values."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def pictures(mode: str) -> list[Image.Image]:
 
 
 def write(kind: str, folder: Path) -> int:
-    """Files of a kind; the number of channels to read them with."""
+    """Write files of a kind; return the number of channels to read them with."""
     folder.mkdir()
     if kind in ("RGB", "L", "1", "P", "RGBA", "LA"):
         for i, picture in enumerate(pictures(kind)):
@@ -72,7 +72,7 @@ KINDS = [
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_training_and_scoring_see_the_same_images(kind: str, tmp_path: Path) -> None:
+def test_training_and_evaluation_decode_the_same_values(kind: str, tmp_path: Path) -> None:
     channels = write(kind, tmp_path / "set")
     module = ImageFolderDataModule(
         path=tmp_path / "set", image_size=SIDE, channels=channels, data_dir=tmp_path / "data", decode_workers=1
@@ -83,7 +83,7 @@ def test_training_and_scoring_see_the_same_images(kind: str, tmp_path: Path) -> 
     values = source.values(module.values)
     scored = torch.cat([values.to_bytes(x) for _, x in source.batches(range(len(source)), 4, channels)])
     assert len(scored) == COUNT and torch.equal(scored, reference)
-    # The whole range is used: nothing is darkened.
+    # The full value range is used.
     assert values.levels is None or scored.max() > 200
     node = {"channels": channels, "image_size": SIDE, **module.values.as_node()}
     given = open_given(str(tmp_path / "set"), node, module.shape, "centered")
@@ -123,14 +123,14 @@ def test_arrays_with_splits_and_names(tmp_path: Path) -> None:
     assert source.class_names == ["a", "b"] and source.labels.tolist() == [1, 0, 1, 1, 0, 1, 0, 1]
 
 
-def test_a_zip_of_stacks_and_arrays_has_every_page(tmp_path: Path) -> None:
+def test_every_page_of_a_stack_in_a_zip_is_read(tmp_path: Path) -> None:
     write("stack", tmp_path / "set")
     with zipfile.ZipFile(tmp_path / "set.zip", "w") as archive:
         archive.write(tmp_path / "set" / "stack.tif", "a/stack.tif")
     assert len(open_images(tmp_path / "set.zip")) == len(open_images(tmp_path / "set" / "stack.tif")) == COUNT
 
 
-def test_a_value_range_is_kept_or_refused_but_never_clips(tmp_path: Path) -> None:
+def test_values_outside_value_range_are_refused_and_not_clipped(tmp_path: Path) -> None:
     from src.errors import UserError
 
     np.save(tmp_path / "set.npy", pixels(1, 3000, np.uint16)[:, 0])

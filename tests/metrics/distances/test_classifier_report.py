@@ -10,7 +10,7 @@ def test_counts_classes_and_confidence():
     assert report == {"confident_share": 0.5, "classes_present": 2.0, "class_shares": [0.5, 0.5, 0.0]}
 
 
-def test_is_sure_of_digits_alone(digits, held_out, digit_features):
+def test_confident_share_is_high_for_digits_only(digits, held_out, digit_features):
     def share(images):
         return score(ClassifierReport(), digit_features(images), extractor=digit_features)["confident_share"]
 

@@ -10,8 +10,8 @@ def score(generated, real, **settings):
     return examples.score(DensityCoverage(**settings), generated, real)
 
 
-def test_a_hand_made_case():
-    # With k = 1 the balls around 0, 1 and 5 have radii 1, 1 and 4: two of them hold 0.5, one holds 2 and one holds 9.
+def test_example_computed_by_hand():
+    # With k = 1 the balls around 0, 1 and 5 have radii 1, 1 and 4: two contain 0.5, one contains 9, none contains 20.
     real, generated = torch.tensor([[0.0], [1.0], [5.0]]), torch.tensor([[0.5], [9.0], [20.0]])
     assert score(generated, real, neighbors=1) == {"density": pytest.approx(1), "coverage": pytest.approx(1)}
     assert score(generated[1:], real, neighbors=1) == {"density": 0.5, "coverage": pytest.approx(1 / 3)}
@@ -38,6 +38,6 @@ def test_an_outlier_raises_precision_but_not_density():
     assert score(far, real)["density"] == pytest.approx(0.2) and score(far, real)["coverage"] == 1 / 200
 
 
-def test_too_few():
+def test_too_few_reference_images_are_refused():
     with pytest.raises(UserError, match="more than 5 reference images"):
         score(torch.randn(9, 2), torch.randn(5, 2))

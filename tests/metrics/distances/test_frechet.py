@@ -30,7 +30,7 @@ def generator():
     return torch.Generator().manual_seed(0)
 
 
-def test_one_dimension_is_the_distance_of_means_and_deviations():
+def test_one_dimension_matches_the_closed_form():
     assert frechet_distance(gaussian([1.0], [[4.0]]), gaussian([3.0], [[9.0]])) == pytest.approx(4 + 1, rel=1e-12)
 
 
@@ -77,7 +77,7 @@ def test_fewer_samples_than_features(generator):
     assert frechet_distance(statistics_of(x, "f"), statistics_of(y, "f")) == pytest.approx(float(expected), rel=1e-10)
 
 
-def test_refuses_what_is_no_covariance():
+def test_invalid_covariances_are_refused():
     with pytest.raises(ValueError, match="negative eigenvalues"):
         frechet_distance(gaussian([0.0, 0.0], [[1.0, 2.0], [2.0, 1.0]]), gaussian([0.0, 0.0], torch.eye(2)))
     with pytest.raises(ValueError, match="negative eigenvalues"):
@@ -85,17 +85,17 @@ def test_refuses_what_is_no_covariance():
 
 
 @pytest.mark.parametrize(("value", "count", "pixels"), pairwise([0, 37, 255], [200, 500, 50_000], [True, False]))
-def test_images_that_are_all_the_same(value, count, pixels, held_out, digit_features):
+def test_identical_images(value, count, pixels, held_out, digit_features):
     extractor = PixelFeatures((1, 8, 8)) if pixels else digit_features
     reference = statistics_of(extractor(held_out[0]), extractor.fingerprint)
     one = extractor(torch.full((1, 1, 8, 8), value, dtype=torch.uint8)).expand(count, -1)
-    # A point mass has nothing to overlap with.
+    # Point mass: the cross term is zero.
     expected = float((one[0].double() - reference.mu).square().sum() + reference.sigma.trace())
     scores = score(FrechetDistance(parts=2), one, extractor(held_out[0]), extractor)
     assert scores[extractor.distance_name] == pytest.approx(expected, rel=1e-7)
 
 
-def test_refuses_other_sizes():
+def test_different_feature_counts_are_refused():
     with pytest.raises(ValueError, match="do not compare"):
         frechet_distance(gaussian([0.0], [[1.0]]), gaussian([0.0, 0.0], torch.eye(2)))
 
@@ -109,7 +109,7 @@ def test_metric_agrees_with_torchmetrics_on_the_same_features(digits, digit_feat
     assert ours["frechet_digits"] == pytest.approx(float(theirs.compute()), rel=1e-6)
 
 
-def test_says_that_a_covariance_is_singular(digits):
+def test_a_singular_covariance_is_noted(digits):
     pixels = PixelFeatures((1, 8, 8))
     metric = attached(FrechetDistance(), pixels(digits[0][:40]), pixels(digits[0]), pixels)
     assert metric.notes(40) == ["40 samples leave the covariance of 64 features singular"]

@@ -14,11 +14,11 @@ def inception_score(probabilities):
 
 
 @pytest.mark.parametrize("classes", [2, 10])
-def test_sure_and_diverse_is_the_number_of_classes(classes):
+def test_confident_and_diverse_gives_the_number_of_classes(classes):
     assert float(inception_score(torch.eye(classes).double().repeat(5, 1))) == pytest.approx(classes)
 
 
-def test_unsure_or_uniform_is_one():
+def test_uncertain_or_single_class_gives_one():
     assert float(inception_score(torch.full((30, 10), 0.1).double())) == pytest.approx(1)
     assert float(inception_score(torch.eye(10)[:1].repeat(30, 1).double())) == pytest.approx(1)
 
@@ -37,7 +37,7 @@ def test_agrees_with_torchmetrics(held_out, digit_features):
     assert ours["inception_score_std"] == 0
 
 
-def test_splits_repeat_and_leave_the_random_state_alone(held_out, digit_features):
+def test_splits_are_deterministic_and_keep_the_random_state(held_out, digit_features):
     state = torch.get_rng_state()
     features = digit_features(held_out[0])
     first, again = (score(InceptionScore(splits=5), features, extractor=digit_features) for _ in range(2))
@@ -48,7 +48,7 @@ def test_splits_repeat_and_leave_the_random_state_alone(held_out, digit_features
 @pytest.mark.parametrize(
     ("count", "splits", "sizes"), [(11, 5, [3, 2, 2, 2, 2]), (21, 10, [3, *9 * [2]]), (5, 4, [3, 2])]
 )
-def test_parts_are_as_many_as_said_and_none_is_a_single_image(count, splits, sizes, held_out, digit_features):
+def test_split_sizes(count, splits, sizes, held_out, digit_features):
     features = digit_features(held_out[0][:count])
     shuffled = digit_features.probabilities(features).double()[permutation(0, "inception-score", 0, count)]
     expected = torch.stack([inception_score(part) for part in shuffled.split(sizes)])
@@ -57,6 +57,6 @@ def test_parts_are_as_many_as_said_and_none_is_a_single_image(count, splits, siz
     assert scores["inception_score_std"] == pytest.approx(float(expected.std(correction=0)))
 
 
-def test_needs_a_classifier():
+def test_an_extractor_without_probabilities_is_refused():
     with pytest.raises(ValueError, match="not a classifier"):
         score(InceptionScore(), torch.zeros(5, 4), extractor=PixelFeatures((1, 2, 2)))

@@ -13,7 +13,7 @@ def sets():
     return torch.randn(300, 8, generator=generator), torch.randn(400, 8, generator=generator)
 
 
-def test_whole_sets_agree_with_torchmetrics(sets):
+def test_agrees_with_torchmetrics(sets):
     x, y = sets[0], sets[1][:300] + 0.2
     theirs = KernelInceptionDistance(feature=torch.nn.Identity(), subsets=1, subset_size=300)
     theirs.update(y, real=True)
@@ -27,7 +27,7 @@ def test_point_masses_have_a_closed_form():
     assert result["kid"] == pytest.approx(1 + 8 - 2)
 
 
-def test_is_unbiased_at_any_size(sets):
+def test_small_subsets_are_unbiased(sets):
     same = score(KernelDistance(subsets=200, subset_size=10), *sets)
     shifted = score(KernelDistance(subsets=200, subset_size=10), sets[0] + 0.5, sets[1])
     standard_error = same["kid_std"] / 200**0.5
@@ -35,18 +35,18 @@ def test_is_unbiased_at_any_size(sets):
     assert shifted["kid"] > 0.2
 
 
-def test_repeats_and_leaves_the_random_state_alone(sets):
+def test_deterministic_and_keeps_the_random_state(sets):
     state = torch.get_rng_state()
     assert score(KernelDistance(5, 50), *sets) == score(KernelDistance(5, 50), *sets)
     assert score(KernelDistance(5, 50), *sets) != score(KernelDistance(5, 50, seed=1), *sets)
     assert torch.equal(state, torch.get_rng_state())
 
 
-def test_small_sets_are_used_whole_and_that_is_said(sets):
+def test_sets_smaller_than_a_subset_are_noted(sets):
     assert attached(KernelDistance(3, 1000), sets[0][:7], sets[1]).notes(7) == ["KID over 3 subsets of 7"]
 
 
-def test_needs_features_and_two_images(sets):
+def test_statistics_only_and_single_images_are_refused(sets):
     metric = attached(KernelDistance(), *sets)
     metric.attach(Given(8), Reference(statistics_of(sets[1], "given")))
     with pytest.raises(UserError, match="only mu and sigma"):

@@ -8,7 +8,7 @@ from src.metrics.extractors.digits import WEIGHTS, digit_split
 from src.metrics.extractors.train_digits import train
 
 
-def test_shipped_accuracy_is_what_the_file_says(held_out, digit_features):
+def test_accuracy_of_the_shipped_weights_matches_the_file(held_out, digit_features):
     images, labels = held_out
     accuracy = float((digit_features.classify(images).argmax(1) == labels).double().mean())
     with safe_open(WEIGHTS, framework="pt") as file:
@@ -23,26 +23,26 @@ def test_split_is_a_partition():
     assert torch.equal(torch.cat([learn, test]).sort().values, torch.arange(1797))
 
 
-def test_gray_levels_are_rounded(digits):
+def test_gray_levels_are_scaled_to_bytes(digits):
     images, _ = digits
     assert images.unique().tolist() == [round(level * 255 / 16) for level in range(17)]
 
 
-def test_training_learns(tmp_path):
+def test_training_reaches_80_percent_accuracy(tmp_path):
     state = torch.get_rng_state()
     assert train(tmp_path / "w.safetensors", epochs=3) > 0.8
     assert torch.equal(state, torch.get_rng_state())
     assert DigitFeatures(tmp_path / "w.safetensors").fingerprint != DigitFeatures().fingerprint
 
 
-def test_building_leaves_the_random_state_alone():
+def test_building_keeps_the_random_state():
     state = torch.get_rng_state()
     DigitFeatures()
     assert torch.equal(state, torch.get_rng_state())
 
 
 @pytest.mark.parametrize("content", [None, b"", b"rubbish", WEIGHTS.read_bytes()[:5000]])
-def test_damaged_weights(tmp_path, content):
+def test_missing_or_damaged_weights_are_refused(tmp_path, content):
     path = tmp_path / "w.safetensors"
     if content is not None:
         path.write_bytes(content)
@@ -50,7 +50,7 @@ def test_damaged_weights(tmp_path, content):
         DigitFeatures(path)
 
 
-def test_features_under_autocast_and_in_batches_are_the_same(held_out, digit_features):
+def test_features_do_not_depend_on_autocast_and_batch_size(held_out, digit_features):
     images = held_out[0][:50]
     plain = digit_features(images)
     with torch.autocast("cpu", torch.bfloat16):

@@ -11,7 +11,7 @@ def images():
     return torch.randint(0, 256, (2, 3, 224, 224), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
 
 
-def test_features_are_those_of_the_network_on_normalized_images(dino_file, images):
+def test_features_of_the_network_on_normalized_images(dino_file, images):
     net = DinoFeatures("l", dino_file)
     state = torch.load(dino_file)
     x = TF.normalize(images / 255, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -29,7 +29,7 @@ def test_other_weights_have_another_fingerprint(dino_file):
     assert DinoFeatures("l", dino_file).fingerprint != first
 
 
-def test_clear_lines(dino_file, tmp_path, monkeypatch):
+def test_errors_are_one_clear_line(dino_file, tmp_path, monkeypatch):
     with pytest.raises(UserError, match=r"cannot be loaded \(Name or service not known\): copy .* weights_path="):
         DinoFeatures("l")
     with pytest.raises(UserError, match=r"none\.pth is missing, damaged or not of dinov2_vitl14"):
@@ -43,7 +43,7 @@ def test_clear_lines(dino_file, tmp_path, monkeypatch):
         DinoFeatures("l", dino_file)(torch.zeros(1, 2, 8, 8, dtype=torch.uint8))
 
 
-def test_the_random_state_stays(dino_file):
+def test_building_keeps_the_random_state(dino_file):
     state = torch.get_rng_state()
     DinoFeatures("l", dino_file)
     assert torch.equal(state, torch.get_rng_state())

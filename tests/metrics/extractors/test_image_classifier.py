@@ -1,4 +1,4 @@
-"""The classifier that is trained on demand: it learns, its file says what it is, and other files are refused."""
+"""The classifier trained on demand: training, metadata in its file, and refused files."""
 
 import sys
 
@@ -12,7 +12,7 @@ from src.metrics import ClassifierFeatures
 from src.metrics.extractors.train_classifier import _augment, main, train
 
 
-def test_it_learns_and_the_file_says_how_well(digits, classifier_file):
+def test_training_reaches_the_accuracy_stored_in_the_file(digits, classifier_file):
     images, labels = (values[1500:] for values in digits)
     extractor = ClassifierFeatures(classifier_file)
     accuracy = float((extractor.classify(images).argmax(1) == labels).double().mean())
@@ -23,7 +23,7 @@ def test_it_learns_and_the_file_says_how_well(digits, classifier_file):
     torch.testing.assert_close(extractor.classify(images).sum(1), torch.ones(len(images)))
 
 
-def test_random_states_stay_and_the_same_seed_gives_the_same_file(digits_npz, classifier_file, tmp_path):
+def test_deterministic_and_keeps_the_random_state(digits_npz, classifier_file, tmp_path):
     state = torch.get_rng_state()
     ClassifierFeatures(classifier_file)
     made = [tmp_path / f"{i}.safetensors" for i in range(3)]
@@ -34,7 +34,7 @@ def test_random_states_stay_and_the_same_seed_gives_the_same_file(digits_npz, cl
     assert prints[0] == prints[1] != prints[2]
 
 
-def test_augmentation_shifts_and_mirrors_whole_images():
+def test_augmentation_crops_and_mirrors():
     torch.manual_seed(0)
     image = torch.arange(64, dtype=torch.uint8).reshape(1, 1, 8, 8)
     padded = torch.nn.functional.pad(image.float() / 127.5 - 1, (1, 1, 1, 1))
@@ -54,7 +54,7 @@ def test_augmentation_shifts_and_mirrors_whole_images():
 
 
 @pytest.mark.parametrize("content", [None, b"", b"rubbish", "cut"])
-def test_damaged_weights(classifier_file, tmp_path, content):
+def test_missing_or_damaged_weights_are_refused(classifier_file, tmp_path, content):
     path = tmp_path / "w.safetensors"
     if content is not None:
         path.write_bytes(classifier_file.read_bytes()[:5000] if content == "cut" else content)
@@ -62,12 +62,12 @@ def test_damaged_weights(classifier_file, tmp_path, content):
         ClassifierFeatures(path)
 
 
-def test_images_of_other_channels_are_refused(classifier_file):
+def test_a_wrong_number_of_channels_is_refused(classifier_file):
     with pytest.raises(ValueError, match="1 channels, not 3"):
         ClassifierFeatures(classifier_file)(torch.zeros(2, 3, 8, 8, dtype=torch.uint8))
 
 
-def test_the_command_names_what_a_file_lacks(tmp_path, monkeypatch):
+def test_the_command_reports_missing_arrays(tmp_path, monkeypatch):
     np.savez(tmp_path / "x.npz", train_images=np.zeros((4, 1, 8, 8), np.uint8))
     monkeypatch.setattr(sys, "argv", ["x", "--data", str(tmp_path / "x.npz"), "--out", str(tmp_path / "y")])
     with pytest.raises(SystemExit, match=r"^error: .*x\.npz does not hold train_images and train_labels"):

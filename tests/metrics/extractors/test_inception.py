@@ -19,7 +19,7 @@ def images():
 
 
 @pytest.mark.parametrize(("resize", "antialias"), [("tf", False), ("antialias", True)])
-def test_is_torchmetrics_network(inception_file, images, resize, antialias):
+def test_features_and_probabilities_agree_with_torchmetrics(inception_file, images, resize, antialias):
     outputs = ["2048", "logits_unbiased"]
     theirs = NoTrainInceptionV3("inception-v3-compat", outputs, str(inception_file), antialias)
     expected, logits = theirs._torch_fidelity_forward(images)
@@ -41,7 +41,7 @@ def test_gray_images_and_autocast(inception_file, images):
         net(images[:, :2])
 
 
-def test_never_leaves_evaluation_mode_and_the_random_state_alone(inception_file, caplog):
+def test_stays_in_eval_mode_and_keeps_the_random_state(inception_file, caplog):
     state = torch.get_rng_state()
     with caplog.at_level(logging.WARNING):
         net = InceptionFeatures(inception_file).train()
@@ -58,7 +58,7 @@ def one_line(path):
     return str(caught.value)
 
 
-def test_missing_truncated_and_foreign_files(inception_file, tmp_path):
+def test_missing_truncated_and_other_files_are_refused(inception_file, tmp_path):
     path = tmp_path / "weights.pth"
     assert "no readable" in one_line(path)
     path.write_bytes(inception_file.read_bytes()[:1_000_000])
@@ -79,7 +79,7 @@ def test_code_in_a_file_is_not_run(tmp_path):
     assert not (tmp_path / "ran").exists()
 
 
-def test_no_network_and_a_damaged_cache(tmp_path, monkeypatch):
+def test_failed_download_and_damaged_cache_give_one_line(tmp_path, monkeypatch):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
 
     def fail(*_, **__):
@@ -91,8 +91,8 @@ def test_no_network_and_a_damaged_cache(tmp_path, monkeypatch):
     assert "delete that file" in one_line(None)
 
 
-def test_pytorch_resize_is_that_of_half_pixel_centers():
-    # Doubling by half-pixel centers: 1/4 and 3/4 between neighbors; TensorFlow 1 puts every other pixel on the grid.
+def test_pytorch_and_tf_resize_match_their_formulas():
+    # PyTorch samples at half-pixel centers; TensorFlow 1 samples at i / scale.
     row = torch.tensor([0.0, 255.0]).expand(1, 3, 299, 2)
     pixels = RESIZES["pytorch"](row)[0, 0, 0]
     expected = (((torch.arange(299) + 0.5) * 2 / 299 - 0.5).clamp(0, 1)) * 2 - 1
@@ -102,7 +102,7 @@ def test_pytorch_resize_is_that_of_half_pixel_centers():
 
 
 @pytest.mark.parametrize("size", [(32, 32), (500, 400)])
-def test_clean_resize_is_pils_bicubic_on_floats(size):
+def test_clean_resize_matches_pil_bicubic_on_floats(size):
     pixels = np.random.default_rng(0).integers(0, 256, size).astype(np.float32)
     pil = np.asarray(Image.fromarray(pixels, mode="F").resize((299, 299), Image.Resampling.BICUBIC))
     ours = RESIZES["clean"](torch.from_numpy(pixels).expand(1, 3, -1, -1))[0, 0] * 128 + 128
@@ -110,13 +110,13 @@ def test_clean_resize_is_pils_bicubic_on_floats(size):
 
 
 @pytest.mark.parametrize("resize", RESIZES)
-def test_every_rule_keeps_a_constant_image(resize):
+def test_every_resize_keeps_a_constant_image(resize):
     image = torch.full((1, 3, 20, 30), 77.0)
     expected = 77 / 255 * 2 - 1 if resize == "pytorch" else (77 - 128) / 128
     torch.testing.assert_close(RESIZES[resize](image), torch.full((1, 3, 299, 299), expected), atol=1e-4, rtol=0)
 
 
-def test_rules_have_statistics_of_their_own(inception_file):
+def test_each_resize_has_its_own_fingerprint(inception_file):
     prints = {InceptionFeatures(inception_file, resize=resize).fingerprint for resize in ("tf", "pytorch", "clean")}
     assert len(prints) == 3
     with pytest.raises(UserError, match="resize=bilinear: choose one of tf, pytorch"):

@@ -11,7 +11,7 @@ from src.metrics.reference.cache import cache_path
 
 
 class Batches:
-    """Counts how often the data is read."""
+    """Iterable of batches that counts its passes."""
 
     def __init__(self, images):
         self.images, self.passes = images, 0
@@ -32,7 +32,7 @@ def pixels():
     return PixelFeatures((1, 8, 8))
 
 
-def test_computed_once(batches, pixels, tmp_path):
+def test_statistics_are_computed_once(batches, pixels, tmp_path):
     first, again = (
         reference_statistics(batches, {"pixel": pixels}, tmp_path, "digits", source="digits all")["pixel"]
         for _ in range(2)
@@ -44,12 +44,12 @@ def test_computed_once(batches, pixels, tmp_path):
     assert batches.passes == 1
 
 
-def test_other_data_and_other_extractors_do_not_share(batches, pixels, digit_features, tmp_path):
+def test_cache_files_depend_on_data_and_extractor(batches, pixels, digit_features, tmp_path):
     paths = {cache_path(tmp_path, e, d, k) for e in (pixels, digit_features) for d in "ab" for k in (True, False)}
     assert len(paths) == 8
 
 
-def test_features_are_kept_when_asked_for(batches, pixels, tmp_path):
+def test_features_are_cached_on_request(batches, pixels, tmp_path):
     for _ in range(2):
         reference = reference_statistics(
             batches, {"pixel": pixels}, tmp_path, "d", source="digits", keep_features={"pixel"}
@@ -59,7 +59,7 @@ def test_features_are_kept_when_asked_for(batches, pixels, tmp_path):
 
 
 @pytest.mark.parametrize("keep_features", [False, True])
-def test_damaged_cache_is_computed_again(batches, pixels, tmp_path, caplog, keep_features):
+def test_a_damaged_cache_is_recomputed(batches, pixels, tmp_path, caplog, keep_features):
     def run():
         kept = {"pixel"} if keep_features else ()
         return reference_statistics(batches, {"pixel": pixels}, tmp_path, "d", source="digits", keep_features=kept)[
@@ -77,7 +77,7 @@ def test_damaged_cache_is_computed_again(batches, pixels, tmp_path, caplog, keep
     assert batches.passes == 2
 
 
-def test_jobs_at_the_same_time_compute_once(batches, pixels, tmp_path):
+def test_concurrent_jobs_compute_once(batches, pixels, tmp_path):
     results = []
 
     def job():
@@ -92,7 +92,7 @@ def test_jobs_at_the_same_time_compute_once(batches, pixels, tmp_path):
     assert results == [1797] * 4 and batches.passes == 1
 
 
-def test_too_few_images_and_a_bad_folder(pixels, digits, tmp_path):
+def test_too_few_images_and_an_unwritable_folder_are_refused(pixels, digits, tmp_path):
     with pytest.raises(UserError, match="at least 2"):
         reference_statistics([digits[0][:1]], {"pixel": pixels}, tmp_path, "d", source="digits")
     (tmp_path / "file").write_text("")
@@ -100,7 +100,7 @@ def test_too_few_images_and_a_bad_folder(pixels, digits, tmp_path):
         reference_statistics([digits[0]], {"pixel": pixels}, tmp_path / "file" / "x", "d", source="digits")
 
 
-def test_several_extractors_share_one_pass_and_have_a_file_each(batches, pixels, digit_features, tmp_path):
+def test_several_extractors_share_one_pass_and_have_separate_files(batches, pixels, digit_features, tmp_path):
     both = {"pixel": pixels, "main": digit_features}
     alone = reference_statistics(batches, {"pixel": pixels}, tmp_path, "d", source="digits")
     together = reference_statistics(batches, both, tmp_path, "d", source="digits", keep_features={"main"})

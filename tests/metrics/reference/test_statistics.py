@@ -13,14 +13,14 @@ def features():
     return torch.randn(50, 7, generator=torch.Generator().manual_seed(0)) + 3
 
 
-def test_moments_are_those_of_numpy(features):
+def test_moments_agree_with_numpy(features):
     statistics = statistics_of(features, "f")
     np.testing.assert_allclose(statistics.mu, features.double().numpy().mean(0), rtol=1e-13)
     np.testing.assert_allclose(statistics.sigma, np.cov(features.double().numpy().T), rtol=1e-10, atol=1e-12)
     assert statistics.n == 50
 
 
-def test_merged_parts_are_the_whole(features):
+def test_merged_parts_equal_the_whole(features):
     left, right = StatisticsAccumulator(7), StatisticsAccumulator(7)
     for part in features[:13].split(5):
         left.update(part)
@@ -32,18 +32,18 @@ def test_merged_parts_are_the_whole(features):
 
 
 @pytest.mark.parametrize("count", [0, 1])
-def test_refuses_fewer_than_two(features, count):
+def test_fewer_than_two_samples_are_refused(features, count):
     with pytest.raises(UserError, match="at least 2"):
         statistics_of(features[:count], "f")
 
 
-def test_refuses_infinite_features(features):
+def test_infinite_features_are_refused(features):
     features[3, 2] = torch.inf
     with pytest.raises(UserError, match="not finite"):
         statistics_of(features, "f")
 
 
-def test_npz_keeps_everything(features, tmp_path):
+def test_save_and_load(features, tmp_path):
     statistics = statistics_of(features, "f-1", "data train")
     statistics.save(tmp_path / "s.npz")
     read = load_statistics(tmp_path / "s.npz", "f-1", 7)
@@ -68,7 +68,7 @@ def test_a_failed_write_keeps_the_old_file(features, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("dtype", ["<f8", ">f8", "<f4"])
-def test_reads_files_of_others_and_says_what_is_unknown(features, tmp_path, dtype, caplog):
+def test_files_of_other_programs_are_read_with_a_warning(features, tmp_path, dtype, caplog):
     mu, sigma = features.numpy().mean(0), np.cov(features.numpy().T)
     np.savez(tmp_path / "fid.npz", mu=mu.astype(dtype), sigma=sigma.astype(dtype))
     with caplog.at_level(logging.WARNING):
@@ -79,7 +79,7 @@ def test_reads_files_of_others_and_says_what_is_unknown(features, tmp_path, dtyp
 
 
 @pytest.mark.parametrize("logits", [np.zeros(3), None], ids=["logits", "None, as at 256 pixels"])
-def test_reads_raw_pool_3_features(features, tmp_path, logits):
+def test_raw_pool_3_features_are_read(features, tmp_path, logits):
     np.savez(tmp_path / "cifar10_stats.npz", pool_3=features.numpy(), logits=logits)
     read, expected = load_statistics(tmp_path / "cifar10_stats.npz"), statistics_of(features, None)
     assert torch.equal(read.sigma, expected.sigma) and read.n == 50
@@ -99,7 +99,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("case", BROKEN)
-def test_broken_files_get_one_line_with_their_name(tmp_path, case):
+def test_invalid_files_give_one_line_with_their_name(tmp_path, case):
     arrays, message = BROKEN[case]
     path = tmp_path / "broken.npz"
     np.savez(path, **arrays)
@@ -109,7 +109,7 @@ def test_broken_files_get_one_line_with_their_name(tmp_path, case):
 
 
 @pytest.mark.parametrize("keep", [0, 10, 200])
-def test_truncated_files(features, tmp_path, keep):
+def test_truncated_files_are_refused(features, tmp_path, keep):
     path = tmp_path / "s.npz"
     statistics_of(features, "f").save(path)
     path.write_bytes(path.read_bytes()[:keep])
@@ -117,7 +117,7 @@ def test_truncated_files(features, tmp_path, keep):
         load_statistics(path)
 
 
-def test_missing_file(tmp_path):
+def test_a_missing_file_is_refused(tmp_path):
     with pytest.raises(UserError, match="does not exist"):
         load_statistics(tmp_path / "none.npz")
 
@@ -126,7 +126,7 @@ NAMED = [("cifar10_legacy_pytorch_train_32", "pytorch"), ("ffhq_clean_trainval70
 
 
 @pytest.mark.parametrize(("name", "resize"), NAMED)
-def test_files_of_another_resize_are_refused(features, tmp_path, name, resize):
+def test_statistics_of_another_resize_are_refused(features, tmp_path, name, resize):
     path = tmp_path / f"{name}.npz"
     if name == "any":
         np.savez(path, pool_3=features.numpy())
@@ -138,12 +138,12 @@ def test_files_of_another_resize_are_refused(features, tmp_path, name, resize):
         load_statistics(path, "inception", 7, other)
 
 
-@pytest.mark.parametrize(("save", "said"), [(np.savez_compressed, "as those of pytorch-fid"), (np.savez, "of EDM")])
-def test_doubt_about_the_resize_is_said(tmp_path, save, said, caplog):
+@pytest.mark.parametrize(("save", "message"), [(np.savez_compressed, "as those of pytorch-fid"), (np.savez, "of EDM")])
+def test_an_unknown_resize_gives_a_warning(tmp_path, save, message, caplog):
     save(tmp_path / "fid_stats.npz", mu=np.zeros(7), sigma=np.eye(7))
     with caplog.at_level(logging.WARNING):
         load_statistics(tmp_path / "fid_stats.npz", "inception", 7, "tf")
-    assert said in caplog.text
+    assert message in caplog.text
     caplog.clear()
     load_statistics(tmp_path / "fid_stats.npz", "digits", 7, "none")
     assert "pytorch-fid" not in caplog.text
