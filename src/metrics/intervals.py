@@ -1,4 +1,4 @@
-"""95 % confidence intervals of scores, from the samples that gave the score."""
+"""95 % confidence intervals of scores, computed from the scored samples."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def normal_interval(value: Tensor, variance: Tensor, least: float = -math.inf) -
 
     Args:
         value: ().
-        variance: () of the estimate, not of one sample.
+        variance: () variance of the estimate, not of one sample.
         least: the smallest value that the score can have.
     """
     half = Z95 * variance.clamp(min=0).sqrt()
@@ -39,7 +39,7 @@ def normal_interval(value: Tensor, variance: Tensor, least: float = -math.inf) -
 
 
 def wilson_interval(hits: Tensor) -> Estimate:
-    """Share of true entries with its score interval (Wilson 1927), which also holds for shares near 0 and 1.
+    """Share of true entries with Wilson's score interval (1927), which is valid for shares near 0 and 1 too.
 
     Args:
         hits: (N,) bool, independent.

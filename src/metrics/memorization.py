@@ -19,19 +19,19 @@ from ..errors import UserError
 from .intervals import Estimate, wilson_interval
 
 _BLOCK = 2**25
-"""Elements of a distance matrix held at once."""
+"""Number of elements of a distance matrix held at once."""
 
 
 @dataclass(frozen=True)
 class Memorization:
-    """How close samples are to the training images, beside the images of the test split.
+    """How close samples are to the training images, compared with the images of the test split.
 
     Args:
         ratio: (N,) calibrated distance ratio of each sample.
         nearest: (N, k) indices of the training images nearest to each sample, the nearest first.
         threshold: the ratio that ``quantile`` of the test images do not exceed.
         share: share of samples at or below the threshold.
-        test_share: the same of the test images, with its interval.
+        test_share: the same share of the test images, with its interval.
         auth_pct: percentage of authentic samples.
         test_auth_pct: percentage of authentic test images.
     """
@@ -46,7 +46,7 @@ class Memorization:
 
     @property
     def flagged(self) -> bool:
-        """Whether more samples than test images are this close to a training image, beyond both intervals."""
+        """Whether the samples' share of near images exceeds the test images' share beyond both intervals."""
         return bool(self.share.low > self.test_share.high)
 
 
@@ -59,7 +59,7 @@ def memorization(
         samples: features (N, d).
         train: features (M, d) of the images that the net was trained on.
         test: features (P, d) of images of the same distribution that it was not trained on.
-        neighbors: of the calibrated ratio, at most M.
+        neighbors: number of neighbors of the calibrated ratio, at most M.
         quantile: share of test images that count as near.
 
     Raises:
@@ -87,7 +87,9 @@ def memorization(
 
 
 def _nearest(points: Tensor, train: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """Distances and indices (N, k) of the k training images nearest to each point, in float64: copies have 0."""
+    """Distances and indices (N, k) of the k training images nearest to each point, in float64, so that copies have
+    distance 0.
+    """
     train = train.double()
     parts = [
         torch.cdist(rows.double(), train).topk(k, dim=1, largest=False)
@@ -97,7 +99,7 @@ def _nearest(points: Tensor, train: Tensor, k: int) -> tuple[Tensor, Tensor]:
 
 
 def _ratio(distance: Tensor) -> Tensor:
-    # Where the k nearest are all at distance 0, so is the sample: a copy.
+    # If the k nearest are all at distance 0, so is the sample: it is a copy.
     ratio: Tensor = distance[:, 0] / distance.mean(dim=1).clamp(min=torch.finfo(distance.dtype).tiny)
     return ratio
 

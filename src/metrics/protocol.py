@@ -16,14 +16,14 @@ GENERATION = ("weights", "sampler", "labels")
 
 
 def facts_of(conditions: Mapping[str, Any]) -> dict[str, Any]:
-    """The conditions of a score that belong to its protocol; those that are not known are left out."""
+    """The conditions of a score that belong to its protocol; unknown ones are left out."""
     return {name: conditions[name] for name in (*MEASUREMENT, *GENERATION) if name in conditions}
 
 
 def difference(a: Mapping[str, Any], b: Mapping[str, Any]) -> str | None:
-    """Why two scores do not compare, such as ``resize tf and clean``; None if they do.
+    """Return why two scores cannot be compared, such as ``resize tf and clean``; None if they can.
 
-    Facts that one side does not have, as those of an older record, are not compared.
+    Facts that are missing on one side, as in older results, are not compared.
     """
     for name in MEASUREMENT:
         if None not in (a.get(name), b.get(name)) and a[name] != b[name]:
@@ -35,8 +35,8 @@ def text_of(score: str, conditions: Mapping[str, Any]) -> str:
     """The protocol of a score in one line.
 
     Args:
-        score: its name, such as ``fid``.
-        conditions: of the score, from ``Scores`` and of whoever made the samples.
+        score: name of the score, such as ``fid``.
+        conditions: conditions of the score, from ``Scores`` and from whoever generated the samples.
     """
     facts = facts_of(conditions)
     parts = [

@@ -1,4 +1,4 @@
-"""A score with all it depends on: a bare number cannot be compared with anything."""
+"""A score with all conditions it depends on; a bare number cannot be compared with anything."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Scores:
         values: one number per metric, for a logger.
         conditions: what the numbers depend on: counts, reference, extractor, resize, quantization.
         intervals: lower and upper end of the 95 % interval, by the name of the value.
-        details: results that are lists, as the share of every class.
+        details: results that are lists, such as the share of every class.
         notes: what a reader should know before comparing.
     """
 

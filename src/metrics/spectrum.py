@@ -1,10 +1,8 @@
-"""The radially averaged power spectrum of a set of images, and how far two of them are apart.
+"""The radially averaged power spectrum of a set of images, and the distance between two spectra.
 
-With F the orthonormal discrete Fourier transform of an image minus the mean of its channel over the set,
-
-    P(k) = mean of |F|^2 over images, channels and the modes whose frequency rounds to k,
-
-k in periods per shorter side, 0 to half of it. White noise of variance v has P = v at every k.
+With F the orthonormal discrete Fourier transform of an image minus its channel's mean over the set, P(k) is the mean of
+|F|^2 over images, channels and all modes whose frequency rounds to k, in periods per shorter side, 0 to half of it.
+White noise of variance v has P = v at every k.
 """
 
 from __future__ import annotations
@@ -31,7 +29,7 @@ class RadialSpectrum:
         side = min(height, width)
         vertical = torch.fft.fftfreq(height, dtype=torch.float64)[:, None] * side
         horizontal = torch.fft.fftfreq(width, dtype=torch.float64)[None] * side
-        # Corners beyond half the shorter side have modes in few directions only.
+        # Corners beyond half the shorter side contain modes in a few directions only.
         self.k = torch.arange(side // 2 + 1)
         self._ring = torch.hypot(vertical, horizontal).round().long()
         self._squares = torch.zeros(channels, height, width, dtype=torch.float64)
@@ -51,7 +49,7 @@ class RadialSpectrum:
         """P at ``k``, float64, in squared units of the images."""
         squares = self._squares / self._count
         height, width = self._ring.shape
-        # Only the mode of frequency zero holds the mean.
+        # The channel means contribute only to the mode of frequency zero.
         squares[:, 0, 0] -= (self._sum / (self._count * height * width)).square() * height * width
         rings = self._ring.flatten()
         total = torch.zeros(int(rings.max()) + 1, dtype=torch.float64).index_add_(0, rings, squares.mean(0).flatten())

@@ -81,12 +81,12 @@ class MetricSuite:
 
     @property
     def needs_reference(self) -> bool:
-        """Whether any metric compares with a reference."""
+        """Whether any metric needs a reference."""
         return any(metric.needs_reference for metric in self.metrics.values())
 
     @property
     def needs_data(self) -> bool:
-        """Whether the reference must come from a data set, because no file gives all of it."""
+        """Whether the reference must come from a data set, because no file supplies all of it."""
         return bool(self._compared_with_data())
 
     @property
@@ -97,7 +97,7 @@ class MetricSuite:
     def reference(
         self, batches: Iterable[Tensor], data_fingerprint: str, source: str, device: torch.device | str = "cpu"
     ) -> dict[str, Reference]:
-        """What to compare with, from the statistics file, the cache, or the images of a data set.
+        """Return the reference, from the statistics file, the cache, or the images of a data set.
 
         Args:
             batches: all uint8 images (B, C, H, W) of the reference, unsharded; iterated only when needed.
@@ -131,9 +131,9 @@ class MetricSuite:
         return references
 
     def reset(self) -> None:
-        """Forget all images."""
+        """Discard all images."""
         self._collection.reset()
-        # torchmetrics concatenates over ranks what has the same number of dimensions, also on a rank without images.
+        # torchmetrics concatenates states with the same number of dimensions over ranks, also on a rank without images.
         empty = {name: torch.empty(0, extractor.num_features) for name, extractor in self.extractors.items()}
         self._collection.update(features=empty, index=torch.empty(0, dtype=torch.int64))
 
@@ -162,7 +162,7 @@ class MetricSuite:
         Raises:
             UserError: too few images, or a reference that does not fit.
         """
-        # The collection sorts by name, which would put the monitored distance anywhere.
+        # The collection sorts by name; the monitored distance must come first.
         metrics = dict(self._collection.items(keep_base=True, copy_state=False))
         count = int(metrics[_COUNT].compute()["samples"])
         for metric in self.metrics.values():
@@ -187,13 +187,13 @@ class MetricSuite:
         )
 
     def conditions(self, references: References) -> dict[str, ScoreCondition]:
-        """What every score depends on besides the samples: reference and extractors."""
+        """The conditions of every score besides the samples: reference and extractors."""
         compared = list(references.values())
         return {
             "reference": compared[0].statistics.source if compared else "none",
             "reference_samples": compared[0].statistics.n if compared else 0,
             "extractor": "+".join(extractor.fingerprint for extractor in self.extractors.values()),
-            # Reference images are never mirrored, whatever training does.
+            # Reference images are never mirrored, even if training mirrors them.
             "flips": "none",
             "resize": ", ".join(dict.fromkeys(extractor.resize for extractor in self.extractors.values())),
         }

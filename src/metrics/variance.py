@@ -29,9 +29,9 @@ class MeanSquares(NamedTuple):
     """Mean squares of a table of scores, float64; NaN where there are too few trainings or draws.
 
     Args:
-        trainings: of the trainings' means, times n.
-        draws: of the draws' means, times k.
-        rest: what neither explains.
+        trainings: of the means of the trainings, times n.
+        draws: of the means of the draws, times k.
+        rest: of the residual.
     """
 
     trainings: Tensor
@@ -43,7 +43,7 @@ class Spread(NamedTuple):
     """How much the scores of one setting vary.
 
     Args:
-        mean: over trainings and draws, with the interval of the mean over all trainings and draws that there could be.
+        mean: over trainings and draws, with its interval for all possible trainings and draws.
         trainings: standard deviation between trainings; NaN for a single one.
         draws: standard deviation between draws of one training; NaN for a single one.
     """
@@ -54,12 +54,13 @@ class Spread(NamedTuple):
 
 
 class Difference(NamedTuple):
-    """The mean score of one setting less that of another.
+    """The mean score of one setting minus the mean score of another.
 
     Args:
-        settings: with the interval for new trainings and new draws; NaN ends if a setting has a single training.
-        trainings: the same value with the interval for new draws of these very trainings; NaN ends for a single draw.
-        p_value: of no difference between the settings.
+        settings: the difference, with the interval for new trainings and new draws; NaN ends if a setting has a single
+            training.
+        trainings: the same difference, with the interval for new draws of these trainings; NaN ends for a single draw.
+        p_value: probability of so large a difference if the settings are equal.
     """
 
     settings: Estimate
@@ -114,7 +115,7 @@ def difference(a: Tensor, b: Tensor, level: float = 0.95) -> Difference:
     nothing = torch.full_like(value, math.nan)
     of_draws = paired.var(-1) / n if n > 1 else nothing
     trainings = [(of.trainings / (k * n), k - 1) for of, k in sides]
-    # The trainings' part holds the rest's already.
+    # The trainings' part already includes that of the rest.
     rest = sum((of.rest.nan_to_num() / (k * n) for of, k in sides), torch.zeros_like(value))
     parts = [*trainings, ((of_draws - rest).clamp(min=0).nan_to_num(), max(n - 1, 1))]
     variance, free = _satterthwaite(parts)
@@ -143,7 +144,7 @@ def trainings_needed(a: Tensor, b: Tensor) -> int | None:
 def _between(of: MeanSquares, k: int, n: int, level: float) -> Estimate:
     """Standard deviation between trainings, its interval by Williams (1962) and Tukey (1951)."""
     if k < 2 or n < 2:
-        # With one draw the deviation holds that of the draws too.
+        # With one draw, this deviation includes that of the draws.
         total = of.trainings / n
         free = torch.full_like(total, max(k - 1, 1))
         low, high = (total * free / _chi2(q, free) for q in ((1 + level) / 2, (1 - level) / 2))

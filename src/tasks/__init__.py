@@ -1,1 +1,1 @@
-"""What the commands do, step by step."""
+"""The steps of each command."""

@@ -26,23 +26,23 @@ _MOST_NUMBERS = 1 << 30
 
 
 def node(config: Mapping[str, Any], name: str, changes: DictConfig | None, **beside: Any) -> dict[str, Any]:
-    """A node of a checkpoint's configuration with the changes of the command line, as plain containers.
+    """Return a node of a checkpoint's configuration, with the changes of the command line, as plain containers.
 
     Args:
         config: ``checkpoint["config"]``.
-        name: of the node.
-        changes: None for none; with a ``_target_`` they replace the node.
+        name: name of the node.
+        changes: changes from the command line; None for no changes. Changes with a ``_target_`` replace the node.
         beside: other nodes, as changed by the command line, that ``changes`` may refer to.
 
     Raises:
-        UserError: there is no such node, it refers to one that is not there, or it would reach beyond this project.
+        UserError: the node does not exist, it refers to a missing node, or it names code outside this project.
     """
     there = config.get(name)
     if changes is not None and not isinstance(changes, DictConfig):
         raise UserError(f"{name}={changes}: choose a file of conf/{name}, or change its settings one by one")
     if changes is not None:
         raw: Any = OmegaConf.to_container(changes, resolve=False)
-        # What a file of conf/ takes from the rest of a training configuration is in the checkpoint.
+        # A file of conf/ may refer to other nodes of the training configuration; the checkpoint holds them.
         around = OmegaConf.create(
             {**config, **beside, name: raw if "_target_" in raw else OmegaConf.merge(there or {}, raw)}
         )
@@ -51,7 +51,7 @@ def node(config: Mapping[str, Any], name: str, changes: DictConfig | None, **bes
         except InterpolationKeyError as error:
             key = re.findall(r"'(.+?)'", str(error))[0]
             raise UserError(
-                f"{name} takes {key} from elsewhere: name that too, with {key.split('.')[0]}=..."
+                f"{name} refers to {key}, which is missing: choose it with {key.split('.')[0]}=..."
             ) from error
     if not isinstance(there, dict) or "_target_" not in there:
         raise UserError(f"the checkpoint has no {name}: choose one with {name}=<a file of conf/{name}>")
@@ -60,24 +60,24 @@ def node(config: Mapping[str, Any], name: str, changes: DictConfig | None, **bes
 
 
 def data_node(config: Mapping[str, Any], changes: DictConfig | None) -> dict[str, Any]:
-    """The datamodule's node, see ``node``, in the range of the model, whatever the range of other data is."""
+    """Return the datamodule's node, see ``node``, with the model's data range, whatever the data's own range is."""
     made = node(config, "datamodule", changes)
     of_model = config.get("model", {}).get("data_range")
     if of_model is not None and made.get("data_range", of_model) != of_model:
         check_range(str(made["data_range"]), "datamodule.data_range")
-        _log.info("data_range=%s is that of the model; %s is not used", of_model, made["data_range"])
+        _log.info("using the model's data_range=%s; data_range=%s is ignored", of_model, made["data_range"])
         made["data_range"] = of_model
     return made
 
 
 def data_name(datamodule: Mapping[str, Any]) -> str:
-    """The data in a few words, as ``CIFAR10`` or the name of a folder."""
+    """A short name of the data, such as ``CIFAR10`` or the name of a folder."""
     kind = str(datamodule["_target_"]).rpartition(".")[2].removesuffix("DataModule").lower()
     return str(datamodule.get("dataset") or (Path(datamodule["path"]).name if "path" in datamodule else kind))
 
 
 def build(name: str, described: Mapping[str, Any]) -> Any:
-    """The object of a node; errors of its settings carry its name."""
+    """Build the object that a node describes; error messages name the node."""
     check_settings(described, name)
     return build_node(dict(described), name)
 
@@ -85,15 +85,15 @@ def build(name: str, described: Mapping[str, Any]) -> Any:
 def sample_shape(datamodule: Mapping[str, Any]) -> tuple[int, ...]:
     """(C, H, W) of the images or (d,) of the vectors that a datamodule's node describes."""
     if (shape := configured_shape(datamodule)) is None:
-        raise UserError("the checkpoint's datamodule has neither channels and image_size nor dim: train it anew")
+        raise UserError("the checkpoint's datamodule has neither channels and image_size nor dim: train again")
     return _possible(shape)
 
 
 def _possible(shape: tuple[Any, ...]) -> tuple[int, ...]:
-    """``shape`` if it is that of a sample; UserError for lengths that are no numbers from 1, or fit into no memory."""
+    """Return ``shape``; raise UserError if a length is not a whole number >= 1 or the product is too large."""
     if not all(is_whole(length) and length >= 1 for length in shape) or math.prod(shape) > _MOST_NUMBERS:
         raise UserError(
-            f"the datamodule describes samples of shape {shown(list(shape))}: give whole numbers from 1, whose product "
+            f"the datamodule describes samples of shape {shown(list(shape))}: give whole numbers >= 1 whose product "
             f"is at most {_MOST_NUMBERS:,}"
         )
     return shape

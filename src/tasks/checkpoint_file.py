@@ -1,4 +1,4 @@
-"""The file of a checkpoint, which training may replace at any time."""
+"""Open a checkpoint file that training may replace at any time."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from ..interop.checkpoints import open_checkpoint
 
 
 def open_known(path: Path, digest: str, experiment: str | None = None) -> dict[str, Any]:
-    """A checkpoint by its hash: what is recorded under ``digest`` was made with this content and no other.
+    """Open a checkpoint and check its hash: results recorded under ``digest`` come from exactly this content.
 
     Args:
-        path: the file.
+        path: the checkpoint file.
         digest: SHA-256 of the file when it was chosen.
         experiment: see ``open_checkpoint``.
 
     Raises:
-        UserError: the file is another one by now, or cannot be opened.
+        UserError: the file has changed since it was chosen, or it cannot be opened.
     """
     checkpoint = open_checkpoint(path, experiment)
     if checkpoint_hash(path) != digest:

@@ -1,7 +1,7 @@
-"""Settings of ``experiment=images`` that follow from the data and the device: whatever is still ``auto``.
+"""Choose the settings of ``experiment=images`` that are ``auto`` from the data and the device.
 
-The choices depend on the data and the kind of device alone, not on timings, so that all processes of a run and a
-resumed run make the same ones.
+The choices depend only on the data and the kind of device, never on timings. All processes of a run, and a resumed run,
+therefore choose the same values.
 """
 
 from __future__ import annotations
@@ -30,16 +30,17 @@ AUTO = "auto"
 _LOOKED_AT = 512
 _SIZES = (8, 16, 32, 64, 128, 256)
 _FEATURES = 3072
-"""Pixels whose covariance a Fréchet distance still takes; larger images go without scores."""
+"""Most values per image for which a Fréchet distance in pixels is computed; larger images get no scores.
+"""
 
 
 @dataclass(frozen=True)
 class Choices:
-    """What was chosen, and what it was chosen from.
+    """The chosen values, and the findings they are based on.
 
     Attributes:
         values: chosen values by their dotted keys.
-        findings: of the data.
+        findings: what was found in the data.
     """
 
     values: dict[str, Any]
@@ -47,16 +48,16 @@ class Choices:
 
 
 def wants_choices(cfg: DictConfig) -> bool:
-    """Whether any setting is left to the data."""
+    """Return whether any setting is ``auto``."""
     size = OmegaConf.select(cfg, "datamodule.image_size")
     return any(OmegaConf.select(cfg, key) == AUTO for key in _KEYS) or size == AUTO
 
 
 def choose_settings(cfg: DictConfig) -> Choices | None:
-    """Replace every ``auto`` in ``cfg`` and print it; None where there is none.
+    """Replace every ``auto`` in ``cfg`` and print the choices; return None if there is no ``auto``.
 
     Raises:
-        UserError: there are no data, or they are not images.
+        UserError: there are no data, or the data are not images.
     """
     if not wants_choices(cfg):
         return None
@@ -93,18 +94,18 @@ def choose_settings(cfg: DictConfig) -> Choices | None:
 
 
 def written(value: Any) -> str:
-    """A value as a command line takes it."""
+    """A value as the command line accepts it."""
     if isinstance(value, list):
         return "[" + ",".join(map(str, value)) + "]"
     return "null" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _shape(source: Source, gpu: bool) -> tuple[int | list[int], int]:
-    """image_size and channels for a source of images."""
+    """Choose image_size and channels for a source of images."""
     rows = np.unique(np.linspace(0, len(source) - 1, min(len(source), _LOOKED_AT)).astype(int)).tolist()
     shapes = source.shapes(rows)
     if not shapes:
-        raise UserError(f"{source.path} holds no image that can be read: see which with datamodule.on_broken=skip")
+        raise UserError(f"{source.path} has no readable image: list the broken ones with datamodule.on_broken=skip")
     if len(shapes[0]) == 1:
         raise UserError(
             f"{source.path} holds vectors of length {shapes[0][0]}: use experiment=vectors "
@@ -112,7 +113,7 @@ def _shape(source: Source, gpu: bool) -> tuple[int | list[int], int]:
         )
     largest = 256 if gpu else 32
     kinds = {shape[0] for shape in shapes}
-    # Pictures lose their alpha, arrays keep what they have.
+    # Image files lose their alpha channel; arrays keep all channels.
     channels = max(kinds) if not source.parallel else (3 if max(kinds) >= 3 else 1)
     sizes = Counter(shape[1:] for shape in shapes)
     (height, width), count = sizes.most_common(1)[0]
@@ -135,7 +136,7 @@ def _findings(cfg: DictConfig) -> Findings:
 
 
 def _choices(found: Findings, gpu: bool) -> dict[str, Any]:
-    """All that follows from the size of the images, their number and the device."""
+    """Choose the settings that follow from the image size, the number of images and the device."""
     height, width = found.shape[1:]
     levels = 1
     while levels < 4 and all(side % 2**levels == 0 and side // 2**levels >= 4 for side in (height, width)):
@@ -165,7 +166,9 @@ _KEYS = (
 
 
 def _choose_intervals(cfg: DictConfig, choose: Any, found: Findings) -> None:
-    """Ten pictures and ten checkpoints of a run, the first after a tenth; scores where they are cheap."""
+    """Choose intervals: ten pictures and ten checkpoints per run, the first after a tenth; scores only if they are
+    cheap.
+    """
     steps = int(cfg.trainer.max_steps)
     tenth = max(1, steps // 10)
     choose("scheduler.steps", min(200, max(0, steps // 10)))
@@ -176,16 +179,16 @@ def _choose_intervals(cfg: DictConfig, choose: Any, found: Findings) -> None:
     if cfg.get("callbacks") is None or cfg.callbacks.get("fid") is None:
         return
     if int(np.prod(found.shape)) > _FEATURES and cfg.callbacks.fid.every_n_steps == AUTO:
-        # The covariance of so many pixels says little and takes long.
+        # A covariance of so many pixels takes long and is not informative.
         cfg.callbacks.fid = None
-        _log.info("chosen from the data: callbacks.fid=null (a metric of its own is chosen with metric=fid_inception)")
+        _log.info("chosen from the data: callbacks.fid=null (to compute FID anyway, add metric=fid_inception)")
         return
     choose("callbacks.fid.every_n_steps", max(1, steps // 2))
     choose("callbacks.fid.num_samples", max(2, min(256, found.count)))
 
 
 def command(cfg: DictConfig, choices: Choices) -> str:
-    """The whole command of a training run with these choices, as a shell takes it."""
+    """The whole training command with these choices, quoted for a shell."""
     given = [f"datamodule.path={Path(str(cfg.datamodule.path))}"]
     settings = [f"{key}={written(value)}" for key, value in choices.values.items()]
     return " ".join([how_to_run("train"), "experiment=images", *map(shlex.quote, (*given, *settings))])

@@ -16,17 +16,17 @@ NET_PRECISIONS = ("32-true", "16-mixed", "bf16-mixed")
 
 
 def quiet_lightning() -> None:
-    """Keep out of the log what Lightning says about itself, so that the news of a run are read."""
+    """Hide Lightning's messages about itself, so that the messages of the run are not buried."""
     for name in ("lightning.fabric", "lightning.pytorch"):
         logging.getLogger(name).setLevel(logging.WARNING)
     for message in (
-        # Its own use of torch.
+        # Warnings about Lightning's own use of torch.
         r".*isinstance\(treespec, LeafSpec\)",
-        # Epochs, where everything here counts steps.
+        # About epochs; this project counts steps.
         r"The number of training batches .* is smaller than",
-        # A cluster's login node, or a job that needs one process.
+        # Printed on a cluster's login node, and by jobs that need one process.
         r"The `srun` command is available on your system",
-        # A run folder that exists is this run's.
+        # An existing run folder belongs to this run.
         r"Checkpoint directory .* exists and is not empty",
         r"Experiment logs directory .* exists and is not empty",
     ):
@@ -34,7 +34,7 @@ def quiet_lightning() -> None:
 
 
 def check_precision(precision: str | int, of_float32: str) -> None:
-    """Raise UserError if ``precision`` or ``float32_matmul_precision`` (``of_float32``) is unknown."""
+    """Raise UserError if ``precision`` or ``float32_matmul_precision`` is unknown."""
     if precision not in NET_PRECISIONS:
         raise UserError(f"precision={precision}: choose one of {', '.join(NET_PRECISIONS)}")
     check_float32_precision(of_float32)
@@ -43,16 +43,16 @@ def check_precision(precision: str | int, of_float32: str) -> None:
 def launch(accelerator: str, devices: int | str, precision: str | int, of_float32: str) -> Fabric:
     """Start one process per device and return this process' Fabric.
 
-    Under ``torchrun`` the processes exist already, and their number is torchrun's.
+    Under ``torchrun`` the processes exist already, and torchrun sets their number.
 
     Args:
         accelerator: ``auto``, ``cpu``, ``gpu``, ...
-        devices: how many, or ``auto`` for all (one on a CPU).
-        precision: of the net: ``32-true``, or another with autocast around it.
-        of_float32: how float32 is computed: the setting ``float32_matmul_precision``.
+        devices: number of devices, or ``auto`` for all of them (one process on a CPU).
+        precision: precision of the net: ``32-true``, or another one that runs the net under autocast.
+        of_float32: the setting ``float32_matmul_precision``: how float32 matrix products are computed.
 
     Raises:
-        UserError: an unknown precision, or devices that do not exist.
+        UserError: the precision is unknown, or the devices do not exist.
     """
     check_precision(precision, of_float32)
     set_float32_precision(of_float32)
@@ -62,7 +62,7 @@ def launch(accelerator: str, devices: int | str, precision: str | int, of_float3
         devices = int(os.environ["LOCAL_WORLD_SIZE"])
         nodes = int(os.environ["WORLD_SIZE"]) // devices
     try:
-        # Lightning's type lists the precisions one by one; `check_precision` did.
+        # Lightning's type lists the allowed precisions; `check_precision` has checked the value.
         fabric = Fabric(accelerator=accelerator, devices=devices, num_nodes=nodes, precision=precision)  # type: ignore[arg-type]
     except (MisconfigurationException, ImportError, RuntimeError, TypeError, ValueError) as error:
         raise UserError(f"accelerator={accelerator} devices={devices}: {error}") from error

@@ -1,4 +1,4 @@
-"""The doctor for images of one's own: findings, the whole training command, and the time of a step."""
+"""The doctor for a user's own images: findings, the whole training command, and the time of one step."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _WARM_UP, _MEASURED = 1, 3
 
 
 def report(overrides: Sequence[str]) -> str:
-    """What was found, the choices as one command, and seconds per step on this machine.
+    """Print the findings, the choices as one command, and the seconds per step on this machine.
 
     Args:
-        overrides: of ``train.py experiment=images``.
+        overrides: overrides of ``train.py experiment=images``.
 
     Raises:
-        UserError: no data, or settings that do not exist.
+        UserError: there are no data, or a setting does not exist.
     """
     register_resolvers()
     try:
@@ -39,7 +39,7 @@ def report(overrides: Sequence[str]) -> str:
         raise UserError(" ".join(str(error).split())) from error
     choices = choose_settings(cfg)
     if choices is None:
-        raise UserError(f"every setting is given, so there is nothing to choose: run {how_to_run('train')} with them")
+        raise UserError(f"every setting is given, so nothing is left to choose: run {how_to_run('train')} with them")
     seconds, device = _time_of_a_step(cfg)
     steps = int(cfg.trainer.max_steps)
     lines = [
@@ -51,14 +51,14 @@ def report(overrides: Sequence[str]) -> str:
 
 
 def _with_given(choices: Choices, overrides: Sequence[str]) -> Choices:
-    """The choices with what the command line has set."""
+    """The choices together with the settings of the command line."""
     given = dict(override.split("=", 1) for override in overrides if "=" in override)
     given.pop("datamodule.path", None)
     return Choices({**given, **choices.values}, choices.findings)
 
 
 def _time_of_a_step(cfg: DictConfig) -> tuple[float, str]:
-    """Seconds of forward pass, backward pass and optimizer step, and the device."""
+    """Measure the seconds of one forward pass, backward pass and optimizer step; also return the device's name."""
     gpu = torch.cuda.is_available() and cfg.trainer.accelerator != "cpu"
     device = torch.device("cuda" if gpu else "cpu")
     data = instantiate(cfg.datamodule)

@@ -1,4 +1,4 @@
-"""A training of the original program that goes on here: what Lightning wants to find in a checkpoint."""
+"""Continue a training of the original program here: the entries that Lightning expects in a checkpoint."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ def as_own_checkpoint(
     fit_loop: Mapping[str, Any],
     accumulate: int,
 ) -> OpenCheckpoint:
-    """The checkpoint as this run would have written it after the same number of steps.
+    """Return the checkpoint that this run would have written after the same number of steps.
 
-    The place in the data follows from the number of steps, as in every run; the original keeps none.
+    The position in the data follows from the number of steps, as in every run; the original does not store it.
 
     Args:
-        opened: from ``open_song_training``.
-        module: of the run, whose parameters the optimizer has in this order.
-        optimizer: of a fresh run.
-        scheduler: of a fresh run; it is moved to the step of the checkpoint.
+        opened: returned by ``open_song_training``.
+        module: the run's module; the optimizer holds its parameters in this order.
+        optimizer: optimizer of a fresh run.
+        scheduler: scheduler of a fresh run; it is moved to the step of the checkpoint.
         fit_loop: ``state_dict`` of the fit loop of a fresh run.
-        accumulate: micro-batches of an optimizer step.
+        accumulate: number of micro-batches per optimizer step.
     """
     content, steps = dict(opened.content), opened.step
     moments = content.pop("adam")
@@ -54,7 +54,7 @@ def as_own_checkpoint(
 
 
 def _counted(fit_loop: Mapping[str, Any], steps: int, accumulate: int) -> dict[str, Any]:
-    """The state of a loop that has taken ``steps`` steps and begins an iteration over the data."""
+    """The state of a loop that has taken ``steps`` steps and starts an epoch."""
     out = deepcopy(dict(fit_loop))
     progress = out["epoch_loop.automatic_optimization.optim_progress"]["optimizer"]
     totals = [

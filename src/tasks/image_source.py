@@ -1,4 +1,4 @@
-"""Images that someone made: whatever the data can be read from, and folders that sample.py has written."""
+"""Read images to be scored: every format that training data may have, and folders written by sample.py."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class ImageSource:
     """Images in a fixed order, decoded as training decodes them, at their own size.
 
     Args:
-        source: the rows.
+        source: reader of the rows.
 
     Attributes:
-        path: what the user named.
+        path: the path that the user gave.
         notes: what a reader of a score should know.
     """
 
@@ -38,28 +38,28 @@ class ImageSource:
 
     @property
     def fingerprint(self) -> str:
-        """Changes when the files change."""
+        """A fingerprint that changes when the files change."""
         return self._source.fingerprint
 
     def values(self, data: Values | None) -> Values:
-        """What the stored values mean.
+        """Return what the stored values mean.
 
         Args:
-            data: of the data that the images belong to; it holds if the images have the same dtype. Otherwise the
+            data: values of the data that the images belong to; used if the images have the same dtype, otherwise the
                 range is read from the images.
         """
         return data if data is not None and data.dtype == self._source.dtype else self._measured
 
     def batches(self, indices: Sequence[int], size: int, channels: int | None) -> Iterator[tuple[Tensor, Tensor]]:
-        """Indices (B,) int64 and stored values (B, *d), uint8, int32 (16 bits) or float32.
+        """Yield indices (B,) int64 and stored values (B, *d): uint8, int32 (16 bits) or float32.
 
         Args:
-            indices: ascending.
-            size: B, at most.
-            channels: C of pictures; None for that of the first image.
+            indices: indices in ascending order.
+            size: largest B.
+            channels: number of channels C; None for that of the first image.
 
         Raises:
-            UserError: an image that cannot be read, or is of another size than the first.
+            UserError: an image cannot be read, or its size differs from the first one's.
         """
         read = self._source.reader(channels)
         shape: tuple[int, ...] | None = None
@@ -73,7 +73,7 @@ class ImageSource:
                     read = self._source.reader(shape[0])
                     rows[-1] = row = self._row(read, i)
                 if row.shape != shape:
-                    # Channels only where they differ.
+                    # Convert channels only if they differ.
                     there, others = (
                         "x".join(map(str, sides[1:] if row.shape[0] == shape[0] else sides))
                         for sides in (row.shape, shape)
@@ -93,11 +93,11 @@ class ImageSource:
             if not np.isfinite(row).all():
                 raise ValueError("NaN or infinite values")
             return row
-        # Whatever a decoder raises on bytes from outside.
+        # A decoder may raise any exception on damaged files.
         except Exception as error:
             reason = " ".join(str(error).split())
             raise UserError(
-                f"{self._source.name(i)} cannot be read ({reason}): remove it from {self.path} or make it again"
+                f"{self._source.name(i)} cannot be read ({reason}): remove it from {self.path} or replace it"
             ) from error
 
     @cached_property
@@ -111,10 +111,10 @@ class ImageSource:
 
 
 def open_images(path: str | Path, setting: str = "images") -> ImageSource:
-    """The images at ``path``.
+    """Open the images at ``path``.
 
     Raises:
-        UserError: it does not exist, holds no images, or is still being written.
+        UserError: it does not exist, has no images, or is still being written.
     """
     path = Path(path).expanduser()
     check_file(path, setting)
@@ -130,7 +130,7 @@ def open_images(path: str | Path, setting: str = "images") -> ImageSource:
 
 
 def manifest_of(path: Path) -> Manifest | None:
-    """What sample.py says about images it has made; None for others."""
+    """What sample.py recorded about its images; None for other images."""
     folders = [path, path.parent] if path.is_dir() else [path.parent]
     return next((found for folder in folders if (found := load_manifest(folder)) is not None), None)
 

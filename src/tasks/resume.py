@@ -1,4 +1,4 @@
-"""A run that goes on: its settings beside those of the checkpoint, what is refused and what is applied."""
+"""Resume a run: compare its settings with the checkpoint's, refuse some differences and apply the others."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _ABSENT = "not set"
 _LISTED = 6
 
 _OF_THE_MODEL = ("sde", "parametrization", "net", "model", "objective", "datamodule")
-"""Nodes that say what is learned; a difference makes another model, with these exceptions."""
+"""Nodes that define what is learned; a difference means another model, with these exceptions."""
 
 _HARMLESS_OF_NET = ("dropout", "compile", "channels_last", "checkpoint_activations")
 _ESSENTIAL_OF_DATA = (
@@ -41,11 +41,11 @@ _ESSENTIAL_OF_DATA = (
 )
 
 _TRAINING = ("scheduler", "ema", "trainer.precision", "trainer.gradient_clip_val")
-"""Settings of training that are applied with a line. Paths, devices, loggers, lengths and callbacks need none."""
+"""Training settings that are applied and reported. Paths, devices, loggers, lengths and callbacks are not reported."""
 
 
 _SEEDS = ("data", "noise")
-"""Random numbers of steps to come; weights are the checkpoint's, whatever ``seed.init`` is."""
+"""Random numbers of future steps; the weights come from the checkpoint, whatever ``seed.init`` is."""
 
 
 @dataclass(frozen=True)
@@ -61,14 +61,14 @@ class Difference:
 
 
 def compare(opened: OpenCheckpoint, config: Mapping[str, Any]) -> list[Difference]:
-    """The differences that are applied, for ``apply_settings``.
+    """Return the differences to apply, for ``apply_settings``.
 
     Args:
         opened: the checkpoint to resume from.
         config: the resolved configuration of this run.
 
     Raises:
-        UserError: something that makes another model differs; the line lists it.
+        UserError: a difference means another model; the message lists the settings.
     """
     before, now = opened.content["config"], dict(config)
     refused: list[Difference] = []
@@ -80,7 +80,7 @@ def compare(opened: OpenCheckpoint, config: Mapping[str, Any]) -> list[Differenc
                 # A copy of another node, which is compared under its own name.
                 continue
             if difference.key == "datamodule.seed":
-                # Told as seed.data.
+                # Reported as seed.data.
                 continue
             harmless = (name == "net" and parts[-1] in _HARMLESS_OF_NET) or (
                 name == "datamodule" and len(parts) > 1 and parts[1] not in _ESSENTIAL_OF_DATA
@@ -96,7 +96,7 @@ def compare(opened: OpenCheckpoint, config: Mapping[str, Any]) -> list[Differenc
         more = f" and {len(refused) - _LISTED} more" if len(refused) > _LISTED else ""
         shown = ", ".join(map(str, refused[:_LISTED])) + more
         raise UserError(
-            f"{opened.path} is of another training: {shown}; leave these settings out, or start a new run from its "
+            f"{opened.path} has other settings: {shown}; leave these settings out, or start a new run from its "
             f"weights with init_from={opened.path}"
         )
     return applied
@@ -108,13 +108,13 @@ def apply_settings(
     optimizer: Optimizer,
     scheduler: LRScheduler | None,
 ) -> OpenCheckpoint:
-    """The checkpoint with the settings of this run in the states of its optimizer and schedule, which hold old ones.
+    """Return the checkpoint with this run's settings in the states of its optimizer and scheduler.
 
     Args:
-        opened: the checkpoint, its states checked.
-        differences: from ``compare``.
-        optimizer: of a fresh run.
-        scheduler: of a fresh run; it is moved to the step of the checkpoint.
+        opened: the checkpoint; its states have been checked.
+        differences: returned by ``compare``.
+        optimizer: optimizer of a fresh run.
+        scheduler: scheduler of a fresh run; it is moved to the step of the checkpoint.
     """
     for difference in differences:
         _log.info("changed: %s", difference)
@@ -131,12 +131,12 @@ def apply_settings(
 
 
 def _seed(config: Mapping[str, Any], name: str) -> Any:
-    """The seed ``name``; older configurations have one for everything."""
+    """The seed ``name``; older configurations have one seed for everything."""
     return config.get("seeds", {}).get(name, config.get("seed"))
 
 
 def advance(scheduler: LRScheduler | None, steps: int) -> None:
-    """Move the schedule of a fresh run, and the rate of its optimizer, to the step ``steps``."""
+    """Move the scheduler of a fresh run, and the learning rate of its optimizer, to the step ``steps``."""
     if scheduler is None:
         return
     with warnings.catch_warnings():
@@ -176,13 +176,13 @@ def _differences(before: Any, now: Any, name: str) -> Iterator[Difference]:
 
 def _same(before: Any, now: Any) -> bool:
     if isinstance(before, float) and isinstance(now, float):
-        # Means of data are sums, whose last digits depend on the machine.
+        # Data means are sums, whose last digits depend on the machine.
         return before == now or abs(before - now) <= 1e-6 * max(abs(before), abs(now))
     return bool(before == now)
 
 
 def _defaults(target: Any) -> dict[str, Any] | None:
-    """The defaults of what a node builds; None if it builds nothing that is known."""
+    """The default settings of a node's class; None if the class is unknown."""
     if not isinstance(target, str):
         return None
     try:

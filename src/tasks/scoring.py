@@ -1,4 +1,4 @@
-"""Scores of samples on the disk."""
+"""Score samples on the disk."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ..sinks.store import SampleStore
 
 
 def chosen_metrics(node: Mapping[str, Any], names: Sequence[str] | None) -> dict[str, Any]:
-    """The node of a suite with the metrics ``names`` only, all for None; UserError for a name it does not have."""
+    """Return a suite's node with only the metrics ``names`` (None: all); raise UserError for an unknown name."""
     if names is None:
         return dict(node)
     unknown = [name for name in names if name not in node["metrics"]]
@@ -27,7 +27,7 @@ def chosen_metrics(node: Mapping[str, Any], names: Sequence[str] | None) -> dict
 
 
 def check_scoring(suite: MetricSuite, datamodule: Any, num_samples: int) -> None:
-    """What can fail before any sample is made; UserError if it does."""
+    """Check everything that can fail before any sample is generated; raise UserError if a check fails."""
     check_extractor(datamodule, suite)
     if num_samples < suite.min_samples:
         raise UserError(f"num_samples={num_samples}, but these metrics need at least {suite.min_samples}: raise it")
@@ -42,18 +42,19 @@ def score(
     device: torch.device | str,
     quantize: str,
 ) -> Scores | None:
-    """Score all valid samples of a complete folder; every process calls it and gets the same, None for too few.
+    """Score all valid samples of a complete folder; return None if there are too few. Every process calls it and gets
+    the same result.
 
     Args:
         store: the samples.
         suite: the metrics.
         datamodule: holds the reference.
-        batch_size: images at a time.
+        batch_size: number of images per batch.
         device: where the extractor runs.
-        quantize: how the samples became stored values.
+        quantize: how the samples were quantized.
 
     Raises:
-        UserError: on every process, a sample that cannot be read.
+        UserError: on every process, if a sample cannot be read.
     """
     if suite.needs_data:
         on_rank_zero(datamodule.prepare_data)

@@ -1,4 +1,4 @@
-"""One training run, in the order in which things can go wrong: cheap checks first."""
+"""One training run; cheap checks come first."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ _log = logging.getLogger(__name__)
 
 
 class Run:
-    """A training run of a configuration; a context manager that holds the run folder.
+    """A training run of a configuration; a context manager that locks the run folder.
 
     Args:
         cfg: the composed configuration of ``conf/train.yaml``.
@@ -84,9 +84,9 @@ class Run:
                 self._history.end(how, self.trainer.global_step)
 
     def check(self) -> None:
-        """Check what can be known without a device or network; find and load the checkpoint to resume from.
+        """Check everything that needs no device and no network; find and load the checkpoint to resume from.
 
-        Settings that are left to the data are chosen first.
+        Settings that are ``auto`` are chosen first.
         """
         quiet_lightning()
         if self.cfg.ckpt_path is not None and self.cfg.init_from is not None:
@@ -102,7 +102,7 @@ class Run:
         self._open_resumed()
 
     def prepare_data(self) -> None:
-        """Data settings are checked; the data themselves are read now only if the configuration depends on them."""
+        """Check the data settings; the data themselves are read here only if the configuration depends on them."""
         self.datamodule = instantiate(self.cfg.datamodule)
         fill_in_from_data(self.cfg, self.datamodule)
         check_classes(self.cfg, self.datamodule.num_classes)
@@ -115,14 +115,14 @@ class Run:
             self._changes = compare(self._resumed, plain(self.cfg))
 
     def build(self) -> None:
-        """All objects of the run; the folder belongs to it."""
+        """Build all objects of the run; the folder belongs to it."""
         set_float32_precision(self.cfg.float32_matmul_precision)
-        # The initial weights; every other random number has an address.
+        # Seeds the initial weights; every other random number has an address.
         seed_everything(self.cfg.seeds.init, verbose=False)
         self.module = instantiate(self.cfg.module)
         data, self.measure = self.datamodule, instantiate(self.cfg.get("likelihood"))
         if self.measure is not None:
-            # The range is the model's, the depth is that of the data.
+            # The range is that of the model; the bit depth is that of the data.
             self.measure = self.measure.of_data(data.values, self.cfg.datamodule.data_range, data.dequantized)
             self.module.likelihood = self.measure
         self._start_from()
@@ -153,14 +153,14 @@ class Run:
         """Train to the last step."""
         resumed, self._resumed = self._resumed, None
         path = None if resumed is None else resumed.path
-        # Loaded into the module and the optimizer, it is not needed twice.
+        # The checkpoint is loaded into module and optimizer; free its memory.
         del resumed
         with self._naming_the_checkpoint():
             self.trainer.fit(self.module, self.datamodule, ckpt_path=path, weights_only=True)
         self._remember_metrics()
 
     def test(self) -> None:
-        """Loss (and bits/dim) of the test split with averaged weights, if asked for."""
+        """Return the loss (and bits/dim) of the test split with averaged weights, if asked for."""
         if self.cfg.test:
             with self._naming_the_checkpoint():
                 self.trainer.test(self.module, self.datamodule, verbose=False)
@@ -171,7 +171,7 @@ class Run:
             self._remember_metrics()
 
     def finish(self) -> float | None:
-        """Write ``result.json``; the optimized metric, None if it was never logged."""
+        """Write ``result.json`` and return the optimized metric, or None if it was never logged."""
         metrics = self._metrics
         value = metrics.get(self.cfg.optimized_metric)
         finite = {name: metric for name, metric in metrics.items() if math.isfinite(metric)}
@@ -183,12 +183,12 @@ class Run:
         return value
 
     def report(self) -> None:
-        """Write ``report.html``, now that the run is complete; a failure is one line in the log."""
+        """Write ``report.html`` of the complete run; a failure is one line in the log."""
         if self.trainer.is_global_zero and (path := report_afterwards(self.run_dir)) is not None:
             _log.info("report in %s", path)
 
     def _open_resumed(self) -> None:
-        """Hold the folder of the run that goes on, and load its checkpoint."""
+        """Lock the folder of the resumed run and load its checkpoint."""
         spec = self.cfg.ckpt_path
         if spec is None and torchrun_restarted():
             spec = "last"
@@ -197,7 +197,7 @@ class Run:
         if any((self.run_dir / "checkpoints").glob("*.ckpt")):
             self._hold()
             if spec == "last":
-                # The newest of the run that is held now, which nobody else writes to.
+                # Find the newest checkpoint again: the run is locked now, so no other process writes to it.
                 spec = self.run_dir
         try:
             path = find_checkpoint(spec, Path(self.cfg.paths.log_dir), self.cfg.name)
@@ -206,7 +206,7 @@ class Run:
             self.cfg.ckpt_path = None
             return
         self._resumed = open_archive(path)
-        # What a training of the original lacks is made once the settings from the data are known.
+        # States that a training of the original lacks are made once the settings that depend on the data are known.
         if not is_song_checkpoint(self._resumed.content):
             self._resumed = replace(self._resumed, content=checked(self._resumed.content, path))
             check_complete(self._resumed)
@@ -219,7 +219,7 @@ class Run:
             self._is_held = True
 
     def _open_folder(self, config: dict[str, Any]) -> None:
-        """Everything is checked: from here on the run writes into its folder."""
+        """From here on the run writes into its folder; all checks are done."""
         self._hold()
         note_job(self.run_dir)
         run_log.open(self.run_dir / "train.log")
@@ -232,7 +232,7 @@ class Run:
             OmegaConf.save(config, temporary)
 
     def _checked_state(self, resumed: OpenCheckpoint) -> OpenCheckpoint:
-        """The checkpoint, after its states were compared with those of this run, with the settings of this run."""
+        """Return the checkpoint with this run's settings, after comparing its states with the run's."""
         make_optimizer = instantiate(self.cfg.optimizer)
         optimizer = make_optimizer(self.module.parameters())
         make_scheduler = instantiate(self.cfg.get("scheduler"))
@@ -248,12 +248,12 @@ class Run:
         return apply_settings(resumed, self._changes, optimizer, scheduler)
 
     def _check_averages(self, resumed: OpenCheckpoint) -> None:
-        """UserError unless the checkpoint holds the averages of this run; before the run claims its folder."""
+        """Raise UserError unless the checkpoint has this run's averages; called before the run locks its folder."""
         configured = [] if (self.cfg.get("callbacks") or {}).get("ema") is None else (self.cfg.get("ema") or {})
         expected, found = sorted(map(str, configured)), sorted(resumed.content.get("ema") or {})
         if expected != found:
             raise UserError(
-                f"{resumed.path} holds the averages {found}, but the configuration names {expected}: resume with the "
+                f"{resumed.path} has the averages {found}, but the configuration names {expected}: resume with the "
                 "averages the run was started with"
             )
 
@@ -273,17 +273,17 @@ class Run:
             raise UserError(f"another process of this run has ended, see its error; {how}") from error
 
     def _validation(self) -> dict[str, int]:
-        """Lightning counts micro-batches between validations; here all intervals are optimizer steps."""
+        """Lightning counts micro-batches between validations; all intervals here are optimizer steps."""
         interval = self.cfg.trainer.val_check_interval
         accumulate = self.cfg.trainer.accumulate_grad_batches
         return {"val_check_interval": interval * accumulate} if isinstance(interval, int) else {}
 
     def _remember_metrics(self) -> None:
-        """The trainer forgets those of the training when it tests."""
+        """Testing overwrites the trainer's logged metrics of the training; keep a copy."""
         self._metrics |= {name: float(value) for name, value in self.trainer.callback_metrics.items()}
 
     def _continue_logs(self, resumed: OpenCheckpoint) -> None:
-        """A run that goes on keeps its curve in W&B."""
+        """A resumed run continues its curve in W&B."""
         run = resumed.content.get("run")
         run_id = run.get("WandbLogger") if isinstance(run, dict) else None
         if isinstance(run_id, str) and "wandb" in (self.cfg.get("logger") or {}):
@@ -296,5 +296,5 @@ class Run:
             try:
                 self.module.get_submodule("model.net").load_state_dict(net.state_dict())
             except RuntimeError as error:
-                raise UserError(f"init_from={path} is not of this net: {' '.join(str(error).split())}") from error
+                raise UserError(f"init_from={path} does not fit this net: {' '.join(str(error).split())}") from error
             _log.info("weights of %s, counters at zero", path)

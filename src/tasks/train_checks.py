@@ -1,4 +1,4 @@
-"""What can be known of a configuration before data, devices or network are touched."""
+"""Check a configuration before data, devices or network are used."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from ..precision import check_float32_precision
 
 _log = logging.getLogger(__name__)
 
-# Weights, optimizer and averages would be rounded at every step.
+# Precisions that would round weights, optimizer and averages at every step.
 _HALF_WEIGHTS = ("16-true", "bf16-true")
 
 
 def check_run(cfg: DictConfig) -> None:
-    """UserError, or an error that ``messages`` turns into a line, for a training run that cannot succeed."""
+    """Raise UserError, or an error that ``messages`` turns into one line, for a training run that cannot succeed."""
     for name, seed in {"seed": cfg.seed, **{f"seed.{part}": seed for part, seed in cfg.seeds.items()}}.items():
-        # Generators of initial weights take no larger ones.
+        # Generators of initial weights accept no larger seeds.
         check_seed(seed, name, limit=2**32)
     missing = sorted(_missing(OmegaConf.to_container(cfg, resolve=False)))
     if missing:
@@ -54,7 +54,7 @@ def check_run(cfg: DictConfig) -> None:
 
 
 def shorten_warm_up(cfg: DictConfig) -> None:
-    """Shorten a warm-up that would outlast the training to a tenth of it, with a line."""
+    """Shorten a warm-up that is longer than the training to a tenth of the training, and log it."""
     steps, total = (cfg.get("scheduler") or {}).get("steps"), cfg.trainer.get("max_steps")
     if isinstance(steps, int) and isinstance(total, int) and 0 < total <= steps:
         cfg.scheduler.steps = total // 10
@@ -62,25 +62,27 @@ def shorten_warm_up(cfg: DictConfig) -> None:
 
 
 def _missing(node: Any, name: str = "") -> list[str]:
-    """Full keys of values that must be given; nothing is resolved: unused groups may refer to what is not there."""
+    """Full keys of required values that are missing; nothing is resolved, because unused groups may refer to missing
+    nodes.
+    """
     if isinstance(node, dict):
         return [found for key, value in node.items() for found in _missing(value, f"{name}.{key}".lstrip("."))]
     return [name] if node == "???" else []
 
 
 def _without_data(cfg: DictConfig) -> DictConfig:
-    """A copy of ``cfg`` with values in the place of those that only the data can tell."""
+    """A copy of ``cfg`` with placeholders for values that depend on the data."""
     probe = cfg.copy()
     if needs_data(probe):
         probe.sde.prior_mean = 0.0
     if probe.datamodule.get("num_classes", 1) is None:
-        # Nets and objectives take their number of classes from there.
+        # Nets and objectives read their number of classes there.
         probe.datamodule.num_classes = 1
     return probe
 
 
 def check_model(cfg: DictConfig) -> None:
-    """Build model, objective and sampler without memory; the objective sees the model, the sampler its SDE."""
+    """Build model, objective and sampler without memory; the objective gets the model, the sampler gets its SDE."""
     probe = _without_data(cfg)
     with torch.device("meta"):
         model = instantiate(probe.model)
@@ -96,17 +98,17 @@ def check_model(cfg: DictConfig) -> None:
 
 
 def check_classes(cfg: DictConfig, of_data: int | None) -> None:
-    """UserError if net, objective and data do not agree on classes.
+    """Raise UserError if net, objective and data do not agree on classes.
 
     Args:
-        cfg: of the run.
-        of_data: classes of the data, 0 without labels; None if that is not known yet.
+        cfg: configuration of the run.
+        of_data: number of classes of the data, 0 without labels; None if unknown.
     """
     of_net = (cfg.get("net") or {}).get("num_classes")
     dropout = (cfg.get("objective") or {}).get("label_dropout")
     if dropout and cfg.get("net") is not None and not of_net and of_data is not None:
         raise UserError(
-            f"objective.label_dropout={dropout}, but the net is not told the class: add "
+            f"objective.label_dropout={dropout}, but the net takes no classes: add "
             "net.num_classes=${datamodule.num_classes}, or set objective.label_dropout=0"
         )
     if not isinstance(of_net, int) or of_net == 0 or of_data is None:
@@ -117,8 +119,8 @@ def check_classes(cfg: DictConfig, of_data: int | None) -> None:
         )
     if 0 <= of_net < of_data:
         raise UserError(
-            f"net.num_classes={of_net}, but the data have {of_data} classes: give at least as many, or null for a net "
-            "that is not told the class"
+            f"net.num_classes={of_net}, but the data have {of_data} classes: give at least {of_data}, or null for a "
+            "net without classes"
         )
 
 
@@ -145,7 +147,7 @@ def _check_callbacks(cfg: DictConfig) -> None:
         others = {name: _NoExtractor() for name in node.suite.get("other_extractors") or {}}
         suite = MetricSuite(_NoExtractor(), instantiate(node.suite.metrics), others)
         rest = {key: value for key, value in plain(node).items() if key != "suite"}
-        # Given to the partial and not to Hydra, which would make a configuration node of it.
+        # Passed to the partial and not to Hydra, which would convert it to a configuration node.
         instantiate(rest, _partial_=True)(suite=suite)
         needed = suite.min_samples
         if node.num_samples < needed:
@@ -160,7 +162,7 @@ class _NoExtractor(FeatureExtractor):
     fingerprint = "none"
 
     def features(self, images: Tensor) -> Tensor:
-        # Stands in for an extractor that may have to be downloaded; nothing is scored while settings are checked.
+        # Replaces an extractor that may have to be downloaded; no score is computed while settings are checked.
         raise AssertionError("settings are checked without scoring anything")
 
 
@@ -171,7 +173,7 @@ def _check_trainer(trainer: Mapping[str, Any], data: Mapping[str, Any]) -> None:
     precision = str(trainer.get("precision"))
     if precision in _HALF_WEIGHTS:
         raise UserError(
-            f"trainer.precision={precision} rounds the weights themselves, and small steps are lost: use "
+            f"trainer.precision={precision} rounds the weights themselves, so small updates have no effect: use "
             f"{precision.replace('true', 'mixed')}"
         )
     max_steps = trainer["max_steps"]
@@ -186,7 +188,7 @@ def _check_trainer(trainer: Mapping[str, Any], data: Mapping[str, Any]) -> None:
 
 
 def _check_devices(trainer: Mapping[str, Any]) -> int:
-    """How many processes there will be on a node; 1 where only the machine can say."""
+    """Number of processes on a node; 1 if only the machine can tell."""
     accelerator, devices = trainer["accelerator"], trainer["devices"]
     if accelerator in ("gpu", "cuda"):
         there = torch.cuda.device_count()

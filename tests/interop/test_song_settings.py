@@ -176,7 +176,7 @@ PYTHON = [
     ("def get_config():\n  for i in range(3): pass", "line 2: .* is more than an assignment"),
     ("def get_config():\n  return get_config()", "returns no settings"),
     ("from configs.gone import get_config", "takes get_config from configs/gone.py, which is in no folder above it"),
-    ("x = 1", "defines no function get_config"),
+    ("x = 1", "has no function get_config"),
     ("def get_config(:", "cannot be read"),
     ("def get_config():\n  c = {'model': {}}\n  c.model.nf = 2 * 64\n  return c", "model.name=None"),
 ]
@@ -205,5 +205,5 @@ def test_the_command_line_has_precedence(tmp_path: Path) -> None:
     assert len(keys) == len(set(keys)) and [key for key in keys if key.startswith("sampler")] == ["sampler"]
     assert {"trainer.max_steps", "trainer.gradient_clip_val"} <= set(keys) and "optimizer.lr=1e-3" in arguments
     assert of_training(["experiment=digits", "seed=1"], CONFIG_DIR) == ["experiment=digits", "seed=1"]
-    with pytest.raises(UserError, match=r"experiment=gone\.py: there is no such file"):
+    with pytest.raises(UserError, match=r"experiment=gone\.py: the file does not exist"):
         of_training(["experiment=gone.py"], CONFIG_DIR)

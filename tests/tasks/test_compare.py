@@ -128,26 +128,26 @@ def words(a: list[list[float | None]], b: list[list[float | None]]) -> str:
 
 def test_verdicts() -> None:
     near, far = table([1.0, 1.1], [1.2, 1.4], [0.9, 1.0]), table([5.0, 5.1], [5.2, 5.4], [4.9, 5.1])
-    assert words(near, far).startswith("conclusive: a is lower than b. fid of a less that of b is -4")
+    assert words(near, far).startswith("conclusive: a is lower than b. fid of a minus fid of b is -4")
     assert words(far, near).startswith("conclusive: a is higher than b.")
     spread_out = table([0.0, 0.1], [3.0, 3.1], [6.0, 6.05])
     shifted = table(*([x + 0.5 for x in row if x is not None] for row in spread_out))
     notes = words(spread_out, shifted)
-    assert notes.startswith("not conclusive") and "trainings of each show it" in notes and "more draws confirm" in notes
-    assert "Whether the settings differ cannot be said" in words(near, table([5.0, 5.2]))
+    assert notes.startswith("not conclusive") and "trainings per setting would show it" in notes and "only more trainings" in notes
+    assert "One training per group cannot show whether the settings differ" in words(near, table([5.0, 5.2]))
 
 
 def test_draws_missing_in_one_run_are_left_out_for_all() -> None:
     scores, notes = complete({"a": table([1.0, None, 3.0], [4.0, 5.0, 6.0]), "b": table([7.0, 8.0])})
     assert scores["a"].tolist() == [[1.0], [4.0]] and scores["b"].tolist() == [[7.0]]
     assert notes and notes[0].startswith("2 draws are left out")
-    with pytest.raises(UserError, match="no draw in which every training has a score"):
+    with pytest.raises(UserError, match="no draw has a score for every training"):
         complete({"a": table([None, 1.0], [1.0, None])})
 
 
 def test_an_unknown_distance_is_refused(tmp_path: Path) -> None:
     results = [Result("scores", "x", {}, {}, values={"fid": 1.0})]
-    with pytest.raises(UserError, match="distance=kid is none of these scores: choose one of fid"):
+    with pytest.raises(UserError, match="distance=kid is not among the scores: choose one of fid"):
         report(Record(tmp_path), [("x", 1)], 1, results, "kid")
 
 

@@ -292,7 +292,7 @@ def test_a_list_masks_coordinates_of_points(tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         (("operator=super_resolution",), "add guidance="),
-        (("guidance=dps",), "say which, for example operator="),
+        (("guidance=dps",), "add one, for example operator="),
         (("guidance=dps", "operator=super_resolution", "control=inpainting"), "give one of them"),
         (("guidance=classifier",), "classifier_path is missing"),
         (("guidance=autoguidance",), "guidance.path is missing"),
@@ -301,7 +301,7 @@ def test_a_list_masks_coordinates_of_points(tmp_path: Path) -> None:
         (("control=inpainting", "control.mask=nowhere.png"), "nowhere.png does not exist: give the mask"),
         (("control=inpainting", "given=valid"), "no split 'valid'"),
         (("control=inpainting", "given=nowhere.npz"), "does not exist"),
-        (("control=inpainting", "given_count=298"), "test holds 297"),
+        (("control=inpainting", "given_count=298"), "choose 1 to 297"),
         (("control=inpainting", "sampler=ode"), "takes no control"),
         (("control=colorization",), "one channel"),
         (("encode=true",), "add sampler=ode"),

@@ -246,7 +246,7 @@ def test_pareto_draws_all_checkpoints_of_the_output_dir(
     ]
     with pytest.raises(UserError, match=r"digits step 10 heun 2 do not compare \(samples 13 and 12\)"):
         evaluate(*common, f"ckpt_path='{run}/checkpoints/step00000025.ckpt'", "samplers=[heun]", "num_samples=13")
-    with pytest.raises(UserError, match="distance=kid is none of these scores: choose one of frechet_digits"):
+    with pytest.raises(UserError, match="distance=kid is not among the scores: choose one of frechet_digits"):
         evaluate(*common[:-1], f"ckpt_path='{run}/checkpoints/step00000010.ckpt'", "samplers=[heun]", "distance=kid")
 
 
@@ -322,7 +322,7 @@ def test_images_of_other_programs_are_scored(run: Path, tmp_path: Path) -> None:
     (entry,) = evaluate(f"images={tmp_path}/edm.npz", "datamodule=digits", *pixel, f"output_dir={tmp_path}/pixel")
     expected = distance(test_images, PixelFeatures([1, 8, 8]))
     assert entry.values["frechet_pixel"] == pytest.approx(expected, rel=1e-4)
-    with pytest.raises(UserError, match=r"metric takes datamodule\.channels from elsewhere: name that too"):
+    with pytest.raises(UserError, match=r"metric refers to datamodule\.channels, which is missing: choose it with"):
         evaluate(f"images={tmp_path}/edm.npz", *pixel, f"output_dir={tmp_path}/lacking")
     with pytest.raises(UserError, match="metric="):
         evaluate(f"images={tmp_path}/edm.npz", f"output_dir={tmp_path}/out")

@@ -153,7 +153,7 @@ def test_samples_of_a_run_are_examined_with_other_weights_and_quantization(tmp_p
         (["mode=doctor", "images={tmp}/none", "reference=digits", "metric=digits"], "none"),
         (["mode=doctor", "images={tmp}/x.npz", "metric=pixel"], "reference is missing"),
         (["mode=doctor", "images={tmp}/x.npz", "reference=digit", "metric=digits"], "did you mean digits"),
-        (["mode=doctor", "images={tmp}/x.npz", "reference=digits"], "nothing says how to score"),
+        (["mode=doctor", "images={tmp}/x.npz", "reference=digits"], "metric is missing for"),
         (
             ["mode=doctor", "images={tmp}/x.npz", "reference=digits", "metric=digits"],
             "3 channels in the file, 1 wanted",

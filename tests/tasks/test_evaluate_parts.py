@@ -109,7 +109,7 @@ def test_choices_combine_samplers_and_steps() -> None:
             [{"name": "pc", "overrides": {"corrector": {"snrr": 0.1}}}],
             r"no setting corrector.snrr, did you mean corrector.snr",
         ),
-        ([{"nam": "pc"}], "not understood"),
+        ([{"nam": "pc"}], "give a name, or"),
         (["heun", "heun"], "twice"),
         ([], "at least one"),
     ],

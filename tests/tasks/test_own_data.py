@@ -160,7 +160,7 @@ def test_classes_of_net_and_data_must_agree(tmp_path: Path) -> None:
     np.save(tmp_path / "set.npy", RNG.integers(0, 256, (24, 8, 8), np.uint8))
     with pytest.raises(UserError, match=r"net\.num_classes=3, but the data have no labels"):
         train(tmp_path, tmp_path / "set.npy", "net.num_classes=3")
-    with pytest.raises(UserError, match="the net is not told the class"):
+    with pytest.raises(UserError, match="the net takes no classes"):
         train(tmp_path, tmp_path / "set.npy", "objective.label_dropout=0.1")
 
 

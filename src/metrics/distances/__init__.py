@@ -1,1 +1,1 @@
-"""Metrics over features: each a ``torchmetrics.Metric`` in a file of its own."""
+"""Metrics over features: each is a ``torchmetrics.Metric`` in its own file."""

@@ -45,12 +45,12 @@ class FeatureMetric(Metric):
     index: list[Tensor]
 
     def __init__(self, features: str = MAIN) -> None:
-        # Scores of the same features against another reference are computed again, so nothing is cached.
+        # Nothing is cached: the same features may be scored again against another reference.
         super().__init__(dist_sync_fn=gather_parts, compute_with_cache=False)
         self.extractor_name = features
         self.add_state("features", default=[], dist_reduce_fx="cat")
         self.add_state("index", default=[], dist_reduce_fx="cat")
-        # A tuple: as attributes of their own, nn.Module would register the extractor as a submodule.
+        # In a tuple, because nn.Module would register an extractor attribute as a submodule.
         self._setting: tuple[FeatureExtractor, Reference | None] | None = None
 
     @property
@@ -79,10 +79,10 @@ class FeatureMetric(Metric):
         self.index.append(index)
 
     def compute(self) -> dict[str, Tensor | Estimate]:
-        """Scores by name, over the images of all ranks: with an interval, () without one, (K,) for a list.
+        """Return scores by name, over the images of all ranks: (3,) with an interval, () without one, (K,) for a list.
 
         Raises:
-            UserError: too few images.
+            UserError: there are too few images.
         """
         raise NotImplementedError
 
@@ -103,7 +103,7 @@ class FeatureMetric(Metric):
         return self._setting[1]
 
     def named(self, score: str) -> str:
-        """The name of a score, which carries the extractor's name unless that is the main one."""
+        """The name of a score; it contains the extractor's name unless that is the main extractor."""
         return score if self.extractor_name == MAIN else f"{score}_{self.extractor_name}"
 
     def generated(self) -> Tensor:
@@ -124,7 +124,7 @@ class FeatureMetric(Metric):
 
     @property
     def work_device(self) -> torch.device:
-        """The extractor's device, where heavy work on the features belongs."""
+        """The extractor's device, for expensive operations on the features."""
         return self.extractor.device
 
     @property
@@ -138,7 +138,7 @@ class FeatureMetric(Metric):
 
 
 class SampleCount(FeatureMetric):
-    """The number of images; it refuses fewer than two for all metrics of a suite."""
+    """The number of images; raises UserError below two, for all metrics of a suite."""
 
     def compute(self) -> dict[str, Tensor | Estimate]:
         count = len(self.generated())
@@ -149,7 +149,7 @@ class SampleCount(FeatureMetric):
 
 def _check(reference: Reference | None, extractor: FeatureExtractor) -> None:
     if reference is None:
-        raise UserError("these metrics compare with a reference, but none was given: name a data set or a file")
+        raise UserError("these metrics need a reference: give a data set or a statistics file")
     statistics = reference.statistics
     if statistics.fingerprint not in (None, extractor.fingerprint) or len(statistics.mu) != extractor.num_features:
         raise UserError(

@@ -1,4 +1,4 @@
-"""What a classifier says of samples: how many it recognizes, and whether every class occurs."""
+"""What a classifier finds in samples: the share it recognizes, and whether every class occurs."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from .base import MAIN, FeatureMetric
 
 
 class ClassifierReport(FeatureMetric):
-    """Share of samples that the classifier is sure of, number of classes present, and the share of every class.
+    """The share of confidently classified samples, the number of classes present, and the share of every class.
 
-    The share has Wilson's interval; the ends of the number of classes count those whose own interval reaches
-    ``presence``.
+    The share has Wilson's interval. The ends of the interval of the number of classes count the classes whose own
+    interval reaches ``presence``.
 
     Args:
-        confidence: a sample counts as recognized when its largest probability is above this.
-        presence: a class is present when at least this share of all samples is recognized as it.
+        confidence: a sample is recognized if its largest probability exceeds this value.
+        presence: a class is present if at least this share of all samples is recognized as it.
         features: name of the extractor, which must be a classifier.
     """
 

@@ -1,8 +1,8 @@
 """Density and coverage (Naeem et al. 2020, arXiv 2002.09797).
 
-Both look at balls around the reference images, each reaching to the k-th nearest other reference image. Density is
-the number of balls around a sample over k: unlike precision, an outlier among the reference images hardly raises it.
-Coverage is the share of balls that hold a sample.
+Both use balls around the reference images; the radius of each ball is the distance to the k-th nearest other reference
+image. Density is the number of balls that contain a sample, divided by k; an outlier among the reference images hardly
+raises it, unlike precision. Coverage is the share of balls that contain a sample.
 """
 
 from __future__ import annotations

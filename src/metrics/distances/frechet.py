@@ -19,7 +19,7 @@ from .base import MAIN, FeatureMetric
 from .frechet_expansion import Expansion, expand, extrapolate, variance_of_distance
 
 LEAST_RATIO = 10
-"""Below this many samples per feature the bias is not yet linear in 1/N, and nothing is extrapolated."""
+"""Below this many samples per feature the bias is not yet linear in 1/N, and no extrapolation is made."""
 
 
 class FrechetDistance(FeatureMetric):
@@ -62,14 +62,15 @@ class FrechetDistance(FeatureMetric):
         levels = [[whole], halves]
         levels += [self._level(features, k) for k in range(3, min(self.parts, count // (8 * d)) + 1)]
         curve = torch.stack([torch.stack([part.distance for part in level]).mean() for level in levels])
-        # Its second-order noise is twice that of the distance itself, which is what the plain influence overestimates.
+        # Its second-order noise is twice that of the distance itself, which equals the overestimate of the plain
+        # influence.
         result[f"{name}_infinity"] = normal_interval(extrapolate(curve), whole.variance)
         result[f"{name}_curve"] = curve.cpu()
         result[f"{name}_curve_samples"] = count / torch.arange(1, len(levels) + 1, dtype=torch.float64)
         return result
 
     def _level(self, features: Tensor, parts: int) -> list[Expansion]:
-        """Disjoint sets of about N / ``parts`` samples each, drawn by address: files may be in order of the classes."""
+        """Disjoint sets of about N / ``parts`` samples each, drawn by address, because files may be sorted by class."""
         order = permutation(0, "frechet-parts", parts, len(features))
         return [self._expand(features[chosen]) for chosen in order.tensor_split(parts)]
 
@@ -95,7 +96,7 @@ def frechet_distance(a: GaussianStatistics, b: GaussianStatistics) -> float:
         ValueError: the numbers of features differ, or a sigma is not a covariance.
     """
     if a.mu.shape != b.mu.shape:
-        raise ValueError(f"statistics of {len(a.mu)} and of {len(b.mu)} features do not compare")
+        raise ValueError(f"statistics of {len(a.mu)} and {len(b.mu)} features cannot be compared")
     overlap = torch.linalg.svdvals(a.factor.T @ b.factor).sum()
     squared = (a.mu - b.mu).square().sum() + a.sigma.trace() + b.sigma.trace() - 2 * overlap
     return max(float(squared), 0.0)

@@ -49,11 +49,12 @@ def expand(features: Tensor, reference: GaussianStatistics, device: torch.device
     Args:
         features: (N, d) of the samples, N >= 2.
         reference: moments (d,), (d, d).
-        device: of the sums over samples; it must have float64.
+        device: device of the sums over samples; it must support float64.
     """
     if features.shape[1] != len(reference.mu):
         raise ValueError(f"{features.shape[1]} and {len(reference.mu)} features do not compare")
-    # What costs N d^2 runs on the device, decompositions on the CPU: GPUs are slow at those in float64.
+    # Operations of order N d^2 run on the device; decompositions run on the CPU, because GPUs are slow at them in
+    # float64.
     samples = statistics_of(features, reference.fingerprint, "the samples", device).cpu()
     shift = samples.mu - reference.mu
     u, s, _ = torch.linalg.svd(reference.factor.T @ samples.factor, full_matrices=False)
@@ -76,7 +77,7 @@ def variance_of_distance(whole: Expansion, halves: list[Expansion]) -> Tensor:
     # Var L(N / 2) / N, where the expansion of a half divides by N / 2.
     of_half = torch.stack([half.variance * half.samples for half in halves]).mean() / whole.samples
     excess = (of_half - whole.variance) / 2
-    # Var(mean L) is not negative, so at most half of the plain estimate is excess.
+    # Var(mean L) is not negative, so the excess is at most half of the plain estimate.
     return whole.variance - excess.clamp(min=torch.zeros_like(excess), max=whole.variance / 2)
 
 

@@ -19,7 +19,7 @@ class InceptionScore(FeatureMetric):
 
     Args:
         splits: number of parts of about equal size, at most half the number of samples; 10 in the literature.
-        seed: of the shuffle.
+        seed: seed of the shuffle.
         features: name of the extractor.
     """
 
@@ -33,7 +33,7 @@ class InceptionScore(FeatureMetric):
     def compute(self) -> dict[str, Tensor | Estimate]:
         probabilities = self.probabilities()
         shuffled = probabilities[permutation(self.seed, "inception-score", 0, len(probabilities))]
-        # A single image scores 1, whatever it is.
+        # A single image always scores 1.
         parts = shuffled.tensor_split(min(self.splits, max(len(shuffled) // 2, 1)))
         scores = torch.stack([divergences(part).mean().exp() for part in parts])
         # d exp(mean KL) = exp(mean KL) (KL(x) - mean KL): the marginal is where the mean divergence is least, so its

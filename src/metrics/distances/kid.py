@@ -29,9 +29,9 @@ class KernelDistance(FeatureMetric):
     All of it comes from the kernel matrices that give the value.
 
     Args:
-        subsets: how many subsets are averaged.
-        subset_size: samples of each; sets smaller than this are used whole.
-        seed: of the subsets.
+        subsets: number of subsets that are averaged.
+        subset_size: number of samples in each subset; smaller sets are used whole.
+        seed: seed of the subsets.
         features: name of the extractor.
     """
 
@@ -74,7 +74,7 @@ class KernelDistance(FeatureMetric):
 
 
 class _Subset(NamedTuple):
-    """MMD^2 of a subset; the variances over x and over y of the kernel averaged over the others, and of the rest."""
+    """MMD^2 of a subset; the variances over x and y of the kernel averaged over the other side, and of the rest."""
 
     value: Tensor
     of_x: Tensor
@@ -85,7 +85,7 @@ class _Subset(NamedTuple):
 
 
 def _mmd(x: Tensor, y: Tensor) -> _Subset:
-    """Unbiased MMD^2 of x (m, d) and y (m, d), with what its variance is made of."""
+    """Unbiased MMD^2 of x (m, d) and y (m, d), with the terms of its variance."""
     k_xx, k_xy, k_yy = poly_kernel(x, x), poly_kernel(x, y), poly_kernel(y, y)
     of_x = _mean_to_others(k_xx) - k_xy.mean(dim=1)
     of_y = _mean_to_others(k_yy) - k_xy.mean(dim=0)
@@ -99,7 +99,7 @@ def _mean_to_others(kernel: Tensor) -> Tensor:
 
 
 def _rest(kernel: Tensor, symmetric: bool = False) -> Tensor:
-    """Mean square () of a kernel matrix less its row and column means, without the diagonal if both sides agree."""
+    """Mean square () of a kernel matrix minus row and column means, without the diagonal if both sides agree."""
     if not symmetric:
         return (kernel - kernel.mean(dim=1, keepdim=True) - kernel.mean(dim=0) + kernel.mean()).square().mean()
     means = _mean_to_others(kernel)
@@ -111,7 +111,7 @@ def _rest(kernel: Tensor, symmetric: bool = False) -> Tensor:
 def _variance(subsets: Sequence[_Subset], size: int, n: int, m: int) -> Tensor:
     """Variance () of MMD^2 of all n and m samples, from subsets of ``size`` of each (Hoeffding 1948)."""
     mean = _Subset(*(torch.stack(parts).mean() for parts in zip(*subsets, strict=True)))
-    # Means over a finite subset vary by chance too, which is not part of the first-order variance.
+    # Means over a finite subset also vary by chance, which is not part of the first-order variance.
     first_x = mean.of_x - mean.rest_xx / (size - 1) - mean.rest_xy / size
     first_y = mean.of_y - mean.rest_yy / (size - 1) - mean.rest_xy / size
     second = 2 * mean.rest_xx / n**2 + 2 * mean.rest_yy / m**2 + 4 * mean.rest_xy / (n * m)

@@ -1,4 +1,4 @@
-"""Balls around the members of a set: what precision, recall, density and coverage count."""
+"""Balls around the members of a set, which precision, recall, density and coverage count."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from ..intervals import Estimate, normal_interval, wilson_interval
 
 
 def kth_distances(members: Tensor, k: int, batch: int) -> Tensor:
-    """Distance (M,) from each member (M, d) to its k-th nearest other member, with ``batch`` rows at a time."""
-    # The nearest member of all is the member itself, at distance 0.
+    """Distance (M,) from each member (M, d) to its k-th nearest other member, computed ``batch`` rows at a time."""
+    # The nearest member is the member itself, at distance 0.
     blocks = torch.split(members, batch)
     return torch.cat([torch.cdist(rows, members).kthvalue(k + 1).values for rows in blocks])
 
@@ -23,8 +23,8 @@ class Cover(NamedTuple):
 
     Args:
         hit: (P,) bool, whether any sample covers the point.
-        sole: (N,) how many points each sample covers alone.
-        covered: (N,) how many points each sample covers.
+        sole: (N,) number of points that only this sample covers.
+        covered: (N,) number of points that each sample covers.
     """
 
     hit: Tensor
@@ -33,7 +33,7 @@ class Cover(NamedTuple):
 
 
 def cover(blocks: Iterable[Tensor]) -> Cover:
-    """The cover of P points by N samples.
+    """Return the cover of P points by N samples.
 
     Args:
         blocks: rows (b, N) bool of the matrix that says which sample covers which point.
@@ -47,10 +47,11 @@ def cover(blocks: Iterable[Tensor]) -> Cover:
 
 
 def share_of_covered(points: Cover) -> Estimate:
-    """The share of covered points, with the points given and the samples random.
+    """The share of covered points, with fixed points and random samples.
 
-    The jackknife: without a sample, exactly the points that it covers alone are lost. It is never too short in the
-    mean (Efron and Stein 1981). At 0 and 1, where it says nothing, the interval is Wilson's over the points.
+    The interval is the jackknife's: without a sample, exactly the points that only it covers are lost. On average it is
+    never too short (Efron and Stein 1981). At shares 0 and 1 the jackknife gives no interval, so Wilson's interval over
+    the points is used.
     """
     share, n, p = points.hit.double().mean(), len(points.sole), len(points.hit)
     if not 0 < float(share) < 1:

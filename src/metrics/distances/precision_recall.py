@@ -1,8 +1,8 @@
 """Precision and recall of generative models (Kynkäänniemi et al. 2019, arXiv 1904.06991).
 
-A set is taken to cover the union of balls around its members, each reaching to the k-th nearest other member.
-Precision is the share of generated samples inside the reference's balls, recall the share of reference
-samples inside the generated ones.
+A set covers the union of balls around its members; the radius of each ball is the distance to the k-th nearest other
+member. Precision is the share of generated samples inside the reference's balls, recall the share of reference samples
+inside the generated balls.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class PrecisionRecall(FeatureMetric):
         return self.neighbors + 1
 
     def compute(self) -> dict[str, Tensor | Estimate]:
-        # float64, or rounding decides between near neighbors.
+        # In float64: in float32, rounding would decide between near neighbors.
         real, generated = self.in_float64(self.reference.required_features()), self.in_float64(self.generated())
         if min(len(real), len(generated)) <= self.neighbors:
             raise UserError(f"precision and recall need more than {self.neighbors} images on each side")

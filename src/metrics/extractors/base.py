@@ -1,4 +1,4 @@
-"""What every metric stands on: a frozen net that turns uint8 images into feature vectors."""
+"""The base of all feature extractors: a frozen net that turns uint8 images into feature vectors."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ class FeatureExtractor(nn.Module, ABC):
     Attributes:
         num_features: d, the length of a feature vector.
         num_classes: K, or None without a classifier.
-        fingerprint: one word without spaces that changes with anything that changes the features (name, hash of the
-            weights, settings). Statistics of different fingerprints do not compare.
-        resize: name of the rule that brings images to the input size of the net; ``none`` without one.
+        fingerprint: one word without spaces that changes with everything that changes the features (name, hash of the
+            weights, settings). Statistics with different fingerprints cannot be compared.
+        resize: name of the rule that resizes images to the input size of the net; ``none`` without one.
         distance_name: the name under which the Fréchet distance of these features is reported.
-        max_batch: images that go through the net at once; longer batches are split.
+        max_batch: largest number of images that go through the net at once; longer batches are split.
     """
 
     num_features: int
@@ -63,7 +63,7 @@ class FeatureExtractor(nn.Module, ABC):
 
     @property
     def device(self) -> torch.device:
-        """The device of the parameters; the CPU without any."""
+        """The device of the parameters; the CPU if there are none."""
         return next((parameter.device for parameter in self.parameters()), torch.device("cpu"))
 
     def classify(self, images: Tensor) -> Tensor:
@@ -72,5 +72,5 @@ class FeatureExtractor(nn.Module, ABC):
             return self.probabilities(self(images))
 
     def train(self, mode: bool = True) -> FeatureExtractor:
-        """Stay in evaluation mode, whatever the module around it does."""
+        """Stay in evaluation mode, even if the surrounding module changes its mode."""
         return super().train(False)

@@ -25,7 +25,8 @@ class DigitFeatures(FeatureExtractor):
     """The 64 activations before the last layer of the classifier, and its probabilities of the ten digits.
 
     Args:
-        weights_path: a file of ``python -m src.metrics.extractors.train_digits``; None takes the one that is shipped.
+        weights_path: a file written by ``python -m src.metrics.extractors.train_digits``; None for the file in the
+            package.
 
     Raises:
         UserError: the weights are missing or damaged.
@@ -45,7 +46,7 @@ class DigitFeatures(FeatureExtractor):
         try:
             raw = path.read_bytes()
             self.net.load_state_dict(load(raw))
-        except Exception as error:  # safetensors and torch raise different ones for each way to be damaged
+        except Exception as error:  # safetensors and torch raise different ones for each damage
             raise UserError(
                 f"the digit classifier in {path} is missing or damaged: "
                 f"run {how_to_run('metrics.extractors.train_digits')}"
@@ -102,6 +103,6 @@ def digit_images() -> tuple[Tensor, Tensor]:
 
 
 def digit_split(count: int) -> tuple[Tensor, Tensor]:
-    """Indices of the images the classifier learns from, and of those it is tested on."""
+    """Indices of the training images and of the test images of the classifier."""
     order = permutation(0, "digits-split", 0, count)
     return order[:TRAINING_IMAGES], order[TRAINING_IMAGES:]

@@ -19,14 +19,14 @@ MODELS = {
     "l": ("dinov2_vitl14", 1024),
     "g": ("dinov2_vitg14", 1536),
 }
-"""Function of the repository's hubconf.py, and number of features, for each size."""
+"""Function in the repository's hubconf.py and number of features, for each size."""
 
 
 class DinoFeatures(FeatureExtractor):
     """The class token of a DINOv2 vision transformer.
 
-    Images are resized to 224 x 224 as torch-fidelity does: bilinear as TensorFlow 1. dgm-eval, the code of the paper,
-    resizes bicubically: scores of the two do not compare.
+    Images are resized to 224 x 224 like in torch-fidelity: bilinear as TensorFlow 1. dgm-eval, the code of the paper,
+    resizes bicubically, so the scores of the two cannot be compared.
 
     Args:
         size: ``s``, ``b``, ``l`` (the paper's) or ``g``.
@@ -73,7 +73,7 @@ def _model(function: str, weights_path: str | Path | None) -> Any:
                 skip_validation=True,
                 verbose=False,
             )
-    except Exception as error:  # whatever the network, zipfile and the code of the repository raise
+    except Exception as error:  # network, zipfile and repository may raise anything
         reason = " ".join(str(error).split())
         raise UserError(
             f"DINOv2 cannot be loaded ({reason}): copy github.com/{REPOSITORY} to {_cached_code()} and give the "
@@ -82,7 +82,7 @@ def _model(function: str, weights_path: str | Path | None) -> Any:
     if weights_path is not None:
         try:
             model.load_state_dict(torch.load(weights_path, map_location="cpu", weights_only=True))
-        except Exception as error:  # torch raises whatever zipfile, pickle and its own reader raise
+        except Exception as error:  # torch passes on errors of zipfile, pickle and its reader
             raise UserError(
                 f"{weights_path} is missing, damaged or not of {function}: weights_path takes {function}_pretrain.pth"
             ) from error
@@ -94,7 +94,7 @@ def _cached_code() -> Path:
 
 
 def _extractor(name: str, model: Any) -> Any:
-    """torch-fidelity's extractor around a network: its own constructor can only download."""
+    """torch-fidelity's extractor around a given network: its own constructor can only download one."""
     from torch_fidelity.feature_extractor_base import FeatureExtractorBase
     from torch_fidelity.feature_extractor_dinov2 import FeatureExtractorDinoV2
 

@@ -40,7 +40,9 @@ class ClassifierNet(nn.Module):
         self.head = nn.Linear(8 * width, num_classes, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits (B, K). The factor keeps a fresh net unsure, which high learning rates need."""
+        """Logits (B, K). The factor keeps the probabilities of an untrained net nearly uniform, which high learning
+        rates need.
+        """
         logits: Tensor = 0.125 * self.head(self.body(x))
         return logits
 
@@ -94,7 +96,7 @@ class ClassifierFeatures(FeatureExtractor):
         self.channels, self.num_classes = sizes["channels"], sizes["num_classes"]
         self.num_features = 8 * sizes["width"]
         self.requires_grad_(False).eval()
-        # Of the numbers and not of the file, which need not store its metadata in the same order twice.
+        # The hash of the values and not of the file, whose metadata may be in any order.
         digest = hashlib.sha256()
         for name, value in sorted(self.net.state_dict().items()):
             digest.update(name.encode() + value.numpy().tobytes())

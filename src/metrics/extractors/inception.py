@@ -42,7 +42,7 @@ class InceptionFeatures(FeatureExtractor):
             raise UserError(f"resize={resize}: choose one of {', '.join(RESIZES)}")
         self.net, digest = _network(weights_path)
         self.resize = resize
-        # The names under which statistics of the first two have always been cached.
+        # Cached statistics of the first two rules use these older names.
         rule = {"tf": "antialias-false", "antialias": "antialias-true"}.get(resize, f"resize-{resize}")
         self.fingerprint = f"inception-{digest[:12]}-{rule}"
 
@@ -64,16 +64,16 @@ _LAYERS = (
     *("Mixed_5b", "Mixed_5c", "Mixed_5d", "Mixed_6a", "Mixed_6b", "Mixed_6c", "Mixed_6d", "Mixed_6e"),
     *("Mixed_7a", "Mixed_7b", "Mixed_7c", "AvgPool"),
 )
-"""From the image to pool-3; the network's own ``forward`` would resize by its own rule."""
+"""The path from the image to pool-3; the network's own ``forward`` would apply its own resize rule."""
 
 
 def _network(path: str | Path | None) -> tuple[Any, str]:
-    """The network with checked weights, and the SHA-256 of these."""
+    """The network with checked weights, and the SHA-256 of these weights."""
     from torchmetrics.image.fid import NoTrainInceptionV3
 
     raw, digest = inception_weights(path)
-    # The constructor unpickles what it is given without restriction: hand it the bytes that have just been
-    # shown to hold tensors only. It also draws initial weights, which must not move the caller's random state.
+    # The constructor unpickles its argument without restriction, so it gets bytes that were checked to contain tensors
+    # only. It also draws initial weights, which must not change the caller's random state.
     source: Any = io.BytesIO(raw)
     try:
         with torch.random.fork_rng(devices=[]):

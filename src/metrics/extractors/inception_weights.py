@@ -1,4 +1,4 @@
-"""The weights of the FID network: find or download, check, and load them without running foreign code."""
+"""The weights of the FID network: find or download them, check them, and load them without running foreign code."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _HELP = (
 def inception_weights(path: str | Path | None) -> tuple[bytes, str]:
     """Read and check the weights of the 2015-12-05 Inception V3.
 
-    Without a path the file is taken from the torch hub cache and downloaded into it when missing. A file lock makes
+    Without a path the file is read from the torch hub cache, and downloaded there if it is missing. A file lock makes
     one process of a machine download while the others wait, before and after a process group exists.
 
     Args:
@@ -45,10 +45,10 @@ def inception_weights(path: str | Path | None) -> tuple[bytes, str]:
     if not digest.startswith(SHA256_PREFIX):
         if path is None:
             raise UserError(f"the Inception weights in {file} are damaged: delete that file and try again, or {_HELP}")
-        _log.warning("%s is not the published file: scores do not compare with published ones", file)
+        _log.warning("%s is not the published file: scores cannot be compared with published ones", file)
     try:
         state = torch.load(io.BytesIO(raw), map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises whatever zipfile, pickle and its own reader raise
+    except Exception as error:  # torch passes on errors of zipfile, pickle and its reader
         raise UserError(f"the Inception weights in {file} are damaged or not a plain state dict: {_HELP}") from error
     if not isinstance(state, dict):
         raise UserError(f"{file} holds a {type(state).__name__}, not a state dict: {_HELP}")
@@ -56,7 +56,7 @@ def inception_weights(path: str | Path | None) -> tuple[bytes, str]:
 
 
 def _cached() -> Path:
-    """Path of the file in the torch hub cache, downloaded when missing."""
+    """Path of the file in the torch hub cache; the file is downloaded if it is missing."""
     from filelock import FileLock
 
     file = Path(torch.hub.get_dir()) / "checkpoints" / URL.rsplit("/", 1)[1]

@@ -1,4 +1,4 @@
-"""Pixels as features: no weights, for small images and for tests."""
+"""Pixels as features: no weights; for small images and for tests."""
 
 from __future__ import annotations
 

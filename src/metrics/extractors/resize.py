@@ -49,4 +49,4 @@ RESIZES: dict[str, Callable[[Tensor], Tensor]] = {
     "clean": _clean,
     "antialias": _antialias,
 }
-"""Each takes float images (B, 3, H, W) in [0, 255] to the input of the network (B, 3, 299, 299)."""
+"""Each function maps float images (B, 3, H, W) in [0, 255] to the input of the network (B, 3, 299, 299)."""

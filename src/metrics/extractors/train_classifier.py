@@ -119,7 +119,7 @@ def _augment(images: Tensor, flip: bool) -> Tensor:
 
 
 def main() -> None:
-    """The command."""
+    """Run the command."""
     parser = argparse.ArgumentParser(prog=how_to_run("metrics.extractors.train_classifier"), description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help=".npz file as for datamodule=npz")
     parser.add_argument("--out", type=Path, required=True, help="safetensors file to write")

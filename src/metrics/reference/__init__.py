@@ -1,1 +1,1 @@
-"""The side that generated images are compared with: feature statistics, their files, and the cache."""
+"""The reference that generated images are compared with: feature statistics, their files, and the cache."""

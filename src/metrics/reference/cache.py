@@ -42,8 +42,8 @@ def reference_statistics(
         cache_dir: folder of the cache files.
         data_fingerprint: changes with anything that changes the images: files, split, resize, quantization.
         source: the data as a label, such as ``cifar10 train``; part of every score.
-        keep_features: names of the extractors whose features are kept too, for KID, precision and recall
-            (N x d float32).
+        keep_features: names of the extractors whose features are stored too, for KID, precision and recall (N x d
+            float32).
         device: where the extractors run.
 
     Returns:
@@ -64,7 +64,7 @@ def reference_statistics(
     if len(references) == len(extractors):
         return references
     with ExitStack() as locks:
-        # In the order of the paths: two jobs with the same files must not wait for each other.
+        # Locks are taken in the order of the paths, so that two jobs with the same files cannot deadlock.
         for path in sorted(paths[name] for name in extractors if name not in references):
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
@@ -93,7 +93,7 @@ def cache_path(
 
 
 def _cached(path: Path, extractor: FeatureExtractor, keep_features: bool) -> Reference | None:
-    """The reference in ``path``, or None when there is none that can be used."""
+    """The reference in ``path``, or None if the file is missing or unusable."""
     if not path.exists():
         return None
     try:

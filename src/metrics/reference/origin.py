@@ -1,4 +1,4 @@
-"""Which resize rule a statistics file of another program was made with, as far as the file shows it."""
+"""Find out with which resize rule another program made a statistics file, as far as the file shows it."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from pathlib import Path
 RULES = ("tf", "pytorch", "clean")
 
 _NAMES = {"legacy_pytorch": "pytorch", "legacy_tensorflow": "tf", "_clean": "clean"}
-"""Parts of the names that clean-fid gives to its files."""
+"""Parts of the file names that clean-fid uses."""
 
 
 def resize_of(path: str | Path, keys: Collection[str]) -> str | None:
-    """``tf``, ``pytorch`` or ``clean`` where the file leaves no doubt, None otherwise.
+    """Return ``tf``, ``pytorch`` or ``clean`` if the file shows the rule beyond doubt, else None.
 
     Args:
-        path: its name is looked at.
+        path: the file; only its name is used.
         keys: names of its arrays.
     """
     if "pool_3" in keys:
@@ -26,9 +26,9 @@ def resize_of(path: str | Path, keys: Collection[str]) -> str | None:
 
 
 def advice(path: str | Path) -> str:
-    """A sentence for files of ``mu`` and ``sigma`` that say nothing else."""
+    """A hint for files that contain only ``mu`` and ``sigma``."""
     with zipfile.ZipFile(path) as archive:
         compressed = any(info.compress_type != zipfile.ZIP_STORED for info in archive.infolist())
     if compressed:
-        return "it is compressed as those of pytorch-fid, which belong to metric.extractor.resize=pytorch"
-    return "files of EDM belong to metric.extractor.resize=tf, those of pytorch-fid to resize=pytorch"
+        return "it is compressed like files of pytorch-fid, which need metric.extractor.resize=pytorch"
+    return "files of EDM need metric.extractor.resize=tf, files of pytorch-fid resize=pytorch"

@@ -1,7 +1,7 @@
-"""Mean and covariance of features: accumulated in float64, merged, and kept in npz files.
+"""Mean and covariance of features: accumulated in float64, merged, and stored in npz files.
 
-The files carry ``mu`` (d,) and ``sigma`` (d, d) as those of pytorch-fid and EDM do, and besides ``n``,
-``fingerprint`` and ``source`` when written here. Files of raw ``pool_3`` features (N, d) are read as well.
+Files contain ``mu`` (d,) and ``sigma`` (d, d), like those of pytorch-fid and EDM. Files written here also contain
+``n``, ``fingerprint`` and ``source``. Files of raw ``pool_3`` features (N, d) can be read as well.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ class GaussianStatistics:
     Args:
         mu: (d,) float64 mean.
         sigma: (d, d) float64 covariance, normalized by n - 1.
-        n: how many samples they are of; None when a foreign file does not say.
-        fingerprint: of the extractor; None when unknown.
+        n: number of samples; None if a foreign file does not say.
+        fingerprint: fingerprint of the extractor; None if unknown.
         source: the data, such as ``cifar10 train``.
     """
 
@@ -48,22 +48,22 @@ class GaussianStatistics:
         """F (d, r) with F F^T = sigma and r the numerical rank; ValueError if sigma is not a covariance."""
         values, vectors = torch.linalg.eigh(self.sigma)
         largest = values[-1].clamp(min=0)
-        # sigma is a sum over n samples less the square of the mean: samples that are all equal leave only rounding.
+        # sigma is a sum over n samples minus the square of the mean: if all samples are equal, only rounding remains.
         eps = torch.finfo(torch.float64).eps
         rounding = eps * (len(self.mu) * largest + (len(self.mu) + (self.n or 0)) * self.mu.square().sum())
         if values[0] < -1e-6 * largest - rounding:
             raise ValueError("it has negative eigenvalues")
-        # Smaller ones are rounding; their roots would not be small.
+        # Smaller eigenvalues are rounding errors; their roots would not be small.
         kept = values > rounding
         factor: Tensor = vectors[:, kept] * values[kept].sqrt()
         return factor
 
     def cpu(self) -> GaussianStatistics:
-        """The same on the CPU."""
+        """A copy on the CPU."""
         return replace(self, mu=self.mu.cpu(), sigma=self.sigma.cpu())
 
     def save(self, path: str | Path) -> None:
-        """Write an npz file; a reader sees the old file or the whole new one."""
+        """Write an npz file; a reader sees either the old file or the complete new one."""
         write_npz(path, self.arrays())
 
     def arrays(self) -> dict[str, np.ndarray]:
@@ -78,32 +78,32 @@ class GaussianStatistics:
 
 @dataclass(frozen=True)
 class Reference:
-    """What samples are compared with, seen through one extractor.
+    """A reference, seen through one extractor.
 
     Args:
         statistics: moments of the reference features.
-        features: (M, d) the features themselves, or None when no metric needs them.
+        features: (M, d) the features themselves, or None if no metric needs them.
     """
 
     statistics: GaussianStatistics
     features: Tensor | None = None
 
     def required_features(self) -> Tensor:
-        """The features; UserError when only moments are known, as from a statistics file."""
+        """The features; raises UserError if only moments are known, as from a statistics file."""
         if self.features is None:
             raise UserError(
-                "the reference holds only mu and sigma, but KID, precision and recall need its features: "
+                "the reference has only mu and sigma, but KID, precision and recall need its features: "
                 "compute the reference from the data set, or leave these metrics out"
             )
         return self.features
 
 
 class StatisticsAccumulator:
-    """Sums from which the moments follow, so that parts computed apart can be merged.
+    """Sums from which the moments follow, so that parts computed separately can be merged.
 
     Args:
         num_features: d.
-        device: of the sums; one with float64.
+        device: device of the sums; it must support float64.
     """
 
     def __init__(self, num_features: int, device: torch.device | str = "cpu") -> None:
@@ -125,7 +125,7 @@ class StatisticsAccumulator:
         self.outer += other.outer
 
     def statistics(self, fingerprint: str | None, source: str = "unknown") -> GaussianStatistics:
-        """Moments of everything added; UserError below two samples."""
+        """Moments of all added features; raises UserError below two samples."""
         return statistics_from_sums(self.sum, self.outer, self.count, fingerprint, source)
 
 
@@ -159,15 +159,15 @@ def load_statistics(
 
     Args:
         path: the file.
-        fingerprint: of the extractor they are to be compared under. A file with another one is refused; one
-            without is taken on trust, and that is said in the log.
-        num_features: d that is expected.
-        resize: rule of the extractor; a file that is known to be of another rule is refused.
+        fingerprint: fingerprint of the extractor. A file with another fingerprint is refused; a file without one is
+            accepted with a warning in the log.
+        num_features: the expected d.
+        resize: rule of the extractor; a file that is known to use another rule is refused.
 
     Raises:
-        UserError: the file is missing, damaged, of another extractor, resize rule or size, or holds no covariance.
+        UserError: the file is missing, damaged, of another extractor, resize rule or size, or contains no covariance.
     """
-    # Song's files for 256 pixels and more hold a pickled None there, and nothing here needs the array.
+    # Song's files for 256 pixels and more contain a pickled None there; that array is not used.
     arrays = read_npz(path, skip=("logits",))
     statistics = parse_statistics(arrays, path, fingerprint, num_features)
     if statistics.fingerprint is None and fingerprint is not None:
@@ -178,20 +178,20 @@ def load_statistics(
                 f"set metric.extractor.resize={known}, or choose another file"
             )
         doubt = advice(path) if resize in RULES and known is None else "check its documentation"
-        _log.warning("%s does not name its extractor: it is taken to be of %s; %s", path, fingerprint, doubt)
+        _log.warning("%s does not name its extractor; assuming %s; %s", path, fingerprint, doubt)
     return statistics
 
 
 def parse_statistics(
     arrays: dict[str, np.ndarray], path: str | Path, fingerprint: str | None, num_features: int | None
 ) -> GaussianStatistics:
-    """The checks of ``load_statistics`` on arrays that were read from ``path``."""
+    """Check arrays that were read from ``path``, for ``load_statistics``."""
     again = "compute it again or choose another file"
     kinds = {"mu": "iuf", "sigma": "iuf", "pool_3": "iuf", "n": "iu", "fingerprint": "U", "source": "U"}
     wrong = [key for key, kind in kinds.items() if key in arrays and arrays[key].dtype.kind not in kind]
     wrong += [key for key in ("n", "fingerprint", "source") if key in arrays and arrays[key].ndim > 0]
     if wrong or ("n" in arrays and arrays["n"] < 2):
-        raise UserError(f"{path} has a value of another kind for {', '.join(wrong) or 'n'}: {again}")
+        raise UserError(f"{path} has the wrong type for {', '.join(wrong) or 'n'}: {again}")
     stored = str(arrays["fingerprint"])[:_LONGEST_NAME] if "fingerprint" in arrays else None
     if stored is not None and fingerprint is not None and stored != fingerprint:
         raise UserError(f"{path} was computed with {stored}, but the extractor is {fingerprint}: {again}")
@@ -203,7 +203,7 @@ def parse_statistics(
     elif "pool_3" in arrays and arrays["pool_3"].ndim == 2:
         statistics = statistics_of(_float64(arrays["pool_3"]), stored, source)
     else:
-        raise UserError(f"{path} holds {sorted(arrays)}, not mu and sigma or pool_3: {again}")
+        raise UserError(f"{path} contains {sorted(arrays)}, not mu and sigma or pool_3: {again}")
     _check(statistics, path, num_features, again)
     return statistics
 
@@ -219,13 +219,13 @@ def _check(statistics: GaussianStatistics, path: str | Path, num_features: int |
         raise UserError(f"{path} has mu {tuple(mu.shape)} and sigma {tuple(sigma.shape)}, not (d,) and (d, d): {again}")
     if num_features is not None and len(mu) != num_features:
         raise UserError(f"{path} has {len(mu)} features, but the extractor has {num_features}: {again}")
-    # Squares of larger ones are not finite.
+    # Squares of larger numbers are not finite.
     if not all(bool((values.abs() < _LARGEST).all()) for values in (mu, sigma)):
-        raise UserError(f"{path} holds numbers that are not finite or too large: {again}")
+        raise UserError(f"{path} contains numbers that are not finite or too large: {again}")
     if not torch.allclose(sigma, sigma.T, rtol=0, atol=1e-6 * float(sigma.abs().max())):
         raise UserError(f"sigma in {path} is not symmetric, so it is not a covariance: {again}")
     try:
-        # Kept for the distances that need it.
+        # Stored for the distances that need it.
         _ = statistics.factor
     except (ValueError, RuntimeError, IndexError) as error:
         raise UserError(f"sigma in {path} is not a covariance ({error}): {again}") from error

@@ -1,1 +1,1 @@
-"""What `evaluate.py` does."""
+"""The steps of `evaluate.py`."""

@@ -1,4 +1,4 @@
-"""What units of evaluation share: processes, folder, the model in use, metrics with their references."""
+"""What units of evaluation share: processes, output folder, the current model, metrics with their references."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ class ScoringSetup:
     """Metrics and the data they compare with.
 
     Args:
-        metric: node of a suite.
-        datamodule: node of the data, or None if the suite has its reference in a file.
+        metric: node of a metric suite.
+        datamodule: node of the data, or None if the suite reads its reference from a file.
 
     Raises:
-        UserError: metrics that compare with data, and no data.
+        UserError: the metrics need data, and no data are given.
     """
 
     def __init__(self, metric: Mapping[str, Any], datamodule: Mapping[str, Any] | None) -> None:
@@ -41,12 +41,12 @@ class ScoringSetup:
             )
 
     def check(self, num_samples: int) -> None:
-        """Raise UserError for what can fail before any sample is made."""
+        """Raise UserError for errors that can be found before any sample is generated."""
         if self.datamodule is not None:
             scoring.check_scoring(self.suite, self.datamodule, num_samples)
 
     def references(self, device: Any) -> Mapping[str, Reference]:
-        """References from their cache, their file or the data; all processes call it."""
+        """Load references from their cache, their file or the data; all processes call it."""
         if self.datamodule is None:
             found: Mapping[str, Reference] = self.suite.reference([], "", "", device)
             return found
@@ -57,13 +57,13 @@ class ScoringSetup:
 
 
 class ScoringSetups:
-    """One ``ScoringSetup`` for each pair of nodes, so that extractors and references are loaded once."""
+    """Make one ``ScoringSetup`` for each pair of nodes, so that extractors and references are loaded once."""
 
     def __init__(self) -> None:
         self._setups: dict[str, ScoringSetup] = {}
 
     def get(self, metric: Mapping[str, Any], datamodule: Mapping[str, Any] | None) -> ScoringSetup:
-        """The setup of a suite's node and the data's node."""
+        """Return the setup for a suite's node and the data's node."""
         key = json.dumps([metric, datamodule], sort_keys=True)
         if key not in self._setups:
             self._setups[key] = ScoringSetup(metric, datamodule)
@@ -85,20 +85,20 @@ class Environment:
         self._models: dict[str, tuple[ScoreModel, list[str]]] = {}
 
     def model(self, subject: Subject) -> tuple[ScoreModel, list[str]]:
-        """The model of a subject on this process' device, and notes on its weights; the last one is kept.
+        """Return the model of a subject on this process' device, and notes on its weights; the last model is cached.
 
-        All processes call it; UserError on every one if one cannot have the weights.
+        All processes call it. If one process cannot load the weights, every process raises UserError.
         """
         key = json.dumps(subject.identity, sort_keys=True)
         if key not in self._models:
-            self._models.clear()  # two at once may be too many
+            self._models.clear()  # two models may not fit into memory
             with failing_together():
                 model, notes = subject.model()
             self._models[key] = model.to(self.fabric.device), notes
         return self._models[key]
 
     def references(self, setup: ScoringSetup) -> Mapping[str, Reference]:
-        """The references of a setup, loaded once; all processes call it."""
+        """Load the references of a setup once; all processes call it."""
         if setup not in self._references:
             self._references[setup] = setup.references(self.fabric.device)
         return self._references[setup]
@@ -109,11 +109,11 @@ class Work(Protocol):
     """A unit of evaluation that is ready to run."""
 
     def run(self) -> Result:
-        """Compute the result; all processes call it and get the same."""
+        """Compute the result; all processes call it and return the same result."""
         ...
 
     def clean_up(self) -> None:
-        """Remove what the result was made from, once it is on the disk; the first process calls it."""
+        """Delete temporary files once the result is stored; the first process calls it."""
         ...
 
 
@@ -138,9 +138,9 @@ class EvaluationJob(Protocol):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Everything else the result depends on."""
+        """All other settings that the result depends on."""
         ...
 
     def prepare(self, environment: Environment) -> Work:
-        """Load data and references; fails before anything expensive."""
+        """Load data and references; raise UserError before any expensive work."""
         ...

@@ -1,4 +1,4 @@
-"""Samplers and step counts to compare, and which of them are worth their cost."""
+"""Compare samplers and step counts, and find which of them are worth their cost."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class Choice:
     """A sampler with a number of steps.
 
     Attributes:
-        label: the sampler in a word, with its changes.
-        steps: of its grid; None for a sampler without one, whose steps are its own affair.
+        label: name of the sampler, with its changes.
+        steps: number of steps of its grid; None for a sampler without a grid, which chooses its steps itself.
         node: its configuration.
     """
 
@@ -33,12 +33,12 @@ class Choice:
 
     @property
     def point(self) -> dict[str, Any]:
-        """What tells this choice from others."""
+        """What distinguishes this choice from others."""
         return {"sampler": self.label, "steps": self.steps}
 
 
 def choices(samplers: Any, steps: Any, config: Mapping[str, Any]) -> list[Choice]:
-    """Every sampler at every number of steps.
+    """Return every sampler at every number of steps.
 
     Args:
         samplers: names of ``conf/sampler``, ``own`` for the checkpoint's, or {name, overrides} with nested overrides.
@@ -46,7 +46,7 @@ def choices(samplers: Any, steps: Any, config: Mapping[str, Any]) -> list[Choice
         config: the configuration inside the checkpoint.
 
     Raises:
-        UserError: a sampler that does not exist, a setting it does not have, or no steps.
+        UserError: a sampler or a setting does not exist, or there are no step counts.
     """
     asked = OmegaConf.to_container(samplers) if OmegaConf.is_config(samplers) else samplers
     counts = list(dict.fromkeys(steps if OmegaConf.is_list(steps) or isinstance(steps, list) else [steps]))
@@ -69,9 +69,9 @@ def choices(samplers: Any, steps: Any, config: Mapping[str, Any]) -> list[Choice
 
 
 def front(entries: Sequence[Result], value: str, cost: str) -> list[Result]:
-    """The entries that no cheaper one equals, by increasing cost: the best for every budget.
+    """Return the entries that no cheaper one equals, by increasing cost: the best for every budget.
 
-    Entries without a value, and those that lost samples, which flatters a score, do not count.
+    Entries without a value do not count, nor those that lost samples, because lost samples improve a score unfairly.
     """
     usable = [e for e in entries if e.values.get(value) is not None and not e.conditions.get("invalid_samples")]
     best: list[Result] = []
@@ -82,7 +82,7 @@ def front(entries: Sequence[Result], value: str, cost: str) -> list[Result]:
 
 
 def best_lines(entries: Sequence[Result], value: str) -> list[str]:
-    """One line of text for the best point of every budget of evaluations."""
+    """Describe the best point of every budget of evaluations, a line each."""
     return [
         f"with {e.conditions['nfe']:g} evaluations or more: {e.label}, {value} {_number(e, value):.4g}, "
         f"{e.conditions['seconds_per_image']:.3g} s an image"
@@ -101,7 +101,7 @@ def _parsed(one: Any) -> tuple[str, dict[str, Any]]:
         return one, {}
     if isinstance(one, dict) and isinstance(one.get("name"), str) and set(one) <= {"name", "overrides"}:
         return one["name"], dict(one.get("overrides") or {})
-    raise UserError(f"samplers: {one} is not understood: give a name, or {{name: pc, overrides: {{...}}}}")
+    raise UserError(f"samplers contains {one}: give a name, or {{name: pc, overrides: {{...}}}}")
 
 
 def _node(name: str, overrides: dict[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
@@ -126,7 +126,7 @@ def _unknown(overrides: Mapping[str, Any], node: Any, prefix: str = "") -> str |
     for key, value in overrides.items():
         if not isinstance(node, Mapping) or key not in node:
             return f"{prefix}{key}"
-        # A part with another target has settings of its own.
+        # A part with another target has its own settings.
         if isinstance(value, Mapping) and "_target_" not in value:
             deeper = _unknown(value, node[key], f"{prefix}{key}.")
             if deeper:

@@ -1,4 +1,4 @@
-"""What a call of evaluate.py is going to do: checked and planned before any process is started."""
+"""Plan a call of evaluate.py: check everything and plan the work before any process starts."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ _IN_THE_NAME = (
 
 @dataclass(frozen=True)
 class EvaluationRequest:
-    """A command line whose values are possible, and the checkpoints that it names.
+    """A checked command line, and the checkpoints it names.
 
     Attributes:
         cfg: the composed configuration of ``conf/evaluate.yaml``.
-        paths: the checkpoints; none if images are scored.
+        paths: the checkpoints; empty if images are scored.
         digests: SHA-256 of each.
         groups: name and number of trainings of each group, for mode=compare; ``paths`` holds one after the other.
     """
@@ -54,7 +54,9 @@ class EvaluationRequest:
 
     @property
     def folder(self) -> Path:
-        """The folder asked for, or one of these settings alone, in the run if all checkpoints are of one."""
+        """The output folder: the one asked for, or one derived from the settings, inside the run if all checkpoints
+        belong to one.
+        """
         cfg = self.cfg
         if cfg.output_dir is not None:
             return Path(str(cfg.output_dir))
@@ -73,17 +75,19 @@ class EvaluationRequest:
 
 @dataclass(frozen=True)
 class EvaluationPlan:
-    """The units of work: configurations are read and objects built, but no weights, no data and no devices."""
+    """Return the units of work: read configurations and build objects, but load no weights and no data and use no
+    devices.
+    """
 
     request: EvaluationRequest
     jobs: tuple[EvaluationJob, ...]
 
 
 def check_evaluation(cfg: DictConfig) -> EvaluationRequest:
-    """Check what can be known without devices, and find the checkpoints.
+    """Check everything that needs no device, and find the checkpoints.
 
     Raises:
-        UserError: a value that is not possible, nothing to do, or no checkpoint.
+        UserError: a value is not allowed, there is nothing to do, or there is no checkpoint.
     """
     if cfg.mode not in MODES:
         raise UserError(f"mode={cfg.mode}: choose one of {', '.join(MODES)}")
@@ -105,7 +109,9 @@ def check_evaluation(cfg: DictConfig) -> EvaluationRequest:
         return _check_doctor(cfg)
     if cfg.images is not None:
         if cfg.mode == "pareto" or cfg.bits_per_dim or cfg.loss:
-            raise UserError("images have no sampler, loss or likelihood: give ckpt_path instead, or only score them")
+            raise UserError(
+                "images=... allows no sampler, loss or likelihood: leave these settings out, or give ckpt_path instead"
+            )
         open_images(str(cfg.images))
         return EvaluationRequest(cfg, (), ())
     if not (cfg.score or cfg.bits_per_dim or cfg.loss):
@@ -118,7 +124,7 @@ def check_evaluation(cfg: DictConfig) -> EvaluationRequest:
 
 
 def _check_comparison(cfg: DictConfig) -> EvaluationRequest:
-    """The trainings of ``groups``."""
+    """Find the trainings of ``groups``."""
     if cfg.ckpt_path is not None or cfg.images is not None or cfg.every is not None:
         raise UserError("mode=compare takes groups=<folders of runs>: leave out ckpt_path, images and every")
     if cfg.bits_per_dim or cfg.loss or not cfg.score:
@@ -136,7 +142,7 @@ def _check_comparison(cfg: DictConfig) -> EvaluationRequest:
 
 
 def _check_doctor(cfg: DictConfig) -> EvaluationRequest:
-    """The images to examine; what they are compared with is found when the work is planned."""
+    """Find the images to examine; the reference is found when the work is planned."""
     if cfg.images is None or cfg.ckpt_path is not None:
         raise UserError("mode=doctor takes images=<a folder, an npz file or a run>, not ckpt_path")
     if cfg.bits_per_dim or cfg.loss or not cfg.score or cfg.memorization:
@@ -145,7 +151,7 @@ def _check_doctor(cfg: DictConfig) -> EvaluationRequest:
         raise UserError("mode=doctor takes one choice of weights, and no ema_length")
     claimed = cfg.claimed
     if claimed is not None and (isinstance(claimed, bool) or not isinstance(claimed, int | float) or claimed < 0):
-        raise UserError(f"claimed={claimed}: give the score that was expected, as 2.38")
+        raise UserError(f"claimed={claimed}: give the score that was expected, for example 2.38")
     return EvaluationRequest(cfg, (), ())
 
 
@@ -153,7 +159,7 @@ def plan_evaluation(request: EvaluationRequest) -> EvaluationPlan:
     """Build all units of work.
 
     Raises:
-        UserError: a checkpoint that cannot be understood, or settings that do not fit it.
+        UserError: a checkpoint cannot be read, or the settings do not fit it.
     """
     cfg, setups = request.cfg, ScoringSetups()
     if cfg.mode == "doctor":
@@ -168,7 +174,8 @@ def plan_evaluation(request: EvaluationRequest) -> EvaluationPlan:
 
 
 def agreed_evaluation(plan: EvaluationPlan) -> EvaluationPlan:
-    """The plan of the files that the first process found, also while training goes on writing; all call it.
+    """Return the plan of the files that the first process found, even if training replaces them meanwhile; all
+    processes call it.
 
     Raises:
         UserError: on every process, if one of them cannot use these files.

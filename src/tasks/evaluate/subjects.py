@@ -30,14 +30,14 @@ class Subject:
     """A checkpoint with one choice of weights.
 
     Attributes:
-        path: the file.
+        path: the checkpoint file.
         digest: SHA-256 of the file.
-        step: optimizer steps it has seen.
-        weights: ``ema``, ``ema:<name>`` or ``raw``; with ``ema_length`` only a word for it.
+        step: number of optimizer steps.
+        weights: ``ema``, ``ema:<name>`` or ``raw``; with ``ema_length`` only a label.
         config: the configuration inside it.
-        label: a text that differs between subjects.
-        ema_length: sigma_rel of an average to be built; None for one that is there.
-        trained_as: the experiment that stands for the configuration of a checkpoint without one.
+        label: text that differs between subjects.
+        ema_length: sigma_rel of an average to be built; None for a stored average.
+        trained_as: the experiment that supplies the configuration of a checkpoint without one.
     """
 
     path: Path
@@ -51,15 +51,15 @@ class Subject:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What makes it this subject, wherever the file lies."""
+        """What identifies the subject, wherever the file is stored."""
         supplied = {} if self.trained_as is None else {"trained_as": self.trained_as}
         return {"checkpoint": self.digest, "weights": self.weights, **supplied}
 
     def model(self) -> tuple[ScoreModel, list[str]]:
-        """The model on the CPU, and notes on its weights.
+        """Build the model on the CPU; also return notes on its weights.
 
         Raises:
-            UserError: there are no such weights, or the file is not the one of ``digest``.
+            UserError: there are no such weights, or the file's hash is not ``digest``.
         """
         checkpoint = open_known(self.path, self.digest, self.trained_as)
         if self.ema_length is None:
@@ -75,7 +75,7 @@ class Subject:
 
 
 def find_checkpoints(cfg: DictConfig) -> list[Path]:
-    """The files that ``ckpt_path`` and ``every`` name; UserError in one line if there are none."""
+    """Find the files that ``ckpt_path`` and ``every`` name; raise UserError if there are none."""
     specs = listed(cfg.ckpt_path)
     if cfg.every is not None:
         paths = [path for spec in specs for path in find_every(spec, cfg.every, cfg.paths.log_dir, cfg.name)]
@@ -87,17 +87,17 @@ def find_checkpoints(cfg: DictConfig) -> list[Path]:
 def subjects(
     paths: Sequence[Path], digests: Sequence[str], weights: Any, ema_length: Any, trained_as: str | None = None
 ) -> list[Subject]:
-    """Every checkpoint with every choice of weights.
+    """Return every checkpoint with every choice of weights.
 
     Args:
-        paths: the files.
+        paths: the checkpoint files.
         digests: SHA-256 of each.
-        weights: a choice or several.
-        ema_length: None, a length or several, in place of ``weights``.
-        trained_as: the experiment of checkpoints of other programs.
+        weights: one choice of weights or several.
+        ema_length: None, one length or several; used in place of ``weights``.
+        trained_as: the experiment that supplies the configuration of other programs' checkpoints.
 
     Raises:
-        UserError: a file that cannot be understood, or has no such weights.
+        UserError: a file cannot be read, or has no such weights.
     """
     choices: list[tuple[str, float | None]] = (
         [(str(choice), None) for choice in listed(weights)]
@@ -118,7 +118,7 @@ def subjects(
 
 
 def _content(path: Path, trained_as: str | None) -> Mapping[str, Any]:
-    """A checkpoint, with its tensors mapped if it is an ordinary one of this project."""
+    """Open a checkpoint; tensors of this project's own checkpoints are memory-mapped."""
     if path.suffix == ".ckpt":
         content = glance(path)
         if isinstance(content.get("config"), Mapping) and isinstance(content.get("global_step"), int):
@@ -135,12 +135,12 @@ def _check_weights(path: Path, content: Mapping[str, Any], choice: str, length: 
 
 def _length(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
-        raise UserError(f"ema_length={value}: give a positive number, as 0.08")
+        raise UserError(f"ema_length={value}: give a positive number, for example 0.08")
     return float(value)
 
 
 def _names(paths: Sequence[Path], contents: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Experiment and step, with the run's folder, or the file, where that is not enough."""
+    """A label from experiment and step, with the run's folder or the file name if two would be equal."""
     names = [
         f"{c.get('config', {}).get('name', p.stem)} step {c.get('global_step')}"
         for p, c in zip(paths, contents, strict=True)

@@ -34,13 +34,13 @@ PICTURE = "pareto.png"
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A plan under way. Every process goes through the same calls.
+    """A plan in progress. Every process makes the same calls.
 
     Attributes:
         plan: the units of work.
         environment: processes and folder, which is locked.
         record: the results in the folder.
-        known: those of the plan that an earlier call has computed, by the place of their job.
+        known: results that an earlier call has computed, by the position of their job.
     """
 
     plan: EvaluationPlan
@@ -49,14 +49,14 @@ class Evaluation:
     known: Mapping[int, Result]
 
     def prepare(self) -> dict[int, Work]:
-        """Load data and references of the units still to be done, before any of them starts."""
+        """Load data and references of all remaining units before any of them starts."""
         work = {i: job.prepare(self.environment) for i, job in enumerate(self.plan.jobs) if i not in self.known}
         if self.plan.request.cfg.mode in ("pareto", "compare"):
             self._check_comparable()
         return work
 
     def run(self, work: Mapping[int, Work]) -> list[Result]:
-        """Do one unit after the other; each result is written at once. Returns the results of all jobs, in order."""
+        """Run one unit after the other and write each result at once; return the results of all jobs, in order."""
         results = dict(self.known)
         for i, unit in work.items():
             results[i] = unit.run()
@@ -66,7 +66,7 @@ class Evaluation:
         return [results[i] for i in range(len(self.plan.jobs))]
 
     def report(self, results: Sequence[Result]) -> None:
-        """Print the table of all results, draw the picture, tell the loggers."""
+        """Print the table of all results, draw the picture, and send the results to the loggers."""
         cfg, shown, value = self.plan.request.cfg, list(results), None
         if cfg.mode == "compare":
             picture = report_comparison(self.record, self.plan.request.groups, cfg.draws, results, self._distance())
@@ -85,13 +85,13 @@ class Evaluation:
             value = self._distance()
             there = dict.fromkeys(name for result in shown for name in result.values)
             if value not in there:
-                raise UserError(f"distance={value} is none of these scores: choose one of {', '.join(there)}")
+                raise UserError(f"distance={value} is not among the scores: choose one of {', '.join(there)}")
             for line in pareto.best_lines(shown, value):
                 _log.info("%s", line)
         on_rank_zero(lambda: self._publish(shown, value))
 
     def finish(self, results: Sequence[Result]) -> float | None:
-        """Say where the results are; return the first value of the last one."""
+        """Print where the results are; return the first value of the last one."""
         _log.info("results in %s", self.record.path)
         page = on_rank_zero(lambda: report_afterwards(self.environment.folder))
         if page is not None:
@@ -101,11 +101,11 @@ class Evaluation:
 
     def _keep(self, unit: Work, result: Result) -> None:
         self.record.add(result)
-        # Not before: what took hours must not be lost to a full disk.
+        # Checked last: a full disk must not discard hours of work.
         unit.clean_up()
 
     def _check_comparable(self) -> None:
-        """Scores of different protocols do not go into one ranking."""
+        """Raise UserError if scores of different protocols would be ranked together."""
         cfg, ranked = self.plan.request.cfg, list[tuple[str, Mapping[str, Any]]]()
         for job in self.plan.jobs:
             assert isinstance(job, ScoresJob)
@@ -114,7 +114,7 @@ class Evaluation:
             ranked.append((job.label, expected))
         earlier = self._earlier() if cfg.mode == "pareto" else []
         for result in [*self.known.values(), *earlier]:
-            # The samples asked for: some may have diverged.
+            # The requested number of samples: some may have diverged.
             ranked.append((result.label, {**result.conditions, "samples": result.settings["num_samples"]}))
         (first, facts), *others = ranked
         for label, other in others:
@@ -125,7 +125,7 @@ class Evaluation:
                 )
 
     def _earlier(self) -> list[Result]:
-        """Points of other calls into the same folder: other checkpoints, samplers or numbers of steps."""
+        """Results of other calls in the same folder: other checkpoints, samplers or step counts."""
         own = [job.subject for job in self.plan.jobs]
         return [r for r in self.record.results if r.task == ScoresJob.task and r.subject not in own]
 
@@ -157,17 +157,17 @@ class Evaluation:
         from .results.loggers import log
 
         cfg.paths.run_dir = str(self.environment.folder)
-        # metrics.json holds more than the rows of a csv could.
+        # metrics.json holds nested values that do not fit into a csv.
         nodes = [node for name, node in loggers.items() if name != "csv" and node is not None]
         log([instantiate(node) for node in nodes], results, picture)
 
 
 @contextmanager
 def start_evaluation(plan: EvaluationPlan) -> Iterator[Evaluation]:
-    """Start the processes, claim the output folder and find the results in it.
+    """Start the processes, lock the output folder and read the results in it.
 
     Raises:
-        UserError: devices that do not exist, or a folder that is in use or holds results of other settings.
+        UserError: the devices do not exist, or the folder is in use or holds results of other settings.
     """
     cfg = plan.request.cfg
     fabric = launch(cfg.accelerator, cfg.devices, cfg.precision, cfg.float32_matmul_precision)

@@ -1,1 +1,1 @@
-"""``report.html``: a page about one run or several, in one file that needs nothing else."""
+"""``report.html``: a page about one or several runs, in one self-contained file."""

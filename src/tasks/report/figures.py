@@ -1,4 +1,4 @@
-"""Figures of a report as plain containers in plotly's form; colors and fonts are the page's."""
+"""Figures of a report as plain containers in plotly's format; the page sets colors and fonts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ...io.results import FILE
 from .folder import Folder
 
 COLORS = ("#2b8cd6", "#e0641b", "#17a57c", "#cc79a7", "#d99a00", "#4fb0e3", "#9a78c9", "#8a8f98")
-"""Near Okabe and Ito's, which color-blind readers can tell apart; visible on white and on black."""
+"""Close to the colors of Okabe and Ito, which color-blind readers can distinguish; visible on white and on black."""
 
 _MOST_POINTS = 1500
 _SMOOTHED_FROM, _WINDOWS = 30, 25
@@ -32,7 +32,9 @@ class Figure:
 
 
 def curves(folders: Sequence[Folder]) -> list[Figure]:
-    """Everything that training logged against the step: losses in one figure, every other value in its own."""
+    """Return figures of everything that training logged against the step: all losses in one, every other value in its
+    own.
+    """
     scored = {name for folder in folders for name in _training_scores(folder)}
     ends = {f"{name}_{end}" for name in scored for end in ("low", "high")}
     names = dict.fromkeys(name for folder in folders for name in folder.columns)
@@ -46,7 +48,7 @@ def curves(folders: Sequence[Folder]) -> list[Figure]:
 def score_curves(folders: Sequence[Folder]) -> list[Figure]:
     """Scores that training computed at several steps, with their intervals; a figure for each."""
     found = [_training_scores(folder) for folder in folders]
-    # The spread of a score over subsets is no score.
+    # The spread of a score over subsets is not a score.
     names = dict.fromkeys(name for scores in found for name in scores if not name.endswith("_std"))
     figures = []
     for name in names:
@@ -99,7 +101,7 @@ def _curve(folders: Sequence[Folder], last: str, columns: Sequence[str]) -> Figu
 
 
 def _line(points: Points, label: str, color: str, dash: str, noisy: bool) -> Iterator[dict[str, Any]]:
-    """A curve; if it is noisy and long, faint, with its average over it."""
+    """Draw a curve; a long noisy curve is drawn faint, with its average on top."""
     smooth = noisy and len(points) >= _SMOOTHED_FROM
     line = {"color": color, "dash": dash, "width": 2}
     shown = {"type": "scatter", "name": escape(label), "legendgroup": label}
@@ -166,7 +168,7 @@ def _training_scores(folder: Folder) -> dict[str, list[tuple[float, float, Any]]
 
 
 def _smoothed(points: Points) -> list[tuple[float, float]]:
-    """Exponential average over about a twenty-fifth of the curve, started without bias."""
+    """Exponential average over about a twenty-fifth of the curve, with bias correction."""
     keep = 1 - 1 / max(2.0, len(points) / _WINDOWS)
     total = weight = 0.0
     found = []
@@ -177,7 +179,7 @@ def _smoothed(points: Points) -> list[tuple[float, float]]:
 
 
 def _xy(points: Points) -> dict[str, list[float]]:
-    # The last point is always kept: it is what a reader looks for.
+    # Always keep the last point, which readers look for.
     stride = math.ceil(len(points) / _MOST_POINTS)
     kept = [*points[::stride], *(points[-1:] if (len(points) - 1) % stride else ())]
     return {"x": [x for x, _ in kept], "y": [y for _, y in kept]}

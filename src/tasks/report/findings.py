@@ -1,4 +1,4 @@
-"""What a reader should know before believing the numbers of a run."""
+"""Warnings that a reader needs before trusting the numbers of a run."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from ...io.results import FILE
 from .folder import Folder
 
 _WIDE = 0.25
-"""Half the width of an interval, as a share of the value, above which more samples are advised."""
+"""Above this half width of an interval, as a share of the value, more samples are recommended."""
 _PUBLISHED = 50_000
 
 
 def findings(folder: Folder) -> list[str]:
-    """Warnings about a folder, each one sentence."""
+    """Return warnings about a folder, one sentence each."""
     return list(dict.fromkeys([*_of_training(folder), *_of_samples(folder), *_of_scores(folder)]))
 
 
@@ -25,7 +25,7 @@ def _of_training(folder: Folder) -> Iterator[str]:
         if ended != "finished":
             yield f"Training is not complete: {ended}."
         if str(folder.starts[-1].get("commit") or "").endswith("+changes"):
-            yield "The code had changes that no commit holds: the commit below does not repeat this run exactly."
+            yield "The code had uncommitted changes: the commit below does not reproduce this run exactly."
     for name, points in folder.columns.items():
         lost = sum(math.isnan(value) for _, value in points)
         if lost and name != "epoch":
@@ -39,17 +39,17 @@ def _of_samples(folder: Folder) -> Iterator[str]:
         about = f"{home.relative_to(folder.path)}: " if home != folder.path else ""
         invalid, count = manifest.get("invalid"), manifest.get("num_samples")
         if isinstance(invalid, list) and invalid:
-            yield f"{about}{len(invalid)} of {count} samples diverged or are not finite; scores leave them out."
+            yield f"{about}{len(invalid)} of {count} samples diverged or are not finite; scores exclude them."
         if manifest.get("far"):
             reach = manifest.get("farthest")
             yield f"{about}{manifest['far']} of {count} samples lie far outside the data, up to {reach:.3g}."
         if manifest.get("status") == "running":
-            yield f"{about}not all samples were made."
+            yield f"{about}not all samples were generated."
 
 
 def _of_scores(folder: Folder) -> Iterator[str]:
     for path, result in folder.results:
-        # What training scores are for is their curve.
+        # Scores during training are for their curve only.
         if path.name != FILE:
             continue
         conditions = result.get("conditions", {})
@@ -60,7 +60,7 @@ def _of_scores(folder: Folder) -> Iterator[str]:
         if wide:
             yield f"The intervals of {', '.join(wide)} are wide ({samples} samples): take more samples."
         if conditions.get("invalid_samples"):
-            yield f"{result['label']}: {conditions['invalid_samples']} samples were invalid; the scores leave them out."
+            yield f"{result['label']}: {conditions['invalid_samples']} samples were invalid; the scores exclude them."
 
 
 def _widths(result: Mapping[str, Any]) -> Iterator[tuple[str, float]]:

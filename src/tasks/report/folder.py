@@ -1,4 +1,4 @@
-"""What the folder of a run, of samples or of results holds; files that are damaged or missing are passed over."""
+"""Read the folder of a run, of samples or of results; damaged and missing files are skipped."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ class Picture:
 
 @dataclass(frozen=True)
 class Folder:
-    """Facts about a run, or about samples or results on their own.
+    """Facts about a run, or about samples or results without a run.
 
     Attributes:
         path: the folder.
-        label: name for a reader; differs between the folders of a report.
-        config: the resolved training configuration; empty if it is not known.
+        label: name for the reader; differs between the folders of a report.
+        config: the resolved training configuration; empty if unknown.
         starts: entries of ``run.json``, one for each start.
         columns: (step, value) of every column of ``metrics.csv``; values that are not finite are NaN.
         results: file and content of every result, see ``recorded_results``.
@@ -67,7 +67,7 @@ def read_folders(paths: Sequence[str | Path]) -> list[Folder]:
     """Read folders, with labels that differ.
 
     Raises:
-        UserError: a path is no folder, or there is nothing to report in it.
+        UserError: a path is not a folder, or it contains nothing to report.
     """
     homes = list(dict.fromkeys(_home(Path(path).expanduser()) for path in paths))
     configs = {home: _config(home) for home in homes}
@@ -100,14 +100,14 @@ def _folder(home: Path, label: str, config: Mapping[str, Any]) -> Folder:
 
 
 def _home(path: Path) -> Path:
-    """The folder itself if it holds something, or the newest run inside it."""
+    """Return the folder itself if it has something to report, or the newest run inside it."""
     if not path.is_dir():
-        raise UserError(f"{path} is no folder: give a run, as logs/<name>/<time>")
+        raise UserError(f"{path} is not a folder: give a run, for example logs/<name>/<time>")
     if any((path / name).exists() for name in _MARKS):
         return path
     runs = [found.parent for found in path.rglob("run.json")]
     if not runs:
-        raise UserError(f"{path} holds no run, samples or results: give a run, as logs/<name>/<time>")
+        raise UserError(f"{path} contains no run, samples or results: give a run, for example logs/<name>/<time>")
     return max(runs, key=lambda run: (str(next(iter(_list(_json(run / "run.json").get("starts"))), "")), str(run)))
 
 
@@ -115,7 +115,7 @@ def _config(home: Path) -> dict[str, Any]:
     try:
         found = yaml.safe_load((home / "config.yaml").read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError):
-        # Samples bring the configuration of their model along.
+        # A folder of samples stores the configuration of its model.
         about = _json(home / "manifest.json").get("about")
         found = about.get("trained_with") if isinstance(about, dict) else None
     return found if isinstance(found, dict) else {}
@@ -126,7 +126,7 @@ def _columns(path: Path) -> dict[str, list[tuple[float, float]]]:
         content = path.read_bytes()
     except OSError:
         return {}
-    # The last row may be half-written.
+    # The last row may be incomplete.
     complete = content[: content.rfind(b"\n") + 1].decode(errors="replace")
     found: dict[str, list[tuple[float, float]]] = {}
     for row in csv.DictReader(io.StringIO(complete, newline="")):

@@ -1,4 +1,4 @@
-"""The page: facts of folders in a template, with plots, pictures and the plotting library inside."""
+"""The page: a template filled with facts, plots and pictures; the plotting library is included."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .tables import Table
 
 _PARTS = Path(__file__).with_name("page")
 _SCORES = ("scores", "bits_per_dim", "loss")
-"""Results of single subjects; tables of other tasks, as ``compare``, come first on the page."""
+"""Results of single subjects; tables of other tasks, such as ``compare``, come first on the page."""
 
 
 class MissingPackage(UserError):
@@ -43,7 +43,7 @@ def page(folders: Sequence[Folder]) -> str:
     environment = Environment(loader=FileSystemLoader(_PARTS), autoescape=True, trim_blocks=True, lstrip_blocks=True)
     script = (_PARTS / "page.js").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    # Markup: files of this package, no text of a run.
+    # Markup: these files belong to this package and contain no text of a run.
     return environment.get_template("page.html").render(
         **_facts(folders),
         style=Markup((_PARTS / "page.css").read_text(encoding="utf-8")),
@@ -116,7 +116,7 @@ def _settings(folders: Sequence[Folder]) -> list[Table]:
 
 @functools.cache
 def _plotly() -> str:
-    """The plotting library, gzip in base64: 2.0 MB where its text has 4.8 MB."""
+    """The plotting library, gzipped in base64: 2.0 MB instead of 4.8 MB."""
     found = find_spec("plotly")
     library = (
         None if found is None or found.origin is None else Path(found.origin).parent / "package_data/plotly.min.js"

@@ -1,4 +1,4 @@
-"""Pictures of a report, inside the page as data URIs."""
+"""Pictures of a report, embedded in the page as data URIs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .folder import Folder, Picture
 
 _MOST_FRAMES, _MOST_OTHERS = 24, 24
 _AS_IT_IS = 300_000
-"""Bytes up to which a PNG is taken as it is; a larger one is encoded anew."""
+"""Size in bytes up to which a PNG is embedded unchanged; a larger one is encoded again."""
 _LARGEST_FILM = 4_000_000
 _SIDE, _QUALITY = 1600, 88
 _TITLES = {
@@ -31,9 +31,9 @@ class Shown:
     """A picture in the page.
 
     Attributes:
-        title: what it shows.
+        title: what the picture shows.
         source: data URI.
-        origin: where the file is, for the reader.
+        origin: where the file is stored, for the reader.
     """
 
     title: str
@@ -60,10 +60,10 @@ def film(folder: Folder) -> Film | None:
 
 
 def others(folder: Folder, left_out: Sequence[str] = ()) -> list[Shown]:
-    """Grids, films, memorization sheets and every other picture in the folder.
+    """All grids, films, memorization sheets and other pictures in the folder.
 
     Args:
-        folder: where they are.
+        folder: folder to read.
         left_out: names of files that the page shows in another form.
     """
     found = [p for p in folder.pictures if p.step is None and p.path.name not in left_out]
@@ -90,14 +90,14 @@ def _title(picture: Picture) -> str:
 
 
 def _source(path: Path) -> str | None:
-    """Data URI of a picture; None if it cannot be read or is too large for a page."""
+    """Data URI of a picture; None if it is unreadable or too large for a page."""
     try:
         content = path.read_bytes()
         with Image.open(io.BytesIO(content)) as image:
             if image.format == "GIF":
                 return _uri("gif", content) if len(content) <= _LARGEST_FILM else None
             if image.format == "PNG" and len(content) <= _AS_IT_IS:
-                # Also checks that the picture is whole.
+                # Also checks that the file is complete.
                 image.verify()
                 return _uri("png", content)
             shrunk = image.convert("RGB")

@@ -14,13 +14,13 @@ _LEFT_OUT = ("module", "paths", "ckpt_path", "hydra")
 
 
 def differences_from_default(config: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    """Setting, default value and value of the run, for every setting of the run that is not the default's."""
+    """Return setting, default value and the run's value for every setting that differs from the default."""
     here, default = flat(config), flat(composed([]))
     return [(key, default.get(key, ABSENT), value) for key, value in here.items() if default.get(key) != value]
 
 
 def differing(configs: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[str]]]:
-    """Settings that are not the same in all configurations, with the value in each."""
+    """Return the settings that differ between configurations, with the value in each."""
     flats = [flat(config) for config in configs]
     keys = dict.fromkeys(key for found in flats for key in found)
     rows = [(key, [found.get(key, ABSENT) for found in flats]) for key in keys]
@@ -28,10 +28,10 @@ def differing(configs: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[str]
 
 
 def flat(config: Mapping[str, Any]) -> dict[str, str]:
-    """Every setting with its dotted key, as text.
+    """Return every setting as text, by its dotted key.
 
     A node that repeats a group, as ``model.net`` repeats ``net``, is one setting: ``${net}``. Paths in the run's folder
-    begin with ``${paths.run_dir}``.
+    start with ``${paths.run_dir}``.
     """
     run_dir = str((config.get("paths") or {}).get("run_dir") or "")
     groups = {key: node for key, node in config.items() if isinstance(node, Mapping) and key not in _LEFT_OUT}

@@ -22,9 +22,9 @@ class Table:
 
     Attributes:
         title: heading.
-        columns: names; the first column names the rows.
+        columns: column names; the first column names the rows.
         rows: as many cells as columns.
-        notes: sentences below.
+        notes: sentences below the table.
     """
 
     title: str
@@ -45,7 +45,9 @@ class Score:
 
 
 def best_known(folders: Sequence[Folder], most: int = 4) -> list[Score]:
-    """The first scores of the result with most samples of every folder; of training, only if there are no others."""
+    """The first scores of the result with most samples of every folder; scores during training only if there are no
+    others.
+    """
     found = []
     for folder in folders:
         scored = [(path, result) for path, result in folder.results if result["task"] == "scores" and result["values"]]
@@ -63,7 +65,7 @@ def best_known(folders: Sequence[Folder], most: int = 4) -> list[Score]:
 
 
 def results(folders: Sequence[Folder]) -> list[Table]:
-    """A table for each task; of scores during training only the last of each run."""
+    """Return a table for each task; of scores during training only the last of each run."""
     tasks: dict[str, list[tuple[str, Mapping[str, Any]]]] = {}
     for folder in folders:
         of_training = [result for path, result in folder.results if path.name != FILE]
@@ -83,14 +85,14 @@ def runs(folders: Sequence[Folder]) -> Table:
 
 
 def commands(folder: Folder) -> list[str]:
-    """Lines for a shell that repeat the training of a run."""
+    """Shell commands that repeat the training of a run."""
     if not folder.starts:
         return []
     first = folder.starts[0]
     commit = str(first.get("commit") or "").removesuffix("+changes")
     program = shlex.split(str(first.get("command", "")))[:1]
     settings = [str(setting) for setting in first.get("overrides") or []]
-    # Installed, the program is a file inside the package.
+    # For an installed package, the program is a file inside it.
     start = (
         ["python", "train.py"] if [Path(name).parts for name in program] == [("train.py",)] else ["score-sde", "train"]
     )
@@ -98,19 +100,19 @@ def commands(folder: Folder) -> list[str]:
 
 
 def number(value: Any) -> str:
-    """A value as people write it."""
+    """Format a value for reading."""
     if not isinstance(value, int | float) or isinstance(value, bool):
         return "none" if value is None else str(value)
     return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
 
 
 def interval(ends: Any) -> str:
-    """``2.33 to 2.43``, or nothing."""
+    """``2.33 to 2.43``, or an empty string."""
     return f"{number(ends[0])} to {number(ends[1])}" if isinstance(ends, list) and len(ends) == 2 else ""
 
 
 def _table(task: str, named: Sequence[tuple[str, Mapping[str, Any]]]) -> Table:
-    """A column for each of a few results, a row for each of many."""
+    """A table with a column for each result and a row for each value."""
     values = list(dict.fromkeys(name for _, result in named for name in result["values"]))
     protocols = [str(result.get("protocol", {}).get("text", "")) for _, result in named]
     columns = ["", *values, *(["protocol"] if any(protocols) else [])]
@@ -132,7 +134,7 @@ def _cell(result: Mapping[str, Any], name: str) -> str:
 
 
 def _name(folder: Folder, path: Path, result: Mapping[str, Any]) -> str:
-    """Run and what was scored in it, short enough for a table."""
+    """Run and scored subject, short enough for a table."""
     if path == folder.path:
         return f"{folder.label}, training, {result['label']}"
     label = str(result["label"])

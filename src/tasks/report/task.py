@@ -1,4 +1,4 @@
-"""Write ``report.html``: on request, where mistakes are errors, and after other work, which it must not spoil."""
+"""Write ``report.html``: on request, with errors for the user; or after other work, which a failure must not affect."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from .page import MissingPackage, page
 _log = logging.getLogger(__name__)
 
 _DEPTH = 2
-"""Samples and results lie in ``samples/<settings>`` and ``evaluation/<settings>`` of a run."""
+"""Samples and results are stored in ``samples/<settings>`` and ``evaluation/<settings>`` of a run."""
 
 
 def write_report(paths: Sequence[str | Path], output: Path | None = None) -> Path:
     """Write the report of runs, or of folders of samples or results.
 
     Args:
-        paths: the folders; for a folder of runs the newest run in it.
+        paths: the folders; for a folder of runs, its newest run is used.
         output: the file; None for ``report.html`` in the folder, or in the working directory for several folders.
 
     Returns:
         The file.
 
     Raises:
-        UserError: a folder holds nothing to report, a package is not installed, or the disk refuses.
+        UserError: a folder has nothing to report, a package is not installed, or the file cannot be written.
     """
     folders = read_folders(paths)
     if output is None:
@@ -37,10 +37,10 @@ def write_report(paths: Sequence[str | Path], output: Path | None = None) -> Pat
 
 
 def report_afterwards(folder: Path) -> Path | None:
-    """Write the report of a run once other work in it is done; log one line and return None if that fails.
+    """Write the report of a run after other work in it; on failure log one line and return None.
 
     Args:
-        folder: a run, or a folder of samples or results; if that lies in a run, the report is of the run.
+        folder: a run, or a folder of samples or results; if it is inside a run, that run is reported.
     """
     try:
         return write_report([_run_around(folder)])

@@ -1,1 +1,1 @@
-"""What `sample.py` does."""
+"""The steps of `sample.py`."""

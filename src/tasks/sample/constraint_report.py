@@ -1,4 +1,4 @@
-"""How well samples meet what was given: numbers, and a picture of what is known, what was given and what came out."""
+"""Report how well samples match the given data: numbers, and a picture of known parts, given data and results."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ _UNKNOWN = (104, 132, 180)
 
 
 def agreement(store: SampleStore, given: Given, constraint: Constraint | None, batch_size: int) -> dict[str, Any]:
-    """Measures over all valid samples of a complete folder, of images as they were written.
+    """Measure all valid samples of a complete folder, on the images as they were written.
 
-    ``measurement_error``: root mean square over what is known of a sample, in units of the data, its mean;
-    ``psnr``: in decibels against the given image, its mean over samples that differ from it, with its standard error;
-    ``identical_samples``: how many do not.
+    ``measurement_error``: mean over samples of the root mean square error of the known part, in units of the data.
+    ``psnr``: mean in decibels against the given image, over samples that differ from it, with its standard error.
+    ``identical_samples``: number of samples that equal the given image.
 
     Args:
         store: the samples.
-        given: the data they were made from.
-        constraint: what is known, None for all of it.
-        batch_size: samples at a time.
+        given: the data they were generated from.
+        constraint: the known part; None if everything is known.
+        batch_size: number of samples per batch.
     """
     errors, ratios = [], []
     valid = store.valid_indices()
@@ -61,12 +61,12 @@ def agreement(store: SampleStore, given: Given, constraint: Constraint | None, b
 
 
 def draw(store: SampleStore, given: Given, constraint: Constraint | None) -> None:
-    """``given.png``: a column for each of the first images, with up to four samples of it.
+    """Write ``given.png``: a column for each of the first images, with up to four samples of it.
 
     Args:
-        store: the samples, images.
-        given: the data they were made from.
-        constraint: what is known, None for all of it.
+        store: the samples; they must be images.
+        given: the data they were generated from.
+        constraint: the known part; None if everything is known.
     """
     valid = set(store.valid_indices())
     index = torch.arange(min(given.count, _COLUMNS, store.count))
@@ -82,7 +82,7 @@ def draw(store: SampleStore, given: Given, constraint: Constraint | None) -> Non
 
 
 def _told(constraint: Constraint, index: Tensor) -> Tensor:
-    """What was given as color images, with what is unknown in a color of its own."""
+    """The known part as color images; the unknown part has its own color."""
     data_range = constraint.given.data_range
     low, high = (_bytes(constraint.shown(index, unknown), data_range) for unknown in (0.0, 1.0))
     unknown = (low != high).any(dim=1, keepdim=True)

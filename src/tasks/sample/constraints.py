@@ -1,4 +1,4 @@
-"""What samples are held to: a control or a measurement, taken from given data."""
+"""Constraints on samples: a control or a measurement, taken from given data."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class Constraint(ABC):
     """A constraint of every sample.
 
     Args:
-        given: the data it is taken from.
-        settings: plain containers, all that it depends on beside them.
+        given: the data the constraint is taken from.
+        settings: all other settings that the constraint depends on, as plain containers.
     """
 
     def __init__(self, given: Given, settings: Mapping[str, Any]) -> None:
@@ -39,31 +39,31 @@ class Constraint(ABC):
         return None
 
     def condition(self, index: Tensor) -> dict[str, Tensor]:
-        """What the model is told of samples ``index`` (B,)."""
+        """The condition that the model gets for samples ``index`` (B,)."""
         return {}
 
     @abstractmethod
     def shown(self, index: Tensor, unknown: float) -> Tensor:
-        """What is known of samples ``index`` (B,), as data (B, *d); ``unknown`` stands where nothing is."""
+        """The known part of samples ``index`` (B,), as data (B, *d); ``unknown`` fills the rest."""
 
     @abstractmethod
     def error(self, index: Tensor, x: Tensor) -> Tensor:
-        """How far samples x (B, *d) are from what is known of them, root mean square, (B,)."""
+        """Root mean square distance of samples x (B, *d) from their known part, (B,)."""
 
 
 class ControlConstraint(Constraint):
-    """A part of each sample is known, and held by a control.
+    """A part of each sample is known, and a control keeps it.
 
     Args:
-        given: the data.
-        node: of the control, with ``_target_``.
-        sde: of the model.
+        given: the given data.
+        node: the control's node, with ``_target_``.
+        sde: SDE of the model.
     """
 
     def __init__(self, given: Given, node: Mapping[str, Any], sde: SDE) -> None:
         self._make: Callable[..., Replacement] = checkpoint_config.build("control", node)
         self._sde = sde
-        # A mask that does not fit is found before anything is sampled, and before the file is read for its hash.
+        # Reject a mask that does not fit before anything is sampled, and before the file is hashed.
         self._make(given(torch.zeros(1, dtype=torch.int64)), sde=sde)
         super().__init__(given, {"control": dict(node), **_files(node)})
 
@@ -78,12 +78,12 @@ class ControlConstraint(Constraint):
 
 
 class MeasurementConstraint(Constraint):
-    """A linear measurement of each sample is known, and the model is guided to it.
+    """A linear measurement of each sample is known, and guidance leads the model to it.
 
     Args:
-        given: the data that are measured.
+        given: the data to measure.
         guided: the model with its operator.
-        seed: of the measurement's noise, one draw for each of the data.
+        seed: seed of the measurement's noise, one draw for each row of the data.
     """
 
     def __init__(self, given: Given, guided: GuidedModel, seed: int) -> None:
@@ -111,21 +111,21 @@ class MeasurementConstraint(Constraint):
 def constraint_of(
     cfg: DictConfig, given: Given | None, config: Mapping[str, Any], guided: GuidedModel
 ) -> Constraint | None:
-    """The constraint that a command line asks for, if any.
+    """Return the constraint that a command line asks for, if any.
 
     Args:
-        cfg: of the command line.
-        given: the data, there if ``needs_given``.
+        cfg: configuration of the command line.
+        given: the data; required if ``needs_given``.
         config: the configuration in the checkpoint.
         guided: the model.
 
     Raises:
-        UserError: two constraints, or one that does not fit the data.
+        UserError: two constraints are given, or one does not fit the data.
     """
     if given is None:
         return None
     if cfg.get("control") is not None and guided.operator is not None:
-        raise UserError("control and operator are two ways to say what is known: give one of them")
+        raise UserError("control and operator exclude each other: give one of them")
     if guided.operator is not None:
         return MeasurementConstraint(given, guided, cfg.seed)
     if cfg.get("control") is not None:
@@ -134,7 +134,7 @@ def constraint_of(
 
 
 def needs_given(cfg: DictConfig, guided: GuidedModel) -> bool:
-    """Whether samples are made from data."""
+    """Whether samples are generated from data."""
     return bool(cfg.get("control") is not None or guided.operator is not None or cfg.encode)
 
 

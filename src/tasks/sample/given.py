@@ -1,4 +1,4 @@
-"""Given data: parts of them are known, measured or encoded, and samples are made from that."""
+"""Given data, from which samples are generated: parts are known, or the data are measured or encoded."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ _READ = 64
 
 
 class Given(ABC):
-    """Data in a fixed order; sample i belongs to row i modulo their number.
+    """Data in a fixed order; sample i belongs to row i modulo the number of rows.
 
     Args:
-        name: of the split or file.
-        count: how many there are.
+        name: name of the split or file.
+        count: number of rows.
         fingerprint: changes when the data change.
         data_range: of the model.
     """
@@ -35,19 +35,19 @@ class Given(ABC):
         self.data_range = data_range
 
     def first(self, count: int | None) -> Given:
-        """Only the first ``count``, all for None; itself.
+        """Keep only the first ``count`` rows (None: all) and return itself.
 
         Raises:
-            UserError: there are fewer.
+            UserError: there are fewer rows.
         """
         if count is not None:
             if not 1 <= count <= self.count:
-                raise UserError(f"given_count={count}: {self.name} holds {self.count}, choose from 1 to that")
+                raise UserError(f"given_count={count}: choose 1 to {self.count}, the size of {self.name}")
             self.count = count
         return self
 
     def check(self, samples: int) -> None:
-        """Read what the first ``samples`` samples are made from; UserError if something cannot be read."""
+        """Read the rows that the first ``samples`` samples are generated from; raise UserError if one is unreadable."""
         count = min(samples, self.count)
         for first in range(0, count, _READ):
             self.rows(torch.arange(first, min(first + _READ, count)))
@@ -58,19 +58,19 @@ class Given(ABC):
         return {"given": self.name, "given_count": self.count, "given_fingerprint": self.fingerprint}
 
     def __call__(self, index: Tensor) -> Tensor:
-        """The data (B, *d) float of samples ``index`` (B,) int64, in the range of the model, on its device."""
+        """Return the data (B, *d) float of samples ``index`` (B,) int64, in the model's range, on its device."""
         return self.rows((index % self.count).cpu()).to(index.device)
 
     @abstractmethod
     def rows(self, rows: Tensor) -> Tensor:
-        """The data (B, *d) float at ``rows`` (B,) int64, on the CPU."""
+        """Return the data (B, *d) float at ``rows`` (B,) int64, on the CPU."""
 
 
 def open_given(spec: str, datamodule: Mapping[str, Any], shape: Sequence[int], data_range: str) -> Given:
     """Open the data that ``spec`` names.
 
     Args:
-        spec: a split of the datamodule, or whatever ``open_images`` reads.
+        spec: a split of the datamodule, or a path that ``open_images`` can read.
         datamodule: node of the checkpoint's data.
         shape: (*d) of a sample.
         data_range: of the model.
@@ -83,7 +83,7 @@ def open_given(spec: str, datamodule: Mapping[str, Any], shape: Sequence[int], d
     if path.suffix or len(path.parts) > 1 or path.is_dir():
         return _Files(path, shape, data_range, values_of(datamodule))
     module = checkpoint_config.build("datamodule", datamodule)
-    # Every process by itself: this must not wait for others, some of which may have failed.
+    # Every process checks by itself: this code must not wait for other processes, which may have failed.
     module.prepare_data()
     module.setup("test")
     return _Split(module, spec, data_range) if module.parts else _Points(module, spec, data_range)
@@ -93,7 +93,7 @@ class _Split(Given):
     def __init__(self, module: Any, split: str, data_range: str) -> None:
         self._images, self._values = module.images(split), module.values
         if not len(self._images):
-            raise UserError(f"given={split}: the data have no rows in this split, choose another")
+            raise UserError(f"given={split}: this split has no rows, choose another")
         super().__init__(split, len(self._images), module.fingerprint(split), data_range)
 
     def rows(self, rows: Tensor) -> Tensor:
@@ -102,7 +102,7 @@ class _Split(Given):
 
 
 class _Points(Given):
-    """Evaluation points of a distribution."""
+    """The points of a distribution that are used for evaluation."""
 
     def __init__(self, module: Any, split: str, data_range: str) -> None:
         self._points: Tensor = module.sample(_POINTS)

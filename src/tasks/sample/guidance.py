@@ -1,4 +1,4 @@
-"""The model that is sampled: the score of a checkpoint, guided if that is asked for."""
+"""The sampled model: the score of a checkpoint, with guidance if it is asked for."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class GuidedModel:
-    """What is sampled.
+    """The sampled model and what it depends on.
 
     Attributes:
         model: the score.
-        classes: how many classes it can be asked for, None or 0 for none.
-        settings: plain containers, all that the guidance depends on; empty without.
+        classes: number of classes it can be asked for; None or 0 for none.
+        settings: all settings of the guidance, as plain containers; empty without guidance.
         operator: the linear operator of an inverse problem, or None.
-        noise_std: of its measurement.
-        modules: what has weights.
-        classifier: the file of the classifier or guide and its SHA-256, None without one.
+        noise_std: standard deviation of the measurement's noise.
+        modules: all modules with weights.
+        classifier: the file of the classifier or guide and its SHA-256; None without one.
     """
 
     model: ScoreModel | Guidance
@@ -55,25 +55,25 @@ class GuidedModel:
 def guide(
     model: ScoreModel, config: Mapping[str, Any], cfg: DictConfig, classifier: tuple[Path, str] | None = None
 ) -> GuidedModel:
-    """The model under ``guidance`` and ``operator`` of the command line.
+    """Return the model with the ``guidance`` and ``operator`` of the command line.
 
     Args:
-        model: of the checkpoint.
+        model: model of the checkpoint.
         config: the configuration in the checkpoint.
-        cfg: that of the command line.
+        cfg: configuration of the command line.
         classifier: file and SHA-256 of the classifier or guide; None to find it.
 
     Raises:
-        UserError: guidance that does not fit the model.
+        UserError: the guidance does not fit the model.
     """
     classes = model.num_classes
     chosen, operator = cfg.get("guidance"), cfg.get("operator")
     if chosen is None:
         if operator is not None:
-            raise UserError("operator=... says what is measured: add guidance=pseudo_inverse or guidance=dps")
+            raise UserError("operator=... needs guidance: add guidance=pseudo_inverse or guidance=dps")
         return GuidedModel(model, classes, modules=(model,))
     if "operator" in chosen and operator is None:
-        raise UserError("this guidance inverts a measurement: say which, for example operator=super_resolution")
+        raise UserError("this guidance needs an operator: add one, for example operator=super_resolution")
     node = checkpoint_config.node(config, "guidance", chosen, operator=operator)
     settings = dict(node)
     extra: dict[str, nn.Module] = {}
@@ -81,7 +81,7 @@ def guide(
     if interval is not None and not isinstance(interval, list):
         raise UserError(f"guidance.interval={interval}: give two noise levels, for example [0.2,2]")
     if interval is None:
-        # Samples of older versions, which did not know the setting, keep their folder.
+        # Omitted when unset, so that folders of older samples, which lack the setting, keep their names.
         settings.pop("interval", None)
     if "path" in node:
         classifier = classifier or _model_file(node.pop("path"), cfg)
@@ -90,7 +90,7 @@ def guide(
         extra["guide"] = _guide(*classifier, model)
     if "classifier_path" in node:
         if cfg.labels == "none":
-            raise UserError("labels=none leaves a classifier nothing to guide to: give classes, or leave guidance out")
+            raise UserError("classifier guidance needs classes, but labels=none: give classes, or leave guidance out")
         asked = node.pop("classifier_path")
         classifier = classifier or _classifier_file(asked, cfg)
         settings["classifier_path"] = classifier[1]
@@ -135,7 +135,7 @@ def _classifier(path: Path, digest: str, model: ScoreModel) -> NoisyClassifier:
 
 
 def _check_same_process(what: str, other: ScoreModel | NoisyClassifier, model: ScoreModel) -> None:
-    # At the same time it must see the same noise.
+    # The classifier must see the same noise at the same time.
     times = torch.linspace(0, 1, 9, dtype=torch.float64)[1:]
     theirs, ours = (torch.cat([sde.alpha(times * sde.T), sde.sigma(times * sde.T)]) for sde in (other.sde, model.sde))
     same = other.sde.T == model.sde.T and torch.allclose(theirs, ours)
@@ -148,6 +148,6 @@ def _check_same_process(what: str, other: ScoreModel | NoisyClassifier, model: S
 
 def _check_label_dropout(classes: int | None, config: Mapping[str, Any]) -> None:
     if not classes:
-        raise UserError("guidance by labels, but the net was trained without classes: leave guidance out")
+        raise UserError("this guidance needs classes, but the net was trained without them: leave guidance out")
     if config.get("objective", {}).get("label_dropout", 1.0) == 0:
-        _log.warning("the net was trained without label dropout: what it gives without a label is arbitrary")
+        _log.warning("the net was trained without label dropout: its output without a label is arbitrary")

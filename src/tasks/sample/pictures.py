@@ -1,4 +1,4 @@
-"""Pictures of a folder of samples: a grid, and a film of the way from the prior."""
+"""Pictures of a folder of samples: a grid, and an animation of the path from the prior."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ FILM_FRAMES = 40
 
 
 def draw_grid(path: Path, store: SampleStore, columns: int | None = None) -> None:
-    """The first samples side by side, or all of them as points of the plane; nothing where there is no picture.
+    """Draw the first samples side by side, or all of them as points of the plane; return None for other data.
 
     Args:
         path: the PNG file.
         store: the samples.
-        columns: images in a row; None for a square.
+        columns: images per row; None for a square grid.
     """
     images = GRID_IMAGES - GRID_IMAGES % columns if columns and columns < GRID_IMAGES else GRID_IMAGES
     samples = store.read(store.valid_indices()[: images if store.is_image else PLOTTED_POINTS])
@@ -36,7 +36,7 @@ def draw_film(path: Path, store: SampleStore, generation: Generation) -> None:
     """Write a GIF of trajectories of the first samples; every process calls it.
 
     Raises:
-        UserError: on every process, samples that one of them cannot make.
+        UserError: on every process, if one of them cannot generate its samples.
     """
     count = min(store.count, FILM_IMAGES if store.is_image else PLOTTED_POINTS)
     made = Collect(generation.shape)

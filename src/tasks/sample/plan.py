@@ -1,4 +1,4 @@
-"""What a call of sample.py is going to do: checked, built and complete before any process is started."""
+"""Plan a call of sample.py: check and build everything before any process starts."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ from .starts import num_samples, start_of
 
 @dataclass(frozen=True)
 class SamplingRequest:
-    """A command line whose values are possible, and the files that it names.
+    """A checked command line, and the files it names.
 
     Attributes:
         cfg: the composed configuration of ``conf/sample.yaml``.
-        count: how many samples there are to be.
+        count: requested number of samples.
         path: the checkpoint.
         digest: SHA-256 of the checkpoint.
         classifier: file and SHA-256 of the classifier of guidance; None until one is found.
@@ -58,23 +58,23 @@ class SamplingRequest:
 
 @dataclass(frozen=True)
 class SamplingPlan:
-    """Everything that samples depend on, built.
+    """Everything that the samples depend on, built.
 
     Attributes:
-        request: what was asked for.
+        request: the checked command line.
         trained: the configuration inside the checkpoint.
-        settings: plain containers; all that tells these samples from others.
-        guided: the model, guided if that is asked for.
-        sampler: from the start to the data.
+        settings: all settings that distinguish these samples from others, as plain containers.
+        guided: the model, with guidance if it is asked for.
+        sampler: the sampler, from the start to the data.
         shape: (*d) of a sample.
         data_range: of the model.
-        values: depth and range of the data.
+        values: bit depth and range of the data.
         classes: the class of each sample; None for a model without classes.
-        given: the data that samples are made from, if any.
-        constraint: what samples are held to, if anything.
+        given: the data that samples are generated from, or None.
+        constraint: the constraint on the samples, or None.
         start: where samples start.
-        suite: the metrics, None if no scores are asked for.
-        datamodule: the data that scores compare with, None without scores.
+        suite: the metrics; None if no scores are asked for.
+        datamodule: the data that scores compare with; None without scores.
     """
 
     request: SamplingRequest
@@ -99,11 +99,11 @@ class SamplingPlan:
 
     @property
     def compares(self) -> bool:
-        """Whether samples belong to given data; along an interpolation they do not."""
+        """Whether samples belong to given data; samples along an interpolation do not."""
         return self.given is not None and self.cfg.interpolate is None
 
     def condition(self, index: Tensor) -> dict[str, Tensor] | None:
-        """What the model is told about samples ``index`` (B,): their classes, what was measured on them."""
+        """The condition that the model gets for samples ``index`` (B,): classes and measurements."""
         classes = {} if self.classes is None else self.classes(index)
         measured = {} if self.constraint is None else self.constraint.condition(index)
         return {**classes, **measured} or None
@@ -128,7 +128,7 @@ class SamplingPlan:
         )
 
     def store(self) -> SampleStore:
-        """The folder asked for, or the one of these settings in the folder of the run."""
+        """The folder asked for, or one derived from the settings, inside the run."""
         cfg, request = self.cfg, self.request
         about = {
             "ckpt_path": str(request.path),
@@ -146,7 +146,7 @@ class SamplingPlan:
         return store if cfg.output_dir is not None else store.continuing(f"{request.path.stem}-*seed{cfg.seed}-*")
 
     def _words(self) -> str:
-        """What a reader wants to know of a folder: the sampler, its steps, and what else was asked for."""
+        """A readable folder name: the sampler, its steps, and other requested settings."""
         sampler = self.settings["sampler"]
         grid = sampler.get("grid") or {}
         words = [str(sampler["_target_"]).rpartition(".")[2].lower()]
@@ -161,10 +161,10 @@ class SamplingPlan:
 
 
 def check_sampling(cfg: DictConfig) -> SamplingRequest:
-    """Check what can be known without the weights, and find the checkpoint.
+    """Check everything that needs no weights, and find the checkpoint.
 
     Raises:
-        UserError: a value that is not possible, or no checkpoint.
+        UserError: a value is not allowed, or there is no checkpoint.
     """
     count = num_samples(cfg)
     check_quantize(cfg.quantize)
@@ -185,10 +185,10 @@ def check_sampling(cfg: DictConfig) -> SamplingRequest:
 
 
 def plan_sampling(request: SamplingRequest) -> SamplingPlan:
-    """Build the model, its sampler, what samples start from and are held to, and the metrics if scores are wanted.
+    """Build the model, its sampler, the start, the constraint, and the metrics if scores are wanted.
 
     Raises:
-        UserError: settings that do not fit the checkpoint.
+        UserError: the settings do not fit the checkpoint.
     """
     cfg, checkpoint = request.cfg, open_known(request.path, request.digest, request.cfg.trained_as)
     trained = dict(checkpoint["config"])
@@ -232,7 +232,7 @@ def plan_sampling(request: SamplingRequest) -> SamplingPlan:
         **guided.settings,
         **(constraint.settings if constraint else {}),
         **start_settings,
-        # A checkpoint of another program does not say of what model it is.
+        # A checkpoint of another program does not name its experiment.
         **({"model": trained["model"]} if "foreign" in checkpoint else {}),
     }
     return SamplingPlan(
@@ -254,7 +254,8 @@ def plan_sampling(request: SamplingRequest) -> SamplingPlan:
 
 
 def agreed_sampling(plan: SamplingPlan) -> SamplingPlan:
-    """The plan of the files that the first process found, also while training goes on writing; all call it.
+    """Return the plan of the files that the first process found, even if training replaces them meanwhile; all
+    processes call it.
 
     Raises:
         UserError: on every process, if one of them cannot use these files.

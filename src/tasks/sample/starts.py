@@ -1,4 +1,4 @@
-"""Where the samples of a command line start."""
+"""Where samples start."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ from .given import Given
 
 
 def start_of(cfg: DictConfig, sampler: Sampler, given: Given | None) -> tuple[Start, dict[str, Any]]:
-    """The start under ``temperature``, ``encode`` and ``interpolate``, and what it depends on, empty by default.
+    """Return the start under ``temperature``, ``encode`` and ``interpolate``, and the settings it depends on (none by
+    default).
 
     Args:
-        cfg: of the command line.
-        sampler: of the samples; to encode data it must be able to go backwards.
-        given: the data that are encoded.
+        cfg: configuration of the command line.
+        sampler: sampler of the samples; to encode data it must be reversible.
+        given: the data to encode.
 
     Raises:
-        UserError: a setting out of range, or a sampler that cannot encode.
+        UserError: a setting is out of range, or the sampler cannot encode.
     """
     settings: dict[str, Any] = {}
     start: Start = PriorStart(cfg.seed, cfg.temperature)
@@ -30,7 +31,7 @@ def start_of(cfg: DictConfig, sampler: Sampler, given: Given | None) -> tuple[St
         settings["temperature"] = cfg.temperature
     if cfg.encode:
         if not sampler.invertible or given is None:
-            raise UserError("encode=true needs a sampler that goes both ways: add sampler=ode")
+            raise UserError("encode=true needs a reversible sampler: add sampler=ode")
         settings |= {"encode": True, **given.settings}
         start = EncodedStart(sampler.encode, given, cfg.temperature)
     if cfg.interpolate is not None:
@@ -40,7 +41,7 @@ def start_of(cfg: DictConfig, sampler: Sampler, given: Given | None) -> tuple[St
 
 
 def num_samples(cfg: DictConfig) -> int:
-    """How many samples there are to be; UserError for an interpolation that is not three whole numbers."""
+    """Return the number of samples; raise UserError for an interpolation that is not three whole numbers."""
     if cfg.interpolate is None:
         return int(cfg.num_samples)
     asked = listed(cfg.interpolate)

@@ -29,13 +29,13 @@ _WIDEST = 16
 
 @dataclass(frozen=True)
 class SamplingRun:
-    """A plan under way. Every process goes through the same calls; each makes its share.
+    """A plan in progress. Every process makes the same calls; each generates its share of the samples.
 
     Attributes:
-        plan: what is made.
-        generation: how, with the model on this process' device.
-        store: the folder, locked.
-        missing: indices of the samples still to be made.
+        plan: what to generate.
+        generation: the pipeline, with the model on this process' device.
+        store: the locked folder.
+        missing: indices of the samples still to be generated.
     """
 
     plan: SamplingPlan
@@ -44,7 +44,7 @@ class SamplingRun:
     missing: Sequence[int]
 
     def generate(self) -> None:
-        """Make what is missing, store it and close the manifest."""
+        """Generate the missing samples, store them and close the manifest."""
         statistics = self.generation.run(self.missing, [self.store])
         if statistics.far:
             _log.warning(
@@ -54,14 +54,14 @@ class SamplingRun:
             )
 
     def draw(self) -> None:
-        """Draw the grid, given data beside results, and the film of trajectories if it is asked for."""
+        """Draw the grid, given data next to results, and the animation if it is asked for."""
         on_rank_zero(self._draw_pictures)
         film = self.store.folder / "trajectory.gif"
         if self.plan.cfg.trajectory and on_rank_zero(lambda: bool(self.missing) or not film.exists()):
             pictures.draw_film(film, self.store, self.generation)
 
     def score(self) -> Scores | None:
-        """Write ``metrics.json``: scores if they are wanted, and how well samples meet given data."""
+        """Write ``metrics.json``: scores if they are wanted, and how well samples match given data."""
         plan, scores = self.plan, None
         subject: dict[str, Any] = {"checkpoint": plan.request.digest}
         if self.store.is_part:
@@ -90,7 +90,7 @@ class SamplingRun:
         return scores
 
     def finish(self, scores: Scores | None) -> float | None:
-        """Say where the samples are, and write the report if they were scored.
+        """Print where the samples are, and write the report if they were scored.
 
         Returns:
             The first score, None without scores.
@@ -117,7 +117,7 @@ class SamplingRun:
         return None if scores is None else next(iter(scores.values.values()), None)
 
     def _write(self, result: Result) -> None:
-        """Write a result; that of a part of the samples stands beside the others of the folder."""
+        """Write a result; the result of a part of the samples is stored next to the folder's others."""
         others = Record(self.store.folder).results if self.store.is_part else []
         write_results(self.store.folder, [*(other for other in others if other.subject != result.subject), result])
 
@@ -131,7 +131,7 @@ class SamplingRun:
 
     @property
     def _columns(self) -> int | None:
-        """Images in a row of the grid: the whole of an interpolation, or each class in a column of its own."""
+        """Images per row of the grid: a whole interpolation, or one column per class."""
         if self.plan.cfg.interpolate is not None:
             return self.plan.request.count
         period = None if self.plan.classes is None else self.plan.classes.period
@@ -145,10 +145,10 @@ class SamplingRun:
 
 @contextmanager
 def start_sampling(plan: SamplingPlan) -> Iterator[SamplingRun]:
-    """Start the processes, claim the output folder and find what is missing in it.
+    """Start the processes, lock the output folder and find which samples are missing.
 
     Raises:
-        UserError: devices that do not exist, or a folder that is in use or holds something else.
+        UserError: the devices do not exist, or the folder is in use or holds something else.
     """
     cfg = plan.cfg
     fabric = launch(cfg.accelerator, cfg.devices, cfg.precision, cfg.float32_matmul_precision)
@@ -164,7 +164,7 @@ def start_sampling(plan: SamplingPlan) -> Iterator[SamplingRun]:
 
         missing = on_rank_zero(claim)
         if not missing:
-            _log.info("nothing to make: %s holds %s samples", store.folder, f"{store.manifest.num_samples:,}")
+            _log.info("nothing to do: %s has %s samples", store.folder, f"{store.manifest.num_samples:,}")
         elif len(missing) < plan.request.count:
-            _log.info("%s samples are there, %s are missing", plan.request.count - len(missing), len(missing))
+            _log.info("%s samples exist, %s are missing", plan.request.count - len(missing), len(missing))
         yield SamplingRun(plan, generation, store, missing)

@@ -164,7 +164,7 @@ def test_warnings_name_what_spoils_the_numbers(run, tmp_path: Path) -> None:
     (tmp_path / "metrics.csv").write_text("step,train/loss\n1,2.0\n2,nan\n")
     (broken,) = read_folders([tmp_path])
     said = "\n".join(findings(broken))
-    assert "not complete: KeyboardInterrupt" in said and "changes that no commit holds" in said
+    assert "not complete: KeyboardInterrupt" in said and "uncommitted changes" in said
     assert "train/loss was not finite at 1 of 2 logged steps" in said
 
 
@@ -255,5 +255,5 @@ def test_the_command_prints_the_path(run_copy, tmp_path: Path, capsys) -> None:
     assert main([str(run_copy), f"output={tmp_path / 'out/page.html'}"]) == 0
     assert capsys.readouterr().out.strip() == str(tmp_path / "out/page.html")
     assert (tmp_path / "out/page.html").read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
-    with pytest.raises(UserError, match="is no folder"):
+    with pytest.raises(UserError, match="is not a folder"):
         write_report([tmp_path / "absent"])

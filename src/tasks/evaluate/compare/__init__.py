@@ -1,1 +1,1 @@
-"""``mode=compare``: whether settings differ, from several trainings of each and several draws of samples of each."""
+"""``mode=compare``: test whether settings differ, from several trainings per setting and several draws per training."""

@@ -1,4 +1,4 @@
-"""Which trainings are compared, and which of them belong together."""
+"""Which trainings are compared, and how they are grouped."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _NODES = (
     *("datamodule", "net", "sde", "parametrization", "objective", "optimizer", "scheduler", "ema", "sampler"),
     *("trainer.max_steps", "trainer.precision", "trainer.gradient_clip_val", "trainer.accumulate_grad_batches"),
 )
-"""What makes trainings of one setting; seeds, paths, devices, loggers and callbacks may differ."""
+"""Settings that must agree within a group; seeds, paths, devices, loggers and callbacks may differ."""
 
 _MAY_DIFFER = ("seed", "num_workers", "data_dir", "cache_dir", "pin_memory", "on_device", "eval_batch_size")
 
@@ -32,7 +32,7 @@ class Group:
     """Trainings of one setting.
 
     Attributes:
-        name: for the reader.
+        name: name of the group in tables and pictures.
         paths: the newest checkpoint of each training.
     """
 
@@ -44,8 +44,8 @@ def find_groups(given: Any) -> tuple[Group, ...]:
     """The groups that ``groups=...`` names.
 
     Args:
-        given: a folder of runs, which is split by the settings of its runs; a list of folders, each a group; or a
-            mapping from names to a folder or a list of them. A run folder or a checkpoint is a single training.
+        given: a folder of runs, which is split by the settings of its runs; a list of folders, one per group; or a
+            mapping from names to a folder or a list of folders. A run folder or a checkpoint is a single training.
 
     Raises:
         UserError: there are no such runs, or a training is named twice.
@@ -76,7 +76,7 @@ def differing_settings(configs: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def training_name(path: Path) -> str:
-    """A checkpoint's run in a word."""
+    """A short name of a checkpoint's run."""
     return (run_of(path) or path.with_suffix("")).name
 
 
@@ -88,7 +88,7 @@ def _members(name: Any, folders: Any) -> list[Path]:
 
 
 def _names(folders: Sequence[str]) -> list[str]:
-    """The last parts of the folders' paths, as many as tell them apart."""
+    """The last parts of the folders' paths, as many as needed to distinguish them."""
     parts = [Path(folder).expanduser().resolve().parts for folder in folders]
     for length in range(1, max(map(len, parts)) + 1):
         names = ["/".join(p[-length:]) for p in parts]

@@ -20,7 +20,7 @@ _log = logging.getLogger(__name__)
 def comparison_jobs(
     cfg: DictConfig, groups: Sequence[tuple[str, int]], subjects: Sequence[Subject], setups: ScoringSetups
 ) -> Iterator[ScoresJob]:
-    """One job for each draw of each training: draw j has the seed ``cfg.seed + j`` for all trainings.
+    """Return one job for each draw of each training; draw j uses the seed ``cfg.seed + j`` for all trainings.
 
     Args:
         cfg: the composed configuration of ``conf/evaluate.yaml``.
@@ -29,7 +29,7 @@ def comparison_jobs(
         setups: metrics and data, shared with other jobs.
 
     Raises:
-        UserError: settings that do not fit a checkpoint.
+        UserError: the settings do not fit a checkpoint.
     """
     waiting = iter(subjects)
     for name, count in groups:

@@ -1,4 +1,4 @@
-"""The picture of a comparison: every draw of every training, the groups' means, and the differences."""
+"""The picture of a comparison: every draw of every training, the means of the groups, and their differences."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from ....sinks.record import Result
 
 
 def draw(path: Path, groups: Sequence[Result], pairs: Sequence[Result], score: str) -> None:
-    """Write the picture as a PNG; UserError when the disk refuses.
+    """Write the picture as a PNG; raise UserError if the file cannot be written.
 
     Args:
-        path: of the file.
+        path: file to write.
         groups: results of ``spreads``.
         pairs: results of ``differences``; none for a single group.
-        score: its name.
+        score: name of the score.
     """
-    # Only here, because it takes a second to import.
+    # Imported here because the import takes a second.
     from matplotlib.figure import Figure
 
     height = 1.4 + 0.5 * max(len(pairs), 6)

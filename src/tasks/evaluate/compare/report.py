@@ -1,4 +1,4 @@
-"""Scores of all draws of all trainings as a table, a verdict, a picture and entries of ``metrics.json``."""
+"""Show the scores of all draws of all trainings: a table, a verdict, a picture, and entries of ``metrics.json``."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ PICTURE = "compare.png"
 def report(
     record: Record, groups: Sequence[tuple[str, int]], draws: int, results: Sequence[Result], score: str
 ) -> Path:
-    """Print what the scores say and keep it; all processes call it.
+    """Print and store what the scores show; all processes call it.
 
     Args:
-        record: of the output folder.
+        record: results of the output folder.
         groups: name and number of trainings of each group.
-        draws: of each training.
+        draws: number of draws of each training.
         results: one for each draw of each training of each group, in this order.
-        score: the name of the score that is compared.
+        score: name of the score that is compared.
 
     Returns:
         The path of the picture.
@@ -40,7 +40,7 @@ def report(
     """
     there = dict.fromkeys(name for result in results for name in result.values)
     if score not in there:
-        raise UserError(f"distance={score} is none of these scores: choose one of {', '.join(there)}")
+        raise UserError(f"distance={score} is not among the scores: choose one of {', '.join(there)}")
     waiting: Iterator[Result] = iter(results)
     grouped = {name: [list(islice(waiting, draws)) for _ in range(count)] for name, count in groups}
     tables = {name: [[r.values.get(score) for r in row] for row in rows] for name, rows in grouped.items()}

@@ -1,4 +1,4 @@
-"""Records and sentences about the scores of groups of trainings, for ``metrics.json`` and the terminal."""
+"""Results and sentences about the scores of groups of trainings, for ``metrics.json`` and the terminal."""
 
 from __future__ import annotations
 
@@ -22,31 +22,31 @@ Table = list[list[float | None]]
 
 
 def complete(tables: Mapping[str, Table]) -> tuple[dict[str, Tensor], list[str]]:
-    """Scores (trainings, draws) of every group at the draws that all trainings have, and notes.
+    """Return the scores (trainings, draws) of every group, for the draws that all trainings have, and notes.
 
     Raises:
-        UserError: no draw has a score for every training.
+        UserError: there is no draw with a score for every training.
     """
     rows = [row for table in tables.values() for row in table]
     draws = range(min(map(len, rows)))
     kept = [j for j in draws if all(_is_number(row[j]) for row in rows)]
     if not kept:
         raise UserError(
-            "there is no draw in which every training has a score: look at metrics.json for samples that diverged, and "
+            "no draw has a score for every training: look in metrics.json for samples that diverged, and "
             "leave those trainings out"
         )
     lost = max(map(len, rows)) - len(kept)
-    notes = [f"{lost} draws are left out, because a training has no score there"] if lost else []
+    notes = [f"{lost} draws are left out because some trainings have no score there"] if lost else []
     return {name: torch.tensor([[row[j] for j in kept] for row in t]) for name, t in tables.items()}, notes
 
 
 def spreads(scores: Mapping[str, Tensor], score: str, base: Mapping[str, Result]) -> list[Result]:
-    """Mean and standard deviations of each group.
+    """Return the mean and the standard deviations of each group.
 
     Args:
-        scores: (trainings, draws) by group.
-        score: its name.
-        base: a result of each group, whose conditions hold for all.
+        scores: (trainings, draws) for each group.
+        score: name of the score.
+        base: one result of each group, whose conditions hold for all of its results.
     """
     results = []
     for name, table in scores.items():
@@ -60,7 +60,9 @@ def spreads(scores: Mapping[str, Tensor], score: str, base: Mapping[str, Result]
 
 
 def differences(scores: Mapping[str, Tensor], score: str, base: Mapping[str, Result]) -> list[Result]:
-    """Every pair of groups, with a verdict in ``notes``; intervals hold for all pairs together (Bonferroni)."""
+    """Compare every pair of groups, with a verdict in ``notes``; the intervals hold for all pairs together
+    (Bonferroni).
+    """
     pairs = list(combinations(scores, 2))
     results = []
     for a, b in pairs:
@@ -80,29 +82,27 @@ def differences(scores: Mapping[str, Tensor], score: str, base: Mapping[str, Res
 
 
 def verdict(a: str, b: str, score: str, of_a: Tensor, of_b: Tensor, found: Difference, level: float) -> str:
-    """Whether the difference is conclusive, in one line."""
+    """Say in one line whether the difference is conclusive."""
     value, low, high = (float(x) for x in found.settings)
     trainings, draws = f"{len(of_a)} and {len(of_b)} trainings", f"{of_a.shape[-1]} draws of each"
-    measured = f"{score} of {a} less that of {b} is {value:.4g}"
+    measured = f"{score} of {a} minus {score} of {b} is {value:.4g}"
     if math.isnan(low):
         return f"{measured}, {_of_these(found.trainings)}. {_ONE_TRAINING}"
     measured += f" ({low:.4g} to {high:.4g}, {100 * level:.4g} % interval, {trainings}, {draws})"
     if low > 0 or high < 0:
         side = "lower" if value < 0 else "higher"
         return f"conclusive: {a} is {side} than {b}. {measured}"
-    text = f"not conclusive: {measured}, and the interval holds 0"
+    text = f"not conclusive: {measured}, and the interval contains 0"
     needed = trainings_needed(of_a, of_b)
     if needed is not None and needed > max(len(of_a), len(of_b)):
-        text += f". If it is real, about {needed} trainings of each show it"
+        text += f". If the difference is real, about {needed} trainings per setting would show it"
     if _excludes_zero(found.trainings):
-        text += (
-            ". These trainings differ, which more draws confirm; whether the settings do is for more trainings to say"
-        )
+        text += ". These trainings differ; only more trainings can show whether the settings differ"
     return text
 
 
 _ONE_TRAINING = (
-    "Whether the settings differ cannot be said: a group has one training. Train more, with -m seed.init=1,2,3, and "
+    "One training per group cannot show whether the settings differ. Train more, with -m seed.init=1,2,3, and "
     "give the sweep's folder"
 )
 
@@ -110,7 +110,7 @@ _ONE_TRAINING = (
 def _of_these(estimate: Estimate) -> str:
     if math.isnan(float(estimate.low)):
         return "of a single draw"
-    state = "differ" if _excludes_zero(estimate) else "do not differ beyond their draws"
+    state = "differ" if _excludes_zero(estimate) else "do not differ by more than their draws do"
     return f"the trainings {state} ({float(estimate.low):.4g} to {float(estimate.high):.4g})"
 
 

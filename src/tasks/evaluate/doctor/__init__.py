@@ -1,1 +1,1 @@
-"""``mode=doctor``: which difference of protocol, or which fault of the images, explains a score."""
+"""``mode=doctor``: find the protocol difference, or the fault of the images, that explains a score."""

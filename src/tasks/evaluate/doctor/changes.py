@@ -1,4 +1,4 @@
-"""What may have happened to images, or what undoes it: functions of bytes, the same for the same image every time."""
+"""Changes that may have happened to images, or that undo them: deterministic functions of uint8 images."""
 
 from __future__ import annotations
 
@@ -18,28 +18,28 @@ Change = Callable[[Tensor, Tensor], Tensor]
 
 
 def swap_channels(images: Tensor, index: Tensor) -> Tensor:
-    """RGB as BGR, or back."""
+    """Swap RGB and BGR."""
     return images.flip(1)
 
 
 def mirror(images: Tensor, index: Tensor) -> Tensor:
-    """Left and right exchanged."""
+    """Mirror images left to right."""
     return images.flip(-1)
 
 
 def mirror_half(images: Tensor, index: Tensor) -> Tensor:
-    """Every second image mirrored, as training with random flips shows them; as many images as before."""
+    """Mirror every second image, like training with random flips; the number of images stays the same."""
     chosen = uniform(0, "doctor flips", 0, index.to(images.device)) < 0.5
     return torch.where(chosen[:, None, None, None], images.flip(-1), images)
 
 
 def stretch(images: Tensor, index: Tensor, low: float, high: float) -> Tensor:
-    """Bytes in [low, high] as bytes in [0, 255], clipped."""
+    """Map [low, high] to [0, 255], clipped."""
     return _bytes((images.float() - low) * (255 / (high - low)))
 
 
 def resize(images: Tensor, index: Tensor, mode: str) -> Tensor:
-    """Half the size and back; fine detail is lost."""
+    """Halve the size and enlarge again; fine detail is lost."""
     sides = [max(side // 2, 1) for side in images.shape[-2:]]
     x = images.float()
     if mode == "nearest":
@@ -50,8 +50,8 @@ def resize(images: Tensor, index: Tensor, mode: str) -> Tensor:
 
 
 def jpeg(images: Tensor, index: Tensor, quality: int) -> Tensor:
-    """Written as JPEG of this quality and read again, by Pillow with its default subsampling."""
-    # Only here: other modes do without it.
+    """Encode as JPEG of this quality and decode again, by Pillow with its default subsampling."""
+    # Imported here because other modes do not need it.
     from PIL import Image
 
     done = []
@@ -64,13 +64,16 @@ def jpeg(images: Tensor, index: Tensor, quality: int) -> Tensor:
 
 
 def add_half(images: Tensor, index: Tensor, sign: int) -> Tensor:
-    """Half a level more or less on average: truncation lowers every value by that much, compared with rounding."""
+    """Add or subtract half a level on average: truncation lowers every value by that much, compared with rounding."""
     steps = uniform(0, "doctor half level", 0, index.to(images.device), images.shape[1:]) < 0.5
     return _bytes(images.float() + sign * steps.float())
 
 
 def changes(channels: int) -> dict[str, dict[str, tuple[str, Change]]]:
-    """All changes that apply to images of ``channels`` channels.
+    """Return all changes that apply to images of ``channels`` channels.
+
+    The result maps family and description to the side that is changed (``images``, ``reference``, or ``both ways`` for
+    one side after the other) and the change.
 
     Returns:
         By family and description: which side is changed, ``images``, ``reference`` or ``both ways`` (one side after

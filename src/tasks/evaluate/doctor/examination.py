@@ -1,9 +1,9 @@
 """The Fréchet distance of images under one change after the other, and what each change explains.
 
-A change either undoes a fault of the images (swapped channels) or does the same to the other side (a reference
-compressed as the images were): the distance falls if the fault is there. All changes are scored on the same images,
-so the error of a gain is far smaller than that of a score: with the influences L of ``frechet_expansion``, the gain
-F - F' has the variance Var(L - L') / N.
+A change either undoes a fault of the images (swapped channels) or repeats it on the other side (a reference compressed
+as the images were). If the fault is present, the distance falls. All changes are scored on the same images, so the
+error of a gain is far smaller than that of a score: with the influences L of ``frechet_expansion``, the gain F - F' has
+the variance Var(L - L') / N.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _PUBLISHED = 50_000
 
 @dataclass(frozen=True)
 class Images:
-    """Images that are read as often as needed.
+    """Images that can be read as often as needed.
 
     Attributes:
         count: N.
@@ -49,11 +49,11 @@ class Finding:
 
     Attributes:
         family: kind of fault or difference.
-        text: which one.
-        value: the score if this is so.
+        text: description of the suspicion.
+        value: the score if the suspicion is true.
         low, high: its 95 % interval.
-        gain: by how much the score falls.
-        error: standard error of the gain, as far as it comes from the images.
+        gain: how far the score falls.
+        error: standard error of the gain, from the choice of images only.
     """
 
     family: str
@@ -70,12 +70,12 @@ class Examination:
     """All findings.
 
     Attributes:
-        value: the score as it is.
+        value: the score of the unchanged images.
         low, high: its 95 % interval.
-        bias: what as many real images score against this reference; None if not known.
-        bias_error: standard deviation of that.
+        bias: the score of as many real images against this reference; None if unknown.
+        bias_error: standard deviation of ``bias``.
         findings: one for each suspicion.
-        skipped: what could not be tried, with the reason.
+        skipped: suspicions that could not be tried, with the reason.
     """
 
     value: float
@@ -88,16 +88,16 @@ class Examination:
 
 
 class Examiner:
-    """Scores images under suspicions.
+    """Score images under suspicions.
 
     Args:
-        extractor: of the features.
-        images: what is examined.
-        splits: the reference images by split; empty if only ``statistics`` are there.
-        split: the reference's split.
-        statistics: of the reference, in place of images.
-        others: other extractors by what sets them apart, such as ``resize rule clean``.
-        samples: other samples of the same net by family and description, such as those of raw weights.
+        extractor: extractor of the features.
+        images: the images to examine.
+        splits: the reference images by split; empty if only ``statistics`` are given.
+        split: name of the reference's split.
+        statistics: statistics of the reference, if its images are not given.
+        others: other extractors, by a description of the difference such as ``resize rule clean``.
+        samples: other samples of the same net, such as those of raw weights, by family and description.
         done: called after each suspicion.
     """
 
@@ -154,9 +154,9 @@ class Examiner:
             self._add(found, family, text, self._expand(self._features, self._moments(changed)))
 
     def _number_of_samples(self, found: Examination) -> None:
-        """What as many real images score: drawn with replacement, because the reference stands for all images.
+        """The score of as many real images, drawn with replacement, because the reference stands for all images.
 
-        The bias of a distance is B / N + B / M for N images and M of the reference; such draws show its first part.
+        The bias of a distance is B / N + B / M for N images and M reference images; such draws show its first part.
         """
         if self._reference is None:
             found.skipped.append("number of samples: needs the images of the reference")
@@ -180,7 +180,9 @@ class Examiner:
         self.done()
 
     def _other_splits(self, found: Examination) -> None:
-        """Scores against other splits, at the size of the reference: a small split alone would raise them."""
+        """Score against other splits, cut to the size of the reference: a smaller split would raise the score by
+        itself.
+        """
         for name, images in self.splits.items():
             if name != self.split:
                 text = f"reference split {name}, not {self.split}"
@@ -189,7 +191,9 @@ class Examiner:
                 self._add(found, "split", text, expansion._replace(distance=expansion.distance - excess))
 
     def _class_balance(self, found: Examination) -> None:
-        """The reference in the class proportions of the images, which are found by their nearest reference images."""
+        """Reweight the reference to the class proportions of the images; classes are those of the nearest reference
+        images.
+        """
         labels = self.splits[self.split].labels if self.splits else None
         if labels is None or self._reference is None or int(labels.max()) < 1:
             found.skipped.append("class balance: the reference has no classes")
@@ -197,7 +201,7 @@ class Examiner:
         classes = int(labels.max()) + 1
         there = torch.bincount(labels, minlength=classes).double()
         counted = _nearest_labels(self._features, self._reference, labels)
-        # The same method on the reference itself, so that its errors cancel.
+        # Apply the same method to the reference itself, so that its errors cancel.
         expected = _nearest_labels(self._reference, self._reference, labels)
         ratio = counted.bincount(minlength=classes).double() / len(counted)
         ratio /= (expected.bincount(minlength=classes).double() / len(expected)).clamp(min=1e-9)
@@ -243,7 +247,7 @@ class Examiner:
 
 
 def _nearest_labels(features: Tensor, reference: Tensor, labels: Tensor) -> Tensor:
-    """The class of the nearest other reference image, for evenly chosen features."""
+    """The class of the nearest other reference image, for evenly spaced rows of the features."""
     chosen = torch.linspace(0, len(features) - 1, min(len(features), _LABELED)).long()
     distances = torch.cdist(features[chosen].float(), reference.float())
     if features is reference:

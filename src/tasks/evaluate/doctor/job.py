@@ -29,13 +29,13 @@ DOCTOR = "doctor"
 
 
 class DoctorJob:
-    """Images of files or samples of a checkpoint, examined against a reference.
+    """Examine images of files, or samples of a checkpoint, against a reference.
 
     Args:
         cfg: the composed configuration of ``conf/evaluate.yaml``.
 
     Raises:
-        UserError: images, reference or metric that do not exist.
+        UserError: images, reference or metric do not exist.
     """
 
     task = DOCTOR
@@ -48,7 +48,7 @@ class DoctorJob:
         self.data, reference = self._reference(config)
         beside = {"datamodule": self._shape() if self.data is None else self.data}
         if cfg.get("metric") is None and "metric" not in config:
-            raise UserError(f"nothing says how to score {cfg.images}: add metric=<a file of conf/metric>")
+            raise UserError(f"metric is missing for {cfg.images}: add metric=<a file of conf/metric>")
         self.metric = {**checkpoint_config.node(config, "metric", cfg.get("metric"), **beside), "metrics": {}}
         self.metric["statistics_path"] = None
         self.label = str(self.net.path if self.net else cfg.images)
@@ -65,7 +65,7 @@ class DoctorJob:
         return DoctorWork(self, environment, suite.extractor.to(environment.fabric.device))
 
     def _config(self) -> Mapping[str, Any]:
-        """What the images' origin says of data and metric."""
+        """What the origin of the images says about data and metric."""
         if self.net is not None:
             return self.net.config
         assert self.source is not None
@@ -73,7 +73,7 @@ class DoctorJob:
         return {} if manifest is None else dict(up_to_date(manifest.about.get("trained_with", {})))
 
     def _shape(self) -> dict[str, Any]:
-        """What a metric may take from the data, for images whose reference is files."""
+        """The nodes that a metric may refer to, for images whose reference is files."""
         if self.net is not None:
             return checkpoint_config.data_node(self.net.config, None)
         assert self.source is not None
@@ -87,7 +87,7 @@ class DoctorJob:
         return self.source.fingerprint
 
     def _reference(self, config: Mapping[str, Any]) -> tuple[dict[str, Any] | None, Any]:
-        """The node of the reference's data, None if files stand for it, and what identifies it."""
+        """Return the node of the reference's data (None if files are the reference) and what identifies it."""
         cfg = self.cfg
         if cfg.reference is None:
             if cfg.get("datamodule") is None and "datamodule" not in config:
@@ -105,18 +105,18 @@ class DoctorJob:
 
 @dataclass(frozen=True)
 class DoctorWork:
-    """Images and reference to be compared under one suspicion after the other."""
+    """The loaded images and the reference, ready to be compared under each suspicion."""
 
     job: DoctorJob
     environment: Environment
     extractor: FeatureExtractor
 
     def run(self) -> Result:
-        """Examine in the first process."""
+        """Run the examination in the first process."""
         return on_rank_zero(self._examine)
 
     def clean_up(self) -> None:
-        """Nothing is left behind."""
+        """Do nothing: the examination leaves no files."""
 
     def _examine(self) -> Result:
         job, cfg = self.job, self.job.cfg
@@ -155,7 +155,7 @@ class DoctorWork:
         )
 
     def _images(self, data: Any, reference: Images | None) -> tuple[Images, dict[str, dict[str, Images]]]:
-        """What is examined, and other samples of the same net."""
+        """Return the images to examine, and other samples of the same net."""
         net, device = self.job.net, self.environment.fabric.device
         if net is None:
             source = self.job.source
@@ -169,19 +169,19 @@ class DoctorWork:
         return net.samples(str(self.job.cfg.quantize), device), others
 
     def _check(self, images: Images, reference: Images | None) -> None:
-        """Raise UserError if images cannot be compared with the reference."""
+        """Raise UserError if the images cannot be compared with the reference."""
         if images.count < 4:
             raise UserError(f"{images.count} images cannot be examined: give at least 4")
         shape = tuple(next(images.batches())[0].shape[1:])
         if reference is not None and (other := tuple(next(reference.batches())[0].shape[1:])) != shape:
-            raise UserError(f"{self.job.label} holds images of shape {shape}, the reference {other}: give one shape")
+            raise UserError(f"{self.job.label} has images of shape {shape}, the reference {other}: give one shape")
         try:
             self.extractor(torch.zeros(1, *shape, dtype=torch.uint8, device=self.extractor.device))
         except ValueError as error:
             raise UserError(f"{error}: choose a metric that fits the images") from error
 
     def _other_rules(self) -> dict[str, FeatureExtractor]:
-        """Extractors with the other rules of resizing, where there is a rule."""
+        """The extractors with the other resize rules, if the extractor has a resize rule."""
         node = self.job.metric["extractor"]
         if node.get("resize") not in RESIZES:
             return {}

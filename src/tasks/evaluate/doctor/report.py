@@ -1,4 +1,4 @@
-"""What the doctor found: a table, sentences, a picture and an entry of ``metrics.json``."""
+"""Show what the doctor found: a table, sentences, a picture and an entry of ``metrics.json``."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ PICTURE = "doctor.png"
 
 
 def report(record: Record, result: Result, claimed: float | None) -> Path:
-    """Print and keep what was found; all processes call it.
+    """Print and store the findings; all processes call it.
 
     Args:
-        record: of the output folder.
-        result: of a ``DoctorJob``.
-        claimed: the score that was expected; None for the smallest possible.
+        record: results of the output folder.
+        result: result of a ``DoctorJob``.
+        claimed: the score that was expected; None for the smallest possible one.
 
     Returns:
         The path of the picture.
@@ -40,7 +40,7 @@ def report(record: Record, result: Result, claimed: float | None) -> Path:
     said = [*sentences(found, score, claimed), *(f"not tried: {text}" for text in found.skipped)]
     for line in [*_table(found, score), *said]:
         _log.info("%s", line)
-    # A record of an earlier call may have another claim.
+    # The record of an earlier call may have another claim.
     values = {name: value for name, value in result.values.items() if name != "claimed"}
     if claimed is not None:
         values["claimed"] = claimed
@@ -54,13 +54,13 @@ def report(record: Record, result: Result, claimed: float | None) -> Path:
 
 
 def examination_of(stored: Mapping[str, Any]) -> Examination:
-    """The examination in a record."""
+    """Rebuild the examination from a record."""
     return Examination(**{**stored, "findings": [Finding(**finding) for finding in stored["findings"]]})
 
 
 def draw(path: Path, found: Examination, score: str, claimed: float | None) -> None:
-    """The score under each suspicion, the lowest first, as a PNG; UserError when the disk refuses."""
-    # Only here, because it takes a second to import.
+    """Draw the score under each suspicion, the lowest first, as a PNG; raise UserError if it cannot be written."""
+    # Imported here because the import takes a second.
     from matplotlib.figure import Figure
 
     findings = sorted(found.findings, key=lambda f: f.value)
@@ -77,7 +77,7 @@ def draw(path: Path, found: Examination, score: str, claimed: float | None) -> N
         axes.errorbar([finding.value], [i], xerr=error, fmt="o", color=color, capsize=3, ms=5)
     axes.set_yticks(range(len(findings)), [f"{f.family}: {f.text}" for f in findings], fontsize=8)
     axes.set_ylim(len(findings) - 0.5, -0.5)
-    # Some changes spoil images altogether.
+    # Some changes spoil images completely; a logarithmic axis keeps the others readable.
     axes.set_xscale("symlog", linthresh=max(2 * found.value, claimed or 0, 1e-9))
     axes.set(xlabel=f"{score} under each suspicion, 95 % interval")
     axes.legend(fontsize=8, frameon=False)

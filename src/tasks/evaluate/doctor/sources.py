@@ -29,7 +29,7 @@ _BATCH = 256
 
 
 def is_run(path: str) -> bool:
-    """Whether ``images`` names a checkpoint or a folder of runs instead of images."""
+    """Return whether ``images`` names a checkpoint or a folder of runs rather than images."""
     there = Path(path).expanduser()
     if there.is_file():
         return there.suffix in (".ckpt", ".pth", ".safetensors")
@@ -37,7 +37,7 @@ def is_run(path: str) -> bool:
 
 
 def of_files(source: ImageSource, channels: int | None, values: Values) -> Images:
-    """Images of files, as bytes."""
+    """Images from files, as uint8."""
 
     def batches() -> Iterator[tuple[Tensor, Tensor]]:
         for index, rows in source.batches(range(len(source)), _BATCH, channels):
@@ -47,7 +47,7 @@ def of_files(source: ImageSource, channels: int | None, values: Values) -> Image
 
 
 def of_tensor(images: Tensor) -> Images:
-    """Images (N, C, H, W) uint8 in memory."""
+    """Images (N, C, H, W) uint8 held in memory."""
 
     def batches() -> Iterator[tuple[Tensor, Tensor]]:
         for index in torch.split(torch.arange(len(images)), _BATCH):
@@ -57,7 +57,7 @@ def of_tensor(images: Tensor) -> Images:
 
 
 def splits_of(data: Any) -> dict[str, Images]:
-    """The reference split of a datamodule and its other splits, with classes."""
+    """Return the reference split of a datamodule and its other splits, with classes."""
     names = dict.fromkeys([data.reference_split, *data.parts])
 
     def one(name: str) -> Images:
@@ -73,7 +73,7 @@ def splits_of(data: Any) -> dict[str, Images]:
 
 
 def is_statistics(path: str) -> bool:
-    """Whether an npz file holds moments of features instead of images."""
+    """Return whether an npz file holds moments of features rather than images."""
     there = Path(path).expanduser()
     if there.suffix != ".npz" or not there.is_file():
         return False
@@ -81,11 +81,11 @@ def is_statistics(path: str) -> bool:
         with np.load(there) as arrays:
             return {"mu", "sigma"} <= set(arrays.files)
     except (OSError, ValueError) as error:
-        raise UserError(f"reference={path} cannot be read ({error}): make it again") from error
+        raise UserError(f"reference={path} cannot be read ({error}): write the file again") from error
 
 
 def data_of_name(name: str) -> dict[str, Any]:
-    """The node of ``conf/datamodule/<name>.yaml``; UserError in one line if there is none."""
+    """Return the node of ``conf/datamodule/<name>.yaml``; raise UserError if there is no such file."""
     path = CONFIG_DIR / "datamodule" / f"{name}.yaml"
     if not path.is_file():
         names = sorted(file.stem for file in path.parent.glob("*.yaml"))
@@ -100,13 +100,13 @@ def data_of_name(name: str) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Net:
-    """A checkpoint whose samples are examined, with what can be varied about them.
+    """A checkpoint whose samples are examined, and the variations that can be tried.
 
     Attributes:
-        path: of the checkpoint.
+        path: the checkpoint file.
         cfg: the composed configuration of ``conf/evaluate.yaml``.
         config: the configuration inside it.
-        sampler: node of the sampler.
+        sampler: the sampler's node.
         weights: ``ema``, ``raw``, ...
     """
 
@@ -118,14 +118,14 @@ class Net:
 
     @classmethod
     def open(cls, cfg: DictConfig) -> Net:
-        """The checkpoint that ``images`` names."""
+        """Open the checkpoint that ``images`` names."""
         path = find_checkpoint(str(cfg.images), cfg.paths.log_dir, cfg.name)
         config = open_checkpoint(path, cfg.trained_as)["config"]
         sampler = checkpoint_config.node(config, "sampler", cfg.get("sampler"))
         return cls(path, cfg, config, sampler, str(cfg.weights))
 
     def variants(self) -> dict[str, dict[str, tuple[Net, str]]]:
-        """By family and description: the same net with one thing changed, and how its samples become bytes."""
+        """Return variations by family and description: the same net with one thing changed, and the quantization."""
         quantize = str(self.cfg.quantize)
         other = "truncate" if quantize == "round" else "round"
         found: dict[str, dict[str, tuple[Net, str]]] = {"quantize": {f"quantize={other}": (self, other)}}
@@ -139,16 +139,16 @@ class Net:
         return found
 
     def samples(self, quantize: str, device: torch.device) -> Images:
-        """Samples 0 to num_samples - 1, as bytes.
+        """Generate samples 0 to num_samples - 1, as uint8.
 
         Raises:
-            UserError: the net makes no images, or samples diverged.
+            UserError: the net does not generate images, or samples diverged.
         """
         cfg = self.cfg
         datamodule = checkpoint_config.data_node(self.config, cfg.get("datamodule"))
         shape = checkpoint_config.sample_shape(datamodule)
         if len(shape) != 3:
-            raise UserError(f"{self.path} makes no images, so there is nothing to examine")
+            raise UserError(f"{self.path} does not generate images: give a checkpoint of an image model")
         model = restore_model(open_checkpoint(self.path, cfg.trained_as), self.weights).to(device)
         sampler: Sampler = checkpoint_config.build("sampler", self.sampler)
         sampler.check(model.sde)
@@ -176,12 +176,12 @@ class Net:
 
 
 def bytes_of(source: ImageSource, values: Values | None) -> Values:
-    """What the values of a file mean; UserError for floats, whose way to bytes is part of a score."""
+    """Return what the values of a file mean; raise UserError for floats: their conversion to bytes changes scores."""
     found = source.values(values)
     if found.levels is None and (values is None or values.levels is not None):
         raise UserError(
-            f"{source.path} holds {found.dtype} values: how floats become bytes is part of a score, so convert them "
-            "first"
+            f"{source.path} holds {found.dtype} values, and their conversion to bytes changes a score: "
+            "convert them to uint8 first"
         )
     if found != BYTES:
         source.notes.append(f"{found.name} are scored as bytes")

@@ -17,7 +17,7 @@ FAMILIES = {
     "weights": "averaged or raw weights",
     "denoise": "the last denoising step",
 }
-"""What families of suspicions are about, for a reader."""
+"""What each family of suspicions is about, for the reader."""
 
 _ERRORS = 4.0
 _SHARE = 0.25
@@ -25,11 +25,12 @@ _CERTAIN = 6.0
 
 
 def suspect(found: Examination) -> Finding | None:
-    """The suspicion that lowers the score most, None if none does beyond chance.
+    """Return the suspicion that explains the score; None if no gain exceeds chance.
 
-    A gain counts beyond four standard errors, because many are tried. If the number of samples leaves something
-    unexplained, the largest gain is named that is a quarter of it. Otherwise it is the number of samples, unless a gain
-    is small but beyond six standard errors, as that of half a level can be.
+    A gain must exceed four standard errors, because many suspicions are tried. If the score is larger than the number
+    of samples explains, return the largest gain, if it is at least a quarter of the excess. Otherwise return the number
+    of samples, if it explains at least half of the score, or a small gain that exceeds six standard errors, such as
+    that of half a level.
     """
     excess = found.value - (found.bias or 0.0)
     error = (found.bias_error**2 + ((found.high - found.value) / 2) ** 2) ** 0.5
@@ -44,19 +45,19 @@ def suspect(found: Examination) -> Finding | None:
 
 
 def closest(found: Examination, claimed: float) -> Finding | None:
-    """The suspicion whose score comes closest to the claimed one, if the claim lies in its interval; else None."""
+    """Return the suspicion whose score is closest to the claim and whose interval contains it, or None."""
     inside = [f for f in found.findings if f.low <= claimed <= f.high]
     return min(inside, key=lambda f: abs(f.value - claimed), default=None)
 
 
 def named(found: Examination, claimed: float | None = None) -> str:
-    """The family of the suspicion that explains the score or its gap to the claim; ``none`` for none."""
+    """Return the family of the suspicion that explains the score or its gap to the claim, or ``none``."""
     best = suspect(found) if claimed is None else closest(found, claimed)
     return "none" if best is None else best.family
 
 
 def sentences(found: Examination, score: str, claimed: float | None = None) -> list[str]:
-    """What the findings say, most important first."""
+    """Describe the findings, the most important first."""
     said = [_of_claim(found, score, claimed)] if claimed is not None else []
     best = suspect(found)
     if best is None:
@@ -84,7 +85,7 @@ def sentences(found: Examination, score: str, claimed: float | None = None) -> l
 def _of_claim(found: Examination, score: str, claimed: float) -> str:
     gap = found.value - claimed
     if found.low <= claimed <= found.high:
-        return f"there is no gap: the claimed {claimed:.4g} lies in the interval of {score} {found.value:.4g}"
+        return f"there is no gap: the claimed {claimed:.4g} is inside the interval of {score} {found.value:.4g}"
     best = closest(found, claimed)
     if best is not None:
         return (
@@ -93,7 +94,7 @@ def _of_claim(found: Examination, score: str, claimed: float) -> str:
         )
     near = min(found.findings, key=lambda f: abs(f.value - claimed), default=None)
     if near is None:
-        return f"nothing was tried against the gap of {gap:.4g} to the claimed {claimed:.4g}"
+        return f"nothing could be tried to explain the gap of {gap:.4g} to the claimed {claimed:.4g}"
     return (
         f"no single suspicion explains the gap of {gap:.4g} to the claimed {claimed:.4g}: closest is "
         f'"{near.text}" with {near.value:.4g} ({_share(near.gain, gap)} of the gap)'

@@ -1,1 +1,1 @@
-"""Kinds of evaluation work: scores of samples or of given images, losses and likelihoods of a split."""
+"""Units of evaluation: scores of samples or of given images, losses and likelihoods of a split."""

@@ -27,14 +27,14 @@ from .spectrum import SpectrumCheck
 
 
 class ImagesJob:
-    """Scores of images; those of sample.py bring their metrics and data with them, others need them named.
+    """Score images. Images written by sample.py name their metrics and data; for others the user names them.
 
     Args:
         cfg: the composed configuration of ``conf/evaluate.yaml``.
         setups: metrics and data, shared with other jobs.
 
     Raises:
-        UserError: images that cannot be read, or nothing says how to score them.
+        UserError: the images cannot be read, or metric and data are missing.
     """
 
     task = "scores"
@@ -47,8 +47,8 @@ class ImagesJob:
         names = None if cfg.metrics is None else list(map(str, listed(cfg.metrics)))
         if cfg.get("metric") is None and "metric" not in config:
             raise UserError(
-                f"nothing says how to score {cfg.images}: add metric=<a file of conf/metric> and datamodule=<a file of "
-                "conf/datamodule>"
+                f"metric and datamodule are missing for {cfg.images}: add metric=<a file of conf/metric> "
+                "and datamodule=<a file of conf/datamodule>"
             )
         has_data = cfg.get("datamodule") is not None or "datamodule" in config
         datamodule = checkpoint_config.data_node(config, cfg.get("datamodule")) if has_data else None
@@ -72,7 +72,7 @@ class ImagesJob:
         shape = self.source.shape(channels)
         if data is not None and tuple(data.shape) != shape:
             raise UserError(
-                f"{self.source.path} holds images of shape {shape}, the data have {tuple(data.shape)}: "
+                f"{self.source.path} has images of shape {shape}, the data {tuple(data.shape)}: "
                 "choose the datamodule they are to be compared with"
             )
         self.setup.check(len(self.source))
@@ -84,13 +84,13 @@ class ImagesJob:
         return ImagesWork(self, environment, channels, values, check, spectrum)
 
     def _values(self, data: Any) -> Values:
-        """What the stored values of the images mean."""
+        """Return what the stored values of the images mean."""
         if data is not None:
             on_rank_zero(data.prepare_data)
         values = self.source.values(None if data is None else data.values)
         if values.levels is None and (data is None or data.values.levels is not None):
             raise UserError(
-                f"{self.source.path} holds {values.dtype} values: how floats become bytes is part of a score, so "
+                f"{self.source.path} holds {values.dtype} values, and their conversion to bytes changes a score: "
                 "convert them first"
             )
         if values != BYTES:
@@ -100,7 +100,7 @@ class ImagesJob:
 
 @dataclass(frozen=True)
 class ImagesWork:
-    """Images of ``channels`` channels (None for their own number) and of a depth, ready to be scored."""
+    """The images with ``channels`` channels (None to keep their own) and a depth, ready to be scored."""
 
     job: ImagesJob
     environment: Environment
@@ -148,4 +148,4 @@ class ImagesWork:
         return torch.cat([images for _, images in batches])
 
     def clean_up(self) -> None:
-        """Nothing: the images belong to the user."""
+        """Do nothing: the images belong to the user."""

@@ -1,4 +1,4 @@
-"""``memorization=true``: samples beside the training images that are nearest to them, with numbers and a verdict."""
+"""``memorization=true``: show samples next to their nearest training images, with numbers and a verdict."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _BATCH, _ROWS, _NEAREST = 256, 16, 3
 
 
 class MemorizationCheck:
-    """Features of the training and the test split in the metric's features and in pixels; all processes make one.
+    """Compute the metric's features and the pixels of the training split and the test split; all processes call it.
 
     Args:
-        setup: the suite and the data.
+        setup: the metric suite and the data.
         device: where the extractor runs.
 
     Raises:
-        UserError: no data, or data without a test split.
+        UserError: there are no data, or the data have no test split.
     """
 
     def __init__(self, setup: ScoringSetup, device: torch.device) -> None:
@@ -67,16 +67,16 @@ class MemorizationCheck:
     def added(
         self, result: Result, read: Callable[[Sequence[int]], Tensor], indices: Sequence[int], picture: Path
     ) -> Result:
-        """``result`` with the numbers and the verdict; all processes call it, the first one draws ``picture``.
+        """Return ``result`` with the numbers and the verdict; all processes call it, the first one draws ``picture``.
 
         Args:
-            result: of the samples.
-            read: gives the images (N, C, H, W) uint8 of indices.
-            indices: of the samples.
+            result: result of the samples.
+            read: returns the images (N, C, H, W) uint8 of given indices.
+            indices: indices of the samples.
             picture: PNG file of the samples that are nearest to training images.
 
         Raises:
-            UserError: too few samples, or the disk refuses.
+            UserError: there are too few samples, or the picture cannot be written.
         """
         found = on_rank_zero(lambda: self._compare(read, indices, picture))
         values, intervals = dict(result.values), dict(result.intervals)
@@ -119,7 +119,7 @@ class MemorizationCheck:
         indices: Sequence[int],
         picture: Path,
     ) -> None:
-        """Rows of a sample, the training images nearest in features, and those nearest in pixels."""
+        """Return rows of a sample, its nearest training images by features, and its nearest ones by pixels."""
         train = self.data.images(self.data.train_split)
         rows = []
         for i in found["features"].ratio.argsort()[:_ROWS].tolist():
@@ -129,7 +129,7 @@ class MemorizationCheck:
 
 
 def verdict(found: Memorization, name: str, picture: Path) -> str:
-    """What the numbers say, in one line."""
+    """Summarize the numbers in one line."""
     share, low, high = (100 * float(x) for x in found.share)
     says = (
         f"{share:.3g} % of the samples ({low:.3g} to {high:.3g}) are as near to a training image in {name} as "

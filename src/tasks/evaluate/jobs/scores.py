@@ -1,4 +1,7 @@
-"""Scores of the samples of a checkpoint. Samples stay on the disk until they are scored, so that none is made twice."""
+"""Scores of the samples of a checkpoint.
+
+Samples stay on the disk until they are scored, so that no sample is generated twice.
+"""
 
 from __future__ import annotations
 
@@ -48,18 +51,18 @@ _CHANGE_NO_RESULT = (
 
 
 class ScoresJob:
-    """Samples of a subject and their scores.
+    """The samples of a subject and their scores.
 
     Args:
         cfg: the composed configuration of ``conf/evaluate.yaml``.
-        subject: whose samples.
+        subject: the checkpoint and its weights.
         setups: metrics and data, shared with other jobs.
-        sampler: node of the sampler; None for the checkpoint's own, with the changes of the command line.
-        point: what tells this sampler or draw from others of the same table: a word for each key.
-        seed: of the samples; None for that of the command line.
+        sampler: the sampler's node; None for the checkpoint's own, with the changes of the command line.
+        point: what distinguishes this sampler or draw from others in the same table, as short words by key.
+        seed: seed of the samples; None for the one of the command line.
 
     Raises:
-        UserError: settings that do not fit the checkpoint.
+        UserError: the settings do not fit the checkpoint.
     """
 
     task = "scores"
@@ -90,14 +93,14 @@ class ScoresJob:
         self.shape = checkpoint_config.sample_shape(datamodule)
         self.stored_as = values_of(datamodule)
         if len(self.shape) != 3:
-            raise UserError(f"{subject.path} makes no images, so there is nothing to score: set score=false")
+            raise UserError(f"{subject.path} does not generate images and cannot be scored: set score=false")
         names = None if cfg.metrics is None else list(map(str, listed(cfg.metrics)))
         metric = scoring.chosen_metrics(node("metric", datamodule=datamodule), names)
         self.setup = setups.get(metric, datamodule)
         self.setup.check(cfg.num_samples)
         labels: Any = OmegaConf.to_container(cfg.labels) if OmegaConf.is_config(cfg.labels) else cfg.labels
         self.labels = labels = class_numbers(labels, datamodule.get("class_names"))
-        # Asked once more of the net itself, whose weights are not read yet.
+        # Check again on the net itself; its weights are not loaded yet.
         class_condition(labels, config.get("net", {}).get("num_classes"), self.seed)
         self.settings = {
             "num_samples": cfg.num_samples,
@@ -109,7 +112,7 @@ class ScoresJob:
             "sampler": self.sampler_node,
             "metric": settings_for_cache_key(metric),
             "datamodule": settings_for_cache_key(datamodule),
-            # Seconds compare at one batch size only.
+            # Seconds are comparable at one batch size only.
             **({"batch_size": cfg.batch_size} if point else {}),
             **({"memorization": True} if cfg.memorization else {}),
             **({"spectrum": True} if cfg.spectrum else {}),
@@ -132,7 +135,7 @@ class ScoresJob:
 
 @dataclass(frozen=True)
 class ScoresWork:
-    """Samples to be made in ``store``, and scored."""
+    """Samples to be generated in ``store`` and scored."""
 
     job: ScoresJob
     environment: Environment
@@ -141,7 +144,7 @@ class ScoresWork:
     spectrum: SpectrumCheck | None
 
     def run(self) -> Result:
-        """Make the samples that are missing and score all."""
+        """Generate the missing samples and score all."""
         job, cfg, device = self.job, self.environment.cfg, self.environment.fabric.device
         model, notes = self.environment.model(job.of)
         _log.info("%s: %s samples with %s", job.label, f"{cfg.num_samples:,}", describe(job.sampler_node))
@@ -191,11 +194,11 @@ class ScoresWork:
             return
         shutil.rmtree(self.store.folder, ignore_errors=True)
         with suppress(OSError):
-            # Others may lie beside it.
+            # The folder may hold samples of other jobs.
             self.store.folder.parent.rmdir()
 
     def _generation(self, model: ScoreModel) -> tuple[Generation, Any]:
-        """How samples are made, and the labels they get, None for a net without classes."""
+        """Return how samples are generated, and their labels (None for a net without classes)."""
         job, cfg, fabric = self.job, self.environment.cfg, self.environment.fabric
         classes = model.num_classes
         generation = Generation(
@@ -214,8 +217,8 @@ class ScoresWork:
         return generation, ("cycle" if job.labels is None else job.labels) if classes else None
 
     def _make(self, generation: Generation, scoring: Scoring) -> Statistics:
-        """Samples of an earlier call go to the metrics from the disk, the others are made."""
-        # With nothing left to make there would be nothing to count evaluations and seconds of.
+        """Score stored samples of an earlier call from the disk, and generate the others."""
+        # If no sample is missing, evaluations and seconds cannot be measured.
         count = self.store.count
         missing = on_rank_zero(self.store.prepare) or list(range(min(count, generation.batch_size)))
         there = sorted(set(on_rank_zero(self.store.valid_indices)) - set(missing))
@@ -240,15 +243,15 @@ def describe(sampler: Mapping[str, Any]) -> str:
 
 
 def device_name(device: torch.device) -> str:
-    """Name of the device, stored because times depend on it."""
+    """Name of the device; stored because times depend on it."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
 def settings_for_cache_key(node: Mapping[str, Any]) -> dict[str, Any]:
-    """A node without settings that change no result."""
+    """A node without the settings that do not change results."""
     return {key: value for key, value in node.items() if key not in _CHANGE_NO_RESULT}
 
 
 def slug(text: str) -> str:
-    """``text`` as a name of a file."""
+    """``text`` as a file name."""
     return re.sub(r"[^\w.=-]+", "-", text).strip("-")

@@ -1,4 +1,4 @@
-"""``spectrum=true``: the radially averaged power spectrum of samples beside that of the data, at full depth."""
+"""``spectrum=true``: compare the radially averaged power spectra of samples and data, at full bit depth."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _BATCH = 256
 
 
 class SpectrumCheck:
-    """The spectrum of the reference split; the first process computes.
+    """Return the spectrum of the reference split; the first process computes it.
 
     Args:
-        data: the datamodule, of images.
+        data: the datamodule; its data must be images.
 
     Raises:
-        UserError: no data, or no images.
+        UserError: there are no data, or the data are not images.
     """
 
     def __init__(self, data: Any) -> None:
@@ -48,14 +48,15 @@ class SpectrumCheck:
         indices: Sequence[int],
         picture: Path,
     ) -> Result:
-        """``result`` with both spectra and their distance; all processes call it, the first one draws ``picture``.
+        """Return ``result`` with both spectra and their distance; all processes call it, the first one draws
+        ``picture``.
 
         Args:
-            result: of the samples.
-            read: gives stored values (N, C, H, W) of indices.
+            result: result of the samples.
+            read: returns the stored values (N, C, H, W) of given indices.
             values: what the stored values mean.
-            indices: of the samples.
-            picture: PNG file.
+            indices: indices of the samples.
+            picture: PNG file to write.
         """
         k, samples, data = on_rank_zero(lambda: self._compute(read, values, indices, picture, result.label))
         distance = spectral_distance(torch.tensor(samples), torch.tensor(data))
@@ -86,7 +87,7 @@ class SpectrumCheck:
 
 
 def _draw(path: Path, made: RadialSpectrum, given: RadialSpectrum, label: str) -> None:
-    # Only here, because it takes a second to import.
+    # Imported here because the import takes a second.
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 4.4), layout="constrained")

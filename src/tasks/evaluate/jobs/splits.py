@@ -1,4 +1,4 @@
-"""Bits per dimension and training objective on a split: a value for each sample, then their mean and its error."""
+"""Bits per dimension and the training objective on a split: values for each sample, their mean and its error."""
 
 from __future__ import annotations
 
@@ -42,16 +42,16 @@ Values = Callable[[ScoreModel, Tensor, Address, Mapping[str, Tensor]], Tensor]
 
 
 class SplitJob(ABC):
-    """A quantity of each sample of a split of the data. Subclasses say which.
+    """A quantity of each sample of a split of the data; subclasses define the quantity.
 
-    Values do not depend on the batch size, beyond rounding, and on the number of processes: random numbers are
-    found by the sample's index in the split. Values of an interrupted call are not computed again.
+    Values do not depend on the number of processes, and depend on the batch size only by rounding: random numbers are
+    addressed by the sample's index in the split. Values of an interrupted call are not computed again.
 
     Args:
         cfg: the composed configuration of ``conf/evaluate.yaml``.
-        subject: whose.
-        node: name of the node that says how the quantity is computed.
-        seed: of the random numbers.
+        subject: the checkpoint and its weights.
+        node: name of the node that describes how the quantity is computed.
+        seed: seed of the random numbers.
     """
 
     task: str
@@ -76,7 +76,7 @@ class SplitJob(ABC):
             "datamodule": settings_for_cache_key(datamodule),
         }
         self._data = {**datamodule, **({"test_split": cfg.split} if self.has_splits and cfg.split != "test" else {})}
-        # Wrong settings show now.
+        # Wrong settings raise here.
         self.dequantized = self.data(cfg.batch_size).dequantized
 
     @abstractmethod
@@ -85,10 +85,10 @@ class SplitJob(ABC):
 
     @abstractmethod
     def summary(self, table: Tensor) -> tuple[dict[str, float | None], dict[str, Any]]:
-        """Values and conditions from the table (N, columns)."""
+        """The values and conditions of a result, from the table (N, columns)."""
 
     def data(self, batch_size: int) -> Any:
-        """The datamodule with batches of ``batch_size`` over all processes."""
+        """The datamodule, with batches of ``batch_size`` over all processes."""
         return checkpoint_config.build("datamodule", {**self._data, "eval_batch_size": batch_size})
 
     def prepare(self, environment: Environment) -> SplitWork:
@@ -98,7 +98,7 @@ class SplitJob(ABC):
         datamodule.setup("test")
         loader = datamodule.test_dataloader()
         if len(loader) == 0:
-            raise UserError(f"split={self.split} holds no samples: choose another")
+            raise UserError(f"split={self.split} has no samples: choose another split")
         return SplitWork(self, environment, loader, datamodule.on_after_batch_transfer)
 
 
@@ -107,10 +107,10 @@ class SplitWork:
     """A quantity to be computed for each sample of a split.
 
     Attributes:
-        job: which quantity.
+        job: which quantity to compute.
         environment: processes and folder.
         loader: batches of the split.
-        transform: bytes to floats on the device of a batch.
+        transform: converts the stored values of a batch to floats on the device.
     """
 
     job: SplitJob
@@ -120,21 +120,21 @@ class SplitWork:
 
     @property
     def name(self) -> str:
-        """Of the file of values."""
+        """Name of the file of values."""
         job = self.job
         return f"{job.task}-{slug(job.label)}-{settings_hash([job.subject, job.settings])}"
 
     @property
     def parts(self) -> NpzFiles:
-        """Values computed so far."""
+        """The values computed so far."""
         shape = (len(self.job.columns),)
         return NpzFiles(self.environment.folder / f".{self.name}", "values", shape, "float64")
 
     def run(self) -> Result:
-        """Compute the values that are missing and sum up all."""
+        """Compute the missing values and summarize all."""
         job = self.job
         model, notes = self.environment.model(job.of)
-        # What is there is looked up before anyone adds to it.
+        # All processes look up the stored values before one of them adds more.
         there = torch.tensor(sorted(on_rank_zero(self.parts.present)), dtype=torch.int64)
         with failing_together():
             self._compute(model, there)
@@ -153,11 +153,13 @@ class SplitWork:
         )
 
     def clean_up(self) -> None:
-        """Delete the parts, which are joined in one file."""
+        """Delete the partial files, which are joined in one file."""
         shutil.rmtree(self.parts.folder, ignore_errors=True)
 
     def _compute(self, model: ScoreModel, there: Tensor) -> None:
-        """This process' share of the values that are not ``there`` (N,), by index; it must not wait for others."""
+        """Compute this process' share of the values that are not ``there`` (N,), by index; must not wait for other
+        processes.
+        """
         job, fabric, limit = self.job, self.environment.fabric, self.environment.cfg.limit
         values, parts = job.values(self.environment, model), self.parts
         count = sum(len(address.index) for address in self.loader.sampler)
@@ -180,7 +182,7 @@ class SplitWork:
                 progress.add(int(wanted.sum()))
 
     def _collect(self) -> tuple[Tensor, Tensor]:
-        """All samples' values (N, columns) by their index (N,), written to an npz file by the columns' names."""
+        """Join the values (N, columns) of all samples by index (N,) and write them to an npz file by column name."""
         present = sorted(self.parts.present())
         table = self.parts.read(present)
         index = torch.tensor(present)
@@ -200,7 +202,7 @@ class BitsPerDimJob(SplitJob):
     def __init__(self, cfg: DictConfig, subject: Subject) -> None:
         super().__init__(cfg, subject, "likelihood", int(cfg.seed))
         measure: BitsPerDim = checkpoint_config.build("likelihood", self.node)
-        # The range is the model's, the depth is that of the data.
+        # The range is that of the model; the bit depth is that of the data.
         self.measure = measure.of_data(self.stored_as, self.data_range, self.dequantized)
 
     def values(self, environment: Environment, model: ScoreModel) -> Values:
@@ -217,7 +219,7 @@ class BitsPerDimJob(SplitJob):
         values = {
             "bits_per_dim": float(bits.mean()),
             "standard_error": standard_error(bits),
-            # Of the mean through the trace estimate alone; it is part of the standard error already.
+            # Error of the mean from the trace estimate alone; the standard error includes it already.
             "trace_standard_error": float(errors.square().sum().sqrt()) / len(errors),
         }
         if self.stored_as.levels is None:
@@ -237,8 +239,10 @@ class BitsPerDimJob(SplitJob):
 
 
 class LossJob(SplitJob):
-    """The training objective in evaluation mode, with the noise of the run's own validation: on the split and with
-    the weights that it uses, the value is its ``val/loss``."""
+    """The training objective in evaluation mode, with the noise of the run's own validation.
+
+    On the validation split and with the same weights, the value equals the run's ``val/loss``.
+    """
 
     task = "loss"
     columns = ("loss",)
@@ -249,7 +253,7 @@ class LossJob(SplitJob):
         self.objective = checkpoint_config.build("objective", self.node)
         self.settings["precision"] = cfg.precision
         self.settings["float32_matmul_precision"] = cfg.float32_matmul_precision
-        # Stable targets are taken from the batch.
+        # Stable targets are computed from the batch.
         self.of_batch = {"batch_size": cfg.batch_size} if self.objective.depends_on_batch else {}
         self.settings |= self.of_batch
 
@@ -271,12 +275,12 @@ class LossJob(SplitJob):
 
 
 def _noise_seed(config: Mapping[str, Any], otherwise: int) -> int:
-    """The seed of times and noises of a run; older configurations have one seed for everything."""
+    """The seed of a run's times and noises; older configurations have one seed for everything."""
     return int(config.get("seeds", {}).get("noise", config.get("seed", otherwise)))
 
 
 def standard_error(values: Tensor) -> float | None:
-    """Standard error of the mean of independent values (N,); None for a single one."""
+    """Standard error of the mean of independent values (N,); None for a single value."""
     return float(values.std()) / math.sqrt(len(values)) if len(values) > 1 else None
 
 

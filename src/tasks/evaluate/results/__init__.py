@@ -1,1 +1,1 @@
-"""How results are shown: tables, pictures, loggers."""
+"""Show results: tables, pictures, loggers."""

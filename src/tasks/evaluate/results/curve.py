@@ -10,14 +10,16 @@ from ....sinks.record import Result
 
 
 def draw_curve(path: Path, results: Sequence[Result], name: str) -> bool:
-    """Draw the distance ``name`` of every result that has a curve; False if none has. UserError when the disk refuses.
+    """Draw the distance ``name`` of every result that has a curve; return False if none has, raise UserError if the
+    file cannot be written.
 
-    The horizontal axis is 1 / N, in which the bias is a straight line: it meets the left edge at the extrapolation.
+    The horizontal axis is 1 / N, in which the bias is a straight line; at the left edge it reaches the extrapolated
+    value.
     """
     shown = [result for result in results if f"{name}_curve" in result.details]
     if not shown:
         return False
-    # Only here, because it takes a second to import.
+    # Imported here because the import takes a second.
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 4.4), layout="constrained")

@@ -1,4 +1,4 @@
-"""Results in the loggers of a run: curves over training steps, or a table and a picture."""
+"""Send results to the loggers of a run: curves over training steps, or a table and a picture."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def log(loggers: Sequence[Any], entries: Sequence[Result], picture: Path | None)
 
 
 def _log_curves(logger: Any, entries: Sequence[Result]) -> None:
-    # Steps of W&B cannot go backwards, and one step is logged once.
+    # W&B steps cannot decrease, and each step is logged only once.
     by_step: dict[int, dict[str, float]] = {}
     for entry in entries:
         task = "" if entry.task == "scores" else f"{entry.task}/"

@@ -1,4 +1,4 @@
-"""The picture of a comparison of samplers: distance against evaluations of the net, and against seconds."""
+"""The picture of a comparison of samplers: distance against function evaluations, and against seconds."""
 
 from __future__ import annotations
 
@@ -13,27 +13,28 @@ from ..pareto import front
 
 _MARKERS = "osD^vP*X<>"
 _APART = 0.06
-"""Least distance of two numbers, as a share of the axis."""
+"""Smallest distance of two labels, as a share of the axis."""
 
-_COSTS = {"nfe": "evaluations of the net per image", "seconds_per_image": "seconds per image"}
+_COSTS = {"nfe": "function evaluations (NFE) per image", "seconds_per_image": "seconds per image"}
 
 
 def draw(path: Path, entries: Sequence[Result], value: str, caption: str) -> None:
-    """Write ``figure`` as a PNG; UserError when the disk refuses."""
+    """Write ``figure`` as a PNG; raise UserError if the file cannot be written."""
     drawn = figure(entries, value, caption)
     with replacing(path) as temporary:
         drawn.savefig(temporary, format="png", dpi=150)
 
 
 def figure(entries: Sequence[Result], value: str, caption: str) -> Any:
-    """A matplotlib figure: a curve for each checkpoint and sampler; the best point of every budget bears its value.
+    """Return a matplotlib figure: a curve for each checkpoint and sampler; the best point of every budget shows its
+    value.
 
     Args:
-        entries: the points; those without the value are left out.
-        value: which.
+        entries: the points; entries without the value are left out.
+        value: name of the value to draw.
         caption: what all points have in common.
     """
-    # Only here, because it takes a second to import.
+    # Imported here because the import takes a second.
     from matplotlib.figure import Figure
 
     drawn = Figure(figsize=(13, 5.8), layout="constrained")
@@ -57,7 +58,7 @@ def _curves(panel: Any, entries: Sequence[Result], value: str, cost: str) -> Non
     groups: dict[tuple[str, str], list[Result]] = {}
     for entry in entries:
         groups.setdefault((entry.about["name"], entry.subject["sampler"]), []).append(entry)
-    # A color and a marker for each sampler, a line style for each checkpoint.
+    # One color and marker for each sampler, one line style for each checkpoint.
     styles = dict(zip(dict.fromkeys(name for name, _ in groups), cycle(("-", "--", ":", "-.")), strict=False))
     looks = {sampler: i for i, sampler in enumerate(dict.fromkeys(sampler for _, sampler in groups))}
     for name, sampler in groups:
@@ -81,7 +82,7 @@ def _annotate(panel: Any, entries: Sequence[Result], value: str, cost: str) -> N
     apart = (max(costs, default=1) / min(costs, default=1)) ** _APART
     above: float | None = None
     for best in reversed(best_of):
-        # Of two that would cover each other the better one is named.
+        # If two labels would overlap, the better point gets its label.
         if above is not None and above < best.conditions[cost] * apart:
             continue
         above = best.conditions[cost]
@@ -97,7 +98,7 @@ def _annotate(panel: Any, entries: Sequence[Result], value: str, cost: str) -> N
 
 
 def _plain_ticks(panel: Any, costs: Sequence[float]) -> None:
-    """Numbers as people write them."""
+    """Format numbers for reading."""
     from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
     panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))

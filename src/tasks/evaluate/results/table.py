@@ -1,4 +1,4 @@
-"""Results as a table for a screen and a log, with everything that they depend on."""
+"""Results as a table for screen and log, with all conditions they depend on."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ....sinks.record import Result
 
 
 def table(entries: Sequence[Result]) -> list[str]:
-    """Lay out results of one task, a row each; conditions that differ are columns, the others one line below."""
+    """Lay out the results of one task, one row each; differing conditions are columns, shared ones a line below."""
     values = list(dict.fromkeys(name for entry in entries for name in entry.values))
     names = list(dict.fromkeys(name for entry in entries for name in entry.conditions))
     varying = [
@@ -29,12 +29,12 @@ def table(entries: Sequence[Result]) -> list[str]:
     ]
     grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for i, name in enumerate(["", *values, *varying]):
-        # Words to the left, numbers to the right.
+        # Text is left-aligned, numbers right-aligned.
         numeric = i > 0 and all(_is_number(row[i]) for row in rows)
         grid.add_column(name, justify="right" if numeric else "left", no_wrap=True)
     for row in rows:
         grid.add_row(*map(escape, row))
-    # Lines go to a log, which is as wide as they are.
+    # Log lines have no limit of width.
     console = Console(width=10_000, color_system=None)
     with console.capture() as capture:
         console.print(grid)
