@@ -1,4 +1,4 @@
-"""A checkpoint from any kind of file that this project reads, always in its own layout."""
+"""Read a checkpoint from any file that this project supports; the result always has this project's layout."""
 
 from __future__ import annotations
 
@@ -20,15 +20,14 @@ from .song.experiments import fitting_experiments, training_config
 def open_checkpoint(
     path: str | os.PathLike[str], experiment: str | None = None, config: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
-    """A checkpoint of this project, an export of one (``.safetensors``), or a file of another program.
+    """Open a checkpoint of this project, an export of one (``.safetensors``), or a file of another program.
 
-    That is a ``.pkl`` of NVlabs/edm, or a ``.pth`` of Song's or Peng's program. A ``.pth`` holds no configuration and
-    needs ``experiment`` or ``config``; the others carry their own or need none, and both are ignored.
+    Files of other programs are ``.pkl`` of NVlabs/edm and ``.pth`` of Song's or Peng's program. A ``.pth`` contains no
+    configuration and needs ``experiment`` or ``config``; for the other formats both are ignored.
 
     Args:
         path: the file.
-        experiment: a name in ``conf/experiment``, or the path of a configuration of Song's in Python,
-            YAML or JSON.
+        experiment: a name in ``conf/experiment``, or the path of one of Song's configurations in Python, YAML or JSON.
         config: a resolved training configuration.
 
     Returns:
@@ -36,7 +35,7 @@ def open_checkpoint(
         have ``foreign`` besides.
 
     Raises:
-        UserError: in one line, whatever is wrong with the file, or that it needs an experiment and which ones fit.
+        UserError: in one line, what is wrong with the file, or that it needs an experiment, and which ones fit.
     """
     if Path(path).suffix == SUFFIX:
         return checked(read_hub(path) if is_hub_file(path) else read_safetensors(path), path)
@@ -48,5 +47,5 @@ def open_checkpoint(
     if config is None and experiment is None:
         fits = fitting_experiments(content["model"])
         choice = f"one of {', '.join(fits)}" if fits else "the path of its configuration"
-        raise UserError(f"{path} is of another program and holds no configuration: add experiment=<{choice}>")
+        raise UserError(f"{path} is from another program and contains no configuration: add experiment=<{choice}>")
     return convert_song_checkpoint(content, training_config(str(experiment)) if config is None else config, path)

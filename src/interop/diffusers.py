@@ -1,7 +1,7 @@
 """NCSN++ of the VE SDE as a ``ScoreSdeVePipeline`` of the diffusers library: a UNet2DModel and a ScoreSdeVeScheduler.
 
-UNet2DModel has one form of NCSN++, that of the published models for 256 and 1024 pixels: BigGAN blocks, FIR resampling,
-output_skip and input_skip. It divides by sigma itself, so it gives the score.
+UNet2DModel supports one form of NCSN++, that of the published models for 256 and 1024 pixels: BigGAN blocks, FIR
+resampling, output_skip and input_skip. It divides by sigma itself, so its output is the score.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _log = logging.getLogger(__name__)
 _ATTENTION_GROUPS = 32
 _IMAGE_CHANNELS = 3
 _NORM_EPS = 1e-6
-# What a net of this form has here, and the only values that UNet2DModel can express.
+# Options of a net of this form, with the only values that UNet2DModel can express.
 _REQUIRED: dict[str, Any] = {
     "resblock_type": "biggan",
     "progressive": "output_skip",
@@ -49,22 +49,24 @@ _REQUIRED: dict[str, Any] = {
     "num_classes": None,
     "augment_dim": None,
 }
-# The published NCSN++, where a configuration leaves an option out.
+# Options of the published NCSN++, for a configuration that leaves an option out.
 _DEFAULTS: dict[str, Any] = {**_REQUIRED, "progressive": "none", "progressive_input": "residual"}
 
 
 def write_diffusers(checkpoint: Mapping[str, Any], folder: str | os.PathLike[str], weights: str = "ema") -> None:
     """Write a pipeline that ``ScoreSdeVePipeline.from_pretrained(folder)`` loads.
 
-    The prior of the pipeline has mean zero, whatever the SDE's; steps and snr are those of the checkpoint's sampler.
+    The prior of the pipeline has mean zero, whatever the mean of the SDE's prior; steps and snr are those of the
+    checkpoint's sampler.
 
     Args:
         checkpoint: from ``open_checkpoint``.
-        folder: a new folder; complete or not there.
-        weights: which ones, as ``restore_model`` names them.
+        folder: a new folder; written completely or not at all.
+        weights: which weights, named as in ``restore_model``.
 
     Raises:
-        UserError: an option that UNet2DModel cannot express, by name; diffusers is not installed; the folder exists.
+        UserError: UNet2DModel cannot express an option (the message names it), diffusers is not installed, or the
+            folder exists.
     """
     target = Path(folder)
     if target.exists():
@@ -78,24 +80,24 @@ def write_diffusers(checkpoint: Mapping[str, Any], folder: str | os.PathLike[str
 
 
 def unet_from(model: ScoreModel, net: Mapping[str, Any]) -> nn.Module:
-    """The UNet2DModel that computes the same score.
+    """Return the UNet2DModel that computes the same score.
 
     Args:
-        model: VE, with data in [0, 1].
-        net: the node of its net in the configuration, ``_target_`` and arguments.
+        model: a VE model with data in [0, 1].
+        net: the node of its net in the configuration: ``_target_`` and arguments.
 
     Returns:
         In evaluation mode; ``unet(x, sigma).sample`` is the score, x (B, 3, H, W) and sigma (B,).
 
     Raises:
-        UserError: an option that UNet2DModel cannot express, by name; diffusers is not installed.
+        UserError: UNet2DModel cannot express an option (the message names it), or diffusers is not installed.
     """
     _refuse_inexpressible(model, net)
     assert isinstance(model.net, NCSNpp)
     unet: nn.Module = _diffusers().UNet2DModel(**_unet_config(model.net, net))
     ours = model.net.state_dict()
     names = dict(_weight_names(model.net))
-    # Their attention has dense layers where ours has 1x1 convolutions.
+    # Attention in UNet2DModel has dense layers instead of 1x1 convolutions.
     shapes = {name: value.shape for name, value in unet.state_dict().items()}
     unet.load_state_dict({theirs: ours[name].reshape(shapes[theirs]) for theirs, name in names.items()})
     return unet.eval()
@@ -113,11 +115,13 @@ def _refuse_inexpressible(model: ScoreModel, node: Mapping[str, Any]) -> None:
     net = model.net
     if type(net) is not NCSNpp or not isinstance(model.sde, VESDE) or not isinstance(model.parametrization, SongVE):
         raise UserError(
-            "diffusers can hold NCSNpp with the VE SDE and parametrization=song_ve only, not "
+            "diffusers supports only NCSNpp with the VE SDE and parametrization=song_ve, not "
             f"{type(net).__name__} with {type(model.sde).__name__} and {type(model.parametrization).__name__}"
         )
     if model.data_range != "unit":
-        raise UserError("data_range=centered cannot be expressed in diffusers, whose pipeline makes images in [0, 1]")
+        raise UserError(
+            "data_range=centered cannot be expressed in diffusers, whose pipeline generates images in [0, 1]"
+        )
     for option, value in _REQUIRED.items():
         here = node.get(option, _DEFAULTS[option])
         if (list(here) if isinstance(here, list | tuple) else here) != value:
@@ -132,7 +136,7 @@ def _refuse_inexpressible(model: ScoreModel, node: Mapping[str, Any]) -> None:
             f"attn_resolutions={list(net.attn_resolutions)} with fewer than 128 channels cannot be expressed by "
             f"diffusers' UNet2DModel, whose attention has {_ATTENTION_GROUPS} groups"
         )
-    # Where a level has attention, the groups of the blocks on the way up are counted from other channels there.
+    # At levels with attention, UNet2DModel computes the groups of the up blocks from other channels.
     for level in net.up:
         if any(isinstance(attention, Attention) for _, attention in level.steps()):
             for block, _ in level.steps():
@@ -207,7 +211,7 @@ def _weight_names(net: NCSNpp) -> Iterator[tuple[str, str]]:
         assert isinstance(level.pyramid, OutputSkip)
         norm, conv = f"up_blocks.{i}.skip_norm", f"up_blocks.{i}.skip_conv"
         if level.resample is None:
-            # The finest image comes from the end of the net there.
+            # In UNet2DModel the finest image comes from the end of the net.
             norm, conv = "conv_norm_out", "conv_out"
         else:
             modules += _res_block(f"up_blocks.{i}.resnet_up", level.resample)

@@ -81,7 +81,7 @@ def export(
     if format not in writers:
         raise UserError(f"format={format} is unknown: choose one of {', '.join(writers)}")
     if push is not None and format != "hub":
-        raise UserError(f"push={push} needs format=hub")
+        raise UserError(f"push={push} needs format=hub: add it, or leave push out")
     if push is not None:
         check_push(push)
     path = find_checkpoint(ckpt_path, log_dir, name)
@@ -93,7 +93,7 @@ def export(
 
 
 def parse(arguments: Sequence[str]) -> dict[str, Any]:
-    """Keyword arguments of ``export`` from ``key=value``; UserError for anything else."""
+    """Parse ``key=value`` arguments; raise UserError for anything else."""
     values: dict[str, Any] = {**_DEFAULTS, **_OF_HUB}
     known = (*_REQUIRED, *values)
     for argument in arguments:
@@ -130,7 +130,7 @@ def _write_checkpoint(checkpoint: Mapping[str, Any], output: str) -> None:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """The command; its exit code."""
+    """Run the command; return its exit code."""
     if {"-h", "--help"} & set(arguments):
         sys.stdout.write(__doc__ or "")
         return 0

@@ -1,8 +1,8 @@
 """Checkpoints as safetensors: weights in a file that cannot run code, the configuration in its header.
 
-Tensors are named ``raw.<name>`` for the weights that the optimizer held and ``ema.<average>.<name>`` for the averages,
-<name> as in the state dict of the net. The header carries ``format`` (``score-sde``), ``global_step`` and ``config``,
-the resolved training configuration as JSON.
+Tensors are named ``raw.<name>`` for the weights of the optimizer and ``ema.<average>.<name>`` for the averages, <name>
+as in the state dict of the net. The header contains ``format`` (``score-sde``), ``global_step`` and ``config``, the
+resolved training configuration as JSON.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ _FORMAT = "score-sde"
 
 
 def write_checkpoint_file(checkpoint: Mapping[str, Any], path: str | Path) -> None:
-    """Write weights, averages and configuration of a checkpoint; optimizer and counters of callbacks stay behind.
+    """Write weights, averages and configuration of a checkpoint; the states of optimizer and callbacks are left out.
 
     Raises:
-        UserError: a disk that refuses.
+        UserError: the file cannot be written.
     """
     tensors = {
         f"raw.{name.removeprefix(NET_PREFIX)}": tensor
@@ -38,7 +38,7 @@ def write_checkpoint_file(checkpoint: Mapping[str, Any], path: str | Path) -> No
     }
     for average, weights in (checkpoint.get("ema") or {}).items():
         tensors |= {f"ema.{average}.{name}": tensor for name, tensor in weights.items()}
-    # The format refuses tensors that share memory.
+    # The format does not allow tensors that share memory.
     separate = {name: tensor.detach().contiguous().clone() for name, tensor in tensors.items()}
     metadata = {
         "format": _FORMAT,
@@ -52,14 +52,14 @@ def read_safetensors(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Read the checkpoint in such a file: ``config``, ``state_dict``, ``ema`` and ``global_step``.
 
     Raises:
-        UserError: a file that is missing, damaged, or of another program.
+        UserError: the file is missing, damaged, or from another program.
     """
     tensors: dict[str, Tensor] = {}
     check_readable(path, f"give a {SUFFIX} file")
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            # The format is checked first: the file may be a large one of somebody else's.
+            # The format is checked first: the file may be a large one from another program.
             if metadata.get("format") == _FORMAT:
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 # no mapping
         config, step = json.loads(metadata.get("config", "null")), int(metadata.get("global_step", 0))

@@ -84,7 +84,7 @@ def test_the_prior_mean_follows_the_program(files: dict[str, Path], layout: str,
 
 def test_gray_nets_cannot_be_written_in_pengs_layout(tmp_path: Path) -> None:
     gray = {"config": originals.config(in_channels=1)}
-    with pytest.raises(UserError, match=r"1 channel\(s\) has no prior in Peng's program.* use song"):
+    with pytest.raises(UserError, match=r"no prior for nets with 1 channel\(s\).* use song"):
         write_song_checkpoint(gray, tmp_path / "gray.pth", "peng")
 
 

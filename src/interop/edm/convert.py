@@ -1,8 +1,8 @@
-"""Networks of NVlabs/edm as checkpoints of this project: the U-Nets ``ddpmpp`` and ``ncsnpp`` without class labels.
+"""Convert networks of NVlabs/edm to checkpoints: the U-Nets ``ddpmpp`` and ``ncsnpp`` without class labels.
 
-Their SongUNet is the net of Song et al. 2021 with other names. Its augmentation label enters before the two dense
-layers of the embedding, here after them; it is zero whenever nothing is augmented, so those weights are left out. A
-class label enters at the same place and is never zero: nets with classes are refused.
+Their SongUNet is the net of Song et al. 2021 under other names. Its augmentation label enters before the two dense
+layers of the embedding, and here after them; it is zero if nothing is augmented, so its weights are left out. A class
+label enters at the same place and is never zero, so nets with classes are refused.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _LEFT_OUT = ("map_augment.", "resample_filter")
 
 
 def read_edm(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """A published network in the layout of this project; nothing in the file is run.
+    """Read a published network in the layout of this project; no code in the file is run.
 
     Args:
         path: a pickle with the key ``ema``.
@@ -39,7 +39,7 @@ def read_edm(path: str | os.PathLike[str]) -> dict[str, Any]:
         ``global_step``, 0 because the file does not tell it.
 
     Raises:
-        UserError: in one line, if the file is something else, or its net is not one of ours.
+        UserError: in one line, if the file is something else, or its net is not supported.
     """
     file = Path(path)
     if not file.is_file():
@@ -47,7 +47,7 @@ def read_edm(path: str | os.PathLike[str]) -> dict[str, Any]:
     content = read_pickle(file)
     model = content.get("ema") if isinstance(content, dict) else content
     if not isinstance(model, Record):
-        raise UserError(f"{file} holds no network under `ema`: give a network-snapshot of NVlabs/edm")
+        raise UserError(f"{file} has no network under `ema`: give a network-snapshot of NVlabs/edm")
     try:
         return _converted(model)
     except UserError as error:
@@ -58,16 +58,16 @@ def _converted(model: Record) -> dict[str, Any]:
     if model.kind != _PRECONDITIONING:
         raise UserError(
             f"a {model.kind} is not the preconditioning of EDM ({_PRECONDITIONING}): networks of EDM2 and the "
-            "retrained baselines have other layouts, which no net of this project equals"
+            "retrained baselines have other layouts, which this project does not support"
         )
     net = _child(model, "model")
     if not isinstance(net, Record) or net.kind != _NET:
         kind = net.kind if isinstance(net, Record) else "nothing"
-        raise UserError(f"the network is a {kind}: only {_NET} (arch=ddpmpp or ncsnpp) has a counterpart here")
+        raise UserError(f"the network is a {kind}: only {_NET} (arch=ddpmpp or ncsnpp) is supported")
     state = dict(_tensors(net))
     if "map_label.weight" in state:
         raise UserError(
-            "the network has class labels, which enter before the dense layers of its embedding and after them here: "
+            "the network has class labels, which enter before the dense layers of its embedding, but here after them: "
             "only unconditional networks have a counterpart"
         )
     shape = _Shape.of(state)
@@ -90,7 +90,7 @@ def _converted(model: Record) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class _Shape:
-    """What the names and shapes of the tensors say about the net."""
+    """The net's options, as far as names and shapes of the tensors determine them."""
 
     size: int
     channels: int
@@ -117,7 +117,7 @@ class _Shape:
         blocks = len({name for name in levels[sizes[0]] if "_block" in name and name.endswith("conv0.weight")})
         outs = [state[f"enc.{size}x{size}_block0.conv1.weight"].shape[0] for size in sizes]
         if any("aux_skip" in name for name in state):
-            raise UserError("encoder_type=skip has no counterpart here")
+            raise UserError("encoder_type=skip is not supported")
         filters = [tensor for name, tensor in state.items() if name.endswith("resample_filter")]
         return _Shape(
             size=sizes[0],
@@ -136,7 +136,7 @@ class _Shape:
         return {
             "datamodule.image_size": self.size,
             "datamodule.channels": self.channels,
-            # The net is not told what was augmented.
+            # The net gets no augmentation label.
             "datamodule.augmentation": "null",
             "net.augment_dim": "null",
             "net.nf": self.nf,
@@ -152,7 +152,7 @@ class _Shape:
 
 
 def _named(net: NCSNpp, size: int, state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The state dict of ``net``; every tensor of the file is used, or the reason is known."""
+    """The state dict of ``net``; every tensor of the file is used, or is known to be unnecessary."""
     out: dict[str, Tensor] = {}
     used: set[str] = set()
     expected = net.state_dict()
@@ -168,12 +168,12 @@ def _named(net: NCSNpp, size: int, state: dict[str, Tensor]) -> dict[str, Tensor
         out[ours] = tensor.float().contiguous()
     unused = [name for name in state if name not in used and not any(part in name for part in _LEFT_OUT)]
     if unused or out.keys() != expected.keys():
-        raise UserError(f"the network has other layers than this project's: {', '.join(unused[:3]) or 'fewer'}")
+        raise UserError(f"the network's layers differ from this project's: {', '.join(unused[:3]) or 'fewer'}")
     return out
 
 
 def _pairs(net: NCSNpp, size: int) -> Iterator[tuple[str, str]]:
-    """Our name and theirs, of every tensor."""
+    """Our name and their name of every tensor."""
     for kind in ("weight", "bias"):
         yield f"embedding.dense1.{kind}", f"map_layer0.{kind}"
         yield f"embedding.dense2.{kind}", f"map_layer1.{kind}"
@@ -206,7 +206,7 @@ def _pairs(net: NCSNpp, size: int) -> Iterator[tuple[str, str]]:
 
 
 def _block(names: set[str], block: str, attention: str, theirs: str) -> Iterator[tuple[str, str]]:
-    """A residual block and the attention that their blocks include."""
+    """A residual block with its attention, which their blocks include."""
     layers = (("norm1", "norm0"), ("conv1", "conv0"), ("emb", "affine"), ("norm2", "norm1"), ("conv2", "conv1"))
     for kind in ("weight", "bias"):
         for ours, other in (*layers, ("shortcut", "skip")):

@@ -1,8 +1,8 @@
-"""Tensors in a pickle, read by an unpickler that can make tensors and plain values and nothing else.
+"""Read tensors from a pickle with an unpickler that can only build tensors and plain values.
 
-A pickle names functions and calls them. The files of NVlabs/edm also hold the source code of their classes. Here every
-name that may be called stands in the table below; an object becomes a ``Record`` of its attributes, and any other name
-is refused before it is looked up.
+A pickle names functions and calls them. The files of NVlabs/edm also contain the source code of their classes. Here a
+table lists every name that may be called, an object becomes a ``Record`` of its attributes, and any other name is
+refused before it is looked up.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ...outside import check_readable
 
 
 class Record:
-    """The attributes of an object whose class is not loaded; a subclass stands for each class.
+    """The attributes of an object whose class is not loaded; each class gets its own subclass.
 
     Attributes:
         kind: name of the class.
@@ -37,12 +37,12 @@ class Record:
 
     def __setstate__(self, state: Any) -> None:
         if not isinstance(state, dict):
-            raise pickle.UnpicklingError(f"the state of a {self.kind} is no dictionary")
+            raise pickle.UnpicklingError(f"the state of a {self.kind} is not a dictionary")
         self.fields = state
 
 
 def read_pickle(path: Path) -> Any:
-    """The content of a pickle: plain values, tensors and ``Record``.
+    """Return the content of a pickle: plain values, tensors and ``Record`` objects.
 
     Raises:
         UserError: in one line, if the file is damaged or asks for anything else.
@@ -55,12 +55,12 @@ def read_pickle(path: Path) -> Any:
     try:
         return _Unpickler(io.BytesIO(content)).load()
     except Exception as error:
-        # A damaged pickle can raise anything; nothing in it has run.
+        # A damaged pickle can raise any exception; no code in it has run.
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(f"{path} is no pickle of tensors ({reason[:200]}): download it again") from error
+        raise UserError(f"{path} is not a pickle of tensors ({reason[:200]}): download it again") from error
 
 
-# The implementation in Python: that in C keeps its memo in an array whose length a file can choose.
+# The Python implementation, because the C implementation keeps its memo in an array whose length a file can choose.
 class _Unpickler(pickle._Unpickler):
     dispatch: ClassVar[dict[int, Callable[[Any], None]]] = dict(pickle._Unpickler.dispatch)
 
@@ -70,16 +70,16 @@ class _Unpickler(pickle._Unpickler):
             return known
         if module.startswith(_CONTAINERS):
             return _class(name)
-        raise pickle.UnpicklingError(f"it wants to use {module}.{name}, which may run code")
+        raise pickle.UnpicklingError(f"it uses {module}.{name}, which may run code")
 
     def persistent_load(self, pid: Any) -> Any:
         raise pickle.UnpicklingError("it refers to objects outside of the file")
 
     def load_build(self) -> None:
-        # The state of a function would change this module.
+        # Setting the state of a function would change this module.
         stack: list[Any] = self.stack  # type: ignore[attr-defined] # the class has no types
         if not isinstance(stack[-2], Record | OrderedDict):
-            raise pickle.UnpicklingError("it changes what is no object of the file")
+            raise pickle.UnpicklingError("it changes something that is not an object of the file")
         pickle._Unpickler.load_build(self)  # type: ignore[attr-defined] # the same
 
     dispatch[pickle.BUILD[0]] = load_build
@@ -90,7 +90,7 @@ def _class(kind: str) -> type[Record]:
 
 
 def _persistent(meta: Any) -> Record:
-    """An object of a class whose source is in the file; the source is passed over."""
+    """An object of a class whose source is in the file; the source is ignored."""
     if not isinstance(meta, dict) or not isinstance(meta.get("class_name"), str):
         raise pickle.UnpicklingError("an object with source code has no class name")
     record = _class(meta["class_name"])()
@@ -99,7 +99,7 @@ def _persistent(meta: Any) -> Record:
 
 
 def _storage(content: Any) -> Any:
-    """A storage in the old format of ``torch.save``, read as tensors only."""
+    """Read a storage in the old format of ``torch.save``, tensors only."""
     if not isinstance(content, bytes):
         raise pickle.UnpicklingError("the content of a tensor is not bytes")
     storage = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
@@ -109,12 +109,12 @@ def _storage(content: Any) -> Any:
 
 
 def _tensor(storage: Any, offset: Any, size: Any, stride: Any, *_: Any) -> Tensor:
-    """A tensor whose elements all lie in its storage."""
+    """A tensor; raises unless all its elements are inside its storage."""
     if not isinstance(storage, torch.storage.TypedStorage):
         raise pickle.UnpicklingError("a tensor has no storage")
     numbers = [offset, *size, *stride]
     if len(size) != len(stride) or not all(isinstance(n, int) and 0 <= n < 2**40 for n in numbers):
-        raise pickle.UnpicklingError("a tensor has no proper shape")
+        raise pickle.UnpicklingError("a tensor has an invalid shape")
     last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
     if math.prod(size) > len(storage) or (math.prod(size) and last >= len(storage)):
         raise pickle.UnpicklingError("a tensor is larger than its storage")

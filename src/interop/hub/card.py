@@ -1,4 +1,4 @@
-"""The model card: YAML that the Hub reads, with scores as evaluation results, and a page for people."""
+"""The model card: YAML metadata for the Hub with scores as evaluation results, and a page for readers."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ _SETTINGS = ("net", "sde", "parametrization", "objective", "sampler", "optimizer
 
 @dataclass(frozen=True)
 class Card:
-    """What a card says beyond the configuration.
+    """Facts on a card besides the configuration.
 
     Attributes:
-        results: of the weights, as ``recorded_results`` gives them.
-        picture: PNG of samples, None for none.
-        start: how training was started: an entry of ``run.json``; empty if that is not known.
-        license: of the weights, an identifier of the Hub such as ``apache-2.0``; None leaves it out.
+        results: results of the weights, as ``recorded_results`` returns them.
+        picture: PNG of samples, or None.
+        start: how training was started: an entry of ``run.json``; empty if unknown.
+        license: license of the weights, an identifier of the Hub such as ``apache-2.0``; None for no entry.
     """
 
     results: Sequence[Mapping[str, Any]] = ()
@@ -37,10 +37,10 @@ class Card:
     license: str | None = None
 
     def text(self, content: Mapping[str, Any]) -> str:
-        """The card of a model.
+        """Return the card of a model.
 
         Args:
-            content: of ``config.json``.
+            content: content of ``config.json``.
         """
         metadata = yaml.safe_dump(self._metadata(content), sort_keys=False, allow_unicode=True)
         return f"---\n{metadata}---\n\n" + "\n\n".join(self._page(content)) + "\n"
@@ -102,12 +102,13 @@ class Card:
 
 
 def results_of(run: Path, digest: str, step: int, weights: str) -> list[dict[str, Any]]:
-    """Results in a run folder that belong to a checkpoint: the last of each protocol; those of training if no others.
+    """Results in a run folder that belong to a checkpoint: the last of each protocol; training scores if there are no
+    others.
 
     Args:
-        run: the folder.
+        run: the run's folder.
         digest: SHA-256 of the checkpoint.
-        step: of the checkpoint; scores made during training are of the first average at a step.
+        step: step of the checkpoint; scores during training belong to the first average at a step.
         weights: which weights, such as ``ema``.
     """
     found: dict[Any, dict[str, Any]] = {}
@@ -147,7 +148,7 @@ def _score_tables(results: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 
 
 def _code(text: object) -> str:
-    """Text that Markdown shows as it is, on one line and inside a table."""
+    """Escape text so that Markdown shows it unchanged, on one line and inside a table."""
     return "`" + " ".join(str(text).split()).replace("`", "'").replace("|", "/") + "`"
 
 

@@ -1,8 +1,9 @@
 """A model as a folder: ``model.safetensors`` with one set of weights, ``config.json``, and the card ``README.md``.
 
-Tensors are named as in the state dict of the net. ``config.json`` holds ``weights`` (the name of the average, or
+Tensors are named as in the state dict of the net. ``config.json`` contains ``weights`` (the name of the average, or
 ``raw``), ``global_step`` and ``config``, the resolved training configuration without callbacks, loggers and paths. The
-header of the weights carries the SHA-256 of ``config.json``'s content, so that the hash of one file identifies both.
+header of the weights contains the SHA-256 of ``config.json``'s content, so the hash of the weights file identifies
+both.
 """
 
 from __future__ import annotations
@@ -42,19 +43,19 @@ def write_hub(
     dtype: str = "float32",
     sampler: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write the folder, complete or not at all.
+    """Write the folder, completely or not at all.
 
     Args:
         checkpoint: from ``open_checkpoint``.
         folder: a new folder.
         card: facts for the model card.
-        weights: which ones, as ``restore_model`` names them.
-        dtype: of matrices and kernels: ``float32``, ``float16`` or ``bfloat16``. Vectors stay in float32: the
-            frequencies of Fourier features need its digits.
-        sampler: node of the sampler that ``sample`` takes by default; None for the checkpoint's.
+        weights: which weights, named as in ``restore_model``.
+        dtype: type of matrices and kernels: ``float32``, ``float16`` or ``bfloat16``. Vectors stay in float32, because
+            the frequencies of Fourier features need its precision.
+        sampler: node of the sampler that ``sample`` uses by default; None for the checkpoint's.
 
     Raises:
-        UserError: the folder exists, the weights do not, an unknown dtype, or the disk refuses.
+        UserError: the folder exists, the weights do not exist, the dtype is unknown, or the folder cannot be written.
     """
     target = Path(folder)
     if target.exists():
@@ -83,7 +84,7 @@ def write_hub(
 
 
 def is_hub_file(path: str | os.PathLike[str]) -> bool:
-    """Whether a ``.safetensors`` file is the weights of such a folder; False if it cannot be read."""
+    """Return whether a ``.safetensors`` file is the weights of such a folder; False if it cannot be read."""
     if why_unreadable(path) is not None:
         return False
     try:
@@ -94,13 +95,13 @@ def is_hub_file(path: str | os.PathLike[str]) -> bool:
 
 
 def read_hub(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Read the folder that the weights file ``path`` lies in.
+    """Read the folder that contains the weights file ``path``.
 
     Returns:
         ``config``, ``state_dict``, ``ema``, ``global_step`` and ``only_weights``, the name of the weights it holds.
 
     Raises:
-        UserError: ``config.json`` is missing, damaged or another one than was written with the weights.
+        UserError: ``config.json`` is missing, damaged, or not the one written with the weights.
     """
     weights, described = Path(path), Path(path).with_name(HUB_CONFIG)
     if (why := why_unreadable(described)) is not None:
@@ -119,13 +120,13 @@ def read_hub(path: str | os.PathLike[str]) -> dict[str, Any]:
         raise UserError(f"{described} is not the one written with {weights.name}: export or download it again")
     single = {key: tensor.float() if tensor.is_floating_point() else tensor for key, tensor in tensors.items()}
     state = {f"{NET_PREFIX}{key}": tensor for key, tensor in single.items()}
-    # Buffers are among the weights; an average may hold them as well.
+    # Buffers are part of the weights; an average may contain them too.
     averages = {} if name == "raw" else {name: single}
     return {"config": config, "state_dict": state, "ema": averages, "global_step": step, "only_weights": name}
 
 
 def _public(node: Any) -> Any:
-    """A copy in which absolute paths, which name folders of the author's machine, are reduced to their last part."""
+    """A copy with absolute paths, which name folders of the author's machine, reduced to their last part."""
     if isinstance(node, Mapping):
         return {str(key): _public(value) for key, value in node.items()}
     if isinstance(node, list | tuple):
@@ -135,10 +136,10 @@ def _public(node: Any) -> Any:
 
 def _stored(tensor: Tensor, dtype: torch.dtype) -> Tensor:
     shrinks = tensor.is_floating_point() and tensor.ndim > 1
-    # The format refuses tensors that share memory.
+    # The format does not allow tensors that share memory.
     return tensor.detach().to(dtype if shrinks else tensor.dtype).contiguous().clone()
 
 
 def _hash(content: Mapping[str, Any]) -> str:
-    """SHA-256 of the content, whatever a program did to spaces and line ends of the file."""
+    """SHA-256 of the content, independent of spaces and line ends in the file."""
     return text_hash(json.dumps(content, sort_keys=True))

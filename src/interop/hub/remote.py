@@ -1,4 +1,4 @@
-"""Down from the Hugging Face Hub and up to it. Needs the extra ``hub``; tokens are left to ``huggingface_hub``."""
+"""Download from and upload to the Hugging Face Hub. Needs the extra ``hub``; ``huggingface_hub`` manages tokens."""
 
 from __future__ import annotations
 
@@ -15,38 +15,41 @@ _FILES = (CARD, HUB_CONFIG, HUB_WEIGHTS, PICTURE)
 
 
 def is_repository(text: str) -> bool:
-    """Whether ``text`` may be ``organization/name`` on the Hub: it looks so, and is no path on this machine."""
+    """Return whether ``text`` may be ``organization/name`` on the Hub: it has that form and is not a path on this
+    machine.
+    """
     path = Path(text)
     in_a_folder = path.exists() or path.parent.exists()
     return bool(_NAME.fullmatch(text)) and not text.startswith(".") and path.suffix != ".ckpt" and not in_a_folder
 
 
 def download(repository: str) -> Path:
-    """The folder of a model on the Hub, downloaded into the cache of ``huggingface_hub``, or from there if offline.
+    """Return the folder of a model on the Hub, downloaded into the cache of ``huggingface_hub``, or cached if offline.
 
-    Only the card, its picture, the configuration and the weights are fetched, never code.
+    Only the card, its picture, the configuration and the weights are downloaded, never code.
 
     Raises:
-        UserError: ``huggingface_hub`` is not installed, there is no such repository, or no network and no copy.
+        UserError: ``huggingface_hub`` is not installed, the repository does not exist, or there is neither network nor
+            cached copy.
     """
-    hub = _hub(f"{repository} is no file or folder on this machine, and reading it from the Hugging Face Hub")
+    hub = _hub(f"{repository} is not a file or folder on this machine, and reading it from the Hugging Face Hub")
     try:
         return Path(hub.snapshot_download(repository, allow_patterns=list(_FILES)))
     except (OSError, ValueError, hub.errors.HfHubHTTPError, hub.errors.LocalEntryNotFoundError) as error:
         raise UserError(
-            f"{repository} is no file or folder on this machine and cannot be read from the Hugging Face Hub "
+            f"{repository} is not a file or folder on this machine and cannot be read from the Hugging Face Hub "
             f"({_first_line(error)}): check the name and the network"
         ) from error
 
 
 def push(folder: str | Path, repository: str) -> str:
-    """Upload a folder that ``write_hub`` wrote; the repository is made, private, if it does not exist.
+    """Upload a folder that ``write_hub`` wrote; a missing repository is created as private.
 
     Returns:
         The address of the repository.
 
     Raises:
-        UserError: ``huggingface_hub`` is not installed, the name is impossible, or the Hub refuses.
+        UserError: ``huggingface_hub`` is not installed, the name is invalid, or the Hub refuses.
     """
     check_push(repository)
     hub = _hub("push")
@@ -62,7 +65,7 @@ def push(folder: str | Path, repository: str) -> str:
 
 
 def check_push(repository: str) -> None:
-    """Raise UserError if ``huggingface_hub`` is not installed or the name is impossible; nothing is sent."""
+    """Raise UserError if ``huggingface_hub`` is not installed or the name is invalid; nothing is sent."""
     if not _NAME.fullmatch(repository):
         raise UserError(f"push={repository}: give organization/name")
     _hub("push")

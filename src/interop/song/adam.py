@@ -1,4 +1,4 @@
-"""Adam's moments in the original's checkpoints: numbered there in the order of ``score_model.parameters()``."""
+"""Adam's moments in the original's checkpoints, numbered in the order of ``score_model.parameters()``."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ def moments_from_song(net: NCSNpp, optimizer: Any) -> dict[str, dict[str, Tensor
 
     Args:
         net: a net of the same architecture.
-        optimizer: what the original's checkpoint holds under ``optimizer``: the ``state_dict`` of its Adam.
+        optimizer: the entry ``optimizer`` of the original's checkpoint: the ``state_dict`` of its Adam.
 
     Raises:
-        UserError: the state is not that of an Adam over the parameters of this net.
+        UserError: the state is not an Adam state for the parameters of this net.
     """
     states = optimizer.get("state") if isinstance(optimizer, Mapping) else None
     if not isinstance(states, Mapping) or not states:
@@ -38,21 +38,21 @@ def moments_from_song(net: NCSNpp, optimizer: Any) -> dict[str, dict[str, Tensor
         for key, moment in moments.items():
             if not isinstance(moment, Tensor) or tuple(moment.shape) != weight.shape:
                 raise UserError(f"optimizer.state.{number}.{key} is not a tensor of shape {weight.shape}")
-        # Older versions of torch keep a plain number.
+        # Older versions of torch store a plain number.
         step = torch.as_tensor(state["step"], dtype=torch.float32).reshape(())
         out[ours] = {"step": step, **{key: _ours(moment, weight) for key, moment in moments.items()}}
     return out
 
 
 def optimizer_to_song(net: NCSNpp, moments: Mapping[str, Mapping[str, Tensor]], lr: float | None) -> dict[str, Any]:
-    """The ``state_dict`` of the original's Adam.
+    """Return the ``state_dict`` of the original's Adam.
 
     Args:
         net: the net.
-        moments: state by the names of our parameters; empty for an optimizer that starts anew.
+        moments: state by the names of our parameters; empty for an optimizer that starts afresh.
         lr: the learning rate; None for the original's.
     """
-    # The optimizer there holds the frozen weights too, which never get a state.
+    # The original's optimizer also holds the frozen weights, which never get a state.
     parameters = [torch.zeros(()) for _ in song_weights(net)]
     out = torch.optim.Adam(parameters, lr=_LR if lr is None else lr).state_dict()
     out["state"] = {
@@ -67,7 +67,7 @@ def optimizer_to_song(net: NCSNpp, moments: Mapping[str, Mapping[str, Tensor]], 
 
 
 def _trained(net: NCSNpp) -> Iterator[tuple[int, Weight, str]]:
-    """Number there, weight, and name here, of every weight that gets a gradient."""
+    """The original's number, the weight, and our name, of every weight with a gradient."""
     for number, weight in enumerate(song_weights(net)):
         if weight.trainable and weight.ours is not None:
             yield number, weight, weight.ours

@@ -1,8 +1,8 @@
 """Checkpoints of yang-song/score_sde_pytorch (``song``) and dexin-peng/score_sde_pytorch (``peng``).
 
-Both are dictionaries with ``model``, a state dict under the names of ``song_names`` with the prefix ``module.``, and
-``ema`` with ``shadow_params``, the averages as a list without names in the order of the parameters: the trainable ones
-in Song's, all of them in Peng's. Neither holds a configuration.
+Both are dictionaries. ``model`` is a state dict under the names of ``names`` with the prefix ``module.``. ``ema`` has
+``shadow_params``, the averages as a list without names in the order of the parameters: the trainable ones in Song's
+program, all of them in Peng's. Neither contains a configuration.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from .names import Weight, from_song, song_weights, to_song
 
 LAYOUTS = ("song", "peng")
 PREFIX = "module."
-# Means of the priors that the two programs sample from; Peng's are the channel means of CIFAR-10 in [0, 1].
+# Means of the priors of the two programs; Peng's are the channel means of CIFAR-10 in [0, 1].
 _PRIOR_MEAN: dict[str, Any] = {"song": 0.0, "peng": [0.4914, 0.4822, 0.4465]}
-# The noise levels that Song's default configuration tabulates, and how many.
+# The noise levels in the table of Song's default configuration, and their number.
 _SIGMA_MIN, _SIGMA_MAX, _NUM_SCALES = 0.01, 50.0, 1000
 _DECAY = 0.999
 
 
 def is_song_checkpoint(content: Mapping[str, Any]) -> bool:
-    """Whether the content of a file has the layout of one of the two programs."""
+    """Return whether the content of a file has the layout of one of the two programs."""
     model = content.get("model")
     return isinstance(model, Mapping) and any(
         str(name).removeprefix(PREFIX).startswith("all_modules.") for name in model
@@ -42,18 +42,19 @@ def is_song_checkpoint(content: Mapping[str, Any]) -> bool:
 
 
 def read_song_checkpoint(path: str | os.PathLike[str], config: Mapping[str, Any]) -> dict[str, Any]:
-    """A checkpoint of Song's or Peng's program in the layout of this project.
+    """Read a checkpoint of Song's or Peng's program in the layout of this project.
 
     Args:
         path: the file.
-        config: a resolved training configuration of this project whose ``model`` is of the same architecture.
+        config: a resolved training configuration of this project whose ``model`` has the same architecture.
 
     Returns:
         ``config``, ``state_dict``, ``ema`` with the average ``default``, ``global_step``, and ``foreign`` with what
         has no other place: ``layout``, ``sigmas``, ``decay`` and ``num_updates``.
 
     Raises:
-        UserError: a damaged file, another layout, or tensors that do not fit the net, by name.
+        UserError: the file is damaged, has another layout, or has tensors that do not fit the net (the message names
+            them).
     """
     return convert_song_checkpoint(load_archive(path), config, path)
 
@@ -92,18 +93,18 @@ def convert_song_checkpoint(
 
 
 def open_song_training(opened: OpenCheckpoint, config: Mapping[str, Any]) -> OpenCheckpoint:
-    """A training of the original that goes on: raw weights, averages, step and the state of Adam.
+    """Read a training of the original that is to be resumed: raw weights, averages, step and the state of Adam.
 
     Args:
         opened: a file of the original, from ``open_archive``.
-        config: the resolved configuration of the run that goes on.
+        config: the resolved configuration of the resumed run.
 
     Returns:
         ``opened`` with the content of ``read_song_checkpoint`` and, under ``adam``, the state of the optimizer by the
         names of the parameters of the net.
 
     Raises:
-        UserError: as ``read_song_checkpoint``, or the file has no state of the optimizer or no step.
+        UserError: as ``read_song_checkpoint``, or the file has no optimizer state or no step.
     """
     content = convert_song_checkpoint(opened.content, config, opened.path)
     try:
@@ -113,14 +114,14 @@ def open_song_training(opened: OpenCheckpoint, config: Mapping[str, Any]) -> Ope
     if moments is None or "num_updates" not in (opened.content.get("ema") or {}):
         lacking = "state of the optimizer" if moments is None else "averages"
         raise UserError(
-            f"{opened.path} holds no {lacking}, so training cannot go on exactly: start from its weights with "
+            f"{opened.path} has no {lacking}, so training cannot be resumed exactly: start from its weights with "
             f"init_from={opened.path}"
         )
     return replace(opened, content=content | {"adam": moments})
 
 
 def _check_layout(content: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
-    """UserError unless the parts of a file that are read have the kinds that the two programs write."""
+    """Raise UserError unless the parts of a file that are used have the types that the two programs write."""
     ema = content.get("ema") or {}
     shadow = ema.get("shadow_params", []) if isinstance(ema, Mapping) else None
     sigmas = content["model"].get(f"{PREFIX}sigmas", content["model"].get("sigmas"))
@@ -137,24 +138,26 @@ def _check_layout(content: Mapping[str, Any], path: str | os.PathLike[str]) -> N
 
 
 def write_song_checkpoint(checkpoint: Mapping[str, Any], path: str | os.PathLike[str], layout: str = "song") -> None:
-    """Write a checkpoint of this project so that the original's programs can go on from it.
+    """Write a checkpoint of this project so that the original's programs can resume from it.
 
-    The state of Adam goes with it, if the checkpoint is of a training of this project; else the optimizer there starts
-    anew. Without an average the raw weights stand in.
+    The file includes the state of Adam if the checkpoint is from a training of this project; otherwise the optimizer
+    starts afresh. Without an average the raw weights are written in its place.
 
     Args:
         checkpoint: from ``read_checkpoint`` or ``read_song_checkpoint``.
-        path: the file; complete or not there.
+        path: the file; written completely or not at all.
         layout: ``song`` or ``peng``.
 
     Raises:
-        UserError: a net that the original does not know, an unknown layout, or a disk that refuses.
+        UserError: the original does not support the net, the layout is unknown, or the file cannot be written.
     """
     if layout not in LAYOUTS:
         raise UserError(f"layout={layout} is unknown: choose one of {', '.join(LAYOUTS)}")
     channels = checkpoint["config"]["model"]["net"].get("in_channels", 3)
     if layout == "peng" and channels != 3:
-        raise UserError(f"a net of {channels} channel(s) has no prior in Peng's program, which knows colors: use song")
+        raise UserError(
+            f"Peng's program has no prior for nets with {channels} channel(s), only for color images: use song"
+        )
     net = architecture(checkpoint["config"])
     raw = {
         name.removeprefix(NET_PREFIX): tensor
@@ -189,11 +192,11 @@ def write_song_checkpoint(checkpoint: Mapping[str, Any], path: str | os.PathLike
 
 
 def architecture(config: Mapping[str, Any]) -> NCSNpp:
-    """The net of a training configuration, without memory for its weights; UserError if it is no U-Net."""
+    """Build the net of a training configuration without memory for its weights; UserError if it is not a U-Net."""
     with torch.device("meta"):
         net = instantiate_node(config["model"]["net"])
     if not isinstance(net, NCSNpp):
-        raise UserError(f"a {type(net).__name__} has no counterpart in the original: only NCSNpp and DDPM have")
+        raise UserError(f"a {type(net).__name__} has no counterpart in the original: only NCSNpp and DDPM do")
     return net
 
 
@@ -204,13 +207,13 @@ def _averaged(weights: Sequence[Weight], layout: str) -> list[Weight]:
 def _averages(
     net: NCSNpp, state: Mapping[str, Tensor], ema: Mapping[str, Any] | None
 ) -> tuple[str, dict[str, Tensor] | None]:
-    """The layout and the averages under our names."""
+    """The layout, and the averages under our names."""
     if not ema:
         return "song", None
     shadow = ema.get("shadow_params")
     weights = song_weights(net)
     lists = {layout: _averaged(weights, layout) for layout in LAYOUTS}
-    # A net without frozen weights has the same list in both; Peng's program alone keeps the weights it swapped out.
+    # For a net without frozen weights both lists are equal; only Peng's program also stores the weights it swapped out.
     order = reversed(LAYOUTS) if "collected_params" in ema else LAYOUTS
     layout = next((name for name in order if shadow is not None and len(lists[name]) == len(shadow)), None)
     if layout is None:
@@ -224,7 +227,9 @@ def _averages(
 
 
 def _with_prior_mean(config: Mapping[str, Any], mean: Any) -> dict[str, Any]:
-    """``prior_mean: data`` cannot be looked up in a file without data: it becomes what its program samples with."""
+    """Replace ``prior_mean: data``, which cannot be computed without data, by the mean that the file's program samples
+    with.
+    """
     out = {**config, "model": {**config["model"]}}
     for holder in (out, out["model"]):
         sde = holder.get("sde")
@@ -234,7 +239,7 @@ def _with_prior_mean(config: Mapping[str, Any], mean: Any) -> dict[str, Any]:
 
 
 def _check_levels(sigmas: Tensor | None, sde: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
-    # The table of a VP model is made of defaults and means nothing.
+    # A VP model's table contains default values and is not used.
     if sigmas is None or "sigma_max" not in sde:
         return
     for name, there in (("sigma_max", float(sigmas.max())), ("sigma_min", float(sigmas.min()))):
@@ -246,7 +251,7 @@ def _check_levels(sigmas: Tensor | None, sde: Mapping[str, Any], path: str | os.
 
 
 def _levels(config: Mapping[str, Any]) -> Tensor:
-    """(N,) float64, largest first: the levels of a VE configuration, the original's defaults for any other."""
+    """(N,) float64, largest first: the levels of a VE configuration, the original's defaults for other SDEs."""
     sde = config["model"]["sde"]
     count = config["model"].get("parametrization", {}).get("num_scales")
     if count is None:

@@ -1,4 +1,4 @@
-"""Training configurations for weights that come without one."""
+"""Training configurations for weights that contain no configuration."""
 
 from __future__ import annotations
 
@@ -32,13 +32,14 @@ _GIVE = "give the original's configuration in Python, YAML or JSON"
 
 
 def training_config(experiment: str) -> dict[str, Any]:
-    """The resolved training configuration of an experiment; ``prior_mean: data`` stays as it is.
+    """Return the resolved training configuration of an experiment; ``prior_mean: data`` stays unresolved.
 
     Args:
-        experiment: a name in ``conf/experiment``, or the path of a configuration of Song's in Python, YAML or JSON.
+        experiment: a name in ``conf/experiment``, or the path of one of Song's configurations in Python, YAML or JSON.
 
     Raises:
-        UserError: there is no such experiment, or Song's configuration asks for what this project does not have.
+        UserError: there is no such experiment, or Song's configuration needs something that this project does not
+            support.
     """
     if is_file_of_original(experiment):
         carried = read_original(experiment)
@@ -50,23 +51,24 @@ def training_config(experiment: str) -> dict[str, Any]:
 
 
 def is_file_of_original(experiment: str) -> bool:
-    """Whether ``experiment`` names a file of settings, not a file of ``conf/experiment``."""
+    """Return whether ``experiment`` names a configuration file rather than a file of ``conf/experiment``."""
     path = Path(experiment)
     return path.suffix in _FILES and (path.is_file() or not (CONFIG_DIR / "experiment" / path).is_file())
 
 
 def read_original(experiment: str) -> Carried:
-    """What a configuration file of the original becomes.
+    """Convert a configuration file of the original to settings of this project.
 
     Args:
-        experiment: its path: Python as in the original's ``configs/``, which is read without running it, YAML or JSON.
+        experiment: path of the file: Python as in the original's ``configs/``, which is read without running it, YAML
+            or JSON.
 
     Raises:
-        UserError: in one line, if there is no such file, or something in it that this project cannot follow.
+        UserError: in one line, if there is no such file, or it contains something that this project does not support.
     """
     path = Path(experiment)
     if not path.is_file():
-        raise UserError(f"experiment={experiment}: there is no such file")
+        raise UserError(f"experiment={experiment}: the file does not exist")
     song = read_python(path) if path.suffix == ".py" else _load(path)
     check_plain(song, str(path), _GIVE)
     try:
@@ -74,18 +76,18 @@ def read_original(experiment: str) -> Carried:
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
     except (TypeError, ValueError, AttributeError, KeyError, OverflowError) as error:
-        # A section that is no mapping, a word for a number.
+        # A section is not a mapping, or a word is in the place of a number.
         raise UserError(f"{path} cannot be used ({' '.join(str(error).split())}): {_GIVE}") from error
 
 
 def say_unused(experiment: str, carried: Carried) -> None:
-    """One line with the keys of a configuration of the original that were not carried over."""
+    """Log the keys of a configuration of the original that are ignored, in one line."""
     if carried.unused:
-        _log.info("%s: not carried over, see docs/migration.md: %s", experiment, ", ".join(carried.unused))
+        _log.info("%s: these keys are ignored, see docs/migration.md: %s", experiment, ", ".join(carried.unused))
 
 
 def run_name(experiment: str) -> str:
-    """The name of a run that a configuration file of the original describes."""
+    """The run name for a configuration file of the original."""
     return Path(experiment).stem
 
 
@@ -96,7 +98,7 @@ def experiments() -> list[str]:
 
 
 def fitting_experiments(state: Mapping[str, Tensor]) -> list[str]:
-    """Names of the experiments whose net has tensors of the same names and shapes as the original's ``state``."""
+    """Names of the experiments whose net has the tensor names and shapes of the original's ``state``."""
     if not all(isinstance(name, str) and is_tensor(tensor) for name, tensor in state.items()):
         return []
     there = {name.removeprefix(PREFIX): tuple(tensor.shape) for name, tensor in state.items()}
@@ -107,7 +109,7 @@ def fitting_experiments(state: Mapping[str, Tensor]) -> list[str]:
         try:
             config = training_config(name)
         except OmegaConfBaseException:
-            # Its net depends on data that nobody has named.
+            # Its net depends on data that are not named.
             return False
         net = config["model"].get("net")
         if net is None:
@@ -130,14 +132,14 @@ def _load(path: Path) -> dict[str, Any]:
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise UserError(f"{path} cannot be read ({' '.join(str(error).split())}): {_GIVE}") from error
     if not isinstance(song, dict):
-        raise UserError(f"{path} holds no sections model, data and training: {_GIVE}")
+        raise UserError(f"{path} has no sections model, data and training: {_GIVE}")
     return song
 
 
 def composed(overrides: Sequence[str]) -> dict[str, Any]:
-    """The resolved configuration of ``conf/train.yaml`` with ``overrides``; what must be given stays ``???``."""
+    """Resolve ``conf/train.yaml`` with ``overrides``; required values stay ``???``."""
     with _hydra():
-        # The folder of a run is known only to a running command.
+        # Only a running command knows its run folder.
         cfg = compose("train", overrides=[*overrides, "paths.run_dir=."])
     config = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(config, dict)
@@ -146,7 +148,7 @@ def composed(overrides: Sequence[str]) -> dict[str, Any]:
 
 @contextmanager
 def _hydra() -> Iterator[None]:
-    """Inside a command Hydra is there already, and there can be only one."""
+    """A running command has initialized Hydra already; Hydra can be initialized only once."""
     if GlobalHydra.instance().is_initialized():
         yield
     else:

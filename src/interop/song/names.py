@@ -1,7 +1,7 @@
-"""Weights under the names of yang-song/score_sde_pytorch, for the U-Nets NCSNpp and DDPM.
+"""Map weights to the names of yang-song/score_sde_pytorch, for the U-Nets NCSNpp and DDPM.
 
-There, every module sits in one list in the order of the forward pass (``all_modules.7.Conv_0.weight``). The walk
-below visits our modules in that order; nothing is tabulated per configuration.
+In the original, every module is in one list in the order of the forward pass (``all_modules.7.Conv_0.weight``). The
+code below visits our modules in that order; there is no table per configuration.
 """
 
 from collections.abc import Iterator, Mapping
@@ -20,7 +20,7 @@ from ...nets.layers.pyramid import InputResidual, InputSkip, OutputResidual, Out
 from ...nets.layers.resample import ConvDown, ConvUp, FIRConvDown, FIRConvUp
 
 _NAMED_AT_MOST = 5
-# A table that the original keeps in its state dict; the noise levels belong to the SDE here.
+# A table in the original's state dict; here the noise levels belong to the SDE.
 _NOT_WEIGHTS = {"sigmas"}
 
 
@@ -29,11 +29,11 @@ class Weight:
     """One tensor of the original net.
 
     Args:
-        theirs: its name there, without the prefix ``module.``.
-        ours: its name in our state dict; None for a tensor that the original holds and never reads.
-        shape: its shape there.
+        theirs: its name in the original, without the prefix ``module.``.
+        ours: its name in our state dict; None for a tensor that the original stores and never uses.
+        shape: its shape in the original.
         nin: whether it is the (in, out) matrix of a 1x1 convolution.
-        trainable: whether its gradient is asked for there.
+        trainable: whether the original computes its gradient.
     """
 
     theirs: str
@@ -46,7 +46,7 @@ class Weight:
 def song_weights(net: NCSNpp) -> list[Weight]:
     """The tensors of the original net of this architecture, in the order of its ``parameters()``.
 
-    An exponential average there is a list without names in this order, with or without the weights that are not
+    The original's exponential average is a list without names in this order, with or without the weights that are not
     ``trainable``.
     """
     ours = {id(tensor): name for name, tensor in (*net.named_parameters(), *net.named_buffers())}
@@ -58,15 +58,15 @@ def song_weights(net: NCSNpp) -> list[Weight]:
 
 
 def from_song(net: NCSNpp, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The state dict of ``net`` with the weights of the original.
+    """Return the state dict of ``net`` with the weights of the original.
 
     Args:
-        net: a net of the same architecture (its own weights are left alone).
+        net: a net of the same architecture; its own weights are not changed.
         state: the original's tensors; names may carry the prefix ``module.``.
 
     Raises:
-        UserError: tensors that are missing, left over or of another shape, by name; a net with class or
-            augmentation labels, which the original does not know.
+        UserError: tensors are missing, left over or of another shape (the message names them), or the net has class or
+            augmentation labels, which the original does not support.
     """
     state = {name.removeprefix("module."): tensor for name, tensor in state.items()}
     weights = _checked_weights(net)
@@ -91,16 +91,16 @@ def from_song(net: NCSNpp, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def to_song(
     net: NCSNpp, state: Mapping[str, Tensor] | None = None, *, sigmas: Tensor | None = None, prefix: str = ""
 ) -> dict[str, Tensor]:
-    """The weights under the original's names, in the original's order.
+    """Return the weights under the original's names, in the original's order.
 
     Args:
         net: the net, whose architecture gives the names.
         state: tensors under our names, an average for instance; None for the net's own.
-        sigmas: (num_scales,) the table of noise levels, largest first, which the original wants to find there.
+        sigmas: (num_scales,) the table of noise levels, largest first, which the original expects.
         prefix: put in front of every name; published checkpoints have ``module.``.
 
     Raises:
-        UserError: tensors that are missing, by name; a net with class or augmentation labels.
+        UserError: tensors are missing (the message names them), or the net has class or augmentation labels.
     """
     weights = _checked_weights(net)
     state = net.state_dict() if state is None else state

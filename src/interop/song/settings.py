@@ -1,4 +1,4 @@
-"""Settings of ``conf/train.yaml`` for a configuration of yang-song/score_sde_pytorch: where each of its keys goes."""
+"""Convert configurations of yang-song/score_sde_pytorch to settings of ``conf/train.yaml``, key by key."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _PREDICTORS = {
 }
 _CORRECTORS = {"langevin": "Langevin", "ald": "AnnealedLangevin", "none": "NoCorrector"}
 _DATA = {"cifar10": "cifar10", "svhn": "svhn", "celeba": "celeba"}
-# Section and key of the original, and where its value goes here as it is.
+# Section and key of the original, and the setting that takes its value unchanged.
 _SAME = {
     ("training", "batch_size"): "datamodule.global_batch_size",
     ("training", "log_freq"): "trainer.log_every_n_steps",
@@ -35,7 +35,7 @@ _SAME = {
     ("optim", "warmup"): "scheduler.steps",
     ("", "seed"): "seed",
 }
-# What the other keys mean decides several settings here; ``_Reader`` reads these.
+# Each of these keys affects several settings; ``_Reader`` reads them.
 _READ = {
     "training": ("sde", "continuous", "likelihood_weighting", "reduce_mean", "n_iters", "snapshot_sampling"),
     "sampling": ("method", "predictor", "corrector", "n_steps_each", "noise_removal", "probability_flow", "snr"),
@@ -49,7 +49,7 @@ _READ = {
     ),
     "optim": ("optimizer", "beta1", "grad_clip"),
 }
-# Options of the original that have one value in all its configurations, which is how our nets and training are.
+# Options that have one value in all of the original's configurations; our nets and training support only this value.
 _FIXED = {
     ("model", "normalization"): "GroupNorm",
     ("model", "attention_type"): "ddpm",
@@ -71,30 +71,30 @@ _NUMBERS = {
 
 @dataclass(frozen=True)
 class Carried:
-    """What a configuration of the original becomes.
+    """The settings for a configuration of the original.
 
     Attributes:
         settings: values of ``conf/train.yaml`` by their dotted keys, groups first.
-        unused: keys of the original, with values, that have no counterpart in a training configuration.
+        unused: keys of the original, with values, that no training setting corresponds to.
     """
 
     settings: dict[str, Any]
     unused: list[str]
 
     def overrides(self) -> list[str]:
-        """The settings as Hydra reads them."""
+        """The settings as Hydra overrides."""
         return [f"{key}={_written(value)}" for key, value in self.settings.items()]
 
 
 def carried_over(config: Mapping[str, Any]) -> Carried:
-    """Settings of this project for a configuration of the original.
+    """Return settings of this project for a configuration of the original.
 
     Args:
-        config: with ``model``, ``data`` and ``training`` as in the original; ``training`` names ``sde`` and says
-            whether it is ``continuous``. Other sections may be there; without them the defaults of this project hold.
+        config: has ``model``, ``data`` and ``training`` as in the original; ``training`` contains ``sde`` and
+            ``continuous``. Other sections are optional; without them this project's defaults apply.
 
     Raises:
-        UserError: a setting that is missing, or that this project cannot follow.
+        UserError: a setting is missing, or this project does not support it.
     """
     reader = _Reader(config)
     settings = reader.groups() | reader.values()
@@ -102,7 +102,7 @@ def carried_over(config: Mapping[str, Any]) -> Carried:
 
 
 class _Reader:
-    """One configuration of the original, section by section."""
+    """One configuration of the original, read section by section."""
 
     def __init__(self, config: Mapping[str, Any]) -> None:
         self._config = config = _with_numbers(config)
@@ -114,7 +114,7 @@ class _Reader:
         self._check_fixed()
         self.ve = self.training["sde"] == "vesde"
         self.continuous = bool(self.training.get("continuous", True))
-        # The originals end there whatever the predictor and corrector.
+        # The originals end at this time for every predictor and corrector.
         self.eps = 1e-5 if self.ve else 1e-3
 
     def groups(self) -> dict[str, Any]:
@@ -130,7 +130,7 @@ class _Reader:
         }
 
     def values(self) -> dict[str, Any]:
-        """Values inside them."""
+        """Values inside these files."""
         scales = self.model.get("num_scales", 1000)
         out: dict[str, Any] = {
             "datamodule.image_size": self.net["image_size"],
@@ -157,7 +157,7 @@ class _Reader:
             clip = self.optim["grad_clip"]
             out["trainer.gradient_clip_val"] = clip if clip >= 0 else None
         if "n_iters" in self.training:
-            # The original counts from 0 to n_iters - 1 and names 1.3 million steps 1300001.
+            # The original counts from 0 to n_iters - 1; its configurations write 1.3 million steps as 1300001.
             out["trainer.max_steps"] = self.training["n_iters"] - 1
         if not self.training.get("snapshot_sampling", True):
             out["callbacks.sample_images"] = None
@@ -188,7 +188,7 @@ class _Reader:
         return "smld" if self.ve else "ddpm"
 
     def _pair(self) -> tuple[str, str]:
-        """Predictor and corrector; where the file names none, those of the paper."""
+        """Predictor and corrector; the paper's if the file names none."""
         default = ("reverse_diffusion", "langevin")
         if not self.ve:
             default = ("euler_maruyama" if self.continuous else "ancestral_sampling", "none")
@@ -207,7 +207,7 @@ class _Reader:
         if method == "ode":
             return "ode"
         predictor, corrector = self._pair()
-        # The file for Langevin holds a setting that the other corrector does not have.
+        # The file for Langevin contains a setting that the other corrector does not have.
         return "ald" if (predictor, corrector) == ("none", "ald") else _PREDICTORS[predictor]
 
     def _sampler_values(self, scales: int) -> dict[str, Any]:
@@ -255,11 +255,13 @@ class _Reader:
 
 
 def _with_numbers(config: Mapping[str, Any]) -> dict[str, Any]:
-    """``config`` with numbers for the text that YAML makes of ``2e-4``; UserError where a number must stand."""
+    """``config`` with numbers in place of text such as ``2e-4``, which YAML reads as text; UserError if a number is
+    missing.
+    """
     out = dict(config)
     for section, options in _NUMBERS.items():
         if not isinstance(config.get(section, {}), Mapping):
-            raise UserError(f"{section}={config[section]!r} is no section: give the original's configuration")
+            raise UserError(f"{section}={config[section]!r} is not a section: give the original's configuration")
         out[section] = content = dict(config.get(section, {}))
         for option in options:
             if option in content and not isinstance(content[option], Computed):

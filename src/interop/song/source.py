@@ -1,7 +1,7 @@
-"""Settings in the original's Python configuration files, read without running them.
+"""Read settings from the original's Python configuration files without running them.
 
-Such a file holds a function that fills nested ``ml_collections.ConfigDict`` by assignments and may start from the
-function of another file of the same ``configs/`` folder. Exactly that is understood; anything else is refused.
+Such a file contains a function that fills nested ``ml_collections.ConfigDict`` by assignments and may start from the
+function of another file of the same ``configs/`` folder. Only this is understood; anything else is refused.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from ...outside import MAX_RECORD, read_bytes
 
 _START = "get_config"
 _CONTAINER = "ConfigDict"
-# They change how a ConfigDict reacts, not what it holds.
+# These methods change how a ConfigDict behaves, not what it contains.
 _NO_EFFECT = ("lock", "unlock")
 
 
 class Computed(str):
-    """The source text of a value that only running the file could tell, as that of ``config.device``."""
+    """The source text of a value that cannot be determined without running the file, such as ``config.device``."""
 
 
 def read_python(path: Path) -> dict[str, Any]:
-    """The nested settings that ``get_config`` of a configuration file of the original returns.
+    """Return the nested settings that ``get_config`` of a configuration file of the original returns.
 
     Args:
-        path: the file; the files it imports are looked for in the folders above it.
+        path: the file; imported files are searched in the folders above it.
 
     Raises:
         UserError: in one line, if the file cannot be read, or does more than assign values.
@@ -36,7 +36,7 @@ def read_python(path: Path) -> dict[str, Any]:
 
 
 class _File:
-    """One Python file. ``importing`` holds the files on the way to it, so that circular imports end."""
+    """One Python file. ``importing`` contains the files that led to it, so that circular imports end."""
 
     def __init__(self, path: Path, importing: tuple[Path, ...]) -> None:
         self.path = path
@@ -56,12 +56,12 @@ class _File:
                     self._imported[alias.asname or alias.name] = (statement.module or "", alias.name)
 
     def call(self, name: str) -> dict[str, Any]:
-        """The settings that the function ``name`` of this file, or of a file it imports from, returns."""
+        """The settings returned by the function ``name`` of this file, or of a file it imports from."""
         if name in self._functions:
-            # Taken out while it is read: a function that calls itself is then unknown.
+            # Removed while it is read, so that a function that calls itself is unknown.
             return _Body(self).run(self._functions.pop(name))
         if name not in self._imported:
-            raise UserError(f"{self.path} defines no function {name}: give a configuration file of the original")
+            raise UserError(f"{self.path} has no function {name}: give a configuration file of the original")
         module, original = self._imported[name]
         relative = Path(*module.split(".")).with_suffix(".py") if module else Path()
         places = [parent / relative for parent in self.path.parents]
@@ -78,7 +78,7 @@ class _File:
 
 
 class _Body:
-    """The assignments of one function, one after the other."""
+    """The assignments of one function, executed in order."""
 
     def __init__(self, file: _File) -> None:
         self._file = file
