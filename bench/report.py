@@ -1,4 +1,4 @@
-"""From measured rows to a table, and into ``docs/performance.md``."""
+"""Convert measured rows to tables, and write them into ``docs/performance.md``."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ from bench.rows import Row
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "docs" / "performance.json"
 PAGE = ROOT / "docs" / "performance.md"
-BEGIN, END = "<!-- measured -->", "<!-- /measured -->"
+MEASURED, MISSED = "measured", "missed"
+"""Names of the generated parts of the page, each between ``<!-- name -->`` and ``<!-- /name -->``."""
 
 
 def save(path: Path, command: str, machine: dict[str, str], rows: Iterable[Row]) -> None:
-    """Put rows into the results; sections that were measured again replace what was there."""
+    """Add rows to the results; a section that was measured again is replaced."""
     results: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     for section in dict.fromkeys(r.section for r in rows):
         results[section] = {
@@ -44,19 +45,29 @@ def markdown(results: dict[str, Any]) -> str:
     return f"Measured on:\n\n{described}\n\n" + "\n".join(parts)
 
 
+def missed(results: dict[str, Any]) -> str:
+    """The rows that miss their target, as one table."""
+    rows = [Row(**r) for content in results.values() for r in content["rows"]]
+    lines = [f"| {r.section} | {r.what} | {number(r.value)} {r.unit} | {_goal(r)} |" for r in rows if r.met is False]
+    return "\n".join(["| | | measured | target |", "|---|---|---:|---:|", *lines])
+
+
 def insert(page: Path, results: Path) -> None:
-    """Renew the tables in ``page``, between its two marks.
+    """Update the generated parts of ``page``.
 
     Raises:
-        ValueError: if the marks are missing.
+        ValueError: the marks of a part are missing.
     """
     text = page.read_text(encoding="utf-8")
-    before, mark, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not mark or not end:
-        raise ValueError(f"{page} has no {BEGIN} ... {END} to put the tables in")
-    tables = markdown(json.loads(results.read_text(encoding="utf-8")))
-    _write(page, f"{before}{BEGIN}\n{tables}\n{END}{after}")
+    content = json.loads(results.read_text(encoding="utf-8"))
+    for name, table in ((MISSED, missed(content)), (MEASURED, markdown(content))):
+        begin, end = f"<!-- {name} -->", f"<!-- /{name} -->"
+        before, mark, rest = text.partition(begin)
+        _, closed, after = rest.partition(end)
+        if not mark or not closed:
+            raise ValueError(f"{page} has no {begin} ... {end}")
+        text = f"{before}{begin}\n{table}\n{end}{after}"
+    _write(page, text)
 
 
 def text(rows: Iterable[Row]) -> str:
@@ -82,11 +93,14 @@ def _target(r: Row) -> str:
     return "" if r.target is None else f"{'<=' if r.at_most else '>='} {number(r.target)}"
 
 
+def _goal(r: Row) -> str:
+    return _target(r).replace("<=", "at most").replace(">=", "at least")
+
+
 def _line(r: Row) -> str:
     spread = "" if r.runs == 1 else f"{number(r.low)} to {number(r.high)}"
     met = {None: "", True: "met", False: "**missed**"}[r.met]
-    target = _target(r).replace("<=", "at most").replace(">=", "at least")
-    return f"| {r.what} | {number(r.value)} {r.unit} | {spread} | {r.runs} | {target} | {met} |"
+    return f"| {r.what} | {number(r.value)} {r.unit} | {spread} | {r.runs} | {_goal(r)} | {met} |"
 
 
 def _write(path: Path, content: str) -> None:

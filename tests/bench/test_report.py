@@ -41,7 +41,9 @@ def test_targets_from_below_and_above(value: float, met: bool) -> None:
 
 def test_a_section_measured_again_replaces_itself_only(tmp_path: Path) -> None:
     results, page = tmp_path / "performance.json", tmp_path / "performance.md"
-    page.write_text(f"# Title\n\n{report.BEGIN}\nold\n{report.END}\n\nmore\n")
+    page.write_text(
+        "# Title\n\n<!-- missed -->\n<!-- /missed -->\n<!-- measured -->\nold\n<!-- /measured -->\n\nmore\n"
+    )
     report.save(
         results, "first", MACHINE, [row("net", "forward", Timing((1.0, 2.0, 3.0)), "s"), row("disk", "a", 1.0, "")]
     )
@@ -52,8 +54,9 @@ def test_a_section_measured_again_replaces_itself_only(tmp_path: Path) -> None:
     report.insert(page, results)
     text = page.read_text()
     assert text.startswith("# Title\n\n") and text.endswith("\n\nmore\n")
-    assert text.count("| forward |") == 1 and "old" not in text
+    assert text.count("\n| forward |") == 1 and "old" not in text
     assert "| forward | 0.5 s |  | 1 | at most 0.4 | **missed** |" in text
+    assert text.count("| net | forward | 0.5 s | at most 0.4 |") == 1 and "| disk | a |" not in text
     assert "abacus" in text
     assert sorted(path.name for path in tmp_path.iterdir()) == ["performance.json", "performance.md"]
 
@@ -62,14 +65,14 @@ def test_a_page_without_marks_is_left_alone(tmp_path: Path) -> None:
     page, results = tmp_path / "page.md", tmp_path / "results.json"
     page.write_text("nothing")
     results.write_text("{}")
-    with pytest.raises(ValueError, match="has no <!-- measured -->"):
+    with pytest.raises(ValueError, match="has no <!-- missed -->"):
         report.insert(page, results)
     assert page.read_text() == "nothing"
 
 
-def test_published_page_holds_what_was_measured() -> None:
-    tables = report.markdown(json.loads(report.RESULTS.read_text()))
-    assert tables in report.PAGE.read_text()
+def test_the_page_has_the_tables_of_the_results() -> None:
+    results, page = json.loads(report.RESULTS.read_text()), report.PAGE.read_text()
+    assert report.markdown(results) in page and report.missed(results) in page
 
 
 def test_unknown_section_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

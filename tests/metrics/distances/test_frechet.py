@@ -96,7 +96,7 @@ def test_identical_images(value, count, pixels, held_out, digit_features):
 
 
 def test_different_feature_counts_are_refused():
-    with pytest.raises(ValueError, match="do not compare"):
+    with pytest.raises(ValueError, match="cannot be compared"):
         frechet_distance(gaussian([0.0], [[1.0]]), gaussian([0.0, 0.0], torch.eye(2)))
 
 
