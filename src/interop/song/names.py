@@ -131,7 +131,7 @@ def _refuse(fault: str, names: list[str]) -> None:
         )
 
 
-# A tensor on the walk: what follows the position in its name, and the tensor here.
+# A tensor: the end of its name in the original, and the tensor here.
 _Tensor = tuple[str, Tensor]
 
 
@@ -155,7 +155,7 @@ def _layer(module: Any, name: str = "") -> list[_Tensor]:
 
 
 def _nin(module: nn.Conv2d, name: str) -> list[_Tensor]:
-    """A 1x1 convolution that is a matrix ``W`` and a vector ``b`` there."""
+    """A 1x1 convolution, which is a matrix ``W`` and a vector ``b`` in the original."""
     assert module.bias is not None
     return [(f"{name}.W", module.weight), (f"{name}.b", module.bias)]
 
