@@ -133,7 +133,11 @@ def test_verdicts() -> None:
     spread_out = table([0.0, 0.1], [3.0, 3.1], [6.0, 6.05])
     shifted = table(*([x + 0.5 for x in row if x is not None] for row in spread_out))
     notes = words(spread_out, shifted)
-    assert notes.startswith("not conclusive") and "trainings per setting would show it" in notes and "only more trainings" in notes
+    assert (
+        notes.startswith("not conclusive")
+        and "trainings per setting would show it" in notes
+        and "only more trainings" in notes
+    )
     assert "One training per group cannot show whether the settings differ" in words(near, table([5.0, 5.2]))
 
 

@@ -138,7 +138,9 @@ def test_statistics_of_another_resize_are_refused(features, tmp_path, name, resi
         load_statistics(path, "inception", 7, other)
 
 
-@pytest.mark.parametrize(("save", "message"), [(np.savez_compressed, "like files of pytorch-fid"), (np.savez, "of EDM")])
+@pytest.mark.parametrize(
+    ("save", "message"), [(np.savez_compressed, "like files of pytorch-fid"), (np.savez, "of EDM")]
+)
 def test_an_unknown_resize_gives_a_warning(tmp_path, save, message, caplog):
     save(tmp_path / "fid_stats.npz", mu=np.zeros(7), sigma=np.eye(7))
     with caplog.at_level(logging.WARNING):
