@@ -1,7 +1,7 @@
 """Numbers in the documents are numbers that a measuring command wrote.
 
-A page marks them: ``<!-- from few_steps.json remedies -->`` ... ``<!-- /from -->``. Every number in between must occur in
-this part of the file, rounded to the digits that the page shows.
+A page marks them: ``<!-- from few_steps.json remedies -->`` ... ``<!-- /from -->``. Every number in between must
+occur in this part of the file, rounded to the digits that the page shows.
 """
 
 from __future__ import annotations
