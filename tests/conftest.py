@@ -1,6 +1,7 @@
 """Checks of annotated shapes and types in every test, a clean environment, and counts printed at the end."""
 
 import os
+import signal
 from collections.abc import Iterator
 from unittest import mock
 
@@ -11,6 +12,16 @@ from tests.reliability.support.figures import figures, pytest_terminal_summary
 from tests.support import typechecker
 
 __all__ = ["checks", "environment", "figures", "pytest_terminal_summary"]
+
+# A shell that starts the suite in the background, or `nohup`, leaves these ignored; processes that tests start would
+# inherit that and never react to the signals that the tests send.
+for _number, _handler in {
+    signal.SIGINT: signal.default_int_handler,
+    signal.SIGQUIT: signal.SIG_DFL,
+    signal.SIGHUP: signal.SIG_DFL,
+}.items():
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, _handler)
 
 checks = install_import_hook("src", f"{typechecker.__name__}.check")
 

@@ -29,12 +29,15 @@ def test_a_signal_during_start_up_gives_one_line_and_no_files(
         stderr=subprocess.PIPE,
         text=True,
     )
-    status = Path(f"/proc/{process.pid}/status")
-    deadline = time.monotonic() + 60
-    while not int(re.findall(r"SigCgt:\s*(\w+)", status.read_text())[0], 16) >> (signal.SIGUSR1 - 1) & 1:
-        assert process.poll() is None and time.monotonic() < deadline
-    process.send_signal(number)
-    _, err = process.communicate(timeout=60)
+    try:
+        status = Path(f"/proc/{process.pid}/status")
+        deadline = time.monotonic() + 60
+        while not int(re.findall(r"SigCgt:\s*(\w+)", status.read_text())[0], 16) >> (signal.SIGUSR1 - 1) & 1:
+            assert process.poll() is None and time.monotonic() < deadline
+        process.send_signal(number)
+        _, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert process.returncode == code, err
     assert err.startswith(f"error: stopped by {name}; ") and len(err.splitlines()) == 1, err
     assert not (tmp_path / "logs").exists()
