@@ -22,7 +22,7 @@ import importlib.util
 import math
 import os
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -149,60 +149,38 @@ def words(seed: int, purpose: str, step: Word, index: Tensor, count: int) -> tup
 
 
 def uniform(
-    seed: int,
-    purpose: str,
-    step: Word,
-    index: Tensor,
-    shape: Sequence[int] = (),
-    dtype: torch.dtype = torch.float32,
+    seed: int, purpose: str, step: Word, index: Tensor, shape: Sequence[int] = (), dtype: torch.dtype = torch.float32
 ) -> Tensor:
     """Return uniform numbers in (0, 1) (rounding below float64 can give 0 and 1): (B, *shape) of ``dtype``."""
-    if _fused(index, dtype):
-        return _fill("uniform", seed, purpose, step, index, shape, dtype)
-    size = math.prod(shape)
-    stacked = torch.stack(words(seed, purpose, step, index, -(-size // 4)), dim=-1)
-    return _unit(stacked, dtype).flatten(1)[:, :size].reshape(len(index), *shape).to(dtype)
+    return _numbers("uniform", seed, purpose, step, index, shape, dtype)
 
 
 def normal(
-    seed: int,
-    purpose: str,
-    step: Word,
-    index: Tensor,
-    shape: Sequence[int] = (),
-    dtype: torch.dtype = torch.float32,
+    seed: int, purpose: str, step: Word, index: Tensor, shape: Sequence[int] = (), dtype: torch.dtype = torch.float32
 ) -> Tensor:
     """Return standard normal numbers: (B, *shape) of ``dtype``.
 
     32-bit uniforms limit their magnitude to 6.8.
     """
-    if _fused(index, dtype):
-        return _fill("normal", seed, purpose, step, index, shape, dtype)
-    size = math.prod(shape)
-    w0, w1, w2, w3 = words(seed, purpose, step, index, -(-size // 4))
-    numbers = []
-    for radius_word, angle_word in ((w0, w1), (w2, w3)):
-        radius = _unit(radius_word, dtype).log_().mul_(-2).sqrt_()
-        angle = _unit(angle_word, dtype).mul_(2 * math.pi)
-        numbers += [angle.cos().mul_(radius), angle.sin().mul_(radius)]
-    return torch.stack(numbers, dim=-1).flatten(1)[:, :size].reshape(len(index), *shape).to(dtype)
+    return _numbers("normal", seed, purpose, step, index, shape, dtype)
 
 
 def rademacher(
-    seed: int,
-    purpose: str,
-    step: Word,
-    index: Tensor,
-    shape: Sequence[int] = (),
-    dtype: torch.dtype = torch.float32,
+    seed: int, purpose: str, step: Word, index: Tensor, shape: Sequence[int] = (), dtype: torch.dtype = torch.float32
 ) -> Tensor:
     """Return random signs, -1 or 1 with equal probability: (B, *shape) of ``dtype``."""
+    return _numbers("rademacher", seed, purpose, step, index, shape, dtype)
+
+
+def _numbers(
+    kind: str, seed: int, purpose: str, step: Word, index: Tensor, shape: Sequence[int], dtype: torch.dtype
+) -> Tensor:
+    """Return numbers of a distribution, from the kernel or from words."""
     if _fused(index, dtype):
-        return _fill("rademacher", seed, purpose, step, index, shape, dtype)
+        return _fill(kind, seed, purpose, step, index, shape, dtype)
     size = math.prod(shape)
-    stacked = torch.stack(words(seed, purpose, step, index, -(-size // 4)), dim=-1)
-    signs = (stacked >> 31).mul_(2).sub_(1).to(dtype)
-    return signs.flatten(1)[:, :size].reshape(len(index), *shape)
+    blocks = _FROM_WORDS[kind](words(seed, purpose, step, index, -(-size // 4)), dtype)
+    return blocks.flatten(1)[:, :size].reshape(len(index), *shape).to(dtype)
 
 
 def integer(seed: int, purpose: str, step: int, index: int) -> int:
@@ -223,6 +201,35 @@ def _unit(word: Tensor, dtype: torch.dtype) -> Tensor:
     """Use at least float32: a word exceeds the range of float16, and the logarithm needs the digits."""
     unit: Tensor = word.to(torch.promote_types(dtype, torch.float32))
     return unit.add_(0.5).mul_(2.0**-32)
+
+
+_Words = tuple[Tensor, Tensor, Tensor, Tensor]
+
+
+def _units(words: _Words, dtype: torch.dtype) -> Tensor:
+    return _unit(torch.stack(words, dim=-1), dtype)
+
+
+def _normals(words: _Words, dtype: torch.dtype) -> Tensor:
+    """Box and Muller's pairs of each block."""
+    numbers = []
+    for radius_word, angle_word in (words[:2], words[2:]):
+        radius = _unit(radius_word, dtype).log_().mul_(-2).sqrt_()
+        angle = _unit(angle_word, dtype).mul_(2 * math.pi)
+        numbers += [angle.cos().mul_(radius), angle.sin().mul_(radius)]
+    return torch.stack(numbers, dim=-1)
+
+
+def _signs(words: _Words, dtype: torch.dtype) -> Tensor:
+    return (torch.stack(words, dim=-1) >> 31).mul_(2).sub_(1)
+
+
+_FROM_WORDS: dict[str, Callable[[_Words, torch.dtype], Tensor]] = {
+    "uniform": _units,
+    "normal": _normals,
+    "rademacher": _signs,
+}
+"""Numbers (B, blocks, 4) of each distribution from the words of the blocks."""
 
 
 @dataclass(frozen=True)

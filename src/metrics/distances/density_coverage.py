@@ -12,27 +12,20 @@ from torch import Tensor
 
 from ...errors import UserError
 from ..intervals import Estimate, normal_interval
-from .base import MAIN, FeatureMetric
-from .neighbors import cover, kth_distances, share_of_covered
+from .base import MAIN
+from .neighbors import NeighborMetric, cover, kth_distances, share_of_covered
 
 
-class DensityCoverage(FeatureMetric):
-    """Density and coverage, with intervals for a given reference.
+class DensityCoverage(NeighborMetric):
+    """Density and coverage.
 
     Args:
         neighbors: k, 5 in the paper.
-        batch: rows of the distance matrix held at once.
-        features: name of the extractor.
+        batch, features: see NeighborMetric.
     """
 
-    higher_is_better = True
-    needs_reference = True
-    needs_reference_features = True
-
     def __init__(self, neighbors: int = 5, batch: int = 1024, features: str = MAIN) -> None:
-        super().__init__(features)
-        self.neighbors = neighbors
-        self.batch = batch
+        super().__init__(neighbors, batch, features)
 
     def compute(self) -> dict[str, Tensor | Estimate]:
         real, generated = self.in_float64(self.reference.required_features()), self.in_float64(self.generated())

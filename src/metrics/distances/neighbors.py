@@ -9,6 +9,26 @@ import torch
 from torch import Tensor
 
 from ..intervals import Estimate, normal_interval, wilson_interval
+from .base import MAIN, FeatureMetric
+
+
+class NeighborMetric(FeatureMetric):
+    """A metric of balls that reach to the k-th nearest neighbor, with intervals for a given reference.
+
+    Args:
+        neighbors: k.
+        batch: rows of the distance matrix held at once.
+        features: name of the extractor.
+    """
+
+    higher_is_better = True
+    needs_reference = True
+    needs_reference_features = True
+
+    def __init__(self, neighbors: int, batch: int = 1024, features: str = MAIN) -> None:
+        super().__init__(features)
+        self.neighbors = neighbors
+        self.batch = batch
 
 
 def kth_distances(members: Tensor, k: int, batch: int) -> Tensor:

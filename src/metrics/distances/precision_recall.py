@@ -12,27 +12,20 @@ from torch import Tensor
 
 from ...errors import UserError
 from ..intervals import Estimate, wilson_interval
-from .base import MAIN, FeatureMetric
-from .neighbors import cover, kth_distances, share_of_covered
+from .base import MAIN
+from .neighbors import NeighborMetric, cover, kth_distances, share_of_covered
 
 
-class PrecisionRecall(FeatureMetric):
-    """Improved precision and recall, with intervals for a given reference.
+class PrecisionRecall(NeighborMetric):
+    """Improved precision and recall.
 
     Args:
         neighbors: k, 3 in the paper.
-        batch: rows of the distance matrix held at once.
-        features: name of the extractor.
+        batch, features: see NeighborMetric.
     """
 
-    higher_is_better = True
-    needs_reference = True
-    needs_reference_features = True
-
     def __init__(self, neighbors: int = 3, batch: int = 1024, features: str = MAIN) -> None:
-        super().__init__(features)
-        self.neighbors = neighbors
-        self.batch = batch
+        super().__init__(neighbors, batch, features)
 
     @property
     def min_samples(self) -> int:

@@ -8,6 +8,7 @@ where f is the data prediction of a net trained by ``objective=ect``. One time i
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Float, Float64
@@ -45,23 +46,15 @@ class Consistency(GridSampler):
     Args:
         grid: the times of the evaluations; its ``steps`` are the evaluations.
         times: times after T, in place of those of the grid; None or empty uses the grid.
-        denoise: evaluate at the last time; False leaves the noise of that time in the samples.
-        trajectory_frames: how many states to keep.
-        compile: compile whole steps.
+        settings: ``denoise``, ``trajectory_frames`` and ``compile`` of GridSampler. Without ``denoise`` the noise of
+            the last time remains.
 
     Raises:
         UserError: times do not decrease.
     """
 
-    def __init__(
-        self,
-        grid: TimeGrid,
-        times: Sequence[float] | None = None,
-        denoise: bool = True,
-        trajectory_frames: int = 0,
-        compile: bool = False,
-    ) -> None:
-        super().__init__(GivenTimes(times) if times else grid, denoise, trajectory_frames, compile)
+    def __init__(self, grid: TimeGrid, times: Sequence[float] | None = None, **settings: Any) -> None:
+        super().__init__(GivenTimes(times) if times else grid, **settings)
 
     @property
     def convergence_order(self) -> None:

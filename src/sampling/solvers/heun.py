@@ -16,6 +16,7 @@ The last step, to l = 0, is Euler's, which is the posterior mean: N times cost 2
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -36,9 +37,7 @@ class Heun(GridSampler):
         s_min: smallest noise level sigma / alpha with churn.
         s_max: largest noise level with churn.
         s_noise: S_noise, standard deviation of the fresh noise; values slightly above 1 compensate for lost detail.
-        denoise: finish with the posterior mean at eps.
-        trajectory_frames: how many states to keep.
-        compile: compile whole steps.
+        settings: ``denoise``, ``trajectory_frames`` and ``compile`` of GridSampler.
     """
 
     def __init__(
@@ -48,11 +47,9 @@ class Heun(GridSampler):
         s_min: float = 0.0,
         s_max: float = math.inf,
         s_noise: float = 1.0,
-        denoise: bool = True,
-        trajectory_frames: int = 0,
-        compile: bool = False,
+        **settings: Any,
     ) -> None:
-        super().__init__(grid, denoise, trajectory_frames, compile)
+        super().__init__(grid, **settings)
         if s_churn < 0:
             raise UserError(f"sampler.s_churn is {s_churn}: it must not be negative (0 is deterministic)")
         self.s_churn = s_churn

@@ -11,6 +11,8 @@ omits the correction at T. Both original codes run the corrector first, as does 
 
 from __future__ import annotations
 
+from typing import Any
+
 from jaxtyping import Float
 from torch import Tensor
 
@@ -29,9 +31,7 @@ class PredictorCorrector(GridSampler):
         predictor: step from one time to the next.
         corrector: steps at one time.
         corrector_first: run the corrector before the predictor at each time; if false, T has no correction.
-        denoise: finish with the posterior mean at eps.
-        trajectory_frames: how many states to keep.
-        compile: compile whole steps.
+        settings: ``denoise``, ``trajectory_frames`` and ``compile`` of GridSampler.
     """
 
     # Whether there was a step before.
@@ -43,11 +43,9 @@ class PredictorCorrector(GridSampler):
         predictor: Predictor,
         corrector: Corrector,
         corrector_first: bool = True,
-        denoise: bool = True,
-        trajectory_frames: int = 0,
-        compile: bool = False,
+        **settings: Any,
     ) -> None:
-        super().__init__(grid, denoise, trajectory_frames, compile)
+        super().__init__(grid, **settings)
         self.predictor = predictor
         self.corrector = corrector
         self.corrector_first = corrector_first

@@ -31,7 +31,9 @@ class TrainableClassifier(Protocol):
 
 
 class NoisyClassification(Objective):
-    """-log p_t(y | x_t) with x_t drawn from p(x_t | x_0); its expectation is minimal at the true posterior for every t.
+    """-log p_t(y | x_t) in nats, with x_t drawn from p(x_t | x_0); UserError for data without labels.
+
+    Its expectation is minimal at the true posterior for every t.
 
     Args:
         time_sampler: distribution of t.
@@ -52,18 +54,6 @@ class NoisyClassification(Objective):
         cond: Condition = None,
         train: bool = True,
     ) -> Float[Tensor, " b"]:
-        """Compute the losses (B,) in nats, at times and noises drawn at ``address``.
-
-        Args:
-            model: the classifier.
-            x0: (B, *d) data, in the range of the model.
-            address: the address of the random numbers of this batch.
-            cond: the classes, ``labels`` (B,) int64.
-            train: unused; training and validation losses are the same.
-
-        Raises:
-            UserError: the data have no labels.
-        """
         if cond is None or "labels" not in cond:
             raise UserError("a classifier is trained on labels, and the data set has none")
         t, importance = self.time_sampler(model.sde, address.uniform("time"))

@@ -32,8 +32,8 @@ from .same_dropout import same_dropout
 class ConsistencyTuning(Objective):
     """ECT for any SDE, from scratch or from a trained score (``init_from``).
 
-    Validation uses step 0, so its loss is that of the first stage. Both members of a pair have the same dropout masks;
-    with ``module.compile`` the masks are independent.
+    The step of the address determines the stage. Validation uses step 0, so its loss is that of the first stage. Both
+    members of a pair have the same dropout masks; with ``module.compile`` the masks are independent.
 
     Args:
         time_sampler: distribution of t.
@@ -79,15 +79,6 @@ class ConsistencyTuning(Objective):
     def __call__(
         self, model: Model, x0: Float[Tensor, "b *d"], address: Address, cond: Condition = None, train: bool = True
     ) -> Float[Tensor, " b"]:
-        """Compute the losses (B,) at times and noises drawn at ``address``, whose step determines the stage.
-
-        Args:
-            model: the score.
-            x0: (B, *d) data, in the range of the model.
-            address: the address of the random numbers of this batch.
-            cond: named tensors for the net.
-            train: unused; training and validation losses are the same.
-        """
         t, importance = self.time_sampler(model.sde, address.uniform("time"))
         return importance * self.loss(model, x0, t, address.normal("diffusion", x0), address.step, cond)
 

@@ -108,15 +108,6 @@ class MeanFlow(Objective):
         cond: Condition = None,
         train: bool = True,
     ) -> Float[Tensor, " b"]:
-        """Return the losses (B,) at intervals and noise drawn at ``address``.
-
-        Args:
-            model: the average velocity.
-            x0: (B, *d) data, in the range of the model.
-            address: address of the random numbers of this batch.
-            cond: named tensors for the net.
-            train: whether labels are dropped.
-        """
         (one, _), (other, _) = (
             sampler(model.sde, address.uniform(purpose))
             for sampler, purpose in ((self.time_sampler, "time"), (self.other_sampler, "other-time"))

@@ -87,7 +87,7 @@ class ScoreMatching(Objective):
         null_label: the label that means "no label"; the nets use ``num_classes``.
         chain_steps: N of the discrete chain whose alpha and sigma noise the data at its times (i + 1) T / N, as
             ``parametrization=ddpm`` reads them; None: those of the SDE.
-        coupling: which noise of the batch belongs to which sample in training; None: they are independent.
+        coupling: which noise of the batch belongs to which sample; None: they are independent. Used only in training.
 
     Raises:
         UserError: unknown reduction, or label dropout without a null label.
@@ -121,15 +121,6 @@ class ScoreMatching(Objective):
     def __call__(
         self, model: Model, x0: Float[Tensor, "b *d"], address: Address, cond: Condition = None, train: bool = True
     ) -> Float[Tensor, " b"]:
-        """Compute the losses (B,) at times and noises drawn at ``address``.
-
-        Args:
-            model: the score.
-            x0: (B, *d) data, in the range of the model.
-            address: the address of the random numbers of this batch.
-            cond: named tensors for the net.
-            train: whether labels are dropped and noise is coupled.
-        """
         t, importance = self.time_sampler(model.sde, address.uniform("time"))
         noise = address.normal("diffusion", x0)
         if train and self.coupling is not None:

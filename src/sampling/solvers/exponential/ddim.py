@@ -8,42 +8,31 @@ With h = ln(alpha_s / sigma_s) - ln(alpha_t / sigma_t) from time t to s and the 
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ....errors import UserError
-from ..loop import GridSampler
 from ..run import SolverRun
 from ..schedule import TimeGrid
+from .ancestral import AncestralSampler
 
 
-class DDIM(GridSampler):
+class DDIM(AncestralSampler):
     """DDIM; N times cost N evaluations.
 
     Args:
         grid: times from T to eps.
         eta: share of the noise, in [0, 1]: 0 is deterministic, 1 is ancestral sampling with the posterior variance.
-        denoise: finish with the posterior mean at eps.
-        trajectory_frames: how many states to keep.
-        compile: compile whole steps.
+        settings: ``denoise``, ``trajectory_frames`` and ``compile`` of GridSampler.
 
     Raises:
         UserError: eta is not in [0, 1].
     """
 
-    def __init__(
-        self,
-        grid: TimeGrid,
-        eta: float = 0.0,
-        denoise: bool = True,
-        trajectory_frames: int = 0,
-        compile: bool = False,
-    ) -> None:
-        super().__init__(grid, denoise, trajectory_frames, compile)
-        if not 0 <= eta <= 1:
-            raise UserError(f"sampler.eta is {eta}: give a number in [0, 1] (0 is deterministic)")
-        self.eta = eta
+    def __init__(self, grid: TimeGrid, eta: float = 0.0, **settings: Any) -> None:
+        super().__init__(grid, eta, **settings)
 
     @property
     def convergence_order(self) -> int:

@@ -11,42 +11,31 @@ The exact flow down and the noise keep the marginals, so samples have the order 
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ....errors import UserError
-from ..loop import GridSampler
 from ..run import SolverRun
 from ..schedule import TimeGrid
+from .ancestral import AncestralSampler
 
 
-class DPMSolver2SAncestral(GridSampler):
+class DPMSolver2SAncestral(AncestralSampler):
     """DPM-Solver++(2S) ancestral; N times cost 2 N - 1 evaluations.
 
     Args:
         grid: times from T to eps.
         eta: share of the noise, in [0, 1]: 0 is DPM-Solver++(2S) on the ODE.
-        denoise: finish with the posterior mean at eps.
-        trajectory_frames: how many states to keep.
-        compile: compile whole steps.
+        settings: ``denoise``, ``trajectory_frames`` and ``compile`` of GridSampler.
 
     Raises:
         UserError: eta is not in [0, 1].
     """
 
-    def __init__(
-        self,
-        grid: TimeGrid,
-        eta: float = 1.0,
-        denoise: bool = True,
-        trajectory_frames: int = 0,
-        compile: bool = False,
-    ) -> None:
-        super().__init__(grid, denoise, trajectory_frames, compile)
-        if not 0 <= eta <= 1:
-            raise UserError(f"sampler.eta is {eta}: give a number in [0, 1] (0 is deterministic)")
-        self.eta = eta
+    def __init__(self, grid: TimeGrid, eta: float = 1.0, **settings: Any) -> None:
+        super().__init__(grid, eta, **settings)
 
     @property
     def convergence_order(self) -> int:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -92,23 +92,14 @@ class MultistepSampler(GridSampler):
     Args:
         grid: times from T to eps; uniform in log-SNR in the papers.
         order: one of the class's ``orders``.
-        denoise: finish with the posterior mean at eps.
-        trajectory_frames: how many states to keep.
-        compile: compile whole steps.
+        settings: ``denoise``, ``trajectory_frames`` and ``compile`` of GridSampler.
     """
 
     orders: ClassVar[tuple[int, ...]] = (1, 2, 3)
 
-    def __init__(
-        self,
-        grid: TimeGrid,
-        order: int = 2,
-        denoise: bool = True,
-        trajectory_frames: int = 0,
-        compile: bool = False,
-    ) -> None:
+    def __init__(self, grid: TimeGrid, order: int = 2, **settings: Any) -> None:
         self.reach = order
-        super().__init__(grid, denoise, trajectory_frames, compile)
+        super().__init__(grid, **settings)
         if order not in self.orders:
             raise UserError(f"sampler.order is {order}: {type(self).__name__} has {', '.join(map(str, self.orders))}")
         self.order = order
