@@ -73,19 +73,35 @@ def read_bytes(path: str | os.PathLike[str], advice: str, most: int) -> bytes:
         raise UserError(f"{path} cannot be read ({error.strerror}): {advice}") from error
 
 
+def read_record(path: str | os.PathLike[str], most: int = MAX_RECORD) -> bytes:
+    """Return the content of a regular file; raise ValueError if it is missing, another kind of file, or too large.
+
+    Args:
+        path: the file.
+        most: bytes that it may have.
+    """
+    why = why_unreadable(path, most)
+    if why is not None:
+        raise ValueError(why)
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise ValueError(f"cannot be read ({error.strerror})") from error
+
+
 def read_json(path: str | os.PathLike[str]) -> Any:
     """The content of a JSON document of at most ``MAX_RECORD`` bytes.
 
     Raises:
         ValueError: it is missing, no regular file, too large, nested too deeply, or no JSON.
     """
-    why = why_unreadable(path, MAX_RECORD)
-    if why is not None:
-        raise ValueError(why)
+    return parse_json(read_record(path))
+
+
+def parse_json(content: bytes) -> Any:
+    """Return the value of a JSON document; raise ValueError if it is nested too deeply or no JSON."""
     try:
-        return json.loads(Path(path).read_bytes())
-    except OSError as error:
-        raise ValueError(f"cannot be read ({error.strerror})") from error
+        return json.loads(content)
     except RecursionError as error:
         raise ValueError("is nested too deeply") from error
     except ValueError as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from ..io.atomic import write_json
+from ..outside import read_json
 from ..provenance import provenance
 
 FILE = "run.json"
@@ -62,8 +62,8 @@ class RunHistory:
 
     def _read(self) -> list[Any]:
         try:
-            starts = json.loads(self.path.read_text())["starts"]
-        except (OSError, ValueError, KeyError, TypeError):
+            starts = read_json(self.path)["starts"]
+        except (ValueError, KeyError, TypeError):
             # A new run, or a run of an older version.
             return []
         return list(starts) if isinstance(starts, list) else []

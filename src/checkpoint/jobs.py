@@ -6,13 +6,13 @@ the identities of the jobs that worked on it in ``.jobs.json``.
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 from pathlib import Path
 
 from ..errors import UserError
 from ..io.atomic import write_json
+from ..outside import read_json
 
 _FILE = ".jobs.json"
 
@@ -58,7 +58,7 @@ def made_by_this_job(run_dir: Path) -> bool:
 
 def _jobs(run_dir: Path) -> list[str]:
     try:
-        found = json.loads((run_dir / _FILE).read_text())
-    except (OSError, ValueError):
+        found = read_json(run_dir / _FILE)
+    except ValueError:
         return []
     return [job for job in found if isinstance(job, str)] if isinstance(found, list) else []

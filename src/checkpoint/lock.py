@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import shutil
@@ -15,6 +14,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from ..errors import UserError
 from ..io.atomic import write_json
+from ..outside import read_json
 
 _log = logging.getLogger(__name__)
 
@@ -72,8 +72,8 @@ class RunLock:
 
     def _holder(self) -> str:
         try:
-            owner = json.loads(self._owner.read_text())
+            owner = read_json(self._owner)
             return f"process {owner['pid']} on {owner['host']}"
-        except (OSError, ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError):
             # The holder is between taking the lock and writing its name, or was killed there.
             return "another process"

@@ -26,6 +26,9 @@ from .older import up_to_date
 from .plain import check_plain
 from .verify import WHERE, verified
 
+MAX_PICKLE = 1 << 34
+"""Bytes of a checkpoint in a format whose length no header tells; larger ones are refused."""
+
 _MOST_STEPS = 2**48
 
 NET_PREFIX = "model.net."
@@ -221,6 +224,8 @@ def checkpoint_hash(path: str | os.PathLike[str]) -> str:
             return verified(file, path)
         if Path(path).suffix == ".safetensors":
             check_size(path)
+        else:
+            check_readable(path, WHERE, MAX_PICKLE)
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import logging
 import os
 import signal
@@ -28,6 +27,7 @@ from hydra.core.hydra_config import HydraConfig
 from ..checkpoint.jobs import is_restart
 from ..errors import Interrupted, UserError
 from ..io.atomic import write_json, write_text
+from ..outside import read_json
 from ..progress import duration
 from . import run_dir
 
@@ -216,7 +216,7 @@ def _result(job: Path) -> dict[str, Any]:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text())
-    except (OSError, ValueError):
+        content = read_json(path)
+    except ValueError:
         return {}
     return content if isinstance(content, dict) else {}

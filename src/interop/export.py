@@ -22,7 +22,6 @@ log_dir     where runs are kept (logs)
 from __future__ import annotations
 
 import difflib
-import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -35,6 +34,7 @@ from ..checkpoint.find import find_checkpoint, run_of
 from ..checkpoint.read import checkpoint_hash
 from ..errors import UserError
 from ..io.atomic import replacing
+from ..outside import read_json
 from .checkpoints import open_checkpoint
 from .diffusers import write_diffusers
 from .hub import write_hub
@@ -116,8 +116,8 @@ def _card(path: Path, step: int, weights: str, license: str | None) -> Card:
         return Card(license=license)
     pictures = sorted((run / "samples").glob("step*.png"))
     try:
-        start = json.loads((run / "run.json").read_text(encoding="utf-8"))["starts"][-1]
-    except (OSError, ValueError, KeyError, IndexError, TypeError):
+        start = read_json(run / "run.json")["starts"][-1]
+    except (ValueError, KeyError, IndexError, TypeError):
         # A run of an older version.
         start = {}
     results = results_of(run, checkpoint_hash(path), step, weights)

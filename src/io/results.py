@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from ..outside import parse_json, read_json, read_record
+
 FILE = "metrics.json"
 TRAINING_FILE = "scores.jsonl"
+
+_MOST_LINES = 1 << 28
+"""Bytes of the results of a training."""
 
 _SKIPPED = ("images", "checkpoints", "wandb", "tensorboard")
 
@@ -25,15 +29,30 @@ def recorded_results(folder: Path) -> list[tuple[Path, dict[str, Any]]]:
     found = []
     for path in _files(folder):
         try:
-            text = path.read_text(encoding="utf-8")
-            if path.name == FILE:
-                entries = json.loads(text)["results"]
-            else:
-                # A run that is still writing, or was killed, leaves an incomplete line.
-                entries = [json.loads(line) for line in text.split("\n")[:-1]]
+            entries = read_json(path)["results"] if path.name == FILE else read_lines(path)
             found += [(path, entry) for entry in entries if _is_result(entry)]
-        except (OSError, ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError):
             continue
+    return found
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """Return the results in ``scores.jsonl``; damaged lines are skipped, and so is a file that cannot be read.
+
+    A run that is still writing, or was killed, leaves an incomplete last line.
+    """
+    try:
+        lines = read_record(path, _MOST_LINES).split(b"\n")[:-1]
+    except ValueError:
+        return []
+    found = []
+    for line in lines:
+        try:
+            entry = parse_json(line)
+        except ValueError:
+            continue
+        if _is_result(entry):
+            found.append(entry)
     return found
 
 
@@ -47,9 +66,21 @@ def _files(folder: Path) -> Iterator[Path]:
 
 def _is_result(entry: Any) -> bool:
     kinds = {"task": str, "label": str, "subject": dict, "values": dict}
-    optional = {"settings": dict, "intervals": dict, "conditions": dict, "protocol": dict, "notes": list}
+    optional = {"settings": dict, "intervals": dict, "conditions": dict, "protocol": dict, "notes": list, "about": dict}
     return (
         isinstance(entry, dict)
         and all(isinstance(entry.get(key), kind) for key, kind in kinds.items())
         and all(isinstance(entry.get(key, kind()), kind) for key, kind in optional.items())
+        and all(value is None or _is_number(value) for value in entry["values"].values())
+        and all(_are_ends(ends) for ends in entry.get("intervals", {}).values())
+        and _is_number(entry.get("conditions", {}).get("nfe", 0))
     )
+
+
+def _are_ends(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 2 and all(map(_is_number, value))
+
+
+def _is_number(value: Any) -> bool:
+    # A whole number without end is no float.
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 2**1000

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import logging
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,9 +16,14 @@ from torch import Tensor
 from typing_extensions import override
 
 from ..io.atomic import refusals, write_text
+from ..outside import read_record
 
 FILE = "metrics.csv"
 
+_log = logging.getLogger(__name__)
+
+_MOST = 1 << 30
+"""Bytes of a table."""
 _FIRST = ("step", "epoch", "time")
 _ADVICE = "free space or fix permissions, then resume with ckpt_path=last"
 
@@ -91,7 +97,10 @@ class _Table:
         # Start of the last row in bytes; None before the first row.
         self._place: int | None = None
         if path.exists():
-            self._read()
+            try:
+                self._read()
+            except (ValueError, csv.Error) as error:
+                self._set_aside(str(error))
 
     @property
     def time(self) -> float:
@@ -142,11 +151,23 @@ class _Table:
         with self.path.open(newline="") as file:
             return list(csv.DictReader(file))
 
+    def _set_aside(self, reason: str) -> None:
+        """Keep a file that cannot be continued under another name: a run does not end for its curves."""
+        kept = self.path.with_name(f"{self.path.name}.damaged")
+        with refusals(self.path, _ADVICE):
+            self.path.replace(kept)
+        self.columns, self._last, self._place = list(_FIRST), {}, None
+        _log.warning("%s is damaged (%s): kept as %s, a new one begins", self.path, reason, kept.name)
+
     def _read(self) -> None:
-        content = self.path.read_bytes()
+        content = read_record(self.path, _MOST)
         # The process was killed while it wrote the last row.
         complete = content[: content.rfind(b"\n") + 1]
         rows = list(csv.DictReader(io.StringIO(complete.decode(), newline="")))
+        for row in rows:
+            if None in row:
+                raise ValueError("a row with more values than columns")
+            float(row.get("step") or 0), float(row.get("time") or 0)
         header = list(rows[0]) if rows else next(csv.reader(complete.decode().splitlines()), [])
         self.columns = [*_FIRST, *(name for name in header if name not in _FIRST)]
         if header != self.columns or complete != content or b"\r" in content:

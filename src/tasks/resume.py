@@ -73,11 +73,13 @@ def compare(opened: OpenCheckpoint, config: Mapping[str, Any]) -> list[Differenc
     before, now = opened.content["config"], dict(config)
     refused: list[Difference] = []
     applied: list[Difference] = []
+    told: set[str] = set()
     for name in _OF_THE_MODEL:
         for difference in _differences(before.get(name), now.get(name), name):
             parts = difference.key.split(".")
-            if name == "model" and len(parts) > 1 and parts[1] in before:
-                # A copy of another node, which is compared under its own name.
+            told.add(difference.key)
+            if name == "model" and ".".join(parts[1:]) in told:
+                # A copy of a node above.
                 continue
             if difference.key == "datamodule.seed":
                 # Reported as seed.data.

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.reliability.hostile.entrances import ENTRANCES
-from tests.reliability.hostile.watch import CASES, KINDS, Case, run
+from tests.reliability.hostile.watch import CASES, ENTRANCES, KINDS, Case, run
 from tests.reliability.support.figures import Figures
 
 

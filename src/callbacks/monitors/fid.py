@@ -16,6 +16,7 @@ from lightning.pytorch.utilities.seed import isolate_rng
 from ...distributed import on_rank_zero
 from ...errors import UserError
 from ...io.atomic import refusals, write_text
+from ...io.results import read_lines
 from ...loggers import keep_best
 from ...metrics import MetricSuite, Reference, Scores
 from ...sampling import Sampler
@@ -159,27 +160,23 @@ class FID(Periodic):
 
     def _recorded(self) -> list[dict[str, Any]]:
         """Return the scores recorded by earlier starts of this run; skip an incomplete line of a killed run."""
-        if self.record is None or not self.record.exists():
-            return []
-        lines = self.record.read_bytes().split(b"\n")[:-1]
-        entries = [json.loads(line) for line in lines]
-        # Older versions wrote other rows.
-        return [entry for entry in entries if isinstance(entry.get("subject"), dict)]
+        return [] if self.record is None else read_lines(self.record)
 
     def _best_until(self, step: int) -> tuple[float, int | None]:
         """Return the best score and its step."""
         best = (self.best, self.best_step)
         for entry in self._recorded():
             value = entry["values"].get(self.monitor)
-            comparable = entry["settings"]["num_samples"] == self.samples.count
-            if comparable and value is not None and not entry["conditions"]["invalid_samples"] and value < best[0]:
-                best = (value, entry["subject"]["step"])
+            comparable = entry.get("settings", {}).get("num_samples") == self.samples.count
+            invalid = entry.get("conditions", {}).get("invalid_samples")
+            if comparable and value is not None and not invalid and value < best[0]:
+                best = (value, entry["subject"].get("step"))
         return best
 
     def _forget_after(self, step: int) -> None:
         """Remove the scores of steps that this run is about to repeat."""
         entries = self._recorded()
-        kept = [entry for entry in entries if entry["subject"]["step"] <= step]
+        kept = [entry for entry in entries if entry["subject"].get("step", 0) <= step]
         if self.record is not None and len(kept) < len(entries):
             write_text(self.record, "".join(json.dumps(entry) + "\n" for entry in kept))
 

@@ -51,6 +51,8 @@ class ArraySource(Source):
         if len({(array.shape[1:], array.dtype) for array in arrays}) != 1:
             found = ", ".join(f"{array.dtype}{list(array.shape[1:])}" for array in arrays[:3])
             raise UserError(f"{path} holds arrays of several kinds ({found}): give one of them")
+        if arrays[0].ndim == 0:
+            raise UserError(f"{path} holds a single number: give images (N, H, W, C) or vectors (N, D)")
         self._ends = np.cumsum([len(array) for array in arrays])
         if len(self) == 0:
             raise UserError(f"{path} holds no rows")
@@ -185,7 +187,9 @@ def _numbered(
         names = in_order(texts)
         known = {name: i for i, name in enumerate(names)}
         return np.array([known[text] for text in texts], np.int64), names
-    whole = labels.astype(np.int64) if labels.dtype.kind in "iufb" else None
+    # NaN and infinity have no whole number; they are refused below.
+    with np.errstate(invalid="ignore"):
+        whole = labels.astype(np.int64) if labels.dtype.kind in "iufb" else None
     if whole is None or (whole != labels).any() or whole.min() < 0:
         raise UserError(f"{path} has labels that are not whole numbers from 0: set datamodule.labels=false")
     classes = max(int(whole.max()) + 1, len(names))

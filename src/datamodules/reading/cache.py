@@ -16,6 +16,7 @@ from filelock import FileLock, Timeout
 
 from ...errors import UserError, bytes_in_words
 from ...io.atomic import refusal, remove_leftovers, replacing
+from ...outside import read_json
 
 ADVICE = "free space or set datamodule.data_dir to another folder"
 
@@ -100,7 +101,7 @@ def read_meta(folder: Path) -> dict[str, Any]:
         UserError: if it is damaged.
     """
     try:
-        meta: dict[str, Any] = json.loads((folder / "meta.json").read_text())
-    except (OSError, ValueError) as error:
+        meta: dict[str, Any] = read_json(folder / "meta.json")
+    except ValueError as error:
         raise UserError(f"{folder} is damaged ({error}): delete it and start again") from error
     return meta

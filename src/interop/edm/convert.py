@@ -52,6 +52,12 @@ def read_edm(path: str | os.PathLike[str]) -> dict[str, Any]:
         return _converted(model)
     except UserError as error:
         raise UserError(f"{file}: {error}") from error
+    except (KeyError, IndexError) as error:
+        raise UserError(f"{file}: the network lacks {error.args[0]}: only a whole {_NET} can be read") from error
+    except (ValueError, TypeError, RuntimeError, OverflowError) as error:
+        # Names and shapes are free in such a file.
+        reason = " ".join(str(error).split())
+        raise UserError(f"{file}: the network is no {_NET} ({reason[:200]}): download it again") from error
 
 
 def _converted(model: Record) -> dict[str, Any]:
@@ -234,6 +240,8 @@ def _tensors(record: Record, prefix: str = "", seen: set[int] | None = None) -> 
         entries = record.fields.get(group)
         for name, tensor in entries.items() if isinstance(entries, Mapping) else ():
             if isinstance(tensor, Tensor):
+                if not tensor.is_floating_point():
+                    raise UserError(f"{prefix}{name} holds {tensor.dtype} values instead of floats")
                 yield f"{prefix}{name}", tensor
     modules = record.fields.get("_modules")
     for name, module in modules.items() if isinstance(modules, Mapping) else ():

@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import math
 import pickle
+import warnings
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from ...checkpoint.read import MAX_PICKLE
 from ...errors import UserError
 from ...outside import check_readable
 
@@ -48,12 +50,15 @@ def read_pickle(path: Path) -> Any:
         UserError: in one line, if the file is damaged or asks for anything else.
     """
     try:
-        check_readable(path, "give a file of NVlabs/edm", 1 << 34)
+        check_readable(path, "give a file of NVlabs/edm", MAX_PICKLE)
         content = path.read_bytes()
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}): check its permissions") from error
     try:
-        return _Unpickler(io.BytesIO(content)).load()
+        with warnings.catch_warnings():
+            # Of typed storages, which these files hold.
+            warnings.simplefilter("ignore")
+            return _Unpickler(io.BytesIO(content)).load()
     except Exception as error:
         # A damaged pickle can raise any exception; no code in it has run.
         reason = " ".join(str(error).split()) or type(error).__name__

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,15 +13,25 @@ from typing import Any
 
 import yaml
 
+from ...checkpoint.plain import check_plain
 from ...errors import UserError
 from ...io.results import recorded_results
 from ...io.step_names import step_of
+from ...outside import read_json, read_record
 
 REPORT = "report.html"
 
 _SKIPPED = ("images", "checkpoints", "wandb", "tensorboard")
 _MARKS = ("run.json", "metrics.csv", "metrics.json", "manifest.json", "scores.jsonl")
 _PICTURES = (".png", ".gif")
+_TEXTS = dict.fromkeys(("started", "ended", "command", "commit", "host"), str)
+_START: dict[str, Any] = {**_TEXTS, "overrides": list, "hardware": dict, "versions": dict, "step": int}
+_START["seconds"] = int | float
+_MANIFEST: dict[str, Any] = {"status": str, "invalid": list, "num_samples": int, "far": int}
+_MANIFEST |= dict.fromkeys(("farthest", "seconds"), int | float)
+_LARGEST = 2**48
+_MOST_CURVES = 1 << 29
+"""Bytes of ``metrics.csv``: columns of a long training."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +90,7 @@ def read_folders(paths: Sequence[str | Path]) -> list[Folder]:
 
 def _folder(home: Path, label: str, config: Mapping[str, Any]) -> Folder:
     files = sorted(_files(home))
-    manifests = [(path.parent, _json(path)) for path in files if path.name == "manifest.json"]
+    manifests = [(path.parent, _of_kinds(_json(path), _MANIFEST)) for path in files if path.name == "manifest.json"]
     pictures = [
         Picture(path, step_of(path.name) if path.suffix == ".png" else None)
         for path in files
@@ -91,7 +100,11 @@ def _folder(home: Path, label: str, config: Mapping[str, Any]) -> Folder:
         home,
         label,
         config,
-        [start for start in _list(_json(home / "run.json").get("starts")) if isinstance(start, dict)],
+        [
+            _of_kinds(start, _START)
+            for start in _list(_json(home / "run.json").get("starts"))
+            if isinstance(start, dict)
+        ],
         _columns(home / "metrics.csv"),
         recorded_results(home),
         manifests,
@@ -112,29 +125,38 @@ def _home(path: Path) -> Path:
 
 
 def _config(home: Path) -> dict[str, Any]:
+    path = home / "config.yaml"
     try:
-        found = yaml.safe_load((home / "config.yaml").read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError):
+        found = yaml.safe_load(read_record(path))
+    except (ValueError, RecursionError, yaml.YAMLError):
         # A folder of samples stores the configuration of its model.
-        about = _json(home / "manifest.json").get("about")
+        path = home / "manifest.json"
+        about = _json(path).get("about")
         found = about.get("trained_with") if isinstance(about, dict) else None
+    try:
+        check_plain(found, str(path), "it is left out")
+    except UserError:
+        return {}
     return found if isinstance(found, dict) else {}
 
 
 def _columns(path: Path) -> dict[str, list[tuple[float, float]]]:
     try:
-        content = path.read_bytes()
-    except OSError:
+        content = read_record(path, _MOST_CURVES)
+    except ValueError:
         return {}
     # The last row may be incomplete.
     complete = content[: content.rfind(b"\n") + 1].decode(errors="replace")
     found: dict[str, list[tuple[float, float]]] = {}
-    for row in csv.DictReader(io.StringIO(complete, newline="")):
-        step = _number(row.get("step"))
-        for name, text in row.items():
-            value = _number(text)
-            if step is not None and value is not None and name not in ("step", None):
-                found.setdefault(str(name), []).append((step, value))
+    try:
+        for row in csv.DictReader(io.StringIO(complete, newline="")):
+            step = _number(row.get("step"))
+            for name, text in row.items():
+                value = _number(text)
+                if step is not None and math.isfinite(step) and value is not None and name not in ("step", None):
+                    found.setdefault(str(name), []).append((step, value))
+    except csv.Error:
+        return {}
     return found
 
 
@@ -154,10 +176,21 @@ def _files(home: Path) -> Iterator[Path]:
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        found = read_json(path)
+    except ValueError:
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def _of_kinds(content: Mapping[str, Any], kinds: Mapping[str, type]) -> dict[str, Any]:
+    """The entries whose values are of the kinds that this program writes."""
+    return {
+        key: value
+        for key, value in content.items()
+        if key in kinds
+        and isinstance(value, kinds[key])
+        and (not isinstance(value, int | float) or abs(value) < _LARGEST)
+    }
 
 
 def _list(value: Any) -> list[Any]:

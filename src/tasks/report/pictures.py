@@ -10,12 +10,15 @@ from pathlib import Path
 
 from PIL import Image
 
+from ...outside import read_record
+from ...pictures.decode import open_picture
 from .folder import Folder, Picture
 
 _MOST_FRAMES, _MOST_OTHERS = 24, 24
 _AS_IT_IS = 300_000
 """Size in bytes up to which a PNG is embedded unchanged; a larger one is encoded again."""
 _LARGEST_FILM = 4_000_000
+_MOST_BYTES = 1 << 28
 _SIDE, _QUALITY = 1600, 88
 _TITLES = {
     "grid": "Samples",
@@ -92,7 +95,9 @@ def _title(picture: Picture) -> str:
 def _source(path: Path) -> str | None:
     """Data URI of a picture; None if it is unreadable or too large for a page."""
     try:
-        content = path.read_bytes()
+        content = read_record(path, _MOST_BYTES)
+        # Its size is known before it is decoded.
+        open_picture(content)
         with Image.open(io.BytesIO(content)) as image:
             if image.format == "GIF":
                 return _uri("gif", content) if len(content) <= _LARGEST_FILM else None

@@ -33,7 +33,8 @@ def flat(config: Mapping[str, Any]) -> dict[str, str]:
     A node that repeats a group, as ``model.net`` repeats ``net``, is one setting: ``${net}``. Paths in the run's folder
     start with ``${paths.run_dir}``.
     """
-    run_dir = str((config.get("paths") or {}).get("run_dir") or "")
+    paths = config.get("paths")
+    run_dir = str(paths.get("run_dir") or "") if isinstance(paths, Mapping) else ""
     groups = {key: node for key, node in config.items() if isinstance(node, Mapping) and key not in _LEFT_OUT}
     found: dict[str, str] = {}
 

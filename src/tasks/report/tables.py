@@ -90,7 +90,7 @@ def commands(folder: Folder) -> list[str]:
         return []
     first = folder.starts[0]
     commit = str(first.get("commit") or "").removesuffix("+changes")
-    program = shlex.split(str(first.get("command", "")))[:1]
+    program = str(first.get("command", "")).split()[:1]
     settings = [str(setting) for setting in first.get("overrides") or []]
     # For an installed package, the program is a file inside it.
     start = (

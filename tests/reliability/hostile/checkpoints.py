@@ -15,8 +15,8 @@ import torch
 
 from tests.reliability.hostile.kinds import Kinds, Make
 
-CHECKPOINTS, ORIGINALS, ARCHIVES, SAFETENSORS = map(Kinds, ("checkpoint", "pth", "torch", "safetensors"))
-TRAINING = Kinds("training")
+CHECKPOINTS, ORIGINALS, ARCHIVES, TRAINING = map(Kinds, ("checkpoint", "pth", "torch", "training"))
+SAMPLER, SHAPE = Kinds("sampler"), Kinds("shape of the data")
 
 Content = dict[str, Any]
 
@@ -40,7 +40,7 @@ def _changed(change: Callable[[Content], Any]) -> Make:
     return make
 
 
-def _set(content: Any, key: str, value: Any) -> None:
+def assign(content: Any, key: str, value: Any) -> None:
     *parents, last = key.split(".")
     for parent in parents:
         content = content[parent]
@@ -67,7 +67,7 @@ def _cycle() -> dict[str, Any]:
     return value
 
 
-_SETTINGS: dict[str, tuple[str, Any]] = {
+SETTINGS: dict[str, tuple[str, Any]] = {
     "an environment variable in the net": ("model.net.nf", "${oc.env:SECRET_OF_THE_TEST}"),
     "an environment variable in the sampler": ("sampler._convert_", "${oc.env:SECRET_OF_THE_TEST}"),
     "an environment variable in the data": ("datamodule.path", "${oc.env:SECRET_OF_THE_TEST}"),
@@ -134,9 +134,10 @@ _SETTINGS: dict[str, tuple[str, Any]] = {
 _UNUSED = ("a net as the data set",)
 """Settings that most commands never read."""
 
-for name, (key, value) in _SETTINGS.items():
-    CHECKPOINTS.add(
-        name, _changed(lambda content, key=key, value=value: _set(content["config"], key, value)), name in _UNUSED
+_OF_NODE = {"sampler": SAMPLER, "datamodule": SHAPE}
+for name, (key, value) in SETTINGS.items():
+    _OF_NODE.get(key.partition(".")[0], CHECKPOINTS).add(
+        name, _changed(lambda content, key=key, value=value: assign(content["config"], key, value)), name in _UNUSED
     )
 
 
@@ -214,13 +215,6 @@ def rewritten(good: Path, bad: Path, change: Callable[[str, bytes], bytes | None
                 target.writestr(name, content)
 
 
-def _pickle(name: str, content: bytes) -> None:
-    ARCHIVES.add(
-        name,
-        lambda good, bad: rewritten(good, bad, lambda n, c: content if n.endswith("data.pkl") else c),
-    )
-
-
 @_archive("a checkpoint with an object that runs a program")
 def _runs(good: Path, bad: Path) -> None:
     torch.save({**torch.load(good, weights_only=True), "x": Payload(bad.with_name("evil"))}, bad)
@@ -282,15 +276,24 @@ def _zip(good: Path, bad: Path) -> None:
         archive.writestr("readme.txt", "no weights")
 
 
-_pickle("an empty pickle", b"")
-_pickle("a truncated pickle", b"\x80\x02}q\x00(")
-_pickle("a pickle that pops from an empty stack", b"\x80\x02aaaaRRR.")
-_pickle("a text of 2^60 bytes in a pickle", b"\x80\x04\x8d" + struct.pack("<Q", 2**60) + b"a.")
-_pickle("a number of 2^31 bytes in a pickle", b"\x80\x02\x8b" + struct.pack("<i", 2**31 - 1) + b"a.")
-_pickle("a memo of 2^31 entries", b"\x80\x02}r" + struct.pack("<I", 2**31 - 1) + b".")
-_pickle("a pickle of a million nested lists", b"\x80\x02" + b"]" * 1_000_000 + b"a" * 999_999 + b".")
-_pickle("a pickle of an unknown protocol", b"\x80\x09}.")
-_pickle("a pickle that opens a file", b"\x80\x02cbuiltins\nopen\n(U\x04evilU\x01wtR.")
+PICKLES = {
+    "an empty pickle": b"",
+    "a truncated pickle": b"\x80\x02}q\x00(",
+    "a pickle that pops from an empty stack": b"\x80\x02aaaaRRR.",
+    "a text of 2^60 bytes in a pickle": b"\x80\x04\x8d" + struct.pack("<Q", 2**60) + b"a.",
+    "a number of 2^31 bytes in a pickle": b"\x80\x02\x8b" + struct.pack("<i", 2**31 - 1) + b"a.",
+    "a memo of 2^31 entries": b"\x80\x02}r" + struct.pack("<I", 2**31 - 1) + b".",
+    "a pickle of a million nested lists": b"\x80\x02" + b"]" * 1_000_000 + b"a" * 999_999 + b".",
+    "a pickle of an unknown protocol": b"\x80\x09}.",
+    "a pickle that opens a file": b"\x80\x02cbuiltins\nopen\n(U\x04evilU\x01wtR.",
+}
+for name, content in PICKLES.items():
+    ARCHIVES.add(
+        name,
+        lambda good, bad, content=content: rewritten(
+            good, bad, lambda part, record, content=content: content if part.endswith("data.pkl") else record
+        ),
+    )
 
 
 def _song(name: str, change: Callable[[Content], Any], harmless: bool = False) -> None:
@@ -323,58 +326,4 @@ _song("a step of NaN", lambda c: c.update(step=math.nan))
 _song("names that are numbers", lambda c: c["model"].update({7: torch.zeros(1)}))
 
 
-def safetensors(header: bytes, content: bytes = b"", length: int | None = None) -> bytes:
-    """Return a safetensors file with exactly this header."""
-    return struct.pack("<Q", len(header) if length is None else length) + header + content
-
-
-def _parts(good: Path) -> tuple[dict[str, Any], bytes]:
-    import json
-
-    content = good.read_bytes()
-    (size,) = struct.unpack("<Q", content[:8])
-    return json.loads(content[8 : 8 + size]), content[8 + size :]
-
-
-def _header(name: str, change: Callable[[dict[str, Any]], Any], harmless: bool = False) -> None:
-    def make(good: Path, bad: Path) -> None:
-        import json
-
-        header, content = _parts(good)
-        change(header)
-        bad.write_bytes(safetensors(json.dumps(header).encode(), content))
-
-    SAFETENSORS.add(name, make, harmless)
-
-
-def _bytes(name: str, content: bytes) -> None:
-    SAFETENSORS.add(name, lambda good, bad: bad.write_bytes(content))
-
-
-_bytes("a header of 2^60 bytes", safetensors(b"{}", length=2**60))
-_bytes("a header that is not JSON", safetensors(b"not JSON"))
-_bytes("a header nested 100,000 times", safetensors(b'{"a":' * 100_000))
-_bytes("no tensors", safetensors(b'{"__metadata__": {"format": "score-sde"}}'))
-_header("the format of another program", lambda h: h["__metadata__"].update(format="pt"))
-_header("no configuration", lambda h: h["__metadata__"].pop("config"))
-_header("a configuration that is not JSON", lambda h: h["__metadata__"].update(config="{"))
-_header("a configuration that is a list", lambda h: h["__metadata__"].update(config="[]"))
-_header("a configuration nested 100,000 times", lambda h: h["__metadata__"].update(config="[" * 100_000))
-_header("a configuration of one number of 5,000 digits", lambda h: h["__metadata__"].update(config="9" * 5000))
-_header("a step that is a string", lambda h: h["__metadata__"].update(global_step="last"))
-_header("a step of 5,000 digits", lambda h: h["__metadata__"].update(global_step="9" * 5000))
-_header(
-    "an environment variable",
-    lambda h: h["__metadata__"].update(config=h["__metadata__"]["config"].replace('"swish"', '"${oc.env:HOME}"')),
-)
-_header("tensors that overlap", lambda h: _first_tensor(h).update(data_offsets=[0, 4]))
-_header("a tensor beyond the end", lambda h: _first_tensor(h).update(data_offsets=[0, 10**12]))
-_header("a tensor of 2^62 numbers", lambda h: _first_tensor(h).update(shape=[2**62]))
-_header("an unknown type", lambda h: _first_tensor(h).update(dtype="Z9"))
-
-
-def _first_tensor(header: dict[str, Any]) -> dict[str, Any]:
-    return next(value for key, value in header.items() if key != "__metadata__")
-
-
-KINDS = [*CHECKPOINTS.all, *TRAINING.all, *ORIGINALS.all, *ARCHIVES.all, *SAFETENSORS.all]
+KINDS = [*CHECKPOINTS.all, *SAMPLER.all, *SHAPE.all, *TRAINING.all, *ORIGINALS.all, *ARCHIVES.all]

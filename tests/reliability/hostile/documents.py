@@ -10,6 +10,7 @@ from typing import Any
 from tests.reliability.hostile.kinds import Kinds, Make
 
 DOCUMENTS, MANIFEST, METRICS, INDEX, SONG = map(Kinds, ("json", "manifest", "metrics", "dataset.json", "song"))
+CURVES, STARTS, YAML = map(Kinds, ("metrics.csv", "run.json", "yaml"))
 
 _TEXTS = {
     "a list": "[]",
@@ -103,7 +104,7 @@ for name, text in {
     "YAML with tabs": "model:\n\t- a\n",
     "two documents of YAML": "a: 1\n---\nb: 2\n",
 }.items():
-    SONG.add(name, lambda good, bad, text=text: bad.write_text(text))
+    YAML.add(name, lambda good, bad, text=text: bad.write_text(text))
 for name, section, change in (
     ("a batch that is an override", "training", {"batch_size": "8,hydra.run.dir=evil"}),
     ("a batch that reads the environment", "training", {"batch_size": "${oc.env:SECRET_OF_THE_TEST}"}),
@@ -134,4 +135,38 @@ for name, section, change in (
         is_unused,
     )
 
-KINDS = [*DOCUMENTS.all, *MANIFEST.all, *METRICS.all, *INDEX.all, *SONG.all]
+_COLUMNS = "step,epoch,time,train/loss\n"
+for name, table in {
+    "no columns": "\n\n\n",
+    "columns without a step": "epoch,loss\n1,2\n",
+    "a column twice": "step,step,step\n1,2,3\n",
+    "rows that are longer than the columns": f"{_COLUMNS}1,2,3,4,5,6,7\n",
+    "rows that are shorter": f"{_COLUMNS}1\n2\n",
+    "steps that are strings": f"{_COLUMNS}one,0,1,2\ntwo,0,1,2\n",
+    "steps that are not finite": f"{_COLUMNS}nan,0,1,2\ninf,0,1,2\n",
+    "times that are strings": f"{_COLUMNS}1,0,long,2\n",
+    "values of 5,000 digits": f"{_COLUMNS}1,0,1,{'9' * 5000}\n",
+    "a cell of 10 MB": f"{_COLUMNS}1,0,1,{'a' * 10_000_000}\n",
+    "an open quote": f'{_COLUMNS}1,0,1,"2\n' + "3,0,1,2\n" * 100_000,
+    "a program of a page in a column": "step,<script>document.title='evil'</script>\n1,2\n",
+    "100,000 columns": "step," + ",".join(map(str, range(100_000))) + "\n" + "1," * 100_000 + "1\n",
+    "zero bytes": f"{_COLUMNS}1,0,1,\0\n",
+}.items():
+    CURVES.add(name, lambda good, bad, table=table: bad.write_text(table), harmless=True)
+
+for name, starts in {
+    "starts that are a string": "once",
+    "starts that are numbers": [1, 2],
+    "no starts": [],
+    "values that are null": [dict.fromkeys(("started", "ended", "command", "commit", "step", "seconds", "versions"))],
+    "values that are lists": [
+        {key: [] for key in ("started", "ended", "command", "commit", "step", "seconds", "versions")}
+    ],
+    "hardware and versions that are strings": [{"hardware": "fast", "versions": "new"}],
+    "infinite seconds": [{"seconds": float("inf"), "step": 10**30}],
+    "NaN seconds": [{"seconds": float("nan"), "step": -1}],
+    "a command with an open quote": [{"command": "train.py 'a", "overrides": 7}],
+}.items():
+    STARTS.add(name, _changed(lambda content, starts=starts: content.update(starts=starts)), harmless=True)
+
+KINDS = [*DOCUMENTS.all, *MANIFEST.all, *METRICS.all, *INDEX.all, *SONG.all, *CURVES.all, *STARTS.all, *YAML.all]

@@ -14,14 +14,15 @@ from tests.reliability.support.entry import ROOT, Ended
 
 
 def call(arguments: Sequence[str]) -> Ended:
-    """``python <script> <arguments>`` in this process, with its exit code and its output."""
+    """``python <script> <arguments>``, or ``python -m <module> ...``, in this process; its exit code and its output."""
     out, err, code = io.StringIO(), io.StringIO(), 0
     argv, folder, environment = sys.argv, Path.cwd(), dict(os.environ)
     try:
         os.chdir(ROOT)
         sys.argv = list(arguments)
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            runpy.run_path(arguments[0], run_name="__main__")
+            start = runpy.run_path if arguments[0].endswith(".py") else runpy.run_module
+            start(arguments[0], run_name="__main__")
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else 1
     finally:

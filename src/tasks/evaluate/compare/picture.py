@@ -54,7 +54,7 @@ def draw(path: Path, groups: Sequence[Result], pairs: Sequence[Result], score: s
                 ("difference_of_these_trainings", 0.22, "C1", "of these trainings, for new draws"),
             ):
                 ends = pair.intervals.get(name)
-                error = None if ends is None else [[value - ends[0]], [ends[1] - value]]
+                error = None if ends is None else [[max(value - ends[0], 0)], [max(ends[1] - value, 0)]]
                 right.errorbar(
                     [value], [i + offset], xerr=error, fmt="o", color=color, capsize=4, label=text if i == 0 else None
                 )

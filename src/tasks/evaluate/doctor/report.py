@@ -72,7 +72,8 @@ def draw(path: Path, found: Examination, score: str, claimed: float | None) -> N
     if claimed is not None:
         axes.axvline(claimed, color="C3", lw=1, ls="--", label="claimed")
     for i, finding in enumerate(findings):
-        error = [[finding.value - max(finding.low, 0)], [finding.high - finding.value]]
+        # A distance of nearly zero can lie outside of its own interval.
+        error = [[max(finding.value - max(finding.low, 0), 0)], [max(finding.high - finding.value, 0)]]
         color = "C2" if finding is best else "C0"
         axes.errorbar([finding.value], [i], xerr=error, fmt="o", color=color, capsize=3, ms=5)
     axes.set_yticks(range(len(findings)), [f"{f.family}: {f.text}" for f in findings], fontsize=8)

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
@@ -17,6 +16,7 @@ from ....checkpoint import find_checkpoint, restore_model
 from ....config_dir import CONFIG_DIR
 from ....errors import UserError
 from ....interop.checkpoints import open_checkpoint
+from ....io.headers import opened
 from ....sampling import Sampler
 from ....sampling.conditioning.labels import class_condition, class_numbers
 from ....sampling.generation import Generation
@@ -32,7 +32,7 @@ def is_run(path: str) -> bool:
     """Return whether ``images`` names a checkpoint or a folder of runs rather than images."""
     there = Path(path).expanduser()
     if there.is_file():
-        return there.suffix in (".ckpt", ".pth", ".safetensors")
+        return there.suffix in (".ckpt", ".pth", ".safetensors", ".pkl")
     return there.is_dir() and ((there / "checkpoints").is_dir() or any(there.glob("*.ckpt")))
 
 
@@ -77,11 +77,8 @@ def is_statistics(path: str) -> bool:
     there = Path(path).expanduser()
     if there.suffix != ".npz" or not there.is_file():
         return False
-    try:
-        with np.load(there) as arrays:
-            return {"mu", "sigma"} <= set(arrays.files)
-    except (OSError, ValueError) as error:
-        raise UserError(f"reference={path} cannot be read ({error}): write the file again") from error
+    with opened(there) as headers:
+        return {"mu", "sigma"} <= headers.keys()
 
 
 def data_of_name(name: str) -> dict[str, Any]:

@@ -1,0 +1,148 @@
+"""Entrances of models of other programs and of records of runs: examined, compared, reported, exported, resumed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.reliability.hostile.world import (
+    CHECKPOINT,
+    FEW,
+    FILE,
+    NPZ,
+    PICTURE,
+    Entrance,
+    World,
+    copy,
+    copy_all,
+    evaluate,
+    sample,
+    train,
+)
+
+
+def _examined(world: World, home: Path, *settings: str) -> list[str]:
+    return evaluate(world, home, "mode=doctor", f"images={world.pictures}", *settings)
+
+
+def _compared(world: World, home: Path) -> list[str]:
+    own = ("metric=pixel", f"metric.cache_dir={world.folder}/cache", f"output_dir={home}/out")
+    groups = f"groups=[{home}/a.ckpt,{world.checkpoint}]"
+    return ["evaluate.py", "mode=compare", groups, "draws=2", "num_samples=4", *FEW, *own]
+
+
+def _reported(world: World, home: Path) -> list[str]:
+    return ["src", "report", f"{home}/run", f"output={home}/report.html"]
+
+
+def _exported(world: World, home: Path) -> list[str]:
+    return ["src", "export", f"ckpt_path={home}/run", "format=hub", f"output={home}/hub"]
+
+
+def _resumed(world: World, home: Path) -> list[str]:
+    return [
+        *train(world.pictures, home),
+        f"datamodule.data_dir={world.folder}/data",
+        "trainer.max_steps=3",
+        f"ckpt_path={home}/run",
+    ]
+
+
+def _of_run(
+    name: str, tags: frozenset[str], file: str, run: str, command: Callable[[World, Path], list[str]]
+) -> Entrance:
+    """A record in the folder of a run; what a command does not need is left out."""
+    return Entrance(name, tags, f"run/{file}", copy_all(run, "run"), command, is_optional=True)
+
+
+OF_RUNS = [
+    Entrance(
+        "config.json of the Hub",
+        FILE | {"json", "config.json"},
+        "hub/config.json",
+        copy_all("hub", "hub"),
+        lambda w, h: sample(w, h, checkpoint=h / "hub"),
+    ),
+    Entrance(
+        "model.safetensors of the Hub",
+        FILE | {"tensors"},
+        "hub/model.safetensors",
+        copy_all("hub", "hub"),
+        lambda w, h: sample(w, h, checkpoint=h / "hub"),
+    ),
+    Entrance(
+        "README.md of the Hub",
+        FILE,
+        "hub/README.md",
+        copy_all("hub", "hub"),
+        lambda w, h: sample(w, h, checkpoint=h / "hub"),
+        is_optional=True,
+    ),
+    Entrance(
+        "a network of EDM",
+        FILE | {"network"},
+        "a.pkl",
+        copy("network.pkl", "a.pkl"),
+        lambda w, h: sample(w, h, *FEW, checkpoint=h / "a.pkl"),
+    ),
+    Entrance(
+        "a picture to inspect before training",
+        PICTURE,
+        "set/5.png",
+        copy_all("pictures", "set"),
+        lambda w, h: ["src", "doctor", f"datamodule.path={h}/set", f"datamodule.data_dir={h}/data"],
+    ),
+    Entrance(
+        "a picture to examine",
+        PICTURE,
+        "set/5.png",
+        copy_all("pictures", "set"),
+        lambda w, h: evaluate(w, h, "mode=doctor", f"images={h}/set"),
+    ),
+    Entrance(
+        "a picture to examine against",
+        PICTURE,
+        "set/5.png",
+        copy_all("pictures", "set"),
+        lambda w, h: _examined(w, h, f"reference={h}/set"),
+    ),
+    Entrance(
+        "statistics to examine against",
+        NPZ | {"statistics"},
+        "a.npz",
+        copy("statistics.npz", "a.npz"),
+        lambda w, h: _examined(w, h, f"reference={h}/a.npz"),
+    ),
+    Entrance(
+        "a safetensors file for guidance",
+        FILE | {"safetensors", "tensors"},
+        "a.safetensors",
+        copy("good.safetensors", "a.safetensors"),
+        lambda w, h: sample(w, h, "guidance=autoguidance", f"guidance.path={h}/a.safetensors"),
+    ),
+    Entrance("a training to compare", CHECKPOINT, "a.ckpt", copy("good.ckpt", "a.ckpt"), _compared),
+    Entrance(
+        "a checkpoint to export",
+        CHECKPOINT,
+        "a.ckpt",
+        copy("good.ckpt", "a.ckpt"),
+        lambda w, h: ["src", "export", f"ckpt_path={h}/a.ckpt", "format=song", f"output={h}/a.pth"],
+    ),
+    _of_run("run.json to export", FILE | {"json", "run.json"}, "run.json", "run", _exported),
+    _of_run("run.json to report", FILE | {"json", "run.json"}, "run.json", "report", _reported),
+    _of_run("metrics.csv to report", FILE | {"metrics.csv"}, "metrics.csv", "report", _reported),
+    _of_run("scores.jsonl to report", FILE | {"json"}, "scores.jsonl", "report", _reported),
+    _of_run("config.yaml to report", FILE | {"json", "yaml"}, "config.yaml", "report", _reported),
+    _of_run("a picture to report", PICTURE, "samples/final/grid.png", "report", _reported),
+    _of_run(
+        "metrics.json to report",
+        FILE | {"json", "metrics"},
+        "evaluation/pareto-1/metrics.json",
+        "report",
+        _reported,
+    ),
+    _of_run("manifest.json to report", FILE | {"json", "manifest"}, "samples/final/manifest.json", "report", _reported),
+    _of_run("metrics.csv to go on from", FILE | {"metrics.csv"}, "metrics.csv", "run", _resumed),
+    _of_run("run.json to go on from", FILE | {"json", "run.json"}, "run.json", "run", _resumed),
+    _of_run("config.yaml to go on from", FILE | {"json"}, "config.yaml", "run", _resumed),
+]

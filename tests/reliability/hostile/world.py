@@ -1,0 +1,170 @@
+"""Good files, the commands that read them, and what an entrance is."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from tests.interop import edm_files, originals
+from tests.reliability.support.in_process import call
+from tests.reliability.support.runs import TINY
+from tests.tasks.report.example import write_run
+from tests.tasks.test_foreign import SONG
+
+ROWS = 40
+
+
+@dataclass(frozen=True)
+class World:
+    """Good files, made once.
+
+    Attributes:
+        folder: where they are.
+    """
+
+    folder: Path
+
+    @property
+    def pictures(self) -> Path:
+        """A folder of small pictures."""
+        return self.folder / "pictures"
+
+    @property
+    def checkpoint(self) -> Path:
+        """The checkpoint of a training run of two steps on ``pictures``."""
+        return self.folder / "good.ckpt"
+
+    @classmethod
+    def make(cls, folder: Path) -> World:
+        """Make all of them."""
+        world = cls(folder)
+        world.pictures.mkdir(parents=True)
+        rows = np.random.default_rng(0).integers(0, 256, (ROWS, 8, 8, 3)).astype(np.uint8)
+        for i, row in enumerate(rows):
+            Image.fromarray(row).save(world.pictures / f"{i}.png")
+        shutil.make_archive(str(folder / "pictures"), "zip", world.pictures)
+        np.save(folder / "rows.npy", rows)
+        np.savez(folder / "rows.npz", samples=rows)
+        _write_tables(folder, rows)
+        world.run([*train(world.pictures, folder), "trainer.max_steps=2"])
+        (made,) = folder.glob("logs/*/*/checkpoints/step00000002.ckpt")
+        shutil.copy(made, world.checkpoint)
+        world.run(["sample.py", f"ckpt_path={world.checkpoint}", *sampling(folder / "samples")])
+        world.run(["sample.py", f"ckpt_path={world.checkpoint}", *sampling(folder / "arrays"), "format=npz"])
+        world.run([*evaluation(folder), f"images={world.pictures}", f"output_dir={folder}/scores"])
+        (cached,) = folder.glob("cache/*statistics.npz")
+        shutil.copy(cached, folder / "statistics.npz")
+        originals.write(folder, "song")
+        (folder / "song.json").write_text(json.dumps(SONG))
+        shutil.copytree(made.parents[1], folder / "run")
+        world.write_for_others()
+        return world
+
+    def write_for_others(self) -> None:
+        """Write the checkpoint in other formats, a network of NVlabs/edm, and a run with all that a report shows."""
+        from src.checkpoint import read_checkpoint
+        from src.interop.hub import write_hub
+        from src.interop.hub.card import Card
+        from src.interop.safetensors import write_checkpoint_file
+
+        content = read_checkpoint(self.checkpoint)
+        write_checkpoint_file(content, self.folder / "good.safetensors")
+        write_hub(content, self.folder / "hub", Card())
+        (self.folder / "network.pkl").write_bytes(edm_files.written(edm_files.network(nf=8)))
+        write_run(self.folder / "report")
+
+    @staticmethod
+    def run(command: list[str]) -> None:
+        """Run a command that must succeed."""
+        ended = call(command)
+        assert ended.code == 0, f"{' '.join(command)}\n{ended.out}{ended.err}"
+
+
+def _write_tables(folder: Path, rows: np.ndarray) -> None:
+    import pyarrow
+    import pyarrow.parquet
+    import zarr
+
+    contents = [(folder / "pictures" / f"{i}.png").read_bytes() for i in range(len(rows))]
+    pyarrow.parquet.write_table(pyarrow.table({"image": contents}), folder / "rows.parquet")
+    zarr.save(str(folder / "rows.zarr"), rows)
+
+
+@dataclass(frozen=True)
+class Entrance:
+    """A file that a command reads.
+
+    Attributes:
+        name: a few words.
+        tags: kinds of hostile files that belong there.
+        file: path of the file in a folder of its own.
+        fill: puts the good file, and whatever must lie beside it, into that folder.
+        command: the command that reads it, given the world and that folder.
+        is_optional: the command does its work without the file, too.
+        ignored: tags of kinds that the command has no need to notice.
+    """
+
+    name: str
+    tags: frozenset[str]
+    file: str
+    fill: Callable[[World, Path], object]
+    command: Callable[[World, Path], list[str]]
+    is_optional: bool = False
+    ignored: frozenset[str] = frozenset()
+
+
+def train(data: Path, home: Path) -> list[str]:
+    """Train one step on ``data``, everything kept in ``home``."""
+    return [
+        "train.py",
+        *TINY,
+        "datamodule=image_folder",
+        f"datamodule.path={data}",
+        "datamodule.image_size=8",
+        "datamodule.limit=null",
+        "datamodule.decode_workers=1",
+        f"datamodule.data_dir={home}/data",
+        "callbacks=minimal",
+        "callbacks.last_checkpoint.every_n_steps=1",
+        "trainer.max_steps=1",
+        f"paths.log_dir={home}/logs",
+        f"metric.cache_dir={home}/cache",
+    ]
+
+
+def sampling(out: Path) -> list[str]:
+    return ["num_samples=3", "batch_size=2", f"output_dir={out}"]
+
+
+def evaluation(home: Path) -> list[str]:
+    data = ["datamodule=image_folder", "datamodule.image_size=8", "datamodule.decode_workers=1", "metric=pixel"]
+    kept = [f"datamodule.data_dir={home}/data", f"metric.cache_dir={home}/cache"]
+    return ["evaluate.py", *data, f"datamodule.path={home}/pictures", *kept]
+
+
+def evaluate(world: World, home: Path, *settings: str) -> list[str]:
+    return [*evaluation(world.folder), *settings, f"output_dir={home}/out"]
+
+
+def sample(world: World, home: Path, *settings: str, checkpoint: Path | None = None) -> list[str]:
+    return ["sample.py", f"ckpt_path={checkpoint or world.checkpoint}", *sampling(home / "out"), *settings]
+
+
+def copy(name: str, file: str) -> Callable[[World, Path], object]:
+    return lambda world, home: shutil.copy(world.folder / name, home / file)
+
+
+def copy_all(name: str, file: str) -> Callable[[World, Path], object]:
+    return lambda world, home: shutil.copytree(world.folder / name, home / file)
+
+
+FEW = ("sampler.grid.steps=2",)
+FILE = frozenset({"file", "bytes"})
+PICTURE, ZIP, NPZ = FILE | {"picture"}, FILE | {"zip of pictures"}, FILE | {"npz"}
+CHECKPOINT = FILE | {"checkpoint", "torch", "sampler", "shape of the data"}
