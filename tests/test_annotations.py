@@ -1,4 +1,4 @@
-"""Values of the wrong kind are found by the annotations of their parameters."""
+"""Values of the wrong type are found with the annotations of their parameters."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Part(Base):
         super().__init__(**settings)
 
 
-FITTING = {
+VALID = {
     "width": [8, -1],
     "rate": [1, 0.5],
     "limit": [math.inf, 2],
@@ -64,18 +64,18 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in FITTING.items() for value in values])
-def test_what_fits(name: str, value: Any) -> None:
+@pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in VALID.items() for value in values])
+def test_valid_values_are_accepted(name: str, value: Any) -> None:
     assert mismatch(Part, {name: value}) is None
 
 
 @pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in WRONG.items() for value in values])
-def test_what_does_not(name: str, value: Any) -> None:
+def test_invalid_values_are_found(name: str, value: Any) -> None:
     found = mismatch(Part, {name: value})
     assert found is not None and found[0].partition(".")[0] == name and found[2].startswith("give ")
 
 
-def test_messages_say_what_to_give() -> None:
+def test_messages_say_what_to_type() -> None:
     assert mismatch(Part, {"width": 2e3}) == ("width", 2e3, "give a whole number, as 2000")
     found = mismatch(Part, {"rate": math.nan})
     assert found is not None and found[2] == "give a finite number"
@@ -84,6 +84,6 @@ def test_messages_say_what_to_give() -> None:
     assert mismatch(torch.optim.Adam, {"lr": "abc"}) == ("lr", "abc", "give a number, as 0.001")
 
 
-def test_building_refuses_under_the_full_name() -> None:
+def test_build_reports_the_full_setting_name() -> None:
     with pytest.raises(UserError, match=r"optimizer\.betas=\[0\.9\]: give a list of 2 values"):
         build({"_target_": "torch.optim.Adam", "_partial_": True, "betas": [0.9]}, "optimizer")

@@ -1,4 +1,4 @@
-"""The Python API: the images of sample.py, inverse maps, and mistakes in one line."""
+"""The Python API: the same images as sample.py, encode and decode, and errors in one line."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def model(checkpoint) -> LoadedModel:
     return load(checkpoint)
 
 
-def test_images_are_those_of_sample_py(checkpoint, model, tmp_path: Path) -> None:
+def test_images_equal_those_of_sample_py(checkpoint, model, tmp_path: Path) -> None:
     settings = [f"ckpt_path='{checkpoint}'", f"output_dir={tmp_path}", "num_samples=5", "seed=3", "sampler=heun"]
     sample(*settings, "sampler.grid.steps=3", "accelerator=cpu")
     images = model.sample(5, seed=3, sampler="heun", steps=3, batch_size=2)
@@ -36,7 +36,7 @@ def test_images_are_those_of_sample_py(checkpoint, model, tmp_path: Path) -> Non
     assert not torch.equal(images, model.sample(5, seed=4, sampler="heun", steps=3))
 
 
-def test_a_time_may_be_a_number_and_the_denoiser_is_tweedies(model) -> None:
+def test_times_may_be_numbers_and_denoise_follows_tweedie(model) -> None:
     x = torch.randn(2, *model.shape)
     t = torch.tensor(0.5, dtype=torch.float64)
     assert torch.equal(model.score(x, 0.5), model.score(x, t))
@@ -49,7 +49,7 @@ def test_decode_inverts_encode(model) -> None:
     torch.testing.assert_close(model.decode(model.encode(x)), x, atol=2e-2, rtol=0)
 
 
-def test_likelihoods_of_bytes_and_of_their_floats_agree(model) -> None:
+def test_likelihoods_of_bytes_and_floats_agree(model) -> None:
     levels = torch.randint(0, 256, (2, *model.shape), dtype=torch.uint8)
     of_bytes = model.log_likelihood(levels, seed=1)
     assert torch.equal(of_bytes.bits_per_dim, model.log_likelihood(levels / 255, seed=1).bits_per_dim)
@@ -57,7 +57,7 @@ def test_likelihoods_of_bytes_and_of_their_floats_agree(model) -> None:
 
 
 @pytest.mark.parametrize(
-    ("call", "said"),
+    ("call", "message"),
     [
         (lambda m: m.sample(2, sampler="huen"), "there is no sampler huen, did you mean heun"),
         (lambda m: m.sample(2, sampler="ode", steps=3), "adaptive steps"),
@@ -68,6 +68,6 @@ def test_likelihoods_of_bytes_and_of_their_floats_agree(model) -> None:
         (lambda m: load("nowhere"), "neither a file nor a folder"),
     ],
 )
-def test_mistakes_are_one_line(model, call, said) -> None:
-    with pytest.raises(UserError, match=said):
+def test_invalid_arguments_are_refused(model, call, message) -> None:
+    with pytest.raises(UserError, match=message):
         call(model)

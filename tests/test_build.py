@@ -1,4 +1,4 @@
-"""Objects from plain nodes: nested, partial, by the package's own name, and every mistake as one line."""
+"""Build objects from plain nodes: nested, partial, by package name; mistakes give one line."""
 
 import subprocess
 import sys
@@ -14,19 +14,19 @@ from src.sampling.solvers.schedule import LinearGrid
 from src.sde import VESDE
 
 
-def test_nested_nodes_become_objects_and_other_values_stay() -> None:
+def test_nested_nodes_are_built_and_other_values_kept() -> None:
     text = "${oc.env:HOME}"
     built = build({"sde": {"_target_": "src.sde.VESDE", "sigma_max": 7.0}, "others": [1, {"text": text}]})
     assert built == {"sde": VESDE(sigma_max=7.0), "others": [1, {"text": text}]}
 
 
-def test_partial_waits_for_its_call() -> None:
+def test_partial_nodes() -> None:
     made = build({"_target_": "torch.optim.Adam", "_partial_": True, "lr": 0.5})
     assert isinstance(made, partial)
     assert made([torch.nn.Parameter(torch.zeros(1))]).param_groups[0]["lr"] == 0.5
 
 
-def test_arguments_beside_the_node_replace_its_entries() -> None:
+def test_keyword_arguments_override_the_node() -> None:
     assert build({"_target_": "src.sde.VESDE", "sigma_max": 7.0}, sigma_max=8.0) == VESDE(sigma_max=8.0)
 
 
@@ -43,17 +43,17 @@ def test_arguments_beside_the_node_replace_its_entries() -> None:
         ({"_target_": "src.nets.MLP", "dim": "x"}, r"^a\.b\.dim=x: give a whole number$"),
     ],
 )
-def test_mistakes_are_one_line(node: dict[str, object], message: str) -> None:
+def test_invalid_nodes_give_one_line(node: dict[str, object], message: str) -> None:
     with pytest.raises(UserError, match=message):
         build({"b": node}, "a")
 
 
-def test_name_of_the_package_is_its_own() -> None:
+def test_located_and_nearest() -> None:
     assert located("src.sampling.LinearGrid") is LinearGrid
     assert nearest("heum", ["heun", "pc"]) == ", did you mean heun?"
 
 
-def test_targets_are_found_in_a_package_of_another_name(tmp_path: Path) -> None:
+def test_src_targets_work_in_the_installed_package(tmp_path: Path) -> None:
     (tmp_path / "score_sde").symlink_to(Path(__file__).parents[1] / "src")
     code = (
         "import sys; from score_sde.build import build; sde = build({'_target_': 'src.sde.VESDE'}); "

@@ -1,4 +1,4 @@
-"""The console command and the scripts: each name leads to a module that runs, in a checkout and installed."""
+"""The console command and the scripts: each name leads to a runnable module, in a checkout and installed."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ from src.cli import entry
 
 
 @pytest.mark.parametrize("name", console.COMMANDS)
-def test_every_command_is_a_module_that_runs_as_a_program(name: str) -> None:
+def test_every_command_has_a_main_module(name: str) -> None:
     found = importlib.util.find_spec(f"src.{console.COMMANDS[name][0]}")
     assert found is not None and found.origin is not None
     assert 'if __name__ == "__main__":' in Path(found.origin).read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "said"),
+    ("arguments", "code", "message"),
     [
         ([], 0, "usage: score-sde COMMAND"),
         (["--version"], 0, f"score-sde {src.__version__}"),
         (["trian"], 2, "error: there is no command trian, did you mean train?; see score-sde --help"),
     ],
 )
-def test_what_runs_nothing_says_what_to_type(arguments, code, said, monkeypatch, capsys) -> None:
+def test_usage_version_and_unknown_commands(arguments, code, message, monkeypatch, capsys) -> None:
     monkeypatch.setattr(sys, "argv", ["score-sde", *arguments])
     assert console.main() == code
-    assert said in "".join(capsys.readouterr())
+    assert message in "".join(capsys.readouterr())
 
 
-def test_a_command_is_the_main_module_and_gets_the_other_arguments(monkeypatch, capsys) -> None:
+def test_a_command_gets_the_remaining_arguments(monkeypatch, capsys) -> None:
     monkeypatch.setattr(sys, "argv", ["score-sde", "export", "format=ckpt"])
     with pytest.raises(SystemExit):
         console.main()
@@ -44,7 +44,7 @@ def test_a_command_is_the_main_module_and_gets_the_other_arguments(monkeypatch, 
 
 
 @pytest.mark.parametrize("name", ["train", "sample", "evaluate"])
-def test_a_job_of_a_sweep_runs_the_script_of_a_checkout_and_the_module_of_a_package(name: str, monkeypatch) -> None:
+def test_sweep_jobs_run_the_script_or_the_installed_module(name: str, monkeypatch) -> None:
     (script,) = entry._program(name)
     assert Path(script).is_absolute() and Path(script).is_file()
     monkeypatch.setattr(entry, "IS_INSTALLED", True)
@@ -60,13 +60,13 @@ def test_a_job_of_a_sweep_runs_the_script_of_a_checkout_and_the_module_of_a_pack
         ("metrics.extractors.train_digits", *["python -m src.metrics.extractors.train_digits"] * 2),
     ],
 )
-def test_messages_name_a_command_that_is_there(name: str, in_checkout: str, installed: str, monkeypatch) -> None:
+def test_how_to_run_in_a_checkout_and_installed(name: str, in_checkout: str, installed: str, monkeypatch) -> None:
     assert config_dir.how_to_run(name) == in_checkout
     monkeypatch.setattr(config_dir, "IS_INSTALLED", True)
     assert config_dir.how_to_run(name) == installed
 
 
-def test_no_message_names_a_command_by_hand() -> None:
+def test_no_message_contains_a_literal_command() -> None:
     root = Path(src.__file__).parent
     for path in root.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):

@@ -1,4 +1,4 @@
-"""Addressed noise: known answers, distributions, and independence of everything but the address."""
+"""Addressed noise: known answers, distributions, and dependence on the address only."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PURPOSES = ("predictor", "corrector")
     ],
 )
 def test_philox_known_answers(word: int, expected: tuple[int, ...]) -> None:
-    """Published with the generator (Salmon et al. 2011); in integers and in tensors."""
+    """Answers published with the generator (Salmon et al. 2011), for integers and tensors."""
     assert philox((word,) * 4, (word, word)) == expected
     tensor = torch.full((1,), word)
     assert tuple(int(w) for w in philox((tensor,) * 4, (word, word))) == expected
@@ -37,19 +37,19 @@ addresses = st.tuples(
 
 @settings(max_examples=30, deadline=None)
 @given(addresses, st.integers(1, 9), st.integers(1, 9))
-def test_a_number_depends_on_its_address_alone(address: tuple[int, str, int, int], size: int, more: int) -> None:
+def test_a_number_depends_on_its_address_only(address: tuple[int, str, int, int], size: int, more: int) -> None:
     seed, purpose, step, index = address
     alone = normal(seed, purpose, step, torch.tensor([index]), (size,))
     among = normal(seed, purpose, step, torch.tensor([index + 5, index, 3]), (size,))
     assert torch.equal(alone[0], among[1])
-    # A larger sample begins like a smaller one; the shape only folds it.
+    # A larger sample starts with the numbers of a smaller one; the shape does not matter.
     assert torch.equal(normal(seed, purpose, step, torch.tensor([index]), (size + more,))[0, :size], alone[0])
     assert torch.equal(normal(seed, purpose, step, torch.tensor([index]), (1, size, 1)).flatten(), alone[0])
 
 
 @settings(max_examples=30, deadline=None)
 @given(addresses)
-def test_every_part_of_the_address_matters(address: tuple[int, str, int, int]) -> None:
+def test_every_part_of_the_address_changes_the_numbers(address: tuple[int, str, int, int]) -> None:
     seed, purpose, step, index = address
     here = uniform(seed, purpose, step, torch.tensor([index]), (8,))
     for other in ((seed + 1, purpose, step, index), (seed, purpose + "x", step, index)):
@@ -67,14 +67,14 @@ def test_distributions_along_every_axis(axis: str) -> None:
             return torch.cat([draw(7, "purpose", step, INDEX[:1], (), torch.float64) for step in range(1000)])
         return draw(7, "purpose", 3, INDEX[:1], (2000,), torch.float64)[0]
 
-    # Fixed seed: these are the p-values of this one draw; chance would fail one in a thousand.
+    # The seed is fixed, so this cannot fail by chance.
     assert stats.kstest(along(uniform).numpy(), "uniform").pvalue > 1e-3
     assert stats.kstest(along(normal).numpy(), "norm").pvalue > 1e-3
     signs = along(rademacher)
     assert set(signs.tolist()) == {-1.0, 1.0} and abs(float(signs.mean())) < 4 / len(signs) ** 0.5
 
 
-def test_normals_are_normal_far_out() -> None:
+def test_tails_of_the_normals() -> None:
     z = normal(0, "tails", 0, INDEX, (500,), torch.float64).flatten()
     for bound in (1, 2, 3, 4):
         expected = 2 * stats.norm.sf(bound) * len(z)
@@ -82,7 +82,7 @@ def test_normals_are_normal_far_out() -> None:
     assert float(z.mean()) == pytest.approx(0, abs=4e-3) and float(z.var()) == pytest.approx(1, abs=6e-3)
 
 
-def test_purposes_steps_samples_and_neighbors_are_independent() -> None:
+def test_purposes_steps_samples_and_neighbors_are_uncorrelated() -> None:
     z = normal(0, "predictor", 0, INDEX, (64,), torch.float64)
     others = {
         "purpose": normal(0, "corrector", 0, INDEX, (64,), torch.float64),
@@ -97,20 +97,20 @@ def test_purposes_steps_samples_and_neighbors_are_independent() -> None:
             assert abs(correlation) < 4 / z.numel() ** 0.5, name
 
 
-def test_float32_is_float64_rounded() -> None:
+def test_float32_agrees_with_float64() -> None:
     single, double = (normal(0, "purpose", 0, INDEX, (8,), dtype) for dtype in (torch.float32, torch.float64))
     torch.testing.assert_close(single.double(), double, rtol=1e-4, atol=2e-4)
 
 
 @pytest.mark.parametrize("draw", [normal, uniform])
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_half_precision_is_float32_rounded(draw: Callable[..., torch.Tensor], dtype: torch.dtype) -> None:
+def test_half_precision_is_rounded_float32(draw: Callable[..., torch.Tensor], dtype: torch.dtype) -> None:
     half = draw(0, "purpose", 0, INDEX, (8,), dtype)
     assert half.dtype == dtype and bool(half.isfinite().all())
     assert torch.equal(half, draw(0, "purpose", 0, INDEX, (8,)).to(dtype))
 
 
-def test_sources_read_the_same_numbers() -> None:
+def test_all_noise_sources_give_the_same_numbers() -> None:
     like = torch.zeros(3, 2, 2)
     index = torch.tensor([5, 1, 9])
     drawn = AddressedNoise(4, index)("predictor", 6, like)
@@ -125,7 +125,7 @@ def test_sources_read_the_same_numbers() -> None:
 def test_permutations_are_complete_and_differ_by_step() -> None:
     first, second = permutation(0, "order", 0, 1000), permutation(0, "order", 1, 1000)
     assert torch.equal(first.sort().values, torch.arange(1000)) and not torch.equal(first, second)
-    # Where 0 lands is uniform: over 500 steps its mean place is 499.5 with a standard error of 13.
+    # The position of 0 is uniform: its mean over 500 steps is 499.5 with a standard error of 13.
     places = [int((permutation(0, "order", step, 1000) == 0).nonzero()) for step in range(500)]
     assert sum(places) / 500 == pytest.approx(499.5, abs=52)
 

@@ -1,4 +1,4 @@
-"""The fused kernel gives the numbers of ``noise``; without a card, Triton's interpreter runs it on CPU tensors."""
+"""The fused kernel gives the numbers of ``noise``; without a GPU, Triton's interpreter runs it on CPU tensors."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ PURPOSES = (
     "label-dropout",
 )
 SHAPES = ((), (3,), (4,), (5, 7), (1, 6), (5, 11, 19))
-# The last one takes two programs a sample.
+# The last shape needs two programs per sample.
 INDEX = (0, 1, 2**31, 2**32 - 1, 2**32 + 1, 2**40 + 17)
 
 
-def test_the_kernel_gives_the_numbers_of_the_definition() -> None:
-    # The interpreter is chosen when triton is imported, so the comparison has a process of its own.
+def test_the_kernel_agrees_with_the_definition() -> None:
+    # The interpreter is selected when triton is imported, so the comparison needs its own process.
     command = [sys.executable, "-m", "tests.test_noise_kernel"]
     settings = {**os.environ, "TRITON_INTERPRET": "1"}
     root = Path(__file__).parents[1]
@@ -42,7 +42,9 @@ def test_the_kernel_gives_the_numbers_of_the_definition() -> None:
 
 
 def compare() -> int:
-    """Compare all kinds of numbers, at every purpose, shape, step and seed of the lists; the number of comparisons."""
+    """Compare all kinds of numbers over the lists of purposes, shapes, steps and seeds; return the number of
+    comparisons.
+    """
     from src import noise
     from src.noise_kernel import fill
 
@@ -70,7 +72,7 @@ def compare() -> int:
 
 
 @pytest.mark.parametrize("kind", ["uniform", "normal", "rademacher"])
-def test_the_kernel_is_asked_only_where_it_can_answer(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_kernel_is_used_only_for_float32_on_a_gpu(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from src import noise
 
     asked = []
@@ -78,16 +80,16 @@ def test_the_kernel_is_asked_only_where_it_can_answer(kind: str, monkeypatch: py
     monkeypatch.setattr(noise, "_fill", lambda kind, *_: asked.append(kind) or torch.ones(1))
     draw = getattr(noise, kind)
     draw(0, "a", 0, torch.arange(2), (3,))
-    assert not asked, "numbers for a CPU"
-    # A device without memory stands in for a card.
+    assert not asked, "the kernel must not be used on the CPU"
+    # The meta device replaces a GPU.
     monkeypatch.setattr(torch.Tensor, "is_cuda", property(lambda tensor: tensor.is_meta))
     draw(0, "a", 0, torch.arange(2, device="meta"), (3,), torch.float64)
-    assert not asked, "float64"
+    assert not asked, "the kernel must not be used for float64"
     draw(0, "a", 0, torch.arange(2, device="meta"), (3,))
     assert asked == [kind]
 
 
-def test_a_switch_turns_the_kernel_off(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_environment_variable_disables_the_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
     from src import noise
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)

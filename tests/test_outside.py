@@ -1,4 +1,4 @@
-"""What lies at a path is known before it is opened."""
+"""Paths are checked before they are opened."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from src.errors import UserError
 from src.outside import bomb, check_readable, read_bytes, read_json, why_unreadable
 
 
-def test_what_is_no_file(tmp_path: Path) -> None:
+def test_paths_that_are_not_regular_files(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "nothing").symlink_to("nowhere")
     (tmp_path / "loop").symlink_to("loop")
-    said = {name: why_unreadable(tmp_path / name) for name in ("pipe", "nothing", "loop", ".", "absent", "a" * 300)}
-    assert said["pipe"] == "is a pipe, not a file" and said["."] == "is a folder, not a file"
-    assert said["nothing"] == "is a link to nothing" and said["loop"] == "is a link to itself"
-    assert said["absent"] == "does not exist" and "File name too long" in str(said["a" * 300])
+    reasons = {name: why_unreadable(tmp_path / name) for name in ("pipe", "nothing", "loop", ".", "absent", "a" * 300)}
+    assert reasons["pipe"] == "is a pipe, not a file" and reasons["."] == "is a folder, not a file"
+    assert reasons["nothing"] == "is a link to nothing" and reasons["loop"] == "is a link to itself"
+    assert reasons["absent"] == "does not exist" and "File name too long" in str(reasons["a" * 300])
     assert why_unreadable("/dev/zero") == "is a device, not a file" and why_unreadable(__file__) is None
 
 
-def test_sizes_are_asked_first(tmp_path: Path) -> None:
+def test_large_files_are_refused_before_reading(tmp_path: Path) -> None:
     with (tmp_path / "a").open("wb") as file:
         file.truncate(1 << 40)
     check_readable(tmp_path / "a", "shorten it")
@@ -33,11 +33,11 @@ def test_sizes_are_asked_first(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["[" * 100_000, "{", b"\xff\xfe", "9" * 5000])
-def test_documents_that_are_none(text: str | bytes, tmp_path: Path) -> None:
+def test_invalid_json_is_refused(text: str | bytes, tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(ValueError, match=r"no JSON|too deeply"):
         read_json(tmp_path / "a")
 
 
-def test_bombs() -> None:
+def test_compression_ratios_of_bombs() -> None:
     assert bomb(1 << 30, 1 << 20) and not bomb(1 << 30, 1 << 28) and not bomb(1 << 20, 1)

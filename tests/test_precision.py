@@ -1,4 +1,4 @@
-"""One setting for both of torch's switches, and full precision inside the context whatever is around it."""
+"""One setting for both precision switches of torch, and full precision inside ``full_precision``."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def switches() -> tuple[str, bool]:
 def test_products_and_convolutions_follow_one_setting(precision: str, tf32: bool) -> None:
     set_float32_precision(precision)
     assert switches() == (precision, tf32)
-    # torch's own check that no other way of setting them was mixed in.
+    # torch raises here if old and new ways of setting precision are mixed.
     assert torch.backends.cuda.matmul.allow_tf32 is tf32
 
 
@@ -37,7 +37,7 @@ def test_an_unknown_setting_is_refused() -> None:
         set_float32_precision("low")
 
 
-def test_full_precision_ends_with_the_block_also_after_an_error() -> None:
+def test_full_precision_is_restored_after_an_error() -> None:
     set_float32_precision("high")
     with pytest.raises(ZeroDivisionError), torch.autocast("cpu", torch.bfloat16), full_precision("cpu"):
         assert switches() == ("highest", False)
@@ -60,6 +60,6 @@ def test_features_are_computed_in_full_precision() -> None:
     assert switches() == ("high", True)
 
 
-def test_no_float64_on_a_device_without_it() -> None:
+def test_devices_without_float64_use_float32() -> None:
     assert wide(torch.device("mps")) == torch.float32
     assert wide(torch.device("cpu")) == wide(torch.device("cuda")) == torch.float64

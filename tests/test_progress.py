@@ -1,4 +1,4 @@
-"""Progress lines: right numbers, now and then, and always the last."""
+"""Progress lines: correct numbers, at intervals, and always at the end."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_rate_and_time_left() -> None:
     assert state(0, 3, "images", 0.0).endswith("? left")
 
 
-def test_lines_come_every_few_seconds_and_at_the_end(caplog: pytest.LogCaptureFixture) -> None:
+def test_lines_at_intervals_and_at_the_end(caplog: pytest.LogCaptureFixture) -> None:
     clock = Clock()
     with caplog.at_level(logging.INFO), Progress("sampling", 10, every=5, terminal=False, clock=clock) as progress:
         for _ in range(9):
@@ -44,13 +44,13 @@ def test_lines_come_every_few_seconds_and_at_the_end(caplog: pytest.LogCaptureFi
     ]
 
 
-def test_only_the_first_process_speaks(caplog: pytest.LogCaptureFixture) -> None:
+def test_only_rank_zero_logs(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO), Progress("sampling", 3, every=0, enabled=False, terminal=True) as progress:
         progress.add(3)
     assert caplog.messages == []
 
 
-def test_terminal_gets_a_bar(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_terminal_shows_a_bar(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "200")
     with Progress("scoring", 4, terminal=True) as progress:
         progress.add(4)

@@ -1,4 +1,4 @@
-"""The project's own files agree with each other: dependencies and lock, make targets and hooks, configs and code."""
+"""The project's files agree: dependencies and lock, make targets and hooks, configs and code."""
 
 import os
 import re
@@ -40,7 +40,7 @@ def declared() -> list[Requirement]:
 
 
 def targets() -> dict[str, list[str]]:
-    """Every make target with its prerequisites."""
+    """Return every make target with its prerequisites."""
     found = re.findall(r"^([a-z-]+):(?!=)([^#\n]*)", read("Makefile"), re.MULTILINE)
     return {name: prerequisites.split() for name, prerequisites in found}
 
@@ -52,7 +52,7 @@ def test_every_dependency_is_pinned_within_its_range(requirement: Requirement) -
     assert requirement.specifier.contains(version), f"{requirement} is locked at {version}: run make lock"
 
 
-def test_lock_holds_one_exact_pin_per_line() -> None:
+def test_the_lock_has_one_exact_pin_per_line() -> None:
     for line in lock_lines():
         assert re.fullmatch(r'[\w.-]+==[\w.!+]+( ; platform_system == "Linux")?', line), line
     assert len(pins()) == len(lock_lines())
@@ -61,13 +61,13 @@ def test_lock_holds_one_exact_pin_per_line() -> None:
 @pytest.mark.parametrize(
     "name", ["requirements.lock", "Makefile", "Dockerfile", ".ci/run", ".pre-commit-config.yaml", "pyproject.toml"]
 )
-def test_no_file_chooses_where_packages_come_from(name: str) -> None:
+def test_no_file_sets_a_package_index(name: str) -> None:
     assert not re.search(r"index-url|find-links|trusted-host", read(name))
     if name != "pyproject.toml":
         assert "://" not in read(name)
 
 
-def test_documents_name_targets_that_exist() -> None:
+def test_documents_name_existing_make_targets() -> None:
     named = {
         name
         for document in ("README.md", "CONTRIBUTING.md", ".ci/run", ".pre-commit-config.yaml")
@@ -85,7 +85,7 @@ def test_versions_agree() -> None:
     assert not released or released[0] == version[1]
 
 
-def test_quickstart_runs_scripts_that_exist() -> None:
+def test_quickstart_runs_existing_scripts() -> None:
     recipe = re.search(r"^quickstart:.*\n((?:\t.*\n)+)", read("Makefile"), re.MULTILINE)
     assert recipe
     scripts = re.findall(r"[\w/]+\.py\b", recipe[1])
@@ -93,12 +93,12 @@ def test_quickstart_runs_scripts_that_exist() -> None:
     assert [name for name in scripts if not (ROOT / name).is_file()] == []
 
 
-def test_hooks_are_what_ci_lints() -> None:
+def test_hooks_equal_the_lint_targets() -> None:
     (repository,) = yaml.safe_load(read(".pre-commit-config.yaml"))["repos"]
     assert [hook["entry"].split()[-1] for hook in repository["hooks"]] == targets()["lint"]
 
 
-def test_dockerfile_is_clean() -> None:
+def test_dockerfile_passes_hadolint() -> None:
     beside = Path(sys.executable).with_name("hadolint")
     hadolint = str(beside) if beside.exists() else shutil.which("hadolint")
     if hadolint is None:
@@ -107,7 +107,7 @@ def test_dockerfile_is_clean() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_image_caches_dependencies_and_drops_root() -> None:
+def test_docker_image_caches_dependencies_and_drops_root() -> None:
     instructions = [line for line in read("Dockerfile").splitlines() if re.match(r"[A-Z]+ ", line)]
     install = next(i for i, line in enumerate(instructions) if line.startswith("RUN python"))
     assert [line for line in instructions[:install] if line.startswith("COPY")] == ["COPY pyproject.toml ./"]
@@ -127,7 +127,7 @@ def nested_targets(node: object) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: str(path.relative_to(ROOT)))
-def test_config_parses_and_names_code_that_exists(path: Path) -> None:
+def test_config_parses_and_names_existing_code(path: Path) -> None:
     for target in nested_targets(OmegaConf.to_container(OmegaConf.load(path))):
         assert callable(get_object(target)), target
 
@@ -143,11 +143,11 @@ esac
 
 @pytest.fixture
 def make_venv(tmp_path: Path):
-    """Runs `make venv` with a stand-in for Python, whose age and whose pip's exit status the caller chooses."""
+    """Return a function that runs `make venv` with a fake Python; the caller chooses its age and pip's exit status."""
     python = tmp_path / "python"
     python.write_text(FAKE_PYTHON, encoding="utf-8")
     python.chmod(0o755)
-    # What an outer make hands down would override the variables set here.
+    # Variables of an outer make would override those set here.
     outer = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
 
     def run(pip: int = 0, old: int = 0, disk: int = 0) -> subprocess.CompletedProcess[str]:
@@ -158,7 +158,7 @@ def make_venv(tmp_path: Path):
     return run
 
 
-def test_failed_installation_is_not_taken_for_complete(make_venv, tmp_path: Path) -> None:
+def test_a_failed_installation_is_not_complete(make_venv, tmp_path: Path) -> None:
     stamp = tmp_path / "venv/requirements.lock"
     failed = make_venv(pip=1)
     assert failed.returncode != 0
@@ -167,24 +167,24 @@ def test_failed_installation_is_not_taken_for_complete(make_venv, tmp_path: Path
 
     assert make_venv(pip=0).returncode == 0
     assert stamp.read_text(encoding="utf-8") == read("requirements.lock")
-    assert make_venv(pip=1).returncode == 0, "a complete environment was installed again"
+    assert make_venv(pip=1).returncode == 0, "a complete environment must not be installed again"
 
     stamp.write_text("torch==1.0\n", encoding="utf-8")
-    assert make_venv(pip=1).returncode != 0, "an environment of another lock was kept"
+    assert make_venv(pip=1).returncode != 0, "an environment of another lock must be installed again"
     assert not stamp.exists()
 
 
 @pytest.mark.parametrize(("trouble", "message"), [({"old": 1}, "older than 3.11"), ({"disk": 10**9}, "GB needed")])
-def test_what_is_missing_is_said_in_one_line(make_venv, tmp_path: Path, trouble: dict, message: str) -> None:
+def test_missing_requirements_give_one_line(make_venv, tmp_path: Path, trouble: dict, message: str) -> None:
     done = make_venv(**trouble)
     assert done.returncode != 0
-    said = [line for line in done.stderr.splitlines() if "***" not in line]
-    assert len(said) == 1
-    assert message in said[0]
+    lines = [line for line in done.stderr.splitlines() if "***" not in line]
+    assert len(lines) == 1
+    assert message in lines[0]
     assert not (tmp_path / "venv").exists()
 
 
-def test_a_folder_that_is_no_environment_is_left_alone(make_venv, tmp_path: Path) -> None:
+def test_a_folder_that_is_no_environment_is_kept(make_venv, tmp_path: Path) -> None:
     keep = tmp_path / "venv/thesis.tex"
     keep.parent.mkdir()
     keep.touch()

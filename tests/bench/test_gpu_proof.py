@@ -1,4 +1,4 @@
-"""The program for a card, without one: its driver, its tables, and its stages on the digits."""
+"""The GPU proof program without a GPU: driver, tables, and stages on the digits."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from bench.gpu_proof.worker import STAGES
 from bench.rows import row
 
 READY = "open(os.environ['GPU_PROOF_READY'], 'w'); sys.stdin.readline()"
-"""What a stage does that has prepared."""
+"""Code of a stage that reports that it is prepared and waits."""
 
 PROGRAM = [sys.executable, "-m", "bench.gpu_proof"]
 
@@ -40,7 +40,7 @@ def setup_in(folder: Path, seconds: float = 60.0) -> Setup:
 
 
 def drive(setup: Setup, stages: list[Stage], code: dict[str, str]) -> dict[str, str]:
-    """Stages that run a line of Python each; ``note`` appends a word to a file."""
+    """Run stages of one Python line each; ``note`` appends a word to a file."""
     notes = setup.work / "notes"
     before = f"import sys, time, os\nnotes = {str(notes)!r}\nnote = lambda w: open(notes, 'a').write(w + ' ')\n"
     driver = Driver(setup, stages, lambda name, _: [sys.executable, "-u", "-c", before + code[name]])
@@ -60,14 +60,14 @@ def alive(pid: int) -> bool:
     return True
 
 
-def test_a_failed_and_a_hanging_stage_cost_no_other(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_failed_and_hanging_stages_do_not_affect_others(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     setup = setup_in(tmp_path)
     outcome = drive(
         setup,
         [Stage("bad", 20), Stage("slow", 5.0), Stage("last", 20), Stage("needy", 20, needs=("bad",))],
         {
             "bad": "sys.exit('no luck')",
-            # The child of a stage ends with it.
+            # The child process of a stage must end with the stage.
             "slow": "import subprocess; c = subprocess.Popen(['sleep', '60']); note(str(c.pid)); time.sleep(60)",
             "last": "note('last')",
             "needy": "note('needy')",
@@ -81,13 +81,13 @@ def test_a_failed_and_a_hanging_stage_cost_no_other(tmp_path: Path, capfd: pytes
     assert others == ["last"]
     deadline = time.monotonic() + 5
     while alive(int(child)) and Path(f"/proc/{child}/stat").read_text().split()[2] != "Z":
-        assert time.monotonic() < deadline, "a process that a stage had started lives on"
+        assert time.monotonic() < deadline, "a child process of a stage is still running"
         time.sleep(0.05)
     assert "no luck" in capfd.readouterr().out
     assert "no luck" in (setup.out / "proof.log").read_text()
 
 
-def test_turns(tmp_path: Path) -> None:
+def test_order_of_stages(tmp_path: Path) -> None:
     setup = setup_in(tmp_path)
     outcome = drive(
         setup,
@@ -98,15 +98,15 @@ def test_turns(tmp_path: Path) -> None:
             Stage("after", 20, early_after="beside"),
         ],
         {
-            # Ends only when the next stage has run, so the program does not wait for it before that.
+            # Ends only after the next stage has run, so the program must not wait for it first.
             "beside": """
 while not os.path.exists(notes) or 'first' not in open(notes).read():
     time.sleep(0.02)
 time.sleep(0.5); note('beside')""",
             "first": "note('first')",
-            # Prepares at once and measures alone.
+            # Prepares at once, measures alone.
             "early": f"note('prepared'); {READY}; note('measured')",
-            # What needs a stage beside is not started before that has ended.
+            # Must start after the parallel stage has ended.
             "after": "note('ended' if 'beside' in open(notes).read() else 'too early')",
         },
     )
@@ -117,7 +117,7 @@ time.sleep(0.5); note('beside')""",
     assert "ended" in order
 
 
-def test_what_prepares_stands_still_while_a_stage_measures(tmp_path: Path) -> None:
+def test_preparing_stages_are_paused_during_a_measurement(tmp_path: Path) -> None:
     setup = setup_in(tmp_path)
     outcome = drive(
         setup,
@@ -130,27 +130,27 @@ def test_what_prepares_stands_still_while_a_stage_measures(tmp_path: Path) -> No
         {
             "first": "note('first')",
             "measured": f"{READY}; note('begin'); time.sleep(0.6); note('end')",
-            # Prepares for longer than the stage before it measures.
+            # Prepares longer than the earlier stage measures.
             "busy": f"[(time.sleep(0.1), note('busy')) for _ in range(12)]; {READY}",
             "endless": "time.sleep(60)",
         },
     )
     order = noted(setup)
     begin, end = order.index("begin"), order.index("end")
-    # One word may be under way when the process is stopped.
+    # One word may still be written when the process is stopped.
     assert len(order[begin + 1 : end]) <= 1
     assert order.count("busy") == 12
     assert outcome["busy"].startswith("ok")
     assert outcome["endless"] == "stopped: not prepared within 0.3 s of its turn"
 
 
-def test_nothing_starts_when_the_time_is_up(tmp_path: Path) -> None:
+def test_no_stage_starts_without_time_left(tmp_path: Path) -> None:
     setup = setup_in(tmp_path, seconds=2.0)
     assert drive(setup, [Stage("late", 20)], {"late": "note('late')"}) == {"late": "left out: no time left"}
     assert noted(setup) == []
 
 
-def test_every_stage_of_the_plan_exists_and_needs_only_earlier_ones() -> None:
+def test_the_plan_is_consistent() -> None:
     names = [stage.name for stage in plan.STAGES]
     assert set(names) == set(STAGES)
     for i, stage in enumerate(plan.STAGES):
@@ -161,20 +161,20 @@ def test_every_stage_of_the_plan_exists_and_needs_only_earlier_ones() -> None:
         plan.chosen(["nonsense"])
 
 
-def test_rows_survive_a_line_that_was_cut(tmp_path: Path) -> None:
+def test_a_truncated_line_loses_no_other_row_but_the_next(tmp_path: Path) -> None:
     record = tmp_path / "rows.jsonl"
     keep(record, "a", row("s", "speed", 2.0, "x", at_least=1.0))
     with record.open("a") as file:
         file.write('{"stage": "a", "sec')
     keep(record, "b", row("s", "memory", 3.0, "GiB"))
-    # The cut line and the next one are lost together, no other.
+    # The truncated line and the line after it are lost.
     keep(record, "b", row("s", "speed", 4.0, "x"))
     assert [stage for stage, _ in rows_of(record)] == ["a", "b"]
     assert value_of(record, "speed") == 4.0
     assert value_of(record, "nothing") is None
 
 
-def test_the_table_has_a_line_for_each_thing_and_fits(tmp_path: Path) -> None:
+def test_the_table_has_one_line_per_measurement_and_a_maximum_length(tmp_path: Path) -> None:
     record = tmp_path / "rows.jsonl"
     for name in ("ours", "ours, compiled"):
         keep(record, name, row("Step", f"train, {name}", 10.0, "images/s", at_least=20.0))
@@ -190,7 +190,7 @@ def test_the_table_has_a_line_for_each_thing_and_fits(tmp_path: Path) -> None:
     assert len(table.text(record, {}, 9.0)) <= table.LONGEST
 
 
-def test_rows_reach_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_publish_writes_rows_to_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     keep(tmp_path / "rows.jsonl", "a", row("Limits of a card", "copy", 3000.0, "GB/s"))
     (tmp_path / "machine.json").write_text(json.dumps({"card": "a card"}))
     page = tmp_path / "page.md"
@@ -202,7 +202,7 @@ def test_rows_reach_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert "card: a card" in page.read_text()
 
 
-def test_time_in_kernels_counts_no_moment_twice() -> None:
+def test_overlapping_kernels_are_counted_once() -> None:
     def event(name: str, ts: float, dur: float, cat: str = "kernel") -> dict[str, Any]:
         return {"ph": "X", "cat": cat, "name": name, "ts": ts, "dur": dur}
 
@@ -246,7 +246,7 @@ def test_outcomes_of_pytest_with_and_without_workers() -> None:
     }
 
 
-def test_jpeg_archives_are_decoded_in_the_order_of_their_names(tmp_path: Path) -> None:
+def test_jpeg_archives_are_decoded_in_name_order(tmp_path: Path) -> None:
     def jpeg(level: int) -> bytes:
         file = io.BytesIO()
         Image.new("RGB", (32, 32), (level, level, level)).save(file, "JPEG")
@@ -276,7 +276,7 @@ def test_jpeg_archives_are_decoded_in_the_order_of_their_names(tmp_path: Path) -
         pytest.param("", marks=[pytest.mark.slow, pytest.mark.timeout(1000)]),
     ],
 )
-def test_the_program_on_the_digits(arguments: str, tmp_path: Path) -> None:
+def test_the_program_runs_on_the_digits(arguments: str, tmp_path: Path) -> None:
     command = [*PROGRAM, "--small", "--out", str(tmp_path / "out"), "--work", str(tmp_path / "work")]
     command += ["--data", str(tmp_path), "--budget", "900", *(["--only", arguments] if arguments else [])]
     done = subprocess.run(command, cwd=report.ROOT, capture_output=True, text=True, check=False)
@@ -296,12 +296,12 @@ def test_the_program_on_the_digits(arguments: str, tmp_path: Path) -> None:
         assert {"grid.png", "neighbors.png"} <= {path.name for path in (tmp_path / "out").iterdir()}
         assert any(what.startswith("bits/dim, 4 test images") for what in measured)
     assert wanted <= measured
-    # What a shell returns at the end is the table.
+    # The output ends with the table.
     assert done.stdout.strip().endswith("s") and "targets met" in done.stdout[-200:]
     assert len(list((tmp_path / "out").iterdir())) <= 8
 
 
-def test_without_a_card_the_program_says_what_to_type(tmp_path: Path) -> None:
+def test_without_a_gpu_the_program_says_what_to_type(tmp_path: Path) -> None:
     hidden = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
     done = subprocess.run(PROGRAM, cwd=report.ROOT, env=hidden, capture_output=True, text=True, check=False)
     assert done.returncode == 2

@@ -18,14 +18,14 @@ def test_median_and_quartiles() -> None:
     assert timing.scaled(2).median == 6.0
 
 
-def test_runs_of_a_round_are_compared_with_each_other() -> None:
-    # The machine was three times as slow in the second round: neither ratio changes.
+def test_timings_are_compared_within_a_round() -> None:
+    # The machine was three times slower in the second round: the ratio is unchanged.
     slow, fast = Timing((2.0, 6.0)), Timing((1.0, 3.0))
     assert ratio(slow, fast).seconds == (2.0, 2.0)
     assert difference(slow, fast).seconds == (1.0, 3.0)
 
 
-def test_alternatives_run_in_turn_until_the_budget_is_spent() -> None:
+def test_alternatives_are_interleaved_within_the_budget() -> None:
     order: list[str] = []
     times = interleaved({"a": lambda: order.append("a"), "b": lambda: order.append("b")}, rounds=9, budget=0.0)
     assert order == ["a", "b"] * 3
@@ -33,13 +33,13 @@ def test_alternatives_run_in_turn_until_the_budget_is_spent() -> None:
 
 
 @pytest.mark.parametrize(("value", "met"), [(1.5, False), (1.6, True), (2.0, True)])
-def test_targets_from_below_and_above(value: float, met: bool) -> None:
+def test_lower_and_upper_targets(value: float, met: bool) -> None:
     assert row("s", "speed", value, "x", at_least=1.6).met is met
     assert row("s", "memory", -value, "x", at_most=-1.6).met is met
     assert row("s", "fact", value, "x").met is None
 
 
-def test_a_section_measured_again_replaces_itself_only(tmp_path: Path) -> None:
+def test_a_new_measurement_replaces_only_its_section(tmp_path: Path) -> None:
     results, page = tmp_path / "performance.json", tmp_path / "performance.md"
     page.write_text(
         "# Title\n\n<!-- missed -->\n<!-- /missed -->\n<!-- measured -->\nold\n<!-- /measured -->\n\nmore\n"
@@ -61,7 +61,7 @@ def test_a_section_measured_again_replaces_itself_only(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["performance.json", "performance.md"]
 
 
-def test_a_page_without_marks_is_left_alone(tmp_path: Path) -> None:
+def test_a_page_without_marks_is_not_changed(tmp_path: Path) -> None:
     page, results = tmp_path / "page.md", tmp_path / "results.json"
     page.write_text("nothing")
     results.write_text("{}")
@@ -75,7 +75,7 @@ def test_the_page_has_the_tables_of_the_results() -> None:
     assert report.markdown(results) in page and report.missed(results) in page
 
 
-def test_unknown_section_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unknown_section_gives_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     from bench.__main__ import main
 
     monkeypatch.setattr(sys, "argv", ["bench", "nets"])

@@ -21,19 +21,19 @@ TINY: dict[str, Any] = {
 
 @pytest.mark.parametrize("progressive_input", ["residual", "input_skip"])
 @pytest.mark.parametrize("fir_kernel", [(1.0, 3.0, 3.0, 1.0), (1.0, 2.0, 5.0, 1.0), (1.0, 2.0)])
-def test_textbook_operations_give_the_same_result(progressive_input: str, fir_kernel: tuple[float, ...]) -> None:
+def test_textbook_operations_give_the_same_output(progressive_input: str, fir_kernel: tuple[float, ...]) -> None:
     torch.manual_seed(0)
     net = NCSNpp(**TINY, progressive_input=progressive_input, fir_kernel=fir_kernel).double()
     x, sigma = torch.randn(3, 3, 8, 8, dtype=torch.float64), torch.tensor([0.02, 0.7, 40.0], dtype=torch.float64)
     plain = textbook(net)
-    # Nothing of what is to be compared is left in it, and nothing of it is lost in the net.
+    # All optimized layers are replaced in the copy and unchanged in the net.
     assert not any(isinstance(m, FIRFilter | Attention) for m in plain.modules())
     assert any(isinstance(m, EinsumAttention) for m in plain.modules())
     assert any(isinstance(m, FIRDown) for m in net.modules())
     torch.testing.assert_close(plain(x, sigma), net(x, sigma), rtol=1e-10, atol=1e-10)
 
 
-def test_a_layer_without_textbook_form_is_refused() -> None:
+def test_a_layer_without_a_textbook_version_is_refused() -> None:
     net = NCSNpp(**TINY, resblock_type="ddpm")
     assert any(isinstance(m, FIRConvUp) for m in net.modules())
     with pytest.raises(NotImplementedError, match="FIRConvUp"):

@@ -1,4 +1,4 @@
-"""The documents of the project, their fenced blocks and the commands in them."""
+"""The documents of the project, their fenced blocks and commands."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Block:
 
 
 def blocks(page: Path) -> list[Block]:
-    """The fenced blocks of a page."""
+    """Return the fenced blocks of a page."""
     found = _FENCE.findall(page.read_text(encoding="utf-8"))
     return [
         Block(page, language, (_TITLE.search(rest) or ["", ""])[1], re.sub(f"^{indent}", "", text, flags=re.MULTILINE))
@@ -34,7 +34,7 @@ def blocks(page: Path) -> list[Block]:
 
 
 def files(page: Path) -> dict[str, str]:
-    """Files that a page builds: blocks of one title are parts of one file."""
+    """Return the files that a page defines; blocks with the same title are parts of one file."""
     made: dict[str, str] = {}
     for block in blocks(page):
         if block.title:
@@ -43,7 +43,7 @@ def files(page: Path) -> dict[str, str]:
 
 
 def lines(text: str) -> Iterator[str]:
-    """Shell lines of a block, continuations joined, comments and empty lines left out."""
+    """Yield the shell lines of a block: continuations joined, comments and empty lines removed."""
     heredoc = ""
     for line in text.replace("\\\n", " ").splitlines():
         if heredoc:
@@ -56,5 +56,5 @@ def lines(text: str) -> Iterator[str]:
 
 
 def words(line: str) -> list[str]:
-    """A shell line as words, without its comment."""
+    """Split a shell line into words, without its comment."""
     return shlex.split(line, comments=True)

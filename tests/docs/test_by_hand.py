@@ -1,4 +1,4 @@
-"""The training loop of docs/by-hand.md is short, runs as it is printed, and learns the data."""
+"""The training loop of docs/by-hand.md is short, runs as printed, and learns the data."""
 
 from __future__ import annotations
 
@@ -18,6 +18,6 @@ def test_a_plain_loop_learns_the_circle() -> None:
         exec(compile(block.text, "by-hand.md", "exec"), namespace)
     radius = namespace["samples"].norm(dim=1)
     assert abs(radius.mean() - 1) < 0.15 and radius.std() < 0.25
-    # Samples lie all around, and the mean of the data given nearly pure noise is near the center.
+    # Samples are spread over the whole circle.
     assert namespace["samples"].mean(dim=0).norm() < 0.4
     assert namespace["denoised"].shape == (64, 2)

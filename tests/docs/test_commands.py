@@ -1,4 +1,4 @@
-"""Every command in the documents passes the checks that it makes before it works; Python snippets run."""
+"""Every command in the documents passes its checks before the work starts; Python snippets run."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from tests.tasks.example import write_checkpoint
 from tests.test_project import targets
 
 TIME = "2026-01-01_00-00-00"
-# Runs that the documents sample from; the last one is the newest.
+# Runs that the documents sample from, oldest first.
 RUNS = (
     "digits_edm",
     "digits_ect",
@@ -48,7 +48,7 @@ RUNS = (
 )
 SMALL = ("net.nf=8", "net.ch_mult=[1]", "net.attn_resolutions=[]", "net.init_scale=1")
 SHELL = {"source", "pip", "docker", "srun", "setopt", "apt", "wandb", "tensorboard", "bash", "nohup"}
-# Files of the original's programs: their own tests read them.
+# Files of other programs are tested elsewhere.
 STAND_INS = {
     "ckpt_path=edm.ckpt": "ckpt_path=logs/digits_edm",
     "ckpt_path=checkpoint_24.pth": "ckpt_path=logs/cifar10_ncsnpp_continuous",
@@ -59,7 +59,7 @@ INLINE = re.compile(r"`((?:python|score-sde|make) [^`]+)`")
 
 
 def commands() -> dict[str, str]:
-    """Every command line of the documents, with the page where it first stands."""
+    """Return every command line of the documents, with the page where it occurs first."""
     found: dict[str, str] = {}
     # The commands of extending.md need its files: test_extending runs them.
     for page in (page for page in PAGES if page.name != "extending.md"):
@@ -75,7 +75,7 @@ def commands() -> dict[str, str]:
 
 
 COMMANDS = commands()
-# `make test` checks the commands of the README, `make test-slow` those of all pages: together they take a minute.
+# `make test` checks the commands of the README, `make test-slow` those of all pages (about a minute).
 CHECKED = [
     pytest.param(line, id=f"{page}: {line}", marks=[] if page == "README.md" else [pytest.mark.slow])
     for line, page in COMMANDS.items()
@@ -89,13 +89,13 @@ def write_run(logs: Path, name: str, *overrides: str) -> Path:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A working folder with everything that the documents name: runs, images, weights of Inception."""
+    """A working folder with the files that the documents name: runs, images, Inception weights."""
     made = tmp_path_factory.mktemp("work")
     for age, name in enumerate(RUNS):
         experiment = "ve/cifar10_ncsnpp_continuous" if name.startswith("cifar10") else name
         path = write_run(made / "logs", name, f"experiment={experiment}", *SMALL)
         content = torch.load(path, weights_only=True)
-        # Loss and class names, which only training knows.
+        # The objective, which training would store.
         content["config"]["objective"] = OmegaConf.to_container(OmegaConf.load(CONF / "objective/score_matching.yaml"))
         content["config"]["objective"]["null_label"] = None
         torch.save(content, path)
@@ -121,7 +121,7 @@ def work(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def composed(name: str, overrides: list[str]):
     known = [line.partition(":")[0] for line in (CONF / f"{name}.yaml").read_text().splitlines() if line[:1].isalpha()]
     overrides = readable(overrides, known)
-    # The first job of a sweep stands for all.
+    # Check the first job of a sweep only.
     if "-m" in overrides:
         overrides = [re.sub(r"=([^\[,']+),.*", r"=\1", word) for word in overrides if word != "-m"]
     if name != "train":
@@ -139,19 +139,19 @@ def check_train(arguments: list[str]) -> None:
     if "--help" in arguments:
         return
     if any(word.startswith("trainer=") and word != "trainer=ddp_sim" for word in arguments):
-        # Everything of these settings but the card.
+        # Check these settings without a GPU.
         extra += ["trainer.accelerator=cpu", "trainer.devices=1"]
     cfg = composed("train", [*arguments, *extra])
     if "InceptionFeatures" in str(cfg.get("metric")):
         cfg.metric.extractor.weights_path = "inception.pth"
     choose_settings(cfg)
-    # Weights of the large nets are not needed.
+    # Large nets are built without weights.
     with torch.device("meta" if cfg.net.get("nf", 0) >= 128 else "cpu"):
         check_run(cfg)
 
 
 def with_weights(arguments: list[str]) -> list[str]:
-    """The arguments, with a file of Inception weights if scores of CIFAR-10 are asked for."""
+    """Add a file of Inception weights to the arguments if CIFAR-10 scores are requested."""
     of_digits = any(word.startswith(("name=", "experiment=", "metric=")) or "logs/" in word for word in arguments)
     needed = "metric=fid_inception" in arguments or ("score=true" in arguments and not of_digits)
     return [*arguments, "metric.extractor.weights_path=inception.pth"] if needed else arguments
@@ -186,7 +186,7 @@ def check_module(module: str, arguments: list[str], monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize("line", CHECKED)
-def test_command_passes_its_own_checks(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_command_passes_its_checks(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert not unquoted(line), f"{unquoted(line)} needs quotes in zsh"
     found = [STAND_INS.get(word, os.path.expandvars(word)).replace("/TIME", "") for word in words(line)]
     if COMMANDS[line] == "docs/your-data.md":
@@ -211,7 +211,7 @@ def test_command_passes_its_own_checks(line: str, monkeypatch: pytest.MonkeyPatc
 
 
 def unquoted(line: str) -> list[str]:
-    """Words with characters that zsh expands."""
+    """Return words with characters that zsh expands."""
     bare = re.sub(r"'[^']*'|\"[^\"]*\"|\$\{[^}]*\}|<<'?\w+'?|\s#.*", "", line)
     return [word for word in bare.split() if re.search(r"[\[\]<>~*?]", word)]
 
@@ -245,7 +245,7 @@ SHORT = {
 
 
 def main_commands() -> Iterator[list[str]]:
-    """The scripts of "Train, sample, evaluate" in the order of the page."""
+    """Yield the commands of "Train, sample, evaluate" in the order of the page."""
     page = (ROOT / "docs/index.md").read_text(encoding="utf-8")
     section = re.search(r"^## Train, sample, evaluate\n(.*?)^## ", page, re.MULTILINE | re.DOTALL)
     assert section

@@ -1,4 +1,4 @@
-"""Every example of docs/extending.md: its files, written into a copy of the project, pass the tests of their group."""
+"""The examples of docs/extending.md, written into a copy of the project, pass the tests of their group."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PAGE = ROOT / "docs" / "extending.md"
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the project with the files of the page."""
+    """Copy the project and add the files of the page."""
     folder = copy_of_project(tmp_path_factory.mktemp("checkout"))
     for name, text in files(PAGE).items():
         assert not (folder / name).exists(), f"{name} exists: choose another name for the example"
@@ -42,7 +42,7 @@ def commands() -> list[list[str]]:
     return [command[1:] for command in found]
 
 
-def test_examples_are_in_the_house_style(checkout: Path) -> None:
+def test_examples_pass_lint_and_format(checkout: Path) -> None:
     made = [name for name in files(PAGE) if name.endswith(".py")]
     assert len(made) == 5
     run(checkout, "-m", "ruff", "check", *made)
@@ -66,10 +66,10 @@ def test_examples_pass_the_tests_of_their_group(checkout: Path) -> None:
     tests = [command for command in commands() if command[:2] == ["-m", "pytest"]]
     assert len(tests) == 5
     paths, names = [command[2] for command in tests], [command[4] for command in tests]
-    # One process: each start costs seconds.
-    said = run(checkout, "-m", "pytest", "-v", "-p", "no:cacheprovider", *paths, "-k", " or ".join(names))
-    passed = [line for line in said.splitlines() if "PASSED" in line]
-    assert all(any(f"[{name}]" in line for line in passed) for name in names), said
+    # One process, because each start takes seconds.
+    output = run(checkout, "-m", "pytest", "-v", "-p", "no:cacheprovider", *paths, "-k", " or ".join(names))
+    passed = [line for line in output.splitlines() if "PASSED" in line]
+    assert all(any(f"[{name}]" in line for line in passed) for name in names), output
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""Links inside the documents lead somewhere: files exist, anchors are headings. `make docs` checks the site itself."""
+"""Internal links of the documents: files and headings exist. `make docs` checks the built site."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def anchors(page: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_internal_links_lead_somewhere(page: Path) -> None:
+def test_internal_links_are_valid(page: Path) -> None:
     for target in _LINK.findall(_CODE.sub("", page.read_text(encoding="utf-8"))):
         if "://" in target:
             continue
@@ -30,7 +30,7 @@ def test_internal_links_lead_somewhere(page: Path) -> None:
         assert not anchor or anchor in anchors(file), f"{target}: there is no such heading"
 
 
-def test_every_page_of_the_site_is_in_its_navigation() -> None:
+def test_every_page_is_in_the_navigation() -> None:
     nav = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))["nav"]
 
     def names(entry: object) -> set[str]:

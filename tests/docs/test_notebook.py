@@ -1,4 +1,4 @@
-"""The notebook runs from its first cell to its last one, with shorter settings; its outputs are in the file."""
+"""The notebook runs from first to last cell with shorter settings; its outputs are stored in the file."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.docs.pages import ROOT
 PATH = ROOT / "notebooks" / "quickstart.ipynb"
 
 
-def test_outputs_are_in_the_file() -> None:
+def test_outputs_are_stored() -> None:
     nbformat = pytest.importorskip("nbformat")
     cells = [cell for cell in nbformat.read(PATH, as_version=4).cells if cell.cell_type == "code"]
     assert all(cell.execution_count for cell in cells)

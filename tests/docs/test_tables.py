@@ -1,4 +1,4 @@
-"""Tables of the documents agree with the code: every sampler is listed with the evaluations that it needs."""
+"""Tables of the documents agree with the code: every sampler is listed with its NFE."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TIMES = 7
 
 
 def evaluations() -> dict[str, str]:
-    """The last column of the table "All samplers", by the name of a sampler."""
+    """Return the last column of the table "All samplers", by sampler name."""
     page = (ROOT / "docs/samplers.md").read_text(encoding="utf-8")
     found: dict[str, str] = {}
     for row in re.findall(r"^\| (`.*) \|$", page.split("## All samplers")[1].split("##")[0], re.MULTILINE):
@@ -34,7 +34,7 @@ def test_every_sampler_is_listed() -> None:
 
 
 @pytest.mark.parametrize("name", [name for name, count in evaluations().items() if "N" in count])
-def test_evaluations_are_those_of_the_sampler(name: str) -> None:
+def test_listed_nfe_is_that_of_the_sampler(name: str) -> None:
     sampler = build("sampler", name)
     assert isinstance(sampler, GridSampler)
     sampler.grid.steps = TIMES

@@ -1,1 +1,1 @@
-"""What must hold on a CUDA device. Every case runs on the CPU too, so that no case is dead code."""
+"""Tests on a CUDA device. Every case also runs on the CPU, so that the code is tested without a GPU."""

@@ -1,4 +1,4 @@
-"""Devices, precision, and a file for the figures that the cases measure."""
+"""Devices, precision, and a file for measured figures."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ import torch
 
 from tests.conftest import checks
 
-# cuBLAS reads this once, before its first call; deterministic runs need it.
+# Needed for deterministic runs; cuBLAS reads it at its first call.
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 RECORD = "SCORE_SDE_GPU_RECORD"
-"""Environment variable: the file to which measured figures are appended, one JSON object a line."""
+"""Environment variable with the file for measured figures: one JSON object per line is appended."""
 
 Record = Callable[..., None]
 
@@ -28,13 +28,13 @@ _CUDA = pytest.param(
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Alone, these cases run the code as users do: the checks of shapes would cut compiled graphs into pieces."""
+    """Run only these tests without shape checks, as users do; the checks would break compiled graphs."""
     if alone(config):
         checks.uninstall()
 
 
 def alone(config: pytest.Config) -> bool:
-    """Whether nothing but these cases runs."""
+    """Return whether only tests of this folder run."""
     here = Path(__file__).parent
     paths = [(config.invocation_params.dir / argument.split("::")[0]).resolve() for argument in config.args]
     return all(path.is_relative_to(here) for path in paths)
@@ -48,8 +48,8 @@ def device(request: pytest.FixtureRequest) -> torch.device:
 
 @pytest.fixture(autouse=True)
 def full_precision() -> Iterator[None]:
-    """No TF32, and every global switch that a case turns comes back."""
-    # Not at the top, where it would be imported before it is known whether shapes are checked.
+    """Disable TF32, and restore global switches that a test changes."""
+    # Not at the top: whether shapes are checked must be decided before src is imported.
     from src.precision import set_float32_precision
 
     matmul, convolution = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
@@ -65,13 +65,13 @@ def full_precision() -> Iterator[None]:
 
 @pytest.fixture
 def record(request: pytest.FixtureRequest, device: torch.device) -> Record:
-    """``record(name=value, ...)``: append measured figures to the file that SCORE_SDE_GPU_RECORD names."""
+    """``record(name=value, ...)``: append measured figures to the file named by SCORE_SDE_GPU_RECORD."""
     name = torch.cuda.get_device_name() if device.type == "cuda" else "cpu"
 
     def append(**figures: float | str) -> None:
         path = os.environ.get(RECORD)
         if path:
-            # Opened and closed for each line: a killed process leaves all lines before it.
+            # Opened for each line, so that a killed process loses no earlier line.
             with Path(path).open("a") as file:
                 file.write(json.dumps({"case": request.node.name, "device": name, **figures}) + "\n")
 
@@ -80,7 +80,7 @@ def record(request: pytest.FixtureRequest, device: torch.device) -> Record:
 
 @pytest.fixture
 def replays(monkeypatch: pytest.MonkeyPatch) -> list[object]:
-    """Grows with every replay of a CUDA graph."""
+    """List that grows by one for every replay of a CUDA graph."""
     counted: list[object] = []
     replay = torch.cuda.CUDAGraph.replay
     monkeypatch.setattr(torch.cuda.CUDAGraph, "replay", lambda graph: (counted.append(graph), replay(graph))[1])

@@ -39,18 +39,18 @@ TINY = (
 
 @cache
 def config(*settings: str) -> DictConfig:
-    """The configuration of a run; not to be changed."""
+    """Return the configuration of a run; do not modify it."""
     with initialize_config_dir(CONF, version_base="1.3"):
         return compose("train", overrides=[*TINY, *settings])
 
 
 @dataclass
 class Run:
-    """A run that is over.
+    """A finished run.
 
     Attributes:
-        start: the weights it started with, on the CPU.
-        losses: () of every step, on the CPU.
+        start: initial weights, on the CPU.
+        losses: loss of every step, shape (), on the CPU.
     """
 
     module: LightningModule
@@ -68,12 +68,12 @@ class Run:
         return _copied(next(iter(self.ema.shadows.values())))
 
     def moments(self) -> dict[str, Tensor]:
-        """The state of the optimizer, on the CPU."""
+        """The optimizer state, on the CPU."""
         state = self.trainer.optimizers[0].state_dict()["state"]
         return _copied({f"{i}.{name}": value for i, values in state.items() for name, value in values.items()})
 
     def everything(self) -> dict[str, Tensor]:
-        """Weights, averages and the optimizer's state."""
+        """Weights, averages and optimizer state."""
         parts = {"weights": self.weights(), "averages": self.averages(), "moments": self.moments()}
         return {f"{part}.{name}": value for part, values in parts.items() for name, value in values.items()}
 
@@ -86,7 +86,7 @@ def fit(
     ckpt_path: Path | None = None,
     seed: int = 0,
 ) -> Run:
-    """Train from the weights of ``seed``, or go on from a checkpoint, until ``steps`` steps are done."""
+    """Train from the weights of ``seed``, or resume from a checkpoint, up to ``steps`` steps."""
     accelerator = "gpu" if device.type == "cuda" else "cpu"
     cfg = config(f"trainer.max_steps={steps}", f"trainer.accelerator={accelerator}", *settings)
     torch.manual_seed(seed)
@@ -104,25 +104,25 @@ def fit(
     ema = EMA(instantiate(cfg.ema, _convert_="all"))
     trainer = instantiate(cfg.trainer, _convert_="all", callbacks=[ema, *callbacks], plugins=[AtomicCheckpointIO()])
     trainer.fit(module, instantiate(cfg.datamodule, _convert_="all"), ckpt_path=ckpt_path, weights_only=True)
-    # Lightning moves the module to the CPU when it is done.
+    # Lightning moves the module to the CPU at the end.
     module.to(device)
     return Run(module, trainer, ema, start, [loss.cpu() for loss in losses])
 
 
 @cache
 def on_cpu(steps: int = 3) -> Run:
-    """The run that others are compared with; not to be changed."""
+    """Reference run on the CPU; do not modify it."""
     return fit(torch.device("cpu"), steps=steps)
 
 
 def distance(a: dict[str, Tensor], b: dict[str, Tensor]) -> float:
-    """The Euclidean distance of two sets of weights."""
+    """Return the Euclidean distance of two sets of weights."""
     assert a.keys() == b.keys()
     return sum(float((a[key].double() - b[key].double()).square().sum()) for key in a) ** 0.5
 
 
 def differing(a: dict[str, Tensor], b: dict[str, Tensor]) -> list[str]:
-    """Names of tensors that are not bitwise equal."""
+    """Return the names of tensors that are not bitwise equal."""
     assert a.keys() == b.keys()
     return [key for key in a if not torch.equal(a[key], b[key])]
 

@@ -1,4 +1,4 @@
-"""No operation may have the host wait for the device."""
+"""Detect operations that make the host wait for the device."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ _READS = frozenset(
 
 
 class Watch:
-    """While the watch is on, an operation that waits for the device raises RuntimeError.
+    """While on, operations that wait for the device raise RuntimeError.
 
-    On CUDA torch itself raises. Elsewhere operations are looked at whose result the host would have to wait for.
+    On CUDA torch raises. On other devices the watch checks every operation for results that the host needs.
 
     Args:
-        device: whose operations are watched.
+        device: device whose operations are watched.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -40,7 +40,7 @@ class Watch:
         self._mode: _Raise | None = None
 
     def begin(self) -> None:
-        """Switch on, at the start of a step or between two."""
+        """Switch on, at the start of a step or between two steps."""
         self.steps += 1
         self.is_on = True
         if self.device.type == "cuda":

@@ -1,4 +1,4 @@
-"""Graphs that Inductor makes: a net, the loss of a training step, a step of a sampler. They take most of the time."""
+"""Graphs compiled by Inductor: a net, the loss of a training step, a sampler step. The slowest GPU tests."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from tests.support.golden import relative
 
 @pytest.fixture
 def traced(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Graphs are traced and run as they are, without Inductor.
+    """Trace graphs and run them without Inductor.
 
-    In a run of the whole suite they are not even traced, for the checks of shapes make that slow;
-    ``tests/lightning_modules/test_compiled.py`` traces in a process of its own.
+    In a run of the whole suite they are not traced, because the shape checks make tracing slow;
+    ``tests/lightning_modules/test_compiled.py`` traces in its own process.
     """
     torch.compiler.reset()
     compiled, here = torch.compile, alone(request.config)
@@ -34,7 +34,7 @@ def traced(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> N
 
 @pytest.fixture
 def quick_compiler(device: torch.device, request: pytest.FixtureRequest) -> None:
-    """Inductor on a card; on the CPU, where it takes long and other tests use it, ``traced``."""
+    """Inductor on a GPU; on the CPU, where Inductor is slow and tested elsewhere, ``traced``."""
     torch.compiler.reset()
     if device.type == "cpu":
         request.getfixturevalue("traced")
@@ -63,7 +63,7 @@ def test_compiled_loss(device: torch.device, record: Record, traced: None) -> No
 
 
 def test_compiled_loss_in_half_precision(device: torch.device, record: Record, quick_compiler: None) -> None:
-    """The settings of ``trainer=gpu``, against float32 on the CPU."""
+    """The settings of ``trainer=gpu``, compared with float32 on the CPU."""
     settings = (
         "module.compile=true",
         "trainer.precision=bf16-mixed",
@@ -77,10 +77,10 @@ def test_compiled_loss_in_half_precision(device: torch.device, record: Record, q
     assert {value.dtype for value in run.everything().values()} == {torch.float32}
 
 
-def test_inductor_captures_steps_with_their_net(
+def test_inductor_compiles_steps_with_the_net(
     device: torch.device, record: Record, replays: list[object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if device.type == "cpu":
-        # tests/sampling compiles on the CPU.
+        # tests/sampling tests compilation on the CPU.
         monkeypatch.setattr(torch, "compile", lambda function, **_: function)
     compare("pc", net_score(VESDE(), device), device, record, replays, 1e-3)

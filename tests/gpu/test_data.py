@@ -1,4 +1,4 @@
-"""What the device does to a batch before the net sees it is what the CPU does."""
+"""Batches prepared on the device equal those prepared on the CPU."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ def to(device: torch.device, batch: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.mark.parametrize("dequantize", [False, True])
 @pytest.mark.parametrize("data_range", ["unit", "centered"])
-def test_batches(device: torch.device, dequantize: bool, data_range: str) -> None:
+def test_batches_match_single_images_on_the_cpu(device: torch.device, dequantize: bool, data_range: str) -> None:
     module = MemoryDataModule(random_flip=True, dequantize=dequantize, data_range=data_range)
     batch = next(iter(module.train_dataloader()))
     prepared = module.on_after_batch_transfer(to(device, batch), 0)["x"]
     assert prepared.device.type == device.type
-    # A module of its own: the flips of an epoch are kept.
+    # A new module, because flips of an epoch are cached.
     fresh = MemoryDataModule(random_flip=True, dequantize=dequantize, data_range=data_range)
     one_by_one = [fresh.on_after_batch_transfer(row(batch, i), 0)["x"] for i in range(len(batch["x"]))]
     torch.testing.assert_close(prepared.cpu(), torch.cat(one_by_one), rtol=0, atol=2e-7)
@@ -37,7 +37,7 @@ def row(batch: dict[str, Any], i: int) -> dict[str, Any]:
     return {key: value[i : i + 1] if isinstance(value, Tensor) else value for key, value in batch.items()}
 
 
-def test_images_that_lie_on_the_device(device: torch.device) -> None:
+def test_images_stored_on_the_device(device: torch.device) -> None:
     settings: dict[str, Any] = {"random_flip": True, "dequantize": True, "seed": 5}
     host, module = MemoryDataModule(**settings, on_device=False), MemoryDataModule(**settings, on_device=True)
     module.trainer = SimpleNamespace(
@@ -58,8 +58,8 @@ def test_images_that_lie_on_the_device(device: torch.device) -> None:
 
 
 @pytest.mark.parametrize("tf32", [False, True], ids=["full", "tf32"])
-def test_augmentation(device: torch.device, record: Record, tf32: bool) -> None:
-    # Training may allow TF32, which must not move a pixel.
+def test_augmentation_matches_float64_on_the_cpu(device: torch.device, record: Record, tf32: bool) -> None:
+    # TF32, which training may allow, must not change the geometry.
     set_float32_precision("high" if tf32 else "highest")
     index = torch.arange(64)
     x = torch.rand(64, 3, 16, 16, generator=torch.Generator().manual_seed(0))

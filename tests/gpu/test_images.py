@@ -1,4 +1,4 @@
-"""A checkpoint trained on one device samples the same images on another."""
+"""A checkpoint trained on one device gives the same images on another."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ IMAGES = 64
 
 
 def checkpoint(device: torch.device, path: Path) -> Path:
-    """A digits checkpoint after a short training on ``device``."""
+    """Write a digits checkpoint after a short training on ``device``."""
     settings = OmegaConf.to_container(config(f"trainer.max_steps={STEPS}"), resolve=True)
     assert isinstance(settings, dict)
     record = RunRecord({str(key): value for key, value in settings.items()})
@@ -32,21 +32,21 @@ def checkpoint(device: torch.device, path: Path) -> Path:
 
 
 def images(path: Path, device: torch.device, batch_size: int) -> Tensor:
-    """The bytes of the images of the checkpoint, made by its own sampler in 20 steps."""
+    """Return the images of the checkpoint as bytes, made by its sampler in 20 steps."""
     model = restore_model(read_checkpoint(path)).to(device)
     sampler = instantiate(config("sampler.grid.steps=20").sampler, _convert_="all")
     generation = Generation(model, sampler, (1, 8, 8), seed=0, batch_size=batch_size, device=device)
     return torch.cat([batch.shown.cpu() for batch in generation.batches(range(IMAGES))])
 
 
-def test_images_are_those_of_the_cpu(device: torch.device, record: Record, tmp_path: Path) -> None:
+def test_images_match_the_cpu(device: torch.device, record: Record, tmp_path: Path) -> None:
     path = checkpoint(device, tmp_path / "digits.ckpt")
-    # In batches of another size, which the CPU adds up in another order.
+    # Another batch size changes the order of summation on the CPU.
     found, expected = images(path, device, IMAGES), images(path, CPU, 24)
     difference = (found.int() - expected.int()).abs()
     equal = float((difference == 0).double().mean())
     record(equal_bytes=equal, largest_difference=int(difference.max()))
     assert found.dtype == torch.uint8 and found.shape == (IMAGES, 1, 8, 8)
-    # Not all black, all white or all the same.
+    # The images are not constant and differ.
     assert float(expected.double().std()) > 20 and not torch.equal(expected[0], expected[1])
     assert equal > 0.98 and int(difference.max()) <= 4

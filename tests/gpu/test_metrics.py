@@ -1,4 +1,4 @@
-"""Features and distances of images on the device are those of the CPU, in full precision whatever else is allowed."""
+"""Features and distances on the device match the CPU, in full precision even if TF32 and autocast are enabled."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.support.inception import save_random_inception
 
 
 def features(extractor: FeatureExtractor, images: Tensor) -> Tensor:
-    """On the device of ``images``, where training allows everything that costs digits."""
+    """Compute features on the device of ``images``, with TF32 and autocast enabled."""
     set_float32_precision("high")
     with torch.autocast(images.device.type, dtype=torch.bfloat16):
         found = extractor.to(images.device)(images)
@@ -48,7 +48,7 @@ def test_digit_features_and_scores(device: torch.device, record: Record) -> None
 
 
 def scores(images: Tensor) -> dict[str, float]:
-    """Of some digits against others."""
+    """Return scores of some digits compared with others."""
     extractor = DigitFeatures()
     kept = features(extractor, images[:400])
     reference = Reference(statistics_of(kept, extractor.fingerprint, "digits"), kept)
@@ -69,7 +69,7 @@ def test_inception_features(device: torch.device, record: Record, inception_file
     images = torch.randint(0, 256, (4, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     extractor = InceptionFeatures(inception_file)
     found = features(extractor, images.to(device))
-    # One image at a time: another order of the work.
+    # One image at a time changes the order of computation.
     expected = torch.cat([features(extractor, images[i : i + 1]) for i in range(4)])
     error = relative(found, expected)
     record(features=error)

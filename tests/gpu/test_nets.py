@@ -1,4 +1,4 @@
-"""Nets of the original on the device: its outputs in every precision, and gradients."""
+"""Nets of the original code on the device: outputs in every precision, and gradients."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from src.precision import set_float32_precision
 from tests.gpu.conftest import Record
 from tests.nets import goldens
 
-# Rounding of products to 11 bits (TF32) and 8 bits (bfloat16): loose bounds, the figures are recorded.
+# Products are rounded to 11 bits (TF32) and 8 bits (bfloat16): loose bounds; the errors are recorded.
 BOUNDS = {"float32": 1e-4, "tf32": 2e-2, "bf16": 0.2}
 
 
 def golden(name: str) -> tuple[NCSNpp, dict[str, Tensor], dict[str, Tensor]]:
-    """The net, the state that it was read from, and x, cond and y."""
+    """Return the net, the state it was loaded from, and x, cond and y."""
     state, case = goldens.load(name)
     net = build_net(goldens.CONFIGS[name])
     assert isinstance(net, NCSNpp)
@@ -33,7 +33,9 @@ def on(device: torch.device, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 @pytest.mark.parametrize("channels_last", [False, True], ids=["contiguous", "channels_last"])
 @pytest.mark.parametrize("precision", BOUNDS)
 @pytest.mark.parametrize("name", goldens.CONFIGS)
-def test_goldens(device: torch.device, record: Record, name: str, precision: str, channels_last: bool) -> None:
+def test_outputs_match_the_original_code(
+    device: torch.device, record: Record, name: str, precision: str, channels_last: bool
+) -> None:
     net, state, case = golden(name)
     net.to(device)
     net.channels_last = channels_last
@@ -47,7 +49,7 @@ def test_goldens(device: torch.device, record: Record, name: str, precision: str
 
 
 @pytest.mark.parametrize("name", goldens.CONFIGS)
-def test_gradients(device: torch.device, record: Record, name: str) -> None:
+def test_gradients_match_float64_on_the_cpu(device: torch.device, record: Record, name: str) -> None:
     net, state, case = golden(name)
     found = _gradients(net.to(device), name, state, on(device, case))
     expected = _gradients(net.to("cpu", torch.float64), name, state, case | {"x": case["x"].double()})
@@ -58,7 +60,7 @@ def test_gradients(device: torch.device, record: Record, name: str) -> None:
 
 
 def _gradients(net: NCSNpp, name: str, state: dict[str, Tensor], case: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Of the mean of the squared output, in float64 on the CPU."""
+    """Return gradients of the mean squared output, as float64 on the CPU."""
     net.zero_grad()
     goldens.forward(net, name, state, case).square().mean().backward()
     return {name: p.grad.double().cpu() for name, p in net.named_parameters() if p.grad is not None}

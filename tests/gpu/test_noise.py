@@ -1,4 +1,4 @@
-"""Addressed noise is the same on every device."""
+"""Addressed noise is equal on every device."""
 
 from __future__ import annotations
 
@@ -29,15 +29,17 @@ SEED = 2**40 + 12345
 
 
 @pytest.mark.parametrize(("counter", "key", "answer"), ANSWERS)
-def test_known_answers(device: torch.device, counter: tuple[int, ...], key: tuple[int, int], answer: object) -> None:
+def test_philox_known_answers(
+    device: torch.device, counter: tuple[int, ...], key: tuple[int, int], answer: object
+) -> None:
     c0, c1, c2, c3 = (torch.tensor([word], device=device) for word in counter)
     assert tuple(int(word) for word in philox((c0, c1, c2, c3), key)) == answer
 
 
 @pytest.mark.parametrize("step", [0, 12345, 2**32 - 1])
-def test_words_are_bitwise_those_of_the_cpu(device: torch.device, step: int) -> None:
+def test_words_are_bitwise_equal_to_the_cpu(device: torch.device, step: int) -> None:
     expected = words(SEED, "purpose", step, INDEX, 100)
-    # Word by word, in integers of Python.
+    # Compare with Python integers, word by word.
     address, key = zlib.crc32(b"purpose"), (SEED & 0xFFFFFFFF, SEED >> 32)
     for i, index in enumerate(INDEX.tolist()):
         by_hand = philox((99, index & 0xFFFFFFFF, step, address), key)
@@ -48,7 +50,7 @@ def test_words_are_bitwise_those_of_the_cpu(device: torch.device, step: int) -> 
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_uniforms_and_signs_are_bitwise_those_of_the_words(device: torch.device, shape: tuple[int, ...]) -> None:
+def test_uniforms_and_signs_are_exact_functions_of_the_words(device: torch.device, shape: tuple[int, ...]) -> None:
     word = _stacked(shape)
     for dtype in (torch.float32, torch.float64):
         expected = word.to(dtype).add(0.5).mul(2.0**-32)
@@ -59,7 +61,9 @@ def test_uniforms_and_signs_are_bitwise_those_of_the_words(device: torch.device,
 
 @pytest.mark.parametrize("step_on_device", [False, True], ids=["int step", "tensor step"])
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_normals(device: torch.device, record: Record, shape: tuple[int, ...], step_on_device: bool) -> None:
+def test_normals_match_the_cpu_and_numpy(
+    device: torch.device, record: Record, shape: tuple[int, ...], step_on_device: bool
+) -> None:
     step = torch.tensor(3, device=device) if step_on_device else 3
     index = INDEX.to(device)
     on_device = normal(SEED, "purpose", step, index, shape).cpu()
@@ -67,9 +71,9 @@ def test_normals(device: torch.device, record: Record, shape: tuple[int, ...], s
     on_cpu = normal(SEED, "purpose", 3, INDEX, shape)
     error = float((on_device - on_cpu).abs().max())
     record(normals=on_cpu.numel(), against_cpu=error, equal=float((on_device == on_cpu).double().mean()))
-    # Relative above 1, where one unit in the last place is 1e-7 and more.
+    # Relative above 1, where one unit in the last place is at least 1e-7.
     assert float(((on_device - on_cpu).abs() / on_cpu.abs().clamp(min=1)).max()) <= 1e-6
-    # The uniforms of float32 hold 24 of 32 bits, which shows where the logarithm is near zero.
+    # float32 uniforms have 24 of 32 bits; the error is largest where the logarithm is near zero.
     exact = _box_muller(shape)
     assert float((normal(SEED, "purpose", step, index, shape, torch.float64).cpu() - exact).abs().max()) < 1e-12
     assert float((on_device - exact).abs().max()) < 1e-3
@@ -77,7 +81,7 @@ def test_normals(device: torch.device, record: Record, shape: tuple[int, ...], s
     torch.testing.assert_close(half, on_cpu.bfloat16(), rtol=2**-7, atol=1e-6)
 
 
-def test_an_image_has_its_noise_in_any_batch(device: torch.device) -> None:
+def test_noise_of_an_image_does_not_depend_on_the_batch(device: torch.device) -> None:
     like = torch.empty(len(INDEX), 3, 8, 8, device=device)
     together = AddressedNoise(SEED, INDEX.to(device))("step", 5, like)
     for i in range(len(INDEX)):
@@ -85,14 +89,14 @@ def test_an_image_has_its_noise_in_any_batch(device: torch.device) -> None:
 
 
 def _stacked(shape: tuple[int, ...]) -> Tensor:
-    """The words of each element: (6, *shape) int64 on the CPU."""
+    """Return the words of each element: (6, *shape) int64 on the CPU."""
     size = math.prod(shape)
     stacked = torch.stack(words(SEED, "purpose", 3, INDEX, -(-size // 4)), dim=-1)
     return stacked.flatten(1)[:, :size].reshape(len(INDEX), *shape)
 
 
 def _box_muller(shape: tuple[int, ...]) -> Tensor:
-    """The normals in double precision, by numpy."""
+    """Return the normals in float64, computed with numpy."""
     size = math.prod(shape)
     w = np.stack([word.numpy() for word in words(SEED, "purpose", 3, INDEX, -(-size // 4))], axis=-1)
     u = (w + 0.5) / 2**32

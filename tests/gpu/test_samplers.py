@@ -1,4 +1,4 @@
-"""Every sampler in conf/sampler on the device: eager, captured in CUDA graphs, and without waiting for the device."""
+"""Every sampler in conf/sampler on the device: eager, captured in CUDA graphs, and without host waits."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from tests.support.gaussian import GaussianScore
 from tests.support.golden import relative
 
 STEPS = 7
-"""Enough for the first, middle and last steps of a third-order method, the middle ones replayed from one graph."""
+"""Enough for first, middle and last steps of a third-order method; the middle steps replay one graph."""
 
 COMPILABLE = [name for name in names("sampler") if "compile" in read("sampler", name)]
 CPU = torch.device("cpu")
 SUITED: dict[str, SDE] = {"pc_vp": VPSDE(), "euler_maruyama": VPSDE(), "ancestral": VPSDE(), "heun": EDMSDE()}
-# For each process: the parametrization, and the embedding that knows its noise levels.
+# For each SDE: the parametrization, and an embedding that fits its noise levels.
 NETS: dict[type[SDE], tuple[Any, dict[str, Any]]] = {
     VESDE: (SongVE(), {"embedding_type": "fourier", "fourier_scale": 1.0}),
     VPSDE: (SongVP(), {"embedding_type": "positional"}),
@@ -68,10 +68,10 @@ def sampled(
 
 
 @pytest.mark.parametrize("name", names("sampler"))
-def test_samples_are_those_of_the_cpu(device: torch.device, record: Record, name: str) -> None:
+def test_samples_match_the_cpu(device: torch.device, record: Record, name: str) -> None:
     sde = SUITED.get(name, VESDE())
     out = sampled(sampler(name), net_score(sde, device), torch.arange(4, device=device))
-    # Samples do not depend on the others of the batch either.
+    # Another batch: samples do not depend on it.
     expected = sampled(sampler(name), net_score(sde, CPU), torch.arange(1, 3))
     assert out.samples.device.type == device.type
     error = relative(out.samples[1:3].cpu(), expected.samples)
@@ -81,10 +81,10 @@ def test_samples_are_those_of_the_cpu(device: torch.device, record: Record, name
 
 
 @pytest.mark.parametrize("name", COMPILABLE)
-def test_captured_steps(
+def test_captured_steps_match_eager_steps(
     device: torch.device, record: Record, name: str, replays: list[object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Steps are captured as they are, without Inductor, which takes long; on the CPU nothing compiles them.
+    # CUDA graphs without Inductor, which is slow; on the CPU nothing is compiled.
     compiled = torch.compile
 
     def capture(function: Any, mode: str, **settings: Any) -> Any:
@@ -97,7 +97,7 @@ def test_captured_steps(
 def compare(
     name: str, model: Model, device: torch.device, record: Record, replays: list[object], tolerance: float
 ) -> None:
-    """Two runs of one compiled sampler are the run of a plain one."""
+    """Assert that two runs of a compiled sampler equal a run without compiling."""
     index, compiled = torch.arange(4, device=device), sampler(name, compile=True)
     plain = sampled(sampler(name), model, index)
     runs = [sampled(compiled, model, index) for _ in range(2)]
@@ -106,7 +106,7 @@ def compare(
     assert error < tolerance
     assert all(run.nfe.tolist() == plain.nfe.tolist() for run in runs)
     if device.type == "cuda":
-        # Of two times six steps, every graph is run once as it is and once to be recorded.
+        # Of two times six steps, every graph runs once eagerly and once for recording.
         assert len(replays) >= 4
 
 
@@ -115,7 +115,7 @@ def test_steps_do_not_wait_for_the_device(device: torch.device, name: str) -> No
     watch = Watch(device)
 
     def after(step: SamplerStep) -> None:
-        # The first step moves the table of times to the device, the last one is followed by the counts.
+        # The first step copies the time table to the device; after the last step the NFE is read.
         watch.end()
         if 2 <= step.index < step.total:
             watch.begin()

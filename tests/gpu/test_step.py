@@ -1,4 +1,4 @@
-"""How a training step runs on the device: without waiting for it, and in a process group."""
+"""A training step on the device: no host waits, and training in a process group."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ STEPS = 6
 
 
 class Watched(Callback):
-    """Watches from the end of the second step to the end of the fifth: batches, steps, averages.
+    """Watch from the end of the second step to the end of the fifth: batches, steps, averages.
 
     The last step is left out, because the end of training may wait.
     """
@@ -55,7 +55,7 @@ def test_a_step_does_not_wait_for_the_device(
     watch = Watch(device)
 
     class Flag(gradients.DeviceFlag):
-        """Its copy on the host may be read, once the next step has begun."""
+        """A flag whose host copy may be read after the next step has begun."""
 
         def __init__(self, value: torch.Tensor) -> None:
             super().__init__(value)
@@ -63,7 +63,7 @@ def test_a_step_does_not_wait_for_the_device(
 
         def __bool__(self) -> bool:
             if watch.is_on and self.made == watch.steps:
-                raise RuntimeError("the host waits for the step under way")
+                raise RuntimeError("the host waits for the current step")
             with _disable_current_modes():
                 return super().__bool__()
 
@@ -76,7 +76,7 @@ def test_a_step_does_not_wait_for_the_device(
     assert run.ema.updates == STEPS
 
 
-def test_the_watch_sees_what_waits(device: torch.device) -> None:
+def test_the_watch_detects_waits(device: torch.device) -> None:
     watch, value = Watch(device), torch.ones(3, device=device)
     waiting = (lambda: value.sum().item(), lambda: value.nonzero(), lambda: value[value > 0], lambda: bool(value.any()))
     for wait in waiting:
@@ -101,15 +101,13 @@ def backend(device: torch.device) -> str:
 
 
 class Backend(Callback):
-    """Remembers the backend of the process group in training."""
+    """Record the backend of the process group during training."""
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.name = dist.get_backend()
 
 
-def test_one_process_in_a_group_trains_like_one_without(
-    device: torch.device, record: Record, no_process_group: None
-) -> None:
+def test_training_in_a_group_of_one_process(device: torch.device, record: Record, no_process_group: None) -> None:
     seen = Backend()
     run = fit(device, "trainer.strategy=ddp", "trainer.devices=1", callbacks=[seen])
     assert seen.name == backend(device)
@@ -120,7 +118,7 @@ def test_one_process_in_a_group_trains_like_one_without(
 
 
 class One(int):
-    """The size of a group of one process that takes no short cut."""
+    """A group size of 1 that does not compare equal to 1, so that collectives are not skipped."""
 
     def __eq__(self, other: object) -> bool:
         return False
@@ -128,7 +126,7 @@ class One(int):
     __hash__ = int.__hash__
 
 
-def test_collectives(
+def test_collectives_of_one_process(
     device: torch.device, no_process_group: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     from src import distributed
@@ -147,7 +145,7 @@ def test_collectives(
 
 
 def scores(images: Tensor) -> dict[str, float]:
-    """Under the pixels themselves, with metrics that keep features and such that keep sums."""
+    """Return pixel-based scores, with metrics that keep features and metrics that keep sums."""
     from src.metrics import FrechetDistance, KernelDistance, MetricSuite, PixelFeatures, Reference, statistics_of
 
     pixels = PixelFeatures((1, 8, 8))

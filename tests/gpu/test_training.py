@@ -1,4 +1,4 @@
-"""Training steps on the device: the same as on the CPU, skipped steps, averages, exact resume, half precision."""
+"""Training steps on the device: agreement with the CPU, skipped steps, averages, exact resume, half precision."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from tests.gpu.runs import Run, config, differing, distance, fit, on_cpu
 CPU = torch.device("cpu")
 
 
-def test_three_steps_are_those_of_the_cpu(device: torch.device, record: Record) -> None:
-    # Another memory format is another order of summation, so that the CPU has something to compare with too.
+def test_three_steps_match_the_cpu(device: torch.device, record: Record) -> None:
+    # Another memory format changes the order of summation, so the CPU case is not trivial.
     expected, run = on_cpu(), fit(device, "net.channels_last=false")
     losses = max(abs(float(a / b) - 1) for a, b in zip(run.losses, expected.losses, strict=True))
     moved = distance(expected.weights(), expected.start)
@@ -27,15 +27,15 @@ def test_three_steps_are_those_of_the_cpu(device: torch.device, record: Record) 
     record(relative_error_of_losses=losses, weights_relative_to_their_change=weights, averages=averages)
     assert len(run.losses) == 3 and moved > 0
     assert losses < 1e-4
-    # Adam divides by the size of a gradient, so rounding shows in full in weights whose gradient is nearly zero.
+    # Adam divides by the gradient's size, so rounding is amplified in weights whose gradient is nearly zero.
     assert weights < 0.02 and averages < 0.02
 
 
 class NotFinite(Callback):
-    """Makes the loss of one step, or one gradient of it, NaN; keeps the state after every step.
+    """Make the loss of one step, or one gradient of it, NaN; keep the state after every step.
 
     Args:
-        step: the number of the step, from 0.
+        step: the step, from 0.
         gradient: only one element of one gradient is NaN.
     """
 
@@ -57,9 +57,7 @@ class NotFinite(Callback):
 
 @pytest.mark.parametrize("clip", ["1.0", "null"])
 @pytest.mark.parametrize("gradient", [False, True], ids=["all", "one element"])
-def test_a_step_with_a_gradient_that_is_not_finite_changes_nothing(
-    device: torch.device, gradient: bool, clip: str
-) -> None:
+def test_a_step_with_a_nonfinite_gradient_changes_nothing(device: torch.device, gradient: bool, clip: str) -> None:
     bad = NotFinite(1, gradient)
     run = fit(device, f"trainer.gradient_clip_val={clip}", callbacks=[bad])
     first, skipped, last = bad.states
@@ -72,7 +70,7 @@ def test_a_step_with_a_gradient_that_is_not_finite_changes_nothing(
     assert checkpoint["skipped_steps"] == {"total": 1, "in_a_row": 0}
 
 
-def test_averages_stand_in_for_the_weights_and_leave(device: torch.device) -> None:
+def test_averages_are_applied_and_raw_weights_restored(device: torch.device) -> None:
     run = fit(device)
     raw, averages, net = run.weights(), run.averages(), run.ema.net(run.module)
     storages = [parameter.data_ptr() for parameter in net.parameters()]
@@ -82,12 +80,12 @@ def test_averages_stand_in_for_the_weights_and_leave(device: torch.device) -> No
         assert all(parameter.device.type == device.type for parameter in net.parameters())
     assert len(differing(averages, {name: raw[f"model.net.{name}"] for name in averages})) > 0.9 * len(averages)
     assert not differing(run.weights(), raw)
-    # Compiled graphs and optimizers hold on to the storage.
+    # Compiled graphs and optimizers keep pointers to the storage.
     assert [parameter.data_ptr() for parameter in net.parameters()] == storages
 
 
-def test_averages_are_on_the_device_in_the_layout_of_the_weights(device: torch.device, tmp_path: Path) -> None:
-    # Read in another memory format than they were written in.
+def test_averages_have_device_and_layout_of_the_weights(device: torch.device, tmp_path: Path) -> None:
+    # Load in another memory format than when saving.
     saved = tmp_path / "saved.ckpt"
     fit(device, "net.channels_last=true", steps=2, callbacks=[Save(2, saved)])
     run = fit(device, "net.channels_last=false", steps=3, ckpt_path=saved)
@@ -98,7 +96,7 @@ def test_averages_are_on_the_device_in_the_layout_of_the_weights(device: torch.d
 
 
 class Save(Callback):
-    """Writes a checkpoint after a step."""
+    """Save a checkpoint after a step."""
 
     def __init__(self, step: int, path: Path) -> None:
         self.step = step
@@ -114,13 +112,13 @@ def test_exact_resume(device: torch.device, tmp_path: Path, precision: str) -> N
     settings = ("trainer.deterministic=true", "net.dropout=0.2", f"trainer.precision={precision}")
     saved = tmp_path / "saved.ckpt"
     whole = fit(device, *settings, steps=4, callbacks=[Save(2, saved)])
-    # Weights of another seed: everything must come from the file.
+    # Weights of another seed, so that everything must come from the file.
     resumed = fit(device, *settings, steps=4, ckpt_path=saved, seed=1)
     assert not differing(whole.everything(), resumed.everything())
     assert torch.equal(torch.stack(resumed.losses), torch.stack(whole.losses[2:]))
 
 
-def test_a_run_goes_on_on_the_other_device_and_back(device: torch.device, record: Record, tmp_path: Path) -> None:
+def test_a_run_resumes_on_another_device_and_back(device: torch.device, record: Record, tmp_path: Path) -> None:
     first, second = tmp_path / "first.ckpt", tmp_path / "second.ckpt"
     fit(device, steps=2, callbacks=[Save(2, first)])
     fit(CPU, steps=3, callbacks=[Save(3, second)], ckpt_path=first, seed=1)
@@ -135,7 +133,7 @@ def test_a_run_goes_on_on_the_other_device_and_back(device: torch.device, record
 
 def test_half_precision_trains_float32_weights(device: torch.device, record: Record) -> None:
     full, half = fit(device), fit(device, "trainer.precision=bf16-mixed", callbacks=[dtypes := OutputTypes()])
-    # Only the products inside are rounded: the output of the net is bfloat16, all that is kept is not.
+    # Only products are rounded: convolutions return bfloat16, all stored tensors are float32.
     assert torch.bfloat16 in dtypes.convolutions
     assert {value.dtype for value in half.everything().values()} == {torch.float32}
     error = max(abs(float(a / b) - 1) for a, b in zip(half.losses, full.losses, strict=True))
@@ -144,7 +142,7 @@ def test_half_precision_trains_float32_weights(device: torch.device, record: Rec
 
 
 class OutputTypes(Callback):
-    """The types of what the convolutions of a net give in training."""
+    """Record the output dtypes of convolutions during training."""
 
     def __init__(self) -> None:
         self.convolutions: set[torch.dtype] = set()

@@ -1,4 +1,4 @@
-"""Which checkpoints are on the disk."""
+"""Which checkpoints are kept on disk."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ def steps(folder: Path) -> list[int]:
     return sorted(int(path.stem.removeprefix("step")) for path in (only_run(folder) / "checkpoints").glob("*.ckpt"))
 
 
-def test_newest_and_milestones_stay_and_survive_a_resume(tmp_path: Path) -> None:
+def test_newest_and_milestones_are_kept_after_a_resume(tmp_path: Path) -> None:
     every_fourth = ["callbacks.milestones.every_n_steps=4"]
     arguments = [*KEEP, *EVERY_STEP, *every_fourth, *in_folder(tmp_path)]
     assert train(*arguments, folder=tmp_path).code == 0
     assert steps(tmp_path) == [4, 8, 10, 11]
-    # Both callbacks wrote step 8: the run that goes on from it must not take a milestone for an old checkpoint.
+    # Both callbacks wrote step 8: a run resumed from it must not delete the milestone as an old checkpoint.
     assert train(*arguments, "ckpt_path=8", folder=tmp_path).code == 0
     assert steps(tmp_path) == [4, 8, 10, 11]
 
 
-def test_keep_all(tmp_path: Path) -> None:
+def test_keep_minus_one_keeps_all_checkpoints(tmp_path: Path) -> None:
     settings = ["callbacks.last_checkpoint.every_n_steps=3", "callbacks.last_checkpoint.keep=-1"]
     assert train(*KEEP, *settings, *in_folder(tmp_path), folder=tmp_path).code == 0
     assert steps(tmp_path) == [3, 6, 9, 11]
 
 
-def test_the_number_of_epochs_survives_a_resume_from_the_end_of_one(tmp_path: Path) -> None:
-    # Five steps an epoch.
+def test_max_epochs_is_kept_after_resuming_at_the_end_of_an_epoch(tmp_path: Path) -> None:
+    # Five steps per epoch.
     settings = [*KEEP, "trainer.max_steps=-1", "trainer.max_epochs=2", "callbacks.last_checkpoint.every_n_steps=5"]
     arguments = [*settings, "callbacks.last_checkpoint.keep=-1", *in_folder(tmp_path)]
     assert train(*arguments, folder=tmp_path).code == 0
@@ -43,7 +43,7 @@ def test_the_number_of_epochs_survives_a_resume_from_the_end_of_one(tmp_path: Pa
     assert steps(tmp_path) == [5, 10]
 
 
-def test_a_training_that_is_refused_leaves_the_run_as_it_was(tmp_path: Path) -> None:
+def test_a_refused_resume_does_not_change_the_run_folder(tmp_path: Path) -> None:
     arguments = [*KEEP, *in_folder(tmp_path)]
     assert train(*arguments, folder=tmp_path).code == 0
     run = only_run(tmp_path)
@@ -52,7 +52,7 @@ def test_a_training_that_is_refused_leaves_the_run_as_it_was(tmp_path: Path) -> 
         ended = train(*arguments, "ckpt_path=last", setting, folder=tmp_path)
         assert ended.code == 1 and len(ended.error_lines) == 1, ended.err
         assert before == {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in before}
-    # The lock is the only file that may appear.
+    # Only the lock file may be new.
     assert {path for path in run.rglob("*") if path.is_file()} - set(before) <= {run / ".lock"}
     assert [folder.name for folder in run.parent.iterdir()] == [run.name]
     (start,) = json.loads((run / "run.json").read_text())["starts"]

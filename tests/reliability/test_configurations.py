@@ -1,4 +1,4 @@
-"""Configurations that cannot work end before data, devices or W&B are touched, in one line that says what to change."""
+"""Invalid configurations give one line that says what to change, before data, devices or W&B are used."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.reliability.support.in_process import call, refusal
 from tests.reliability.support.runs import TINY, in_folder
 from tests.tasks.example import IMAGES, write_checkpoint
 
-# What is wrong, and words of the line that says so.
+# Invalid settings, and a part of the message.
 WRONG = {
     ("net.nff=8",): "nf",
     ("experiment=digit",): "digits",
@@ -78,7 +78,7 @@ WRONG = {
 }
 
 
-# Of sample.py and of evaluate.py.
+# For sample.py and evaluate.py.
 WRONG_FOR_BOTH = {
     ("num_sample=4",): "num_samples",
     ("sampler=pcc",): "pc",
@@ -147,7 +147,7 @@ def touched(*_: object, **__: object) -> None:
 
 
 @pytest.mark.parametrize("wrong", WRONG, ids=" ".join)
-def test_refused_before_anything_is_touched(
+def test_invalid_training_settings_are_refused_before_loading_data(
     wrong: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Run, "prepare_data", touched)
@@ -156,15 +156,15 @@ def test_refused_before_anything_is_touched(
 
 
 @pytest.mark.parametrize("setting", ["datamodule.train_split=valid", "datamodule.global_batch_size=1024"])
-def test_what_only_the_data_can_tell(setting: str, tmp_path: Path) -> None:
-    # Loading the digits is needed to know; still one line.
+def test_settings_that_do_not_fit_the_data_give_one_line(setting: str, tmp_path: Path) -> None:
+    # These are found only after loading the data.
     refusal(call(["train.py", *TINY, *in_folder(tmp_path), setting]))
 
 
-def test_a_run_needs_no_logger_and_its_name_may_be_a_number(tmp_path: Path) -> None:
+def test_a_run_without_logger_and_with_a_numeric_name(tmp_path: Path) -> None:
     settings = ["name=2024", "~logger", "trainer.max_steps=1", "callbacks=minimal", "optimized_metric=train/loss"]
-    for goes_on in ([], ["ckpt_path=last"]):
-        ended = train(*TINY, *in_folder(tmp_path), *settings, *goes_on, folder=tmp_path)
+    for resume in ([], ["ckpt_path=last"]):
+        ended = train(*TINY, *in_folder(tmp_path), *settings, *resume, folder=tmp_path)
         assert ended.code == 0, ended.err
     (checkpoint,) = tmp_path.rglob("*.ckpt")
     assert checkpoint.parts[-4] == "2024"
@@ -180,12 +180,12 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     [(script, wrong) for script, all_wrong in OF_SCRIPTS.items() for wrong in all_wrong],
     ids=lambda value: value if isinstance(value, str) else " ".join(value),
 )
-def test_other_scripts_refuse_before_a_sample_is_made(
+def test_other_scripts_refuse_invalid_settings_before_sampling(
     script: str, wrong: tuple[str, ...], checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(SamplingRun, "generate", touched)
     monkeypatch.setattr(Evaluation, "run", touched)
-    # The same key twice is an error of its own.
+    # Giving a key twice is another error.
     given = [] if any(setting.startswith("ckpt_path=") for setting in wrong) else [f"ckpt_path='{checkpoint}'"]
     places = [f"output_dir={tmp_path}/out", f"paths.log_dir={tmp_path}/logs"]
     line = refusal(call([script, *given, *places, *wrong]))

@@ -1,4 +1,4 @@
-"""Damaged files that a command can do without, and checkpoints that do not fit; hostile files are in ``hostile``."""
+"""Damaged files that a command can recover from, and checkpoints that do not fit; see also ``hostile``."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ def test_training_refuses_a_checkpoint_of_another_net(good: Path, tmp_path: Path
 
 
 @pytest.mark.parametrize("script", ["train.py", "sample.py"])
-def test_a_checkpoint_that_is_not_there(script: str, tmp_path: Path) -> None:
+def test_a_missing_checkpoint_gives_one_line(script: str, tmp_path: Path) -> None:
     arguments = [*SHORT, *in_folder(tmp_path)] if script == "train.py" else [f"paths.log_dir={tmp_path}/logs"]
     assert "nowhere.ckpt" in refusal(call([script, *arguments, "ckpt_path=nowhere.ckpt"]))
     assert str(tmp_path) in refusal(call([script, *arguments, "ckpt_path=last"]))
 
 
-def test_last_passes_over_damaged_checkpoints_and_says_so(run: Path, good: Path, tmp_path: Path) -> None:
+def test_last_skips_damaged_checkpoints_with_a_warning(run: Path, good: Path, tmp_path: Path) -> None:
     folder = tmp_path / "logs" / "digits" / "2030-01-01_00-00-00" / "checkpoints"
     folder.mkdir(parents=True)
     (folder / "step00000002.ckpt").write_bytes((good.parent / "step00000002.ckpt").read_bytes())
@@ -54,7 +54,7 @@ def test_last_passes_over_damaged_checkpoints_and_says_so(run: Path, good: Path,
     assert "step00000004.ckpt" in ended.out and "passed over" in ended.out
 
 
-def test_a_damaged_cache_is_computed_anew(tmp_path: Path) -> None:
+def test_a_damaged_cache_is_recomputed(tmp_path: Path) -> None:
     settings = [*TINY, "trainer.max_steps=1", "callbacks.fid.num_samples=16", *in_folder(tmp_path)]
     assert train(*settings, folder=tmp_path).code == 0
     (cached,) = (tmp_path / "cache").glob("*.npz")
@@ -70,7 +70,7 @@ def picture(path: Path, size: int = 8, color: int = 100) -> None:
     Image.new("RGB", (size, size), (color, color, color)).save(path)
 
 
-def test_images_of_mixed_sizes_are_brought_to_one(tmp_path: Path) -> None:
+def test_images_of_mixed_sizes_are_resized(tmp_path: Path) -> None:
     for i in range(40):
         picture(tmp_path / "folder" / f"{i}.png", size=8 + i % 5)
     data = ["datamodule=image_folder", f"datamodule.path={tmp_path}/folder", "datamodule.image_size=8"]

@@ -1,4 +1,4 @@
-"""A disk that is full costs nothing that was written; one that is read-only is noticed at once."""
+"""A full disk loses no written file; a read-only disk is reported at once."""
 
 from __future__ import annotations
 
@@ -33,28 +33,28 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(disk)], capture_output=True, check=False
     )
     if mounted.returncode:
-        pytest.skip("mounting a small file system is not permitted here")
+        pytest.skip("needs permission to mount a file system")
     yield disk
     subprocess.run(["umount", "-l", str(disk)], check=True)
 
 
-def test_a_full_disk_leaves_the_last_good_checkpoint(small_disk: Path, tmp_path: Path) -> None:
+def test_a_full_disk_keeps_the_last_good_checkpoint(small_disk: Path, tmp_path: Path) -> None:
     line = refusal(train(*WRITES, f"paths.log_dir={small_disk}/logs", folder=tmp_path))
     written = sorted(small_disk.rglob("step*.ckpt"))
     assert len(written) > 1
-    assert str(written[-1]) in line, "the last good checkpoint is named"
+    assert str(written[-1]) in line, "the message must name the last good checkpoint"
     assert not list(small_disk.rglob("*.tmp"))
-    # With room, the run goes on from there.
+    # With free space the run resumes from it.
     for old in written[:-1]:
         old.unlink()
     steps = int(written[-1].stem.removeprefix("step")) + 1
     again = [f"paths.log_dir={small_disk}/logs", "ckpt_path=last", f"trainer.max_steps={steps}"]
     ended = train(*WRITES, *again, folder=tmp_path)
     assert ended.code == 0, ended.err
-    assert "taken over" not in ended.err, "the run that failed has let go of its folder"
+    assert "taken over" not in ended.err, "the failed run must release its lock"
 
 
-def test_a_disk_that_fills_up_while_sampling_loses_no_image(small_disk: Path, tmp_path: Path) -> None:
+def test_a_disk_that_fills_during_sampling_loses_no_image(small_disk: Path, tmp_path: Path) -> None:
     checkpoint = write_checkpoint(tmp_path / "run" / "step00000007.ckpt", *IMAGES)
     folder, filler = small_disk / "out", small_disk / "filler"
     command = [
@@ -68,7 +68,7 @@ def test_a_disk_that_fills_up_while_sampling_loses_no_image(small_disk: Path, tm
     ]
     running = Started(command, tmp_path / "first")
     waited = time.monotonic() + 120
-    while len(there := list((folder / "images").glob("*.png"))) < 4 and time.monotonic() < waited:
+    while len(kept := list((folder / "images").glob("*.png"))) < 4 and time.monotonic() < waited:
         assert running.alive(), running.err
         time.sleep(0.02)
     with pytest.raises(OSError, match="No space left"), filler.open("wb") as file:
@@ -77,21 +77,21 @@ def test_a_disk_that_fills_up_while_sampling_loses_no_image(small_disk: Path, tm
             file.flush()
     line = refusal(running.wait())
     assert str(folder) in line and "No space left" in line
-    before = {path: path.read_bytes() for path in there}
+    before = {path: path.read_bytes() for path in kept}
     filler.unlink()
     ended = Started(command, tmp_path / "again").wait()
     assert ended.code == 0, ended.err
     assert len(list((folder / "images").glob("*.png"))) == 60
-    assert {path: path.read_bytes() for path in there} == before
+    assert {path: path.read_bytes() for path in kept} == before
 
 
-def test_a_file_in_the_place_of_a_folder(tmp_path: Path) -> None:
+def test_a_file_in_place_of_the_log_folder(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     line = refusal(train(*WRITES, f"paths.log_dir={tmp_path}/file", folder=tmp_path))
     assert str(tmp_path / "file") in line and "paths.log_dir" in line
 
 
-def test_a_read_only_folder_from_the_start(small_disk: Path, tmp_path: Path) -> None:
+def test_a_read_only_log_folder(small_disk: Path, tmp_path: Path) -> None:
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
     line = refusal(train(*WRITES, f"paths.log_dir={small_disk}/logs", folder=tmp_path))
     assert str(small_disk) in line and "read-only" in line.lower()

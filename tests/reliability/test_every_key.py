@@ -1,4 +1,4 @@
-"""Every setting of every command with values of every kind: it works, or one line says what to give instead."""
+"""Every setting of every command with values of every type: it works or gives one line with what to give instead."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.tasks.example import IMAGES, write_checkpoint
 
 VALUES: tuple[Any, ...] = ("abc", math.nan, math.inf, -1, 0, 1.5, [], {}, None, 10**12, True)
 RAW = ("does not take these settings", "object has no", "not supported between", "full_key", "Error")
-"""Texts of libraries."""
+"""Fragments of library messages."""
 _NOT_TYPED = ("hydra", "paths.run_dir", "_target_", "_partial_", "_convert_", "_recursive_")
 
 Check = Callable[[DictConfig], object]
@@ -58,7 +58,7 @@ ARGUMENTS = {
 
 
 def keys(node: DictConfig, prefix: str = "") -> Iterator[str]:
-    """Full keys of the values in ``node``; sections of the top level are choices from groups."""
+    """Yield the full keys of the values in ``node``; sections at the top level are chosen from groups."""
     for key in node:
         name = f"{prefix}{key}"
         if name.startswith(_NOT_TYPED) or str(key) in _NOT_TYPED:
@@ -89,7 +89,7 @@ def composed(tmp_path: Path) -> Callable[[str], DictConfig]:
 
 
 def outcome(command: str, base: DictConfig, key: str, value: Any) -> str:
-    """``works`` or ``one line``; otherwise what went wrong."""
+    """Return ``works`` or ``one line``; otherwise the error."""
     cfg = base.copy()
     OmegaConf.update(cfg, key, value, merge=False)
     try:
@@ -99,7 +99,7 @@ def outcome(command: str, base: DictConfig, key: str, value: Any) -> str:
         line = one_line(error)
         if line is None:
             return f"{type(error).__name__}: {error}"
-        return f"text of a library: {line}" if any(text in line for text in RAW) else "one line"
+        return f"library message: {line}" if any(text in line for text in RAW) else "one line"
     return "works"
 
 

@@ -1,4 +1,4 @@
-"""One of two processes is killed: the other ends too, and says how to go on."""
+"""One of two ranks is killed: the other also ends and says how to resume."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ COUNT = 24
 
 
 def start_two(folder: Path, arguments: Sequence[str]) -> list[Started]:
-    """Two processes of one command, as torchrun starts them."""
+    """Start two ranks of one command, as torchrun does."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -43,7 +43,7 @@ def start_two(folder: Path, arguments: Sequence[str]) -> list[Started]:
 
 
 @pytest.mark.timeout(300)
-def test_the_part_of_a_killed_rank_is_made_by_the_next_run(tmp_path: Path) -> None:
+def test_samples_of_a_killed_rank_are_made_by_the_next_run(tmp_path: Path) -> None:
     checkpoint = write_checkpoint(tmp_path / "run" / "step00000007.ckpt", *IMAGES, scale=0.5)
     common = [
         "sample.py",
@@ -66,8 +66,8 @@ def test_the_part_of_a_killed_rank_is_made_by_the_next_run(tmp_path: Path) -> No
     survivor = ranks[0].wait(120)
     assert survivor.code not in (0, None)
     assert len(survivor.error_lines) == 1 and "Traceback" not in survivor.err, survivor.err
-    there = len(list((folder / "images").glob("*.png")))
-    assert 4 <= there < COUNT
+    finished = len(list((folder / "images").glob("*.png")))
+    assert 4 <= finished < COUNT
     assert load(folder / "manifest.json")["status"] != "complete"
 
     again = Started([*common, "devices=1", f"output_dir={folder}"], tmp_path / "again").wait()
@@ -77,7 +77,7 @@ def test_the_part_of_a_killed_rank_is_made_by_the_next_run(tmp_path: Path) -> No
 
 
 @pytest.mark.timeout(300)
-def test_the_other_rank_of_a_training_names_the_checkpoint_to_go_on_from(tmp_path: Path) -> None:
+def test_the_surviving_training_rank_names_the_checkpoint_to_resume_from(tmp_path: Path) -> None:
     few = ["callbacks=minimal", "callbacks.last_checkpoint.every_n_steps=10", "trainer.max_steps=100000"]
     ranks = start_two(tmp_path, ["train.py", *TINY, *few, "trainer=ddp_sim", *in_folder(tmp_path)])
     try:
@@ -85,7 +85,7 @@ def test_the_other_rank_of_a_training_names_the_checkpoint_to_go_on_from(tmp_pat
         while " step 12 of" not in ranks[0].out:
             assert all(rank.alive() for rank in ranks) and time.monotonic() < waited, [rank.err for rank in ranks]
             time.sleep(0.02)
-        # The rank that knows the folder of the run.
+        # Rank 0, which chose the run folder.
         ranks[0].process.kill()
         survivor = ranks[1].wait(120)
     finally:

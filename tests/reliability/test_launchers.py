@@ -1,4 +1,4 @@
-"""Sweeps, searches, torchrun, cluster launchers and W&B: jobs that are complete and do not meet."""
+"""Sweeps, searches, torchrun, cluster launchers and W&B: jobs are complete and do not interfere."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ MINIMAL = (*TINY, "trainer.max_steps=3", "callbacks=minimal", "optimized_metric=
 
 
 def command(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """A command of its own, as in a terminal."""
+    """Run a command in its own process."""
     environment = {**os.environ, **ONE_THREAD}
     return subprocess.run(arguments, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
 
 
 def results(folder: Path) -> dict[str, dict[str, Any]]:
-    """``result.json`` of every job by the name of its folder."""
+    """Return ``result.json`` of every job by folder name."""
     found = sorted((folder / "logs").rglob("result.json"))
     return {path.parent.name: json.loads(path.read_text()) for path in found}
 
 
 @pytest.mark.timeout(600)
-def test_a_sweep_runs_complete_jobs_and_survives_one_that_fails(tmp_path: Path) -> None:
+def test_a_sweep_continues_after_a_failed_job(tmp_path: Path) -> None:
     ended = train(
         "-m", *MINIMAL, *in_folder(tmp_path), "seed=1,2", "sampler.corrector.snr=0.16,-1", folder=tmp_path, seconds=540
     )
@@ -66,7 +66,7 @@ def test_a_sweep_with_two_processes_for_each_job(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_torchrun(tmp_path: Path) -> None:
+def test_torchrun_trains_with_two_ranks(tmp_path: Path) -> None:
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "train.py"]
     ended = command(*torchrun, *SHORT, *in_folder(tmp_path), "trainer=ddp_sim")
     assert ended.returncode == 0, ended.stderr
@@ -75,11 +75,11 @@ def test_torchrun(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_torchrun_starts_the_ranks_again_and_they_go_on_from_their_own_run(tmp_path: Path) -> None:
+def test_ranks_restarted_by_torchrun_resume_their_run(tmp_path: Path) -> None:
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "--max-restarts=1"]
     often = ["callbacks.last_checkpoint.every_n_steps=5", "trainer.max_steps=60"]
-    said = tmp_path / "said"
-    with said.open("wb") as output:
+    log = tmp_path / "log"
+    with log.open("wb") as output:
         agent = subprocess.Popen(
             [*torchrun, "train.py", *MINIMAL, *often, *in_folder(tmp_path), "trainer=ddp_sim"],
             cwd=ROOT,
@@ -89,15 +89,15 @@ def test_torchrun_starts_the_ranks_again_and_they_go_on_from_their_own_run(tmp_p
         )
     try:
         deadline = time.monotonic() + 300
-        while " step 12 of" not in said.read_text():
-            assert agent.poll() is None and time.monotonic() < deadline, said.read_text()
+        while " step 12 of" not in log.read_text():
+            assert agent.poll() is None and time.monotonic() < deadline, log.read_text()
             time.sleep(0.02)
         (rank,) = [child for child in psutil.Process(agent.pid).children() if child.environ().get("LOCAL_RANK") == "1"]
         rank.kill()
-        assert agent.wait(400) == 0, said.read_text()
+        assert agent.wait(400) == 0, log.read_text()
     finally:
         agent.kill()
-    (resumed,) = re.findall(r"resuming from (\S+)", said.read_text())
+    (resumed,) = re.findall(r"resuming from (\S+)", log.read_text())
     run = only_run(tmp_path)
     assert Path(resumed).parent == run / "checkpoints" and "step00000000" not in resumed
     assert sorted(curve(run)) == list(range(1, 61))
@@ -106,7 +106,7 @@ def test_torchrun_starts_the_ranks_again_and_they_go_on_from_their_own_run(tmp_p
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_a_search_with_optuna(tmp_path: Path) -> None:
+def test_hyperparameter_search_with_optuna(tmp_path: Path) -> None:
     pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
     search = ["hparams_search=digits", "hydra.sweeper.n_trials=2", "optimized_metric=frechet_pixel"]
     ended = train("-m", *SHORT, *in_folder(tmp_path), *search, folder=tmp_path, seconds=540)
@@ -117,7 +117,7 @@ def test_a_search_with_optuna(tmp_path: Path) -> None:
     assert f"best_value: {min(values)}" in summary.read_text()
 
 
-def test_the_launcher_for_clusters_composes() -> None:
+def test_the_slurm_launcher_composes() -> None:
     pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
     register_resolvers()
     launcher = ["hydra/launcher=submitit_slurm", "hydra.launcher.nodes=2", "hydra.launcher.gpus_per_node=4"]
@@ -129,7 +129,7 @@ def test_the_launcher_for_clusters_composes() -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_the_launcher_for_clusters_runs_here(tmp_path: Path) -> None:
+def test_the_local_submitit_launcher_runs(tmp_path: Path) -> None:
     pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
     ended = command(
         sys.executable, "train.py", "-m", *MINIMAL, *in_folder(tmp_path), "hydra/launcher=submitit_local", "seed=1"
@@ -138,12 +138,12 @@ def test_the_launcher_for_clusters_runs_here(tmp_path: Path) -> None:
     assert sorted(results(tmp_path)) == ["0"]
 
 
-def test_wandb_holds_loss_scores_and_pictures_of_a_run_that_went_on(tmp_path: Path) -> None:
+def test_wandb_has_loss_scores_and_pictures_of_a_resumed_run(tmp_path: Path) -> None:
     quiet = {key: str(tmp_path / "home") for key in ("WANDB_DIR", "WANDB_CACHE_DIR", "WANDB_CONFIG_DIR")}
     environment = {**quiet, "WANDB_MODE": "offline", "WANDB_SILENT": "true"}
     arguments = [*SHORT, *in_folder(tmp_path), "logger=wandb"]
-    for goes_on in ([], ["ckpt_path=last", "trainer.max_steps=5"]):
-        ended = train(*arguments, *goes_on, folder=tmp_path, environment=environment)
+    for resume in ([], ["ckpt_path=last", "trainer.max_steps=5"]):
+        ended = train(*arguments, *resume, folder=tmp_path, environment=environment)
         assert ended.code == 0, ended.out + ended.err
     parts = read_offline(only_run(tmp_path))
     assert len(parts) == 2

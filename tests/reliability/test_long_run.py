@@ -1,4 +1,4 @@
-"""Memory, descriptors, threads and processes of long runs stay what they are."""
+"""Memory, descriptors, threads and processes of long runs do not grow."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MINUTES = float(os.environ.get("LONG_RUN_MINUTES", "35"))
 
 
 def records(**growth_an_hour: float) -> list[Held]:
-    """Half an hour of a process that grows into 900 MB and whose workers come and go."""
+    """Simulate half an hour of a process whose memory settles at 900 MB and whose workers come and go."""
     noise = random.Random(0)
     found = []
     for moment in range(360):
@@ -29,19 +29,19 @@ def records(**growth_an_hour: float) -> list[Held]:
     return found
 
 
-def test_what_stays_the_same_is_no_leak() -> None:
+def test_constant_use_is_not_a_leak() -> None:
     assert not leaks(records())
 
 
 @pytest.mark.parametrize(("what", "an_hour"), [("memory", 100), ("descriptors", 6), ("threads", 6), ("processes", 6)])
-def test_what_grows_is_a_leak(what: str, an_hour: float) -> None:
+def test_growth_is_reported_as_a_leak(what: str, an_hour: float) -> None:
     (line,) = leaks(records(**{what: an_hour}))
     assert UNITS[what] in line
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(int(60 * MINUTES) + 1200)
-def test_training_with_scores_and_sampling_do_not_grow(tmp_path: Path, figures: Figures) -> None:
+def test_training_with_scores_and_sampling_does_not_leak(tmp_path: Path, figures: Figures) -> None:
     jobs = run(MINUTES, tmp_path)
     of_jobs = {name: job.records for name, job in jobs.items()}
     write(of_jobs, tmp_path / "long_run.csv")

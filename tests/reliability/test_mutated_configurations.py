@@ -1,4 +1,4 @@
-"""Whatever the settings are, a command does its work or ends with one line: no traceback, no hang."""
+"""With random settings a command works or gives one line: no traceback, no hang."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from tests.reliability.support.runs import TINY, in_folder
 from tests.tasks.example import IMAGES, write_checkpoint
 
 CHUNK = 10
-"""Configurations of one test, so that workers share them."""
+"""Configurations per test, so that workers share them."""
 FEW, MANY = 50, 600
-"""Of a training run, in the suite and in full."""
+"""Training configurations in the normal and in the full suite."""
 FEW_OTHERS, MANY_OTHERS = 10, 200
-"""Of each of the other scripts."""
+"""Configurations of each of the other scripts."""
 
 
 @pytest.fixture(autouse=True)
 def composed_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    # Hydra composes everything a second time only to learn whether this is a sweep.
+    # Saves time: Hydra composes a second time only to find out whether this is a sweep.
     monkeypatch.setattr(Hydra, "get_mode", lambda *_, **__: RunMode.RUN)
 
 
@@ -39,11 +39,11 @@ def chunks(few: int, many: int) -> list[object]:
 
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("first", chunks(FEW, MANY))
-def test_training_takes_a_step_or_says_why_not(first: int, tmp_path: Path, figures: Figures) -> None:
+def test_training_takes_a_step_or_gives_one_line(first: int, tmp_path: Path, figures: Figures) -> None:
     def run(settings: list[str], folder: Path) -> Ended:
         arguments = [*TINY, "trainer.max_steps=1", *settings, *in_folder(folder)]
         if "trainer=ddp_sim" in settings:
-            # A process group cannot be left clean behind.
+            # A process group cannot be removed from this process.
             return train(*arguments, folder=folder)
         return call(["train.py", *arguments])
 
@@ -57,7 +57,9 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("first", chunks(FEW_OTHERS, MANY_OTHERS))
-def test_sampling_makes_samples_or_says_why_not(first: int, checkpoint: Path, tmp_path: Path, figures: Figures) -> None:
+def test_sampling_makes_samples_or_gives_one_line(
+    first: int, checkpoint: Path, tmp_path: Path, figures: Figures
+) -> None:
     small = ["num_samples=4", "sampler.grid.steps=2", "datamodule.limit=64"]
 
     def run(settings: list[str], folder: Path) -> Ended:
@@ -68,7 +70,7 @@ def test_sampling_makes_samples_or_says_why_not(first: int, checkpoint: Path, tm
 
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("first", chunks(FEW_OTHERS, MANY_OTHERS))
-def test_evaluation_makes_a_table_or_says_why_not(
+def test_evaluation_makes_a_table_or_gives_one_line(
     first: int, checkpoint: Path, tmp_path: Path, figures: Figures
 ) -> None:
     small = ["metric=pixel", "num_samples=128", "sampler.grid.steps=2", "limit=4", "likelihood.likelihood.rtol=0.1"]
@@ -86,7 +88,7 @@ def outcomes(
     run: Callable[[list[str], Path], Ended],
     result: str,
 ) -> Counter[str]:
-    """How many of a chunk did their work, with a file ``result`` to show for it, and how many said one line."""
+    """Count the configurations of a chunk that worked (and wrote a file ``result``) and those that gave one line."""
     counts, failures = Counter[str](), []
     for seed in range(first, first + CHUNK):
         settings, place = mutation(choices, seed), folder / str(seed)
@@ -94,7 +96,7 @@ def outcomes(
         try:
             ended = run(settings, place)
             if ended.code == 0:
-                assert list(place.glob(result)), "nothing was made"
+                assert list(place.glob(result)), "no result file was written"
             else:
                 sys.stderr.write(f"  {refusal(ended)}\n")
             counts["work done" if ended.code == 0 else "one line"] += 1
@@ -105,7 +107,7 @@ def outcomes(
 
 
 def merged(settings: list[str], others: list[str]) -> list[str]:
-    """``others`` win."""
+    """Return ``settings`` without those that ``others`` override, then ``others``."""
     keys = {other.partition("=")[0] for other in others}
     return [setting for setting in settings if setting.partition("=")[0] not in keys] + others
 

@@ -1,4 +1,4 @@
-"""Numbers that go wrong: a bad step changes nothing and is counted, many in a row end the run, bad samples show."""
+"""Nonfinite values: a bad step is skipped and counted, many in a row end the run, diverged samples are reported."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ BROKEN = (
 
 
 def state(run: Path, step: int) -> dict[str, Any]:
-    """What a step may change: weights, averages, optimizer."""
+    """Return the state that a step may change: weights, averages, optimizer."""
     content = torch.load(run / "checkpoints" / f"step{step:08d}.ckpt", weights_only=True)
     ema = content["callbacks"]["EMA"]
     return {key: content[key] for key in ("state_dict", "ema")} | {
@@ -36,7 +36,7 @@ def state(run: Path, step: int) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("gradient", [False, True], ids=["loss", "gradient"])
-def test_a_step_that_is_not_finite_changes_nothing_and_is_counted(gradient: bool, tmp_path: Path) -> None:
+def test_a_nonfinite_step_changes_nothing_and_is_counted(gradient: bool, tmp_path: Path) -> None:
     settings = ["trainer.max_steps=8", "+objective.broken_steps=[4,5]", f"+objective.gradient={gradient}"]
     assert train(*BROKEN, *settings, *in_folder(tmp_path), folder=tmp_path).code == 0
     run = only_run(tmp_path)
@@ -50,7 +50,7 @@ def test_a_step_that_is_not_finite_changes_nothing_and_is_counted(gradient: bool
     assert [rows[step].get("train/skipped_steps") for step in (4, 5, 6, 7)] == [None, "1.0", "2.0", None]
 
 
-def test_many_in_a_row_end_the_run_and_name_the_last_good_checkpoint(tmp_path: Path) -> None:
+def test_many_skipped_steps_in_a_row_end_the_run(tmp_path: Path) -> None:
     settings = ["trainer.max_steps=50", f"+objective.broken_steps={list(range(5, 50))}", "module.max_skipped_steps=3"]
     ended = train(*BROKEN, *[setting.replace(" ", "") for setting in settings], *in_folder(tmp_path), folder=tmp_path)
     line = refusal(ended)
@@ -59,7 +59,7 @@ def test_many_in_a_row_end_the_run_and_name_the_last_good_checkpoint(tmp_path: P
     assert f"the last good checkpoint is {checkpoints / 'step00000006.ckpt'}" in line
 
 
-def test_samples_that_diverge_are_black_and_never_scored_as_good(tmp_path: Path) -> None:
+def test_diverged_samples_are_black_and_not_scored(tmp_path: Path) -> None:
     settings = [
         "trainer.max_steps=2",
         "sampler._target_=tests.reliability.support.broken.DivergingSampler",
@@ -74,7 +74,7 @@ def test_samples_that_diverge_are_black_and_never_scored_as_good(tmp_path: Path)
     assert curve(run)[2]["invalid_samples"] == "8.0"
     assert not (run / "checkpoints" / "best_fid.ckpt").exists()
     tiles = np.asarray(Image.open(run / "samples" / "step00000002.png").convert("L"))
-    # Two tiles of 64 pixels beside each other, with 2 pixels around each.
+    # Two tiles of 64 pixels with a border of 2 pixels.
     corner, other = tiles[2:66, 2:66], tiles[2:66, 68:132]
-    assert corner.max() == 0, "a sample that diverged was drawn"
+    assert corner.max() == 0, "a diverged sample must be black"
     assert other.max() > 0

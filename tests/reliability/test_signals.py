@@ -1,4 +1,4 @@
-"""Pre-emption and Ctrl-C: everything is written, one line says so, and the run goes on as if nothing had been."""
+"""Signals: a checkpoint and one line are written, and the resumed run equals an uninterrupted one."""
 
 from __future__ import annotations
 
@@ -14,30 +14,32 @@ from tests.reliability.support.runs import EVENTFUL, curve, differences, final_c
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_signal_writes_a_checkpoint_and_the_run_goes_on(number: int, code: int, tmp_path: Path) -> None:
-    calm, disturbed = tmp_path / "calm", tmp_path / "disturbed"
+def test_a_signal_writes_a_checkpoint_and_the_run_resumes(number: int, code: int, tmp_path: Path) -> None:
+    uninterrupted, interrupted = tmp_path / "uninterrupted", tmp_path / "interrupted"
     arguments = [*EVENTFUL, "callbacks.last_checkpoint.every_n_steps=1000"]
-    assert train(*arguments, *in_folder(calm), folder=calm).code == 0
+    assert train(*arguments, *in_folder(uninterrupted), folder=uninterrupted).code == 0
 
-    started = Started(["train.py", *arguments, *in_folder(disturbed)], disturbed)
+    started = Started(["train.py", *arguments, *in_folder(interrupted)], interrupted)
     wait_for("step 4 of 24", started)
     started.send(number)
     ended = started.wait()
     assert ended.code == code
     assert len(ended.err.splitlines()) == 1, ended.err
     (line,) = ended.error_lines
-    (written,) = disturbed.rglob("step*.ckpt")
+    (written,) = interrupted.rglob("step*.ckpt")
     assert str(written) in line
     assert "ckpt_path=last" in line
 
-    ended = train(*arguments, *in_folder(disturbed), "ckpt_path=last", folder=disturbed)
+    ended = train(*arguments, *in_folder(interrupted), "ckpt_path=last", folder=interrupted)
     assert ended.code == 0, ended.err
-    assert curve(only_run(disturbed)) == curve(only_run(calm))
-    # The checkpoint of the signal stays where the calm run has none; everything else is the same.
-    assert not differences(final_checkpoint(only_run(disturbed), disturbed), final_checkpoint(only_run(calm), calm))
+    assert curve(only_run(interrupted)) == curve(only_run(uninterrupted))
+    # The interrupted run has an additional checkpoint; everything else is equal.
+    assert not differences(
+        final_checkpoint(only_run(interrupted), interrupted), final_checkpoint(only_run(uninterrupted), uninterrupted)
+    )
 
 
-def test_slurm_has_the_job_in_the_queue_again_and_the_run_goes_on(tmp_path: Path) -> None:
+def test_slurm_requeues_the_job_and_the_run_resumes(tmp_path: Path) -> None:
     program = tmp_path / "bin" / "scontrol"
     program.parent.mkdir()
     program.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/asked\n')
@@ -45,25 +47,27 @@ def test_slurm_has_the_job_in_the_queue_again_and_the_run_goes_on(tmp_path: Path
     job = {"JOB_ID": "7", "JOB_NAME": "train", "NTASKS": "1", "PROCID": "0", "LOCALID": "0", "NODEID": "0"}
     environment = {f"SLURM_{key}": value for key, value in {**job, "NODELIST": "localhost"}.items()}
     environment["PATH"] = f"{program.parent}:{os.environ['PATH']}"
-    calm, disturbed = tmp_path / "calm", tmp_path / "disturbed"
+    uninterrupted, interrupted = tmp_path / "uninterrupted", tmp_path / "interrupted"
     arguments = [*EVENTFUL, "callbacks.last_checkpoint.every_n_steps=1000"]
-    assert train(*arguments, *in_folder(calm), folder=calm).code == 0
+    assert train(*arguments, *in_folder(uninterrupted), folder=uninterrupted).code == 0
 
-    started = Started(["train.py", *arguments, *in_folder(disturbed)], disturbed, environment)
+    started = Started(["train.py", *arguments, *in_folder(interrupted)], interrupted, environment)
     wait_for("step 4 of 24", started)
     started.send(signal.SIGUSR1)
     ended = started.wait()
     (line,) = ended.error_lines
     assert ended.code == 128 + signal.SIGUSR1 and "job 7 is in the queue again" in line
     assert (tmp_path / "asked").read_text().split() == ["requeue", "7"]
-    # What ${SLURM_RESTART_COUNT:+ckpt_path=last} adds when SLURM starts the job once more.
-    ended = train(*arguments, *in_folder(disturbed), "ckpt_path=last", folder=disturbed, environment=environment)
+    # ${SLURM_RESTART_COUNT:+ckpt_path=last} adds this when SLURM restarts the job.
+    ended = train(*arguments, *in_folder(interrupted), "ckpt_path=last", folder=interrupted, environment=environment)
     assert ended.code == 0, ended.err
-    assert curve(only_run(disturbed)) == curve(only_run(calm))
-    assert not differences(final_checkpoint(only_run(disturbed), disturbed), final_checkpoint(only_run(calm), calm))
+    assert curve(only_run(interrupted)) == curve(only_run(uninterrupted))
+    assert not differences(
+        final_checkpoint(only_run(interrupted), interrupted), final_checkpoint(only_run(uninterrupted), uninterrupted)
+    )
 
 
-def test_ctrl_c_before_training_is_one_line(tmp_path: Path) -> None:
+def test_ctrl_c_before_training_gives_one_line(tmp_path: Path) -> None:
     started = Started(["train.py", *EVENTFUL, *in_folder(tmp_path), "callbacks.fid.num_samples=64"], tmp_path)
     wait_for("trainable parameters", started)
     started.send(signal.SIGINT)

@@ -1,9 +1,9 @@
-"""One process, two processes and accumulation train the same net.
+"""One process, two processes and gradient accumulation train the same net.
 
-What differs between them is the order in which float32 numbers are summed: the gradient of a batch is a sum over
-images, in one piece, in two processes or in two windows. The same runs in float64 show that it is nothing else: the
-differences shrink with the rounding unit. Adam turns a difference in a gradient that is almost zero into one of up to
-lr in a weight, so weights get a tolerance of their own.
+They differ only in the order of float32 sums: the gradient of a batch is a sum over images, computed in one piece, in
+two processes or in two parts. The same runs in float64 show that this is the only difference: it shrinks with the
+rounding unit. Adam turns a difference in a gradient near zero into a difference of up to lr in a weight, so weights
+have their own tolerance.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ RUN = (
     "callbacks.fid.batch_size=8",
 )
 LAYOUTS = {"1 x 32": (1, 1), "2 x 16": (2, 1), "1 x 16 twice": (1, 2), "2 x 8 twice": (2, 2)}
-# Largest relative difference of a loss and largest difference of a weight or average.
+# Largest relative difference of a loss; largest difference of a weight or average.
 TOLERANCE = {"32-true": (1e-5, 1e-4), "64-true": (1e-6, 1e-9)}
 
 
 def run_as(folder: Path, processes: int, accumulate: int, *arguments: str) -> Path:
-    """The run with its batch dealt out over processes that a launcher such as torchrun has started."""
+    """Run the training with its batch split over processes, started as by torchrun."""
     devices = ["trainer=ddp_sim"] if processes > 1 else []
     command = ["train.py", *RUN, *devices, f"trainer.accumulate_grad_batches={accumulate}", *arguments]
     started = [
@@ -52,7 +52,7 @@ def run_as(folder: Path, processes: int, accumulate: int, *arguments: str) -> Pa
 
 
 def launched(processes: int) -> list[dict[str, str]]:
-    """The environment that torchrun gives each of its processes."""
+    """Return the environment that torchrun gives to each process."""
     if processes == 1:
         return [{}]
     with socket.socket() as probe:
@@ -83,18 +83,18 @@ def test_losses_and_weights_do_not_depend_on_the_layout(precision: str, tmp_path
         difference = (flat(final_checkpoint(run, tmp_path)) - weights).abs().max()
         assert difference <= for_weight, name
     halfway = torch.load(runs["1 x 32"] / "checkpoints" / f"step{STEPS // 2:08d}.ckpt", weights_only=True)
-    assert (weights - flat(halfway)).abs().max() > 1e-3, "nothing was learned"
+    assert (weights - flat(halfway)).abs().max() > 1e-3, "the weights must change during training"
 
 
-def test_gradients_of_mean_flow_are_those_of_the_whole_batch(tmp_path: Path) -> None:
-    """The derivative inside its loss must not bypass the reduction of gradients."""
+def test_mean_flow_trains_the_same_with_two_processes(tmp_path: Path) -> None:
+    """The forward-mode derivative in the loss must not bypass the gradient reduction."""
     settings = ["experiment=digits_meanflow", "trainer.max_steps=3", "trainer.precision=64-true"]
     one, two = (flat(final_checkpoint(run_as(tmp_path / str(n), n, 1, *settings), tmp_path)) for n in (1, 2))
     assert (one - two).abs().max() <= 1e-9
 
 
-def test_scores_of_the_same_images_do_not_depend_on_the_number_of_processes(tmp_path: Path) -> None:
-    # Without a step the weights, and so the images, are the same.
+def test_scores_do_not_depend_on_the_number_of_processes(tmp_path: Path) -> None:
+    # With lr=0 the weights, and therefore the images, are the same.
     one, two = (scores(run_as(tmp_path / str(n), n, 1, "optimizer.lr=0")) for n in (1, 2))
     assert [entry["subject"]["step"] for entry in one] == [entry["subject"]["step"] for entry in two] == [6, STEPS]
     for a, b in zip(one, two, strict=True):
@@ -107,6 +107,6 @@ def scores(run: Path) -> list[dict[str, Any]]:
 
 
 def flat(checkpoint: dict[str, Any]) -> torch.Tensor:
-    """All weights and averages, one after the other."""
+    """Return all weights and averages as one vector."""
     averages = [value for average in checkpoint["ema"].values() for value in average.values()]
     return torch.cat([value.double().flatten() for value in [*checkpoint["state_dict"].values(), *averages]])

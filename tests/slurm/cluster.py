@@ -1,4 +1,4 @@
-"""A SLURM cluster of one node on 127.0.0.1: its three daemons are children of this process and end with it."""
+"""A SLURM cluster of one node on 127.0.0.1; its three daemons are children of this process and end with it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from types import TracebackType
 
 NEEDED = ("munged", "slurmctld", "slurmd", "sbatch")
 
-# A job that is put back waits for its credential to expire, two minutes by default. Jobs share the cores there are.
+# A requeued job waits until its credential expires (two minutes by default). Jobs share the cores.
 CONFIGURATION = """
 ClusterName=one
 SlurmctldHost={host}(127.0.0.1)
@@ -51,13 +51,13 @@ _PR_SET_PDEATHSIG = 1
 
 
 class Cluster:
-    """The cluster; a context manager that starts it and leaves no process behind.
+    """The cluster; a context manager that starts it and stops all its processes.
 
     Args:
-        folder: for its configuration, state and logs.
+        folder: folder for configuration, state and logs.
 
     Attributes:
-        environment: variables with which the programs of SLURM find this cluster.
+        environment: variables with which SLURM programs find this cluster.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -68,9 +68,9 @@ class Cluster:
     def __enter__(self) -> Cluster:
         for name in ("state", "spool"):
             (self.folder / name).mkdir(parents=True)
-        # A session that is told to end cleans up as after Ctrl-C.
+        # On SIGTERM clean up as after Ctrl-C.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
-        # munge refuses sockets in folders that others cannot enter, and keys that others can read.
+        # munge refuses sockets in folders without access for others, and keys readable by others.
         self.folder.chmod(0o755)
         key = self.folder / "munge.key"
         key.touch(mode=0o600)
@@ -98,18 +98,18 @@ class Cluster:
         self._stop()
 
     def run(self, *command: str) -> str:
-        """The output of a program of SLURM, which must succeed."""
+        """Run a SLURM program, which must succeed, and return its output."""
         ended = subprocess.run(command, env=self.environment, capture_output=True, text=True, check=False)
         assert ended.returncode == 0, ended.stderr
         return ended.stdout
 
     def submit(self, folder: Path, script: str, *options: str) -> Job:
-        """Put a job into the queue.
+        """Submit a job.
 
         Args:
-            folder: where its script and its output are kept; made if it does not exist.
-            script: lines of the shell.
-            options: of sbatch.
+            folder: folder of its script and output; created if missing.
+            script: shell lines.
+            options: options of sbatch.
         """
         folder.mkdir(parents=True, exist_ok=True)
         file = folder / "job.sh"
@@ -139,7 +139,7 @@ class Cluster:
             )
 
     def ask(self, *command: str) -> str:
-        """The output of a program that may fail, because the cluster or the job has not begun."""
+        """Return the output of a program that may fail because cluster or job has not started."""
         return subprocess.run(command, env=self.environment, capture_output=True, text=True, check=False).stdout
 
     def _stop(self) -> None:
@@ -163,9 +163,9 @@ class Job:
     """A job in the queue.
 
     Args:
-        cluster: where it runs.
+        cluster: the cluster.
         number: its id; ``<array>_<task>`` for a task of an array.
-        file: its output.
+        file: its output file.
     """
 
     cluster: Cluster
@@ -174,40 +174,40 @@ class Job:
 
     @property
     def folder(self) -> Path:
-        """Where its script and its output are."""
+        """Folder of its script and output."""
         return self.file.parent
 
     def task(self, index: int) -> Job:
-        """One job of an array."""
+        """One task of an array."""
         return Job(self.cluster, f"{self.number}_{index}", self.folder / f"{index}.out")
 
     @property
     def output(self) -> str:
-        """What it has printed in all its starts."""
+        """Output of all its starts."""
         return self.file.read_text() if self.file.exists() else ""
 
     def facts(self) -> dict[str, str]:
-        """What SLURM says about it."""
+        """Return what SLURM reports about the job."""
         shown = self.cluster.run("scontrol", "--oneliner", "show", "job", self.number)
         return dict(re.findall(r"(\w+)=(\S*)", shown))
 
     def wait_for_text(self, pattern: str, times: int = 1, seconds: float = 300) -> None:
-        """Wait until its output has ``pattern``."""
+        """Wait until the output contains ``pattern``."""
         _wait_for(lambda: len(re.findall(pattern, self.output)) >= times, f"{pattern!r}", seconds, lambda: self.output)
 
     def wait(self, seconds: float = 400) -> dict[str, str]:
-        """Its facts once it is over; a job that is back in the queue is not."""
+        """Wait until the job has ended (a requeued job has not) and return its facts."""
         states = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY")
         over = lambda: self.facts()["JobState"] in states  # noqa: E731
         _wait_for(over, f"the end of job {self.number}", seconds, lambda: self.output)
         return self.facts()
 
     def end_its_time(self) -> None:
-        """Move its time limit to this minute: SLURM sends the signal that it was told to, and later kills it."""
+        """Move the time limit to this minute: SLURM sends the requested signal and kills the job later."""
         self._set_limit(int(self.facts()["RunTime"].split(":")[1]) + 2)
 
     def wait_for_restart(self, count: int = 1) -> None:
-        """Wait until it is in the queue again, with time to finish."""
+        """Wait until the job is requeued; give it time to finish."""
         back = lambda: int(self.facts()["Restarts"]) >= count  # noqa: E731
         _wait_for(back, f"job {self.number} to be put back", 180, lambda: self.output)
         self._set_limit(60)
@@ -216,21 +216,21 @@ class Job:
         self.cluster.run("scontrol", "update", f"JobId={self.number}", f"TimeLimit={minutes}")
 
     def signal(self, name: str, *options: str) -> None:
-        """Have SLURM send it a signal."""
+        """Send a signal through SLURM."""
         self.cluster.run("scancel", f"--signal={name}", *options, self.number)
 
     def processes(self) -> list[int]:
-        """Ids of its Python processes that have taken over their signals."""
+        """Return the ids of its Python processes that have installed signal handlers."""
         listed = self.cluster.ask("scontrol", "listpids", self.number).splitlines()[1:]
         return [pid for pid in (int(line.split()[0]) for line in listed) if _handles_signals(pid)]
 
     def wait_for_processes(self) -> None:
-        """Wait until it can be sent signals."""
+        """Wait until the job can receive signals."""
         _wait_for(lambda: bool(self.processes()), f"a process of job {self.number}", 300, lambda: self.output)
 
 
 def missing_programs() -> list[str]:
-    """Programs of SLURM and munge that are not installed."""
+    """Return the missing SLURM and munge programs."""
     return [program for program in NEEDED if shutil.which(program, path=_path()) is None]
 
 
@@ -239,7 +239,7 @@ def _path() -> str:
 
 
 def _handles_signals(pid: int) -> bool:
-    """Whether a process is Python and catches SIGUSR1; before that the signal ends it."""
+    """Return whether a process is Python and handles SIGUSR1; without a handler the signal ends it."""
     try:
         program = Path(f"/proc/{pid}/cmdline").read_bytes().partition(b"\0")[0]
         caught = re.search(r"SigCgt:\s*(\w+)", Path(f"/proc/{pid}/status").read_text())

@@ -1,4 +1,4 @@
-"""One cluster for all tests of this folder; without SLURM they are skipped."""
+"""One cluster for all tests of this folder; they are skipped without SLURM."""
 
 from __future__ import annotations
 

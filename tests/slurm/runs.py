@@ -1,4 +1,4 @@
-"""Small trainings as jobs, as docs/usage.md has them."""
+"""Small training runs as jobs, as in docs/usage.md."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from tests.reliability.support.entry import ROOT
 from tests.slurm.cluster import Cluster, Job
 
-# Points in the plane: steps of milliseconds.
+# Points in the plane: a step takes milliseconds.
 TINY = (
     "experiment=toy2d",
     "callbacks=minimal",
@@ -29,17 +29,17 @@ ENDLESS = 10_000_000
 def submit(
     cluster: Cluster, folder: Path, *settings: str, how: str = "srun", logs: Path | None = None, options: str = ""
 ) -> Job:
-    """Submit a training by the recipe of docs/usage.md.
+    """Submit a training with the recipe of docs/usage.md.
 
-    It has as many steps as the file ``steps`` in ``folder`` says when it starts.
+    The job trains to the step in the file ``steps`` of ``folder``, read at each start.
 
     Args:
         cluster: where it runs.
-        folder: of the job.
-        settings: for train.py.
-        how: ``srun``, with arguments, or ``exec``.
+        folder: folder of the job.
+        settings: settings of train.py.
+        how: ``srun`` with arguments, or ``exec``.
         logs: ``paths.log_dir``; a folder of the job by default.
-        options: of sbatch.
+        options: options of sbatch.
     """
     folder.mkdir(parents=True, exist_ok=True)
     set_steps(folder, ENDLESS)
@@ -49,29 +49,29 @@ def submit(
 
 
 def set_steps(folder: Path, steps: int) -> None:
-    """Steps that a job in ``folder`` trains to from its next start on."""
+    """Set the last step of the job in ``folder`` from its next start on."""
     (folder / "steps").write_text(str(steps))
 
 
 def wait_for_steps(job: Job, times: int = 1) -> None:
-    """Wait until it trains."""
+    """Wait until the job trains."""
     job.wait_for_text(r" step [\d,]+ of", times)
 
 
 def stopped_after(job: Job) -> tuple[int, Path]:
-    """The last step before it was put back, and its checkpoint, as it says itself."""
+    """Return the step before the requeue and its checkpoint, from the output of the job."""
     found = re.search(r"stopped after step (\d+); everything is in (\S+\.ckpt);", job.output)
     assert found, job.output
     return int(found.group(1)), Path(found.group(2))
 
 
 def resumed_from(job: Job) -> list[Path]:
-    """Checkpoints that its starts went on from."""
+    """Return the checkpoints from which its starts resumed."""
     return [Path(path) for path in re.findall(r"resuming from (\S+)", job.output)]
 
 
-def assert_goes_on(job: Job, steps: int) -> Path:
-    """Assert that ``job``, put back once, goes on from its own checkpoint to its last step; return its run folder."""
+def assert_resumed(job: Job, steps: int) -> Path:
+    """Assert that ``job``, requeued once, resumes from its own checkpoint to its last step; return its run folder."""
     facts = job.wait()
     assert (facts["JobState"], facts["Restarts"], facts["ExitCode"]) == ("COMPLETED", "1", "0:0"), job.output
     step, checkpoint = stopped_after(job)

@@ -1,4 +1,4 @@
-"""A sweep with ``hydra/launcher=submitit_slurm``: on submitit's signal a checkpoint, then on from there."""
+"""A sweep with ``hydra/launcher=submitit_slurm``: submitit's signal writes a checkpoint, and the jobs resume."""
 
 from __future__ import annotations
 
@@ -17,8 +17,7 @@ from tests.slurm.runs import TINY, resumed_from, stopped_after, wait_for_steps
 pytestmark = [pytest.mark.slurm, pytest.mark.timeout(1200)]
 
 STEPS = 1_500
-# A job of less than ten minutes has used up its time whenever the signal comes. Without a number of such ends submitit
-# puts no job back.
+# submitit counts a signal to a job of less than ten minutes as a timeout, and requeues it max_num_timeout times.
 LAUNCHER = (
     "hydra/launcher=submitit_slurm",
     "hydra.launcher.timeout_min=8",
@@ -27,11 +26,11 @@ LAUNCHER = (
 )
 
 
-def test_jobs_of_a_sweep_go_on_from_their_own_folders(cluster: Cluster, tmp_path: Path) -> None:
+def test_sweep_jobs_resume_from_their_own_folders(cluster: Cluster, tmp_path: Path) -> None:
     pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
     settings = [*TINY, f"trainer.max_steps={STEPS}", f"paths.log_dir={tmp_path}/logs", "seed=1,2"]
-    said = tmp_path / "sweep.out"
-    with said.open("wb") as output:
+    log = tmp_path / "sweep.out"
+    with log.open("wb") as output:
         sweep = subprocess.Popen(
             [sys.executable, "train.py", "-m", *settings, *LAUNCHER],
             cwd=ROOT,
@@ -48,7 +47,7 @@ def test_jobs_of_a_sweep_go_on_from_their_own_folders(cluster: Cluster, tmp_path
     finally:
         sweep.kill()
         sweep.wait()
-    assert code == 0, said.read_text()
+    assert code == 0, log.read_text()
     for job in jobs:
         step, checkpoint = stopped_after(job)
         assert 0 < step < STEPS
@@ -60,7 +59,7 @@ def test_jobs_of_a_sweep_go_on_from_their_own_folders(cluster: Cluster, tmp_path
 
 
 def submitted(cluster: Cluster, folder: Path, sweep: subprocess.Popen[bytes]) -> list[Job]:
-    """The two jobs of the sweep, once they have begun."""
+    """Return the two jobs of the sweep after they have started."""
     deadline = time.monotonic() + 300
     while len(outputs := sorted(folder.glob("logs/*/multirun/*/.submitit/*/*_0_log.out"))) < 2:
         assert sweep.poll() is None and time.monotonic() < deadline, (folder / "sweep.out").read_text()

@@ -1,1 +1,1 @@
-"""A generator of hostile files: every kind at every entrance through which a command reads a file from outside."""
+"""A generator of hostile files: every kind, at every entrance through which a command reads an outside file."""

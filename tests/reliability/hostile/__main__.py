@@ -1,6 +1,6 @@
-"""Every kind of hostile file at every entrance, and a table of what became of them.
+"""Try every kind of hostile file at every entrance and print a table of the outcomes.
 
-python -m tests.reliability.hostile > attacks.md          all
+python -m tests.reliability.hostile > attacks.md          all cases
 python -m tests.reliability.hostile "a mask" "zip"         cases whose name contains one of these words
 """
 
@@ -15,7 +15,7 @@ from tests.reliability.hostile.watch import CASES, Outcome, run
 
 
 def main(words: list[str]) -> int:
-    """Print a line for each entrance, and everything that went wrong on the standard error; 1 if anything did."""
+    """Print a line per entrance, and wrong outcomes on standard error; return 1 if there are any."""
     cases = [case for case in CASES if not words or any(word in case.name for word in words)]
     outcomes: defaultdict[str, Counter[str]] = defaultdict(Counter)
     wrong: list[Outcome] = []

@@ -1,4 +1,4 @@
-"""Kinds that any file can be: what lies in its place, and damage of its bytes."""
+"""Kinds that apply to any file: another type of file in its place, and damaged bytes."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def _link_to(target: str) -> Make:
 
 PLACES.add("a link to an endless device", _link_to("/dev/zero"))
 PLACES.add("a link to an empty device", _link_to("/dev/null"))
-PLACES.add("a link to a pipe of the system", _link_to("/proc/self/fd/0"))
-PLACES.add("a link to nothing", _link_to("nothing"))
+PLACES.add("a link to standard input", _link_to("/proc/self/fd/0"))
+PLACES.add("a broken link", _link_to("nothing"))
 
 
 @PLACES.kind("a link to itself")
@@ -44,7 +44,7 @@ def _socket(good: Path, bad: Path) -> None:
 
     with socket.socket(socket.AF_UNIX) as made:
         here = Path.cwd()
-        os.chdir(bad.parent)  # the path of a socket is short
+        os.chdir(bad.parent)  # socket paths have a maximum length
         made.bind(bad.name)
         os.chdir(here)
 
@@ -60,7 +60,7 @@ def _sparse(good: Path, bad: Path) -> None:
         file.truncate(8 << 40)
 
 
-@PLACES.kind("the good file with 8 TB of zeros behind it", harmless=True)
+@PLACES.kind("the valid file followed by 8 TB of zeros", harmless=True)
 def _long_tail(good: Path, bad: Path) -> None:
     bad.write_bytes(good.read_bytes())
     with bad.open("r+b") as file:
@@ -72,7 +72,7 @@ def _text(good: Path, bad: Path) -> None:
     bad.write_text("nothing that anybody asked for\n" * 100)
 
 
-@PLACES.kind("noise")
+@PLACES.kind("random bytes")
 def _noise(good: Path, bad: Path) -> None:
     bad.write_bytes(random.Random(0).randbytes(10_000))
 
@@ -80,7 +80,7 @@ def _noise(good: Path, bad: Path) -> None:
 def _changed(change: Callable[[bytearray, random.Random], None]) -> Make:
     def make(good: Path, bad: Path) -> None:
         content = bytearray(good.read_bytes())
-        # Another place in every file, the same one in every run.
+        # The position differs between files and is the same in every run.
         change(content, random.Random(zlib.crc32(f"{bad.parent.name}/{bad.name}".encode())))
         bad.write_bytes(content)
 
@@ -114,7 +114,7 @@ DAMAGE.add("cut by one byte", _changed(lambda content, _: content.__delitem__(-1
 for number in (1, 10, 1000):
     DAMAGE.add(f"{number} flipped bits", _changed(_flip(number)), harmless=True)
 DAMAGE.add("a page of zeros inside", _changed(_zeros), harmless=True)
-DAMAGE.add("bytes in front", _changed(_shifted), harmless=True)
-DAMAGE.add("twice in one file", _changed(lambda content, _: content.extend(content)), harmless=True)
+DAMAGE.add("bytes before the file", _changed(_shifted), harmless=True)
+DAMAGE.add("the file twice", _changed(lambda content, _: content.extend(content)), harmless=True)
 
 KINDS = [*PLACES.all, *DAMAGE.all]

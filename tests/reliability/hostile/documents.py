@@ -1,4 +1,4 @@
-"""JSON and YAML: records of other programs, values of wrong kinds, documents nested without end."""
+"""JSON and YAML: documents of other programs, values of wrong types, unbounded nesting."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _TEXTS = {
     "a list": "[]",
     "a number": "7",
     "null": "null",
-    "words": "these are no settings",
+    "plain text": "these are no settings",
     "half of an object": '{"settings": {',
     "nested 100,000 times": "[" * 100_000,
     "objects nested 100,000 times": '{"a":' * 100_000,
     "a number of 5,000 digits": '{"num_samples": ' + "9" * 5000 + "}",
-    "bytes that are no text": b"\xff\xfe{}\x00",
+    "bytes that are not text": b"\xff\xfe{}\x00",
     "the manifest of a browser": '{"manifest_version": 3, "name": "Extension", "version": "1.0", "action": {}}',
 }
 for name, text in _TEXTS.items():
@@ -52,15 +52,15 @@ _updates(
         "settings that are a list": {"settings": []},
         "settings that are null": {"settings": None},
         "a negative number of samples": {"num_samples": -5},
-        "a number of samples that is a word": {"num_samples": "many"},
+        "a number of samples that is a string": {"num_samples": "many"},
         "10^18 samples": {"num_samples": 10**18},
-        "samples without end": {"num_samples": float("inf")},
+        "an infinite number of samples": {"num_samples": float("inf")},
         "an unknown status": {"status": "wonderful"},
-        "invalid samples that are no list": {"invalid": 5},
-        "invalid samples that are words": {"invalid": ["a", None]},
+        "invalid samples that are a number": {"invalid": 5},
+        "invalid samples that are strings": {"invalid": ["a", None]},
         "invalid samples that do not exist": {"invalid": [10**30, -1]},
-        "evaluations that are a list": {"nfe": [1]},
-        "time that is a word": {"seconds": "long"},
+        "an NFE that is a list": {"nfe": [1]},
+        "a time that is a string": {"seconds": "long"},
         "an environment variable in the settings": {"settings": {"checkpoint": "${oc.env:SECRET_OF_THE_TEST}"}},
     },
 )
@@ -72,59 +72,59 @@ def _results(change: Callable[[dict[str, Any]], None]) -> Make:
 
 METRICS.add("results that are a number", _changed(lambda content: content.update(results=5)))
 METRICS.add("results that are null", _changed(lambda content: content.update(results=[None])))
-METRICS.add("values that are words", _results(lambda result: result.update(values={"fid": "good"})), harmless=True)
+METRICS.add("values that are strings", _results(lambda result: result.update(values={"fid": "good"})), harmless=True)
 METRICS.add("values that are a list", _results(lambda result: result.update(values=[1])))
-METRICS.add("intervals of one end", _results(lambda result: result.update(intervals={"frechet_pixel": [1]})), True)
+METRICS.add("intervals with one end", _results(lambda result: result.update(intervals={"frechet_pixel": [1]})), True)
 METRICS.add("settings that are a list", _results(lambda result: result.update(settings=[])))
-METRICS.add("a subject that is a word", _results(lambda result: result.update(subject="x")))
+METRICS.add("a subject that is a string", _results(lambda result: result.update(subject="x")))
 METRICS.add("an unknown key", _results(lambda result: result.update(key=1)))
 METRICS.add("a label of two lines", _results(lambda result: result.update(label="a\nerror: b")), harmless=True)
 
 _NAMES = [f"{i}.png" for i in range(40)]
 for name, labels in {
     "labels that are numbers": 7,
-    "labels without names": [1, 2, 3],
-    "names of three": [[name, 0, 1] for name in _NAMES],
+    "labels without file names": [1, 2, 3],
+    "entries of three values": [[name, 0, 1] for name in _NAMES],
     "negative classes": [[name, -1] for name in _NAMES],
     "classes of 2^70": [[name, 2**70] for name in _NAMES],
     "classes of 2^40": [[name, 2**40] for name in _NAMES],
-    "classes that are words": [[name, "cat"] for name in _NAMES],
+    "classes that are strings": [[name, "cat"] for name in _NAMES],
     "classes that are lists": [[name, [0]] for name in _NAMES],
-    "classes that are not whole": [[name, 0.5] for name in _NAMES],
-    "classes without end": [[name, float("inf")] for name in _NAMES],
+    "fractional classes": [[name, 0.5] for name in _NAMES],
+    "infinite classes": [[name, float("inf")] for name in _NAMES],
     "classes for other files": [["../../etc/passwd", 0]],
 }.items():
     INDEX.add(name, lambda good, bad, labels=labels: bad.write_text(json.dumps({"labels": labels})))
 
-_LAUGHS = "a0: &a0 [x, x]\n" + "".join(f"a{i}: &a{i} [*a{i - 1}, *a{i - 1}]\n" for i in range(1, 40))
+_BILLION_LAUGHS = "a0: &a0 [x, x]\n" + "".join(f"a{i}: &a{i} [*a{i - 1}, *a{i - 1}]\n" for i in range(1, 40))
 for name, text in {
     "YAML that runs a program": "!!python/object/apply:os.system ['touch evil']",
-    "YAML whose aliases double 40 times": _LAUGHS + "model: *a39\n",
+    "YAML whose aliases double 40 times": _BILLION_LAUGHS + "model: *a39\n",
     "YAML that contains itself": "model: &m {name: ncsnpp, nf: *m}\n",
     "YAML with tabs": "model:\n\t- a\n",
-    "two documents of YAML": "a: 1\n---\nb: 2\n",
+    "two YAML documents": "a: 1\n---\nb: 2\n",
 }.items():
     YAML.add(name, lambda good, bad, text=text: bad.write_text(text))
 for name, section, change in (
-    ("a batch that is an override", "training", {"batch_size": "8,hydra.run.dir=evil"}),
-    ("a batch that reads the environment", "training", {"batch_size": "${oc.env:SECRET_OF_THE_TEST}"}),
-    ("a batch of two lines", "training", {"batch_size": "8\nname=evil"}),
+    ("a batch size that contains an override", "training", {"batch_size": "8,hydra.run.dir=evil"}),
+    ("a batch size that reads the environment", "training", {"batch_size": "${oc.env:SECRET_OF_THE_TEST}"}),
+    ("a batch size of two lines", "training", {"batch_size": "8\nname=evil"}),
     ("an image of 10^9 pixels", "data", {"image_size": 10**9}),
     ("an image of negative pixels", "data", {"image_size": -16}),
-    ("an image whose size is a word", "data", {"image_size": "large"}),
-    ("features without end", "model", {"nf": 10**9}),
+    ("an image size that is a string", "data", {"image_size": "large"}),
+    ("10^9 features", "model", {"nf": 10**9}),
     ("features that are null", "model", {"nf": None}),
     ("levels that are a number", "model", {"ch_mult": 2}),
     ("ten million blocks", "model", {"num_res_blocks": 10**7}),
-    ("dropout that is a word", "model", {"dropout": "much"}),
-    ("a kernel of words", "model", {"fir_kernel": ["a"]}),
-    ("noise that is not a number", "model", {"sigma_max": float("nan")}),
-    ("noise without end", "model", {"sigma_max": float("inf")}),
-    ("steps without end", "model", {"num_scales": 10**18}),
+    ("dropout that is a string", "model", {"dropout": "much"}),
+    ("a kernel of strings", "model", {"fir_kernel": ["a"]}),
+    ("a noise level of NaN", "model", {"sigma_max": float("nan")}),
+    ("an infinite noise level", "model", {"sigma_max": float("inf")}),
+    ("10^18 steps", "model", {"num_scales": 10**18}),
     ("a section that is a list", "model", None),
 ):
-    # The command sets the steps of its sampler.
-    is_unused = name == "steps without end"
+    # The command overrides the number of steps.
+    is_unused = name == "10^18 steps"
     SONG.add(
         name,
         _changed(

@@ -1,4 +1,4 @@
-"""What a kind of hostile file is, and a registry that keeps the kinds of every module in their order."""
+"""Kinds of hostile files, and a registry that keeps the kinds of every module in order."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 Make = Callable[[Path, Path], None]
-"""``make(good, bad)`` puts a hostile file at ``bad``, where nothing is; ``good`` is the file that belongs there."""
+"""``make(good, bad)`` writes a hostile file to ``bad``, which does not exist; ``good`` is the valid file."""
 
 SECRET = "the-secret-of-the-environment"
-"""Value of an environment variable that no file may read."""
+"""Value of an environment variable that no command may print or store."""
 
 
 @dataclass(frozen=True)
@@ -18,10 +18,10 @@ class Kind:
     """A kind of hostile file.
 
     Attributes:
-        name: a few words.
-        make: makes one.
-        tag: entrances with this tag are tried.
-        harmless: the command may also do its work, since not every such file can be told from a good one, or need be.
+        name: a short description.
+        make: writes such a file.
+        tag: it is tried at entrances with this tag.
+        harmless: the command may also succeed, because not every such file can or must be recognized.
     """
 
     name: str
@@ -31,7 +31,7 @@ class Kind:
 
 
 class Kinds:
-    """Collects kinds of one tag.
+    """Collect the kinds with one tag.
 
     Args:
         tag: see ``Kind``.
@@ -42,7 +42,7 @@ class Kinds:
         self.all: list[Kind] = []
 
     def kind(self, name: str, harmless: bool = False) -> Callable[[Make], Make]:
-        """Decorate a function that makes a hostile file."""
+        """Decorate a function that writes a hostile file."""
 
         def keep(make: Make) -> Make:
             self.add(name, make, harmless)

@@ -1,4 +1,4 @@
-"""Pictures that unpack to gigabytes, form loops or lie about themselves."""
+"""Pictures that unpack to gigabytes, contain loops or have false headers."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ PICTURES = Kinds("picture")
 
 
 def chunk(kind: bytes, content: bytes) -> bytes:
-    """A chunk of a PNG."""
+    """Return a chunk of a PNG."""
     return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
 
 def zeros(count: int) -> bytes:
-    """``count`` zeros, deflated."""
+    """Return ``count`` deflated zeros."""
     packer = zlib.compressobj(9)
     block = bytes(1 << 20)
     parts = [packer.compress(block[: count - first]) for first in range(0, count, len(block))]
@@ -29,7 +29,7 @@ def zeros(count: int) -> bytes:
 
 
 def png(width: int, height: int, *chunks: bytes, bits: int = 8, color: int = 2, data: bytes | None = None) -> bytes:
-    """A black PNG of these sizes."""
+    """Return a black PNG with these properties."""
     channels = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[color]
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, bits, color, 0, 0, 0))
     packed = zeros(height * (1 + width * channels * bits // 8)) if data is None else data
@@ -41,11 +41,11 @@ def _add(name: str, content: bytes, harmless: bool = False) -> None:
 
 
 def _add_late(name: str, content: Callable[[], bytes], harmless: bool = False) -> None:
-    """As ``_add``, for content that takes long to make."""
+    """Like ``_add``, for content that is slow to make."""
     PICTURES.add(name, lambda good, bad: bad.write_bytes(content()), harmless)
 
 
-_add("a PNG that promises 300,000 x 300,000 pixels", png(300_000, 300_000, data=zeros(100)))
+_add("a PNG header of 300,000 x 300,000 pixels", png(300_000, 300_000, data=zeros(100)))
 _add("a PNG of 2^31 - 1 pixels in a row", png(2**31 - 1, 1, data=zeros(100)))
 _add("a PNG without pixels", png(0, 0, data=zeros(0)))
 _add("a PNG whose pixels are missing", png(8, 8, data=zeros(10)))
@@ -59,9 +59,9 @@ _add_late("a PNG with a text of 100 MB", lambda: png(8, 8, chunk(b"zTXt", b"x\0\
 _add("a PNG with a broken EXIF", png(8, 8, chunk(b"eXIf", b"II*\0\xff\xff\xff\xff")), harmless=True)
 _add("a PNG with too short a palette", png(8, 8, chunk(b"PLTE", b"\0"), color=3), harmless=True)
 _add("a BMP of negative size", b"BM" + struct.pack("<IHHIIiiHHIIIIII", 54, 0, 0, 54, 40, -9, -9, 1, 24, *[0] * 6))
-_add("a GIF that promises 65535 x 65535 pixels", b"GIF89a\xff\xff\xff\xff\x00\x00\x00;")
-_add("a script of PostScript", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n(/etc/passwd) (r) file\nshowpage\n")
-_add("an SVG that names another file", b'<svg xmlns:x="x"><image x:href="file:///etc/passwd"/></svg>')
+_add("a GIF header of 65535 x 65535 pixels", b"GIF89a\xff\xff\xff\xff\x00\x00\x00;")
+_add("a PostScript program", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n(/etc/passwd) (r) file\nshowpage\n")
+_add("an SVG that links to another file", b'<svg xmlns:x="x"><image x:href="file:///etc/passwd"/></svg>')
 
 
 _add_late("a PNG of 121 million black pixels and 400 kB", lambda: png(11_000, 11_000))
@@ -69,7 +69,9 @@ _add_late("a PNG of 16 bits of a gigabyte and 1 MB", lambda: png(13_000, 13_000,
 
 
 def tiff(tags: dict[int, tuple[int, int]], *, following: int = 0, data: bytes = b"", pages: int = 1) -> bytes:
-    """A little-endian TIFF of ``pages`` pages with these tags (type, value), at the end a link to ``following``."""
+    """Return a little-endian TIFF of ``pages`` pages with these tags (type, value), ending with a link to
+    ``following``.
+    """
     out = io.BytesIO()
     out.write(b"II*\0" + struct.pack("<I", 8 + len(data)) + data)
     for page in range(pages):
@@ -85,7 +87,7 @@ _DEEP = {256: (4, 8), 257: (4, 8), 258: (3, 16), 259: (3, 1), 262: (3, 2), 273: 
 _add("a TIFF whose pages form a loop", tiff(_DEEP, following=8))
 _add("a TIFF whose pixels are missing", tiff(_DEEP | {273: (4, 10**9)}))
 _add("a TIFF of 65535 channels", tiff(_DEEP | {277: (3, 65535)}))
-_add("a TIFF that promises 2^32 pixels", tiff(_DEEP | {256: (4, 2**32 - 1), 257: (4, 2**32 - 1)}))
+_add("a TIFF header of 2^32 pixels", tiff(_DEEP | {256: (4, 2**32 - 1), 257: (4, 2**32 - 1)}))
 _add("a TIFF of zero channels", tiff(_DEEP | {277: (3, 0)}))
 _add("a TIFF of complex numbers", tiff(_DEEP | {258: (3, 64), 339: (3, 6)}))
 _add_late("a TIFF of 100,000 pages", lambda: tiff(_DEEP, pages=100_000), harmless=True)
@@ -106,7 +108,7 @@ def _values(name: str, array: np.ndarray, harmless: bool = False) -> None:
     PICTURES.add(name, make, harmless)
 
 
-_values("a TIFF of 32-bit floats that are not numbers", np.full((8, 8), np.nan, np.float32))
+_values("a TIFF of NaN floats", np.full((8, 8), np.nan, np.float32))
 _values("a TIFF of infinite floats", np.full((8, 8), -np.inf, np.float32))
 _values("a TIFF of negative numbers", np.full((8, 8), -5, np.int32))
 _values("a TIFF of numbers beyond 16 bits", np.full((8, 8), 10**9, np.int32))

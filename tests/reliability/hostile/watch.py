@@ -1,4 +1,4 @@
-"""Runs commands on hostile files, in processes that may die, and watches time, memory and every file."""
+"""Run commands on hostile files in child processes, and watch time, memory and all files."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ from tests.reliability.support.entry import ROOT, _context
 from tests.reliability.support.in_process import call
 
 SECONDS = 30
-"""A command that takes longer hangs; the machine may be busy with other work."""
+"""A command that takes longer has failed; the machine may be busy with other work."""
 MEMORY = 400 << 20
-"""Bytes that a command may take beside those of the process."""
+"""Bytes that a command may use in addition to those of the process."""
 _MOST = 8 << 30
 _VARIABLE = "SECRET_OF_THE_TEST"
 _CACHES = ("data", "cache")
@@ -56,20 +56,20 @@ class Case:
 
     @property
     def name(self) -> str:
-        """Entrance and kind."""
+        """Names of entrance and kind."""
         return f"{self.entrance.name}: {self.kind.name}"
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a case.
+    """Outcome of a case.
 
     Attributes:
-        case: its name.
-        ended: ``one line`` or ``work done``; otherwise what went wrong.
-        line: what was said.
-        seconds: how long it took.
-        megabytes: memory taken beside that of the process.
+        case: name of the case.
+        ended: ``one line`` or ``work done``; otherwise the failure.
+        line: the message.
+        seconds: duration.
+        megabytes: memory used in addition to that of the process.
     """
 
     case: str
@@ -80,7 +80,7 @@ class Outcome:
 
     @property
     def good(self) -> bool:
-        """Whether the command did what it must."""
+        """Whether the outcome is allowed."""
         return self.ended in ("one line", "work done")
 
 
@@ -89,16 +89,16 @@ CASES = [Case(kind, entrance) for entrance in ENTRANCES for kind in KINDS if kin
 
 
 class Hangs(BaseException):
-    """The time is up; no handler of the command catches this."""
+    """The time limit; no exception handler of the command catches it."""
 
 
 def run(cases: Sequence[Case], folder: Path) -> Iterator[Outcome]:
-    """The outcome of every case, one after the other, in as few processes as survive them."""
+    """Yield the outcome of every case, using a new process only after one died."""
     if not (folder / "world").exists():
         maker = _context.Process(target=World.make, args=(folder / "world",))
         maker.start()
         maker.join()
-        assert maker.exitcode == 0, "the good files could not be made"
+        assert maker.exitcode == 0, "the valid files could not be made"
     left = list(cases)
     while left:
         results = folder / "results.jsonl"
@@ -110,7 +110,7 @@ def run(cases: Sequence[Case], folder: Path) -> Iterator[Outcome]:
             alive = True
             while alive:
                 worker.join(0.2)
-                # Asked before the rest is read.
+                # Check before reading the rest.
                 alive = worker.is_alive()
                 while line := file.readline():
                     yield Outcome(**json.loads(line))
@@ -120,7 +120,7 @@ def run(cases: Sequence[Case], folder: Path) -> Iterator[Outcome]:
 
 
 def _work(numbers: Sequence[int], folder: Path, results: Path) -> None:
-    # Hydra composes everything a second time only to learn whether this is a sweep.
+    # Saves time: Hydra composes a second time only to find out whether this is a sweep.
     Hydra.get_mode = lambda *_, **__: RunMode.RUN  # type: ignore[method-assign]
     os.environ[_VARIABLE] = SECRET
     signal.signal(signal.SIGALRM, _ring)
@@ -133,7 +133,7 @@ def _work(numbers: Sequence[int], folder: Path, results: Path) -> None:
 
 
 def attempt(case: Case, world: World, folder: Path) -> Outcome:
-    """Make the hostile file in ``folder``, run the command, and look at what it did."""
+    """Write the hostile file in ``folder``, run the command, and classify its outcome."""
     home = folder / "home"
     shutil.rmtree(folder, ignore_errors=True)
     home.mkdir(parents=True)
@@ -149,24 +149,24 @@ def attempt(case: Case, world: World, folder: Path) -> Outcome:
     signal.alarm(SECONDS)
     try:
         ended = call(command)
-        code, said, lines = ended.code, ended.out + ended.err, ended.err.splitlines()
+        code, output, lines = ended.code, ended.out + ended.err, ended.err.splitlines()
     except Hangs:
         return Outcome(case.name, "hangs", seconds=time.monotonic() - start)
     except BaseException as error:
         return Outcome(case.name, f"traceback: {type(error).__name__}", str(error)[:300], time.monotonic() - start)
     finally:
         signal.alarm(0)
-        # A command of its own process keeps its log open to the end.
+        # A command in its own process would keep its log open to the end.
         run_log.__init__()  # type: ignore[misc]
         faulthandler.cancel_dump_traceback_later()
     taken = _status("VmHWM") - resident
     after = _everything(folder)
     line = lines[0].removeprefix("error: ") if lines else ""
-    if "Traceback" in said:
-        ended_as, line = "traceback", said[-300:]
+    if "Traceback" in output:
+        ended_as, line = "traceback", output[-300:]
     elif taken > MEMORY:
-        ended_as = "takes memory"
-    elif SECRET in said or any(SECRET in text for text in _texts(home)):
+        ended_as = "uses too much memory"
+    elif SECRET in output or any(SECRET in text for text in _texts(home)):
         ended_as = "reads the environment"
     elif _evil(folder):
         ended_as = "writes outside of its folders"
@@ -176,7 +176,7 @@ def attempt(case: Case, world: World, folder: Path) -> Outcome:
     elif len(lines) != 1 or not lines[0].startswith("error: ") or not line.isprintable():
         ended_as, line = f"{len(lines)} lines", "\n".join(lines)[:300]
     elif len(line) > 1000:
-        ended_as, line = "a line of more than 1,000 letters", line[:300]
+        ended_as, line = "a line of more than 1,000 characters", line[:300]
     elif before != after and not case.entrance.is_optional:
         ended_as, line = "changes files", f"{sorted(set(before.items()) ^ set(after.items()))[:3]} {line}"
     else:
@@ -189,18 +189,18 @@ def _ring(number: int, frame: FrameType | None) -> None:
 
 
 def _status(key: str) -> int:
-    """Bytes of this process."""
+    """Return memory of this process in bytes."""
     line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(f"{key}:"))
     return int(line.split()[1]) << 10
 
 
 def _everything(folder: Path) -> dict[str, tuple[int, int, int]]:
-    """Kind, size and time of every file in ``folder``, without caches, which any command may fill."""
+    """Return mode, size and time of every file in ``folder``, without caches, which any command may write."""
     found = {}
     for root, folders, files in os.walk(folder):
         folders[:] = [name for name in folders if name not in _CACHES]
         for name in files:
-            # The lock of a folder that is used stays in it.
+            # The lock file of a used folder remains.
             if name == ".lock":
                 continue
             status = (Path(root) / name).lstat()
@@ -219,5 +219,5 @@ def _texts(home: Path) -> Iterator[str]:
 
 
 def _evil(folder: Path) -> list[Path]:
-    places = (ROOT, folder, folder / "home", folder.parent, Path("/tmp"))  # where paths of the kinds lead
+    places = (ROOT, folder, folder / "home", folder.parent, Path("/tmp"))  # places that the hostile paths point to
     return [path for place in places for path in place.glob("evil*")]

@@ -1,4 +1,4 @@
-"""Parts of a run that go wrong on purpose, for configurations of the tests."""
+"""Objectives and samplers that fail on purpose, for test configurations."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from src.sde.objectives.score_matching import ScoreMatching
 
 
 class BrokenObjective(ScoreMatching):
-    """A loss that is not a number, or a gradient that is infinite, in some steps.
+    """A loss that is NaN, or a gradient that is infinite, in some steps.
 
     Args:
-        broken_steps: numbers of finished optimizer steps before which it happens.
-        gradient: the loss stays finite, its gradient does not.
-        settings: those of ScoreMatching.
+        broken_steps: optimizer steps to break, counted from 0.
+        gradient: the loss stays finite and the gradient is infinite.
+        settings: settings of ScoreMatching.
     """
 
     def __init__(self, broken_steps: Sequence[int], gradient: bool = False, **settings: Any) -> None:
@@ -30,12 +30,12 @@ class BrokenObjective(ScoreMatching):
         losses = super().__call__(model, x0, address, cond, train)
         if not train or address.step not in self.broken_steps:
             return losses
-        # The derivative of the square root at zero.
+        # The square root has an infinite derivative at zero.
         return (losses * 0).sqrt() if self.gradient else losses * math.nan
 
 
 class DivergingSampler(PredictorCorrector):
-    """Every second sample ends far out."""
+    """Every second sample diverges."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         output = super().__call__(*args, **kwargs)

@@ -1,6 +1,5 @@
-"""SIGKILL at a chosen moment inside a process, so that every kind of moment is tried and not only likely ones.
-
-And what a process was in when it was killed at a random time.
+"""SIGKILL at a chosen moment of a process, so that every kind of moment is tested; record of the moment of a random
+kill.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ _ROOM = 64
 
 @dataclass(frozen=True)
 class Death:
-    """Die at the beginning of a call.
+    """Kill the process at the start of a call.
 
     Args:
         moment: one of ``MOMENTS``.
@@ -44,7 +43,7 @@ class Death:
 
 
 def prepare(death: Death) -> None:
-    """From now on the process dies at ``death``; a checkpoint is then half on the disk."""
+    """Make the process kill itself at ``death``; a checkpoint is then half written."""
     calls = 0
 
     def counting(original: Callable[..., Any]) -> Callable[..., Any]:
@@ -63,11 +62,11 @@ def prepare(death: Death) -> None:
 
 
 def trace(file: Path) -> None:
-    """From now on ``file`` holds the innermost moment that the process is in, empty between them."""
+    """Keep the current innermost moment of the process in ``file``; empty outside of all moments."""
     opened = os.open(file, os.O_RDWR | os.O_CREAT)
     os.ftruncate(opened, 0)
     os.ftruncate(opened, _ROOM)
-    # Written without a system call, there even if the process is killed.
+    # Memory-mapped: written without a system call, so it is kept if the process is killed.
     shown = mmap.mmap(opened, _ROOM)
     inside: list[str] = []
 
@@ -94,7 +93,7 @@ def trace(file: Path) -> None:
 
 
 def traced(file: Path) -> str:
-    """The moment in ``file``."""
+    """Return the moment stored in ``file``."""
     return (file.read_text().strip("\0 ") if file.exists() else "") or "elsewhere"
 
 

@@ -1,8 +1,8 @@
-"""The entry scripts as processes of their own, started in a moment.
+"""Entry scripts as separate processes that start fast.
 
-Importing torch and Lightning takes longer than the runs tested here. So one server imports them, and every process is a
-fork of it that goes through ``train.py`` from its first line to its exit code: it has its own id, signals, descriptors
-and environment, and can be killed like any other.
+Importing torch and Lightning takes longer than the runs tested here. A fork server imports them once, and every process
+is a fork that runs ``train.py`` from its first line to its exit code. It has its own id, signals, descriptors and
+environment, and can be killed like any other process.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 from tests.reliability.support import deaths
 
 ROOT = Path(__file__).parents[3]
-# In each process: threads that spin against each other are slower than one.
+# One thread per process: threads of several processes would compete for cores.
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 _IMPORTED_ONCE = (
     "src.tasks.train",
@@ -42,7 +42,7 @@ _context.set_forkserver_preload(["tests.reliability.support.entry", *_IMPORTED_O
 
 @dataclass(frozen=True)
 class Ended:
-    """A process that is over.
+    """Result of a finished process.
 
     Args:
         code: exit code; negative for the signal that killed it.
@@ -56,7 +56,7 @@ class Ended:
 
     @property
     def error_lines(self) -> list[str]:
-        """Lines that say what went wrong."""
+        """Lines that start with "error: "."""
         return [line for line in self.err.splitlines() if line.startswith("error: ")]
 
 
@@ -66,9 +66,9 @@ class Started:
     Args:
         arguments: the script and its arguments.
         folder: where its output is kept.
-        environment: variables beside those of the tests.
-        death: where it is to kill itself, see ``deaths``; None to live.
-        trace: file that says what it is in, see ``deaths``; None for none.
+        environment: additional environment variables.
+        death: where the process kills itself, see ``deaths``; None for never.
+        trace: file for the current moment, see ``deaths``; None for none.
     """
 
     def __init__(
@@ -103,11 +103,11 @@ class Started:
         return bool(self.process.is_alive())
 
     def send(self, number: int) -> None:
-        """A signal for the process."""
+        """Send a signal to the process."""
         os.kill(self.process.pid, number)
 
     def wait(self, seconds: float = 240.0) -> Ended:
-        """The end, which must come in time."""
+        """Wait for the end; raise TimeoutError after ``seconds``."""
         self.process.join(seconds)
         if self.process.is_alive():
             self.process.kill()
@@ -117,7 +117,7 @@ class Started:
 
 
 def train(*arguments: str, folder: Path, seconds: float = 240.0, **settings: Any) -> Ended:
-    """``python train.py ...`` to its end, which must come within ``seconds``."""
+    """Run ``python train.py ...`` to its end, at most ``seconds``."""
     return Started(["train.py", *arguments], folder, **settings).wait(seconds)
 
 
@@ -134,7 +134,7 @@ def _run(
         os.close(opened)
     os.environ.update(environment)
     os.chdir(ROOT)
-    # A shell that runs the tests in the background hands its children an ignored Ctrl-C.
+    # A shell in the background starts its children with SIGINT ignored.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.argv = arguments
     if death is not None:

@@ -1,4 +1,4 @@
-"""Counts that tests report at the end of a run: kills survived, inputs tried."""
+"""Counts reported at the end of a test run, such as survived kills and tried inputs."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _FIGURE = "figure"
 
 @pytest.fixture
 def figures(record_property: Callable[[str, object], None]) -> Figures:
-    """``figures(what, {kind: count})``: added up over all tests and printed after them."""
+    """``figures(what, {kind: count})``: summed over all tests and printed at the end."""
 
     def report(what: str, counts: Mapping[str, int]) -> None:
-        # Properties of a test also come from worker processes.
+        # Test properties are also sent by worker processes.
         record_property(_FIGURE, [what, dict(counts)])
 
     return report

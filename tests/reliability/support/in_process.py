@@ -1,4 +1,4 @@
-"""The entry functions called in this process, for what must end before anything heavy begins."""
+"""Call the entry scripts in this process, for errors that come before expensive work."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.reliability.support.entry import ROOT, Ended
 
 
 def call(arguments: Sequence[str]) -> Ended:
-    """``python <script> <arguments>``, or ``python -m <module> ...``, in this process; its exit code and its output."""
+    """Run ``python <script> ...`` or ``python -m <module> ...`` in this process; return exit code and output."""
     out, err, code = io.StringIO(), io.StringIO(), 0
     argv, folder, environment = sys.argv, Path.cwd(), dict(os.environ)
     try:
@@ -34,7 +34,7 @@ def call(arguments: Sequence[str]) -> Ended:
 
 
 def refusal(ended: Ended) -> str:
-    """The one line that a refused command leaves on the standard error."""
+    """Return the single error line of a refused command."""
     assert ended.code not in (0, None), ended.out
     assert "Traceback" not in ended.err, ended.err
     lines = ended.err.splitlines()

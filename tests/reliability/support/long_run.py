@@ -1,4 +1,4 @@
-"""Training with repeated scores and sampling, side by side for a long time, and what each of them holds meanwhile.
+"""Train with repeated scores and sample at the same time for long, and record the resources of both.
 
 python -m tests.reliability.support.long_run --minutes 35 --folder logs/long_run --picture docs/images/memory.png
 """
@@ -23,7 +23,7 @@ from matplotlib.figure import Figure
 from tests.reliability.support.entry import ONE_THREAD, ROOT
 from tests.reliability.support.runs import TINY
 
-# Everything that a run does, in short cycles, with data from a worker process.
+# All activities of a run in short cycles, with data from a worker process.
 TRAINING = (
     *TINY,
     "metric=digits",
@@ -42,16 +42,16 @@ TRAINING = (
 SAMPLING = ("num_samples=1000000", "batch_size=128", "sampler.grid.steps=50", "format=npz", "accelerator=cpu")
 
 WARM_UP = 0.2
-"""Part of the time in which memory may grow: caches fill, the C library reaches its working size."""
+"""Share of the time during which memory may grow: caches fill, the C library reaches its working size."""
 MEMORY_LIMIT = 0.02
-"""Growth from the end of the warm-up to the end, by a fitted line, as a part of the mean."""
+"""Allowed growth of a fitted line after the warm-up, relative to the mean."""
 COUNT_LIMIT = 1.0
-"""The same for counts, in numbers; what comes and goes is seen at random moments."""
+"""Allowed growth of counts after the warm-up, absolute."""
 
 
 @dataclass(frozen=True)
 class Held:
-    """What a process and its children hold at a moment.
+    """Resources of a process and its children at a moment.
 
     Args:
         minutes: since the start.
@@ -79,7 +79,7 @@ def held(process: psutil.Process, minutes: float) -> Held:
 
 
 def growth(records: Sequence[Held], what: str) -> float:
-    """Rise of a fitted line from the end of the warm-up to the end of the run."""
+    """Return the rise of a fitted line from the end of the warm-up to the end of the run."""
     late = [record for record in records if record.minutes >= WARM_UP * records[-1].minutes]
     minutes = np.array([record.minutes for record in late])
     slope = np.polyfit(minutes, [getattr(record, what) for record in late], 1)[0]
@@ -87,7 +87,7 @@ def growth(records: Sequence[Held], what: str) -> float:
 
 
 def leaks(records: Sequence[Held]) -> list[str]:
-    """What grew; nothing if all is well."""
+    """Return the resources that grew beyond their limit."""
     mean = float(np.mean([record.memory for record in records]))
     limits = {what: MEMORY_LIMIT * mean if what == "memory" else COUNT_LIMIT for what in UNITS}
     found = {what: growth(records, what) for what in UNITS}
@@ -95,7 +95,7 @@ def leaks(records: Sequence[Held]) -> list[str]:
 
 
 class Job:
-    """An entry script in a process of its own, with its output in ``folder/name.log``."""
+    """An entry script in its own process, with its output in ``folder/name.log``."""
 
     def __init__(self, name: str, arguments: Sequence[str], folder: Path) -> None:
         self.log = folder / f"{name}.log"
@@ -106,7 +106,7 @@ class Job:
                 env={**os.environ, **ONE_THREAD},
                 stdout=file,
                 stderr=subprocess.STDOUT,
-                # A shell that runs this in the background hands its children an ignored Ctrl-C.
+                # A shell in the background starts its children with SIGINT ignored.
                 preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
             )
         self.watched = psutil.Process(self.process.pid)
@@ -118,7 +118,7 @@ class Job:
         self.records.append(held(self.watched, minutes))
 
     def stop(self) -> tuple[int, list[psutil.Process]]:
-        """Ctrl-C; the exit code and the children that are left."""
+        """Send SIGINT; return the exit code and the remaining children."""
         children = self.watched.children(recursive=True)
         self.process.send_signal(signal.SIGINT)
         code = self.process.wait(timeout=300)
@@ -127,7 +127,7 @@ class Job:
 
 
 def run(minutes: float, folder: Path, every: float = 5.0) -> dict[str, Job]:
-    """Train and sample for so long; a record of both every so many seconds."""
+    """Train and sample for ``minutes``; record both every ``every`` seconds."""
     logs = (f"paths.log_dir={folder}/logs", f"metric.cache_dir={folder}/cache")
     subprocess.run(
         [sys.executable, "train.py", *TINY, "trainer.max_steps=20", "callbacks=minimal", "name=first", *logs],

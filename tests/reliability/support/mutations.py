@@ -1,4 +1,4 @@
-"""Command lines that nobody has thought of: settings drawn at random from good, bad and odd values."""
+"""Random command lines: settings drawn from good, bad and unusual values."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ EVALUATE = {
 
 
 def mutation(choices: Mapping[str, Sequence[str]], seed: int) -> list[str]:
-    """One to four settings drawn from ``choices``; groups first, as Hydra reads them."""
+    """Draw one to four settings from ``choices``; groups first, as Hydra reads them."""
     draw = random.Random(seed)
     keys = draw.sample(sorted(choices), draw.randint(1, 4))
     return [f"{key}={draw.choice(choices[key])}" for key in sorted(keys, key=lambda key: "." in key)]

@@ -1,4 +1,4 @@
-"""A run that takes a second, and what is left of it."""
+"""A training run of one second, and readers of its results."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TINY = (
     "net.ch_mult=[1]",
     "net.attn_resolutions=[]",
     "datamodule.global_batch_size=32",
-    # Five steps an epoch: a run goes through several.
+    # Five steps per epoch, so that a run has several epochs.
     "datamodule.limit=160",
     "sampler.grid.steps=2",
     "preview.grid.steps=2",
@@ -27,7 +27,7 @@ TINY = (
     "callbacks.progress.every_seconds=0",
 )
 
-# 24 steps with everything that a run does, none of it at the same steps.
+# 24 steps with all activities of a run, at different steps.
 EVENTFUL = (
     *TINY,
     "net.dropout=0.1",
@@ -45,18 +45,18 @@ EVENTFUL = (
 
 
 def in_folder(folder: Path) -> tuple[str, ...]:
-    """Arguments that keep everything a run writes in ``folder``."""
+    """Arguments that write everything into ``folder``."""
     return f"paths.log_dir={folder}/logs", f"metric.cache_dir={folder}/cache"
 
 
 def only_run(folder: Path) -> Path:
-    """The folder of the one run in ``folder`` that was finished."""
+    """Return the folder of the only finished run in ``folder``."""
     (found,) = {path.parent for path in (folder / "logs").rglob("result.json")}
     return found
 
 
 def final_checkpoint(run: Path, folder: Path) -> dict[str, Any]:
-    """The last checkpoint of ``run``, without what says where it was written and how the run was started."""
+    """Return the last checkpoint of ``run``, without paths and without how the run was started."""
     path = max((run / "checkpoints").glob("step*.ckpt"))
     content = torch.load(path, weights_only=True)
     del content["config"]["ckpt_path"]
@@ -66,7 +66,7 @@ def final_checkpoint(run: Path, folder: Path) -> dict[str, Any]:
 
 
 def differences(a: Any, b: Any, where: str = "") -> list[str]:
-    """Where two nested contents differ, bit by bit."""
+    """Return where two nested contents differ, bit by bit."""
     if isinstance(a, dict) and isinstance(b, dict):
         keys = sorted(a.keys() | b.keys(), key=str)
         return [d for key in keys for d in differences(a.get(key, "absent"), b.get(key, "absent"), f"{where}/{key}")]
@@ -78,7 +78,7 @@ def differences(a: Any, b: Any, where: str = "") -> list[str]:
 
 
 def curve(run: Path) -> dict[int, dict[str, str]]:
-    """``metrics.csv`` by step, as it was written, without the time."""
+    """Return ``metrics.csv`` by step as text, without the time column."""
     merged: dict[int, dict[str, str]] = {}
     with (run / "metrics.csv").open(newline="") as file:
         for row in csv.DictReader(file):

@@ -1,4 +1,4 @@
-"""Commands that must be refused, each in a process of its own: a table of what each of them says.
+"""Commands that must be refused, each in its own process: a table of their messages.
 
 Files that must be refused are in ``tests.reliability.hostile``.
 
@@ -50,7 +50,7 @@ CONFIGURATIONS = [
 
 
 def commands(folder: Path) -> Iterator[tuple[str, list[str]]]:
-    """What is wrong, and the command."""
+    """Yield a description and the command."""
     good = write_checkpoint(folder / "good.ckpt", *IMAGES)
     other = folder / "other"
     other.mkdir()
@@ -60,7 +60,7 @@ def commands(folder: Path) -> Iterator[tuple[str, list[str]]]:
 
 
 def interrupted(folder: Path) -> Iterator[tuple[str, Ended]]:
-    """A run that is told to stop, and a second one in a folder that is in use."""
+    """Yield runs that are told to stop, and a second run in a folder that is in use."""
     run = [
         "train.py",
         *TINY,
@@ -76,16 +76,16 @@ def interrupted(folder: Path) -> Iterator[tuple[str, Ended]]:
         if number == signal.SIGTERM:
             (place,) = folder.glob(f"logs/{number.name}/*")
             second = Started([*command, f"ckpt_path={place}"], folder / "output").wait()
-            yield "train.py in the folder of a run that goes on", second
+            yield "train.py in the folder of a running training", second
         started.send(number)
-        yield f"train.py that is sent {number.name}", started.wait()
+        yield f"train.py after {number.name}", started.wait()
 
 
 def row(what: str, ended: Ended, folder: Path) -> str:
     lines = ended.err.splitlines()
-    said = lines[0].removeprefix("error: ") if len(lines) == 1 and ended.code else f"**{len(lines)} lines**"
-    said = said.replace(f"{folder}/", "").replace(str(folder), ".").replace(f"{ROOT}/", "").replace("|", r"\|")
-    return f"| `{what}` | {ended.code} | {said} |\n"
+    message = lines[0].removeprefix("error: ") if len(lines) == 1 and ended.code else f"**{len(lines)} lines**"
+    message = message.replace(f"{folder}/", "").replace(str(folder), ".").replace(f"{ROOT}/", "").replace("|", r"\|")
+    return f"| `{what}` | {ended.code} | {message} |\n"
 
 
 def rows(folder: Path) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""A headless Chromium, driven over its debugging pipe: what a page shows, and everything that its console says."""
+"""Headless Chromium, controlled over its debugging pipe: the content of a page and all console output."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Browser:
         home: folder for the browser's own files.
 
     Attributes:
-        complaints: what the console, failed loads and uncaught errors have said.
+        complaints: messages of the console, failed loads and uncaught errors.
     """
 
     def __init__(self, home: Path) -> None:
@@ -43,7 +43,7 @@ class Browser:
         there_read, self._write = os.pipe()
         self._read, there_write = os.pipe()
 
-        # Chromium expects commands on 3 and answers on 4.
+        # Chromium reads commands from descriptor 3 and writes answers to 4.
         def pipes() -> None:
             a, b = os.dup(there_read), os.dup(there_write)
             os.dup2(a, 3)
@@ -86,7 +86,7 @@ class Browser:
             time.sleep(0.1)
 
     def ask(self, expression: str) -> Any:
-        """The value of a JavaScript expression in the page."""
+        """Return the value of a JavaScript expression in the page."""
         answer = self._call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
         assert "exceptionDetails" not in answer, answer
         return answer["result"].get("value")
@@ -97,7 +97,7 @@ class Browser:
         path.write_bytes(base64.b64decode(shot["data"]))
 
     def printed(self) -> bytes:
-        """The page as PDF."""
+        """Return the page as PDF."""
         return base64.b64decode(self._call("Page.printToPDF", printBackground=True)["data"])
 
     def _call(self, method: str, **parameters: Any) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The folder of a run as training, sample.py and evaluate.py leave it, made in a moment."""
+"""A run folder with the files of training, sample.py and evaluate.py, written in a moment."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ STEPS = range(20, 1220, 20)
 
 
 def write_run(folder: Path, name: str = "digits", lr: float = 0.002, skipped: int = 0) -> Path:
-    """A finished run with curves, scores, pictures, samples, a comparison of samplers and a verdict."""
+    """Write a finished run with curves, scores, pictures, samples, a comparison of samplers and a verdict."""
     (folder / "samples/final").mkdir(parents=True)
     config = {
         "name": name,
@@ -86,7 +86,7 @@ def write_run(folder: Path, name: str = "digits", lr: float = 0.002, skipped: in
 
 
 def loss(step: int) -> float:
-    """What ``write_run`` logs as the loss of a step."""
+    """Return the loss that ``write_run`` logs for a step."""
     return 5 + 100 / step
 
 

@@ -1,4 +1,4 @@
-"""The report as Chromium shows it: plots and pictures are there, the console is clean, nothing is loaded."""
+"""The report in Chromium: plots and pictures are shown, the console is empty, nothing is loaded from the network."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def report(tmp_path_factory) -> Path:
 
 
 @pytest.mark.parametrize(("width", "dark"), [(1280, False), (390, True)], ids=["desktop-light", "phone-dark"])
-def test_plots_and_pictures_are_there_and_the_console_is_clean(width: int, dark: bool, browser, report) -> None:
+def test_plots_and_pictures_are_shown_without_console_messages(width: int, dark: bool, browser, report) -> None:
     browser.complaints.clear()
     browser.open(report, width, dark=dark)
     figures = browser.ask("JSON.parse(document.getElementById('figures').textContent).length")
@@ -49,7 +49,7 @@ def test_plots_and_pictures_are_there_and_the_console_is_clean(width: int, dark:
     assert browser.complaints == []
 
 
-def test_the_slider_goes_through_the_steps(browser, report) -> None:
+def test_the_slider_selects_the_step(browser, report) -> None:
     browser.open(report)
     shown = "[...document.querySelectorAll('.film img')].filter((i) => !i.hidden).map((i) => i.dataset.step).join()"
     assert browser.ask(shown) == "1200"
@@ -58,25 +58,25 @@ def test_the_slider_goes_through_the_steps(browser, report) -> None:
     assert browser.ask(shown) == "400" and browser.ask("document.querySelector('output').textContent") == "400"
 
 
-def test_hovering_shows_a_value_with_its_interval(browser, report) -> None:
+def test_hovering_shows_the_value_and_its_interval(browser, report) -> None:
     browser.open(report)
     canvas = "[...document.querySelectorAll('.canvas')].find((c) => c.data[0].error_y)"
     browser.ask(f"Plotly.Fx.hover({canvas}, [{{curveNumber: 0, pointNumber: 0}}]); 0")
     assert "5 (4.5 to 5.5)" in browser.ask(f"{canvas}.querySelector('.hoverlayer').textContent")
 
 
-def test_a_page_can_be_printed(browser, report) -> None:
+def test_the_page_can_be_printed(browser, report) -> None:
     browser.open(report)
     assert browser.printed().startswith(b"%PDF")
 
 
-def test_hostile_names_run_nothing(browser, tmp_path: Path) -> None:
+def test_hostile_names_run_no_script(browser, tmp_path: Path) -> None:
     runs = [write_run(tmp_path / "a", HOSTILE), write_run(tmp_path / "b", HOSTILE, lr=0.01)]
     browser.complaints.clear()
     browser.open(write_report(runs, tmp_path / "report.html"))
     assert "hacked" not in browser.ask("document.title.replace(/document.title='hacked'/g, '')")
     assert browser.ask("document.querySelectorAll('img[src=x]').length") == 0
-    # The policy of the page stops a script even where escaping would have failed.
+    # The content security policy blocks scripts even without escaping.
     inject = "(() => { const s = document.createElement('script'); s.textContent = 'window.ran = 1'; "
     inject += "document.body.append(s); return window.ran; })()"
     assert browser.complaints == []

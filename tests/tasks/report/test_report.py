@@ -1,4 +1,4 @@
-"""The report holds what the run's files hold, survives damaged ones, and runs no script of a run."""
+"""The report shows the content of the run's files, tolerates damaged files, and runs no script of a run."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.tasks.report.example import HOSTILE, STEPS, loss, write_run
 
 
 class Elements(HTMLParser):
-    """Every element with its attributes, scripts with their text, and the text that a reader sees."""
+    """Parse elements with attributes, scripts with their text, and the visible text."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -69,18 +69,18 @@ def figures_of(html: str) -> list[Any]:
     return list(json.loads(Elements(html).scripts[0]))
 
 
-def test_curves_are_the_logged_values(run) -> None:
+def test_curves_show_the_logged_values(run) -> None:
     found = {figure.title: figure.content["data"] for figure in curves(read_folders([run]))}
     assert set(found) == {"Loss", "Learning rate", "Gradient norm", "skipped_steps"}
     raw, smoothed = found["Loss"]
     assert raw["x"] == list(STEPS) and raw["y"] == pytest.approx([loss(s) for s in STEPS])
-    # An average without bias at its start, between the extremes of what it averages.
+    # The smoothed curve is unbiased at its start and stays between the extremes.
     assert smoothed["y"][0] == pytest.approx(loss(20)) and min(raw["y"]) < smoothed["y"][-1] < loss(600)
     (rate,) = found["Learning rate"]
     assert set(rate["y"]) == {0.002}
 
 
-def test_scores_carry_their_intervals(run) -> None:
+def test_scores_have_error_bars(run) -> None:
     (figure,) = score_curves(read_folders([run]))
     (trace,) = figure.content["data"]
     assert trace["x"] == [400, 800, 1200] and trace["y"] == pytest.approx([5, 2.5, 2000 / 1200])
@@ -88,7 +88,7 @@ def test_scores_carry_their_intervals(run) -> None:
     assert trace["error_y"]["arrayminus"] == pytest.approx([0.5, 0.25, 200 / 1200])
 
 
-def test_samplers_are_compared_at_their_cost(run) -> None:
+def test_the_pareto_plot_shows_scores_over_nfe(run) -> None:
     (folder,) = read_folders([run])
     figure = pareto([result for _, result in folder.results])
     assert figure is not None
@@ -97,13 +97,13 @@ def test_samplers_are_compared_at_their_cost(run) -> None:
     }
 
 
-def test_plotly_knows_every_attribute_of_the_figures(html) -> None:
+def test_figures_are_valid_for_plotly(html) -> None:
     go = pytest.importorskip("plotly.graph_objects")
     for figure in figures_of(html):
         go.Figure(figure)
 
 
-def test_the_page_shows_what_was_run_and_how_to_repeat_it(html) -> None:
+def test_the_page_shows_the_run_and_how_to_repeat_it(html) -> None:
     shown = Elements(html).text
     assert (
         Elements(html).text.index("2.38") < Elements(html).text.index("2.3 to 2.46") < shown.index("Before you believe")
@@ -112,12 +112,12 @@ def test_the_page_shows_what_was_run_and_how_to_repeat_it(html) -> None:
         assert text in shown
     assert "git checkout 0123456789abcdef\npython train.py experiment=digits optimizer.lr=0.002 name=digits" in shown
     pictures = [attributes["src"] for tag, attributes in Elements(html).tags if tag == "img"]
-    # Three steps of training, grid, film, memorization sheet; the comparison of samplers is a plot.
+    # Three training steps, grid, film, memorization sheet; the comparison of samplers is a plot.
     assert len(pictures) == 6 and all(str(source).startswith("data:image/") for source in pictures)
     assert "Samples beside the nearest training images" in shown
 
 
-def test_the_command_of_an_installed_package_is_the_console_command(run) -> None:
+def test_an_installed_package_shows_the_console_command(run) -> None:
     (folder,) = read_folders([run])
     (start,) = folder.starts
     start["command"] = "/env/site-packages/score_sde/commands/train.py experiment=digits"  # type: ignore[index]
@@ -125,14 +125,14 @@ def test_the_command_of_an_installed_package_is_the_console_command(run) -> None
     assert commands(folder) == ["score-sde train experiment=digits optimizer.lr=0.002 name=digits"]
 
 
-def test_the_page_needs_nothing_from_outside(html) -> None:
+def test_the_page_loads_nothing_from_outside(html) -> None:
     for tag, attributes in Elements(html).tags:
         for name in ("src", "href", "srcset", "action", "data"):
             assert (attributes.get(name) or "data:").startswith("data:"), (tag, attributes)
     assert "default-src 'none'" in html and "unsafe-eval" not in html and "script-src 'unsafe-inline'" not in html
 
 
-def test_names_and_settings_of_a_run_are_text(tmp_path: Path) -> None:
+def test_names_and_settings_are_escaped(tmp_path: Path) -> None:
     hostile = write_run(tmp_path / "run", HOSTILE)
     honest = write_run(tmp_path / "honest")
     for folders in ([hostile], [hostile, honest]):
@@ -141,14 +141,14 @@ def test_names_and_settings_of_a_run_are_text(tmp_path: Path) -> None:
         assert found.scripts[1:] == expected.scripts[1:]
         assert not any("onerror" in attributes for _, attributes in found.tags)
         assert HOSTILE in found.text
-        # plotly reads a little HTML in its texts.
+        # plotly interprets some HTML in texts.
         names = [trace.get("name", "") for figure in json.loads(found.scripts[0]) for trace in figure["data"]]
         assert not any("<" in name for name in names)
 
 
-def test_warnings_name_what_spoils_the_numbers(run, tmp_path: Path) -> None:
+def test_warnings_about_skipped_steps_and_invalid_samples(run, tmp_path: Path) -> None:
     (folder,) = read_folders([run])
-    said = "\n".join(findings(folder))
+    shown = "\n".join(findings(folder))
     for text in (
         "4 steps were skipped",
         "samples/final: 1 of 1000 samples diverged",
@@ -156,19 +156,19 @@ def test_warnings_name_what_spoils_the_numbers(run, tmp_path: Path) -> None:
         "FID of 1,000 samples is larger than FID of 50,000",
         "intervals of kid are wide (1000 samples)",
     ):
-        assert text in said
-    assert "not complete" not in said and "not finite at" not in said
+        assert text in shown
+    assert "not complete" not in shown and "not finite at" not in shown
     (tmp_path / "run.json").write_text(
         json.dumps({"starts": [{"ended": "KeyboardInterrupt: ", "commit": "ab+changes"}]})
     )
     (tmp_path / "metrics.csv").write_text("step,train/loss\n1,2.0\n2,nan\n")
     (broken,) = read_folders([tmp_path])
-    said = "\n".join(findings(broken))
-    assert "not complete: KeyboardInterrupt" in said and "uncommitted changes" in said
-    assert "train/loss was not finite at 1 of 2 logged steps" in said
+    shown = "\n".join(findings(broken))
+    assert "not complete: KeyboardInterrupt" in shown and "uncommitted changes" in shown
+    assert "train/loss was not finite at 1 of 2 logged steps" in shown
 
 
-def test_runs_side_by_side_show_what_differs(run, tmp_path: Path) -> None:
+def test_a_report_of_two_runs_shows_different_settings(run, tmp_path: Path) -> None:
     folders = read_folders([run, write_run(tmp_path / "other", lr=0.004)])
     found = Elements(page(folders))
     assert "Settings that differoptimizer.lr" not in found.text and "optimizer.lr" in found.text
@@ -179,7 +179,7 @@ def test_runs_side_by_side_show_what_differs(run, tmp_path: Path) -> None:
     assert len({folder.label for folder in folders}) == 2
 
 
-def test_settings_that_repeat_a_group_are_one_setting() -> None:
+def test_repeated_groups_are_shown_once() -> None:
     config = {
         "net": {"nf": 8, "depth": 2},
         "model": {"net": {"nf": 8, "depth": 2}, "range": "unit"},
@@ -190,13 +190,13 @@ def test_settings_that_repeat_a_group_are_one_setting() -> None:
     assert flat(config) == expected | {"logger": "${paths.run_dir}/csv"}
 
 
-def test_differences_are_to_the_default_configuration() -> None:
+def test_differences_from_the_default_configuration() -> None:
     found = {key: (default, here) for key, default, here in differences_from_default({"seed": 7, "new": {"a": [1]}})}
     assert found == {"seed": ("42", "7"), "new.a": (ABSENT, "[1]")}
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff\x00[]", b'{"starts": 3, "results": [1], "about": 2}'])
-def test_damaged_files_cost_their_part_of_the_page_only(content: bytes, run_copy: Path) -> None:
+def test_damaged_files_remove_only_their_part_of_the_page(content: bytes, run_copy: Path) -> None:
     for name in ("run.json", "metrics.csv", "config.yaml", "scores.jsonl"):
         (run_copy / name).write_bytes(content)
     for name in ("final/manifest.json", "final/metrics.json", "step00000400.png"):
@@ -210,17 +210,17 @@ def run_copy(tmp_path: Path) -> Path:
     return write_run(tmp_path / "copy")
 
 
-def test_a_folder_of_runs_means_the_newest(run) -> None:
+def test_a_folder_of_runs_selects_the_newest(run) -> None:
     (folder,) = read_folders([run.parent.parent])
     assert folder.path == run
 
 
-def test_samples_in_a_run_are_reported_with_the_run(run_copy) -> None:
+def test_samples_in_a_run_update_the_report_of_the_run(run_copy) -> None:
     assert report_afterwards(run_copy / "samples/final") == run_copy / "report.html"
     assert not list(run_copy.glob("**/.*.tmp"))
 
 
-def test_a_missing_package_is_one_line_and_ends_nothing(run_copy, monkeypatch, caplog, capsys) -> None:
+def test_a_missing_package_gives_one_line(run_copy, monkeypatch, caplog, capsys) -> None:
     with monkeypatch.context() as patched:
         patched.setitem(sys.modules, "jinja2", None)
         with caplog.at_level(logging.WARNING):
@@ -234,7 +234,7 @@ def test_a_missing_package_is_one_line_and_ends_nothing(run_copy, monkeypatch, c
     assert not (run_copy / "report.html").exists()
 
 
-def test_no_failure_of_the_report_reaches_the_training(run_copy, monkeypatch, caplog) -> None:
+def test_an_error_in_the_report_does_not_stop_training(run_copy, monkeypatch, caplog) -> None:
     def fail(folders: Any) -> str:
         raise RuntimeError("anything\nat all")
 
@@ -244,11 +244,11 @@ def test_no_failure_of_the_report_reaches_the_training(run_copy, monkeypatch, ca
 
 
 @pytest.mark.parametrize("arguments", [[], ["--all"], ["a", "output="], ["nowhere"], ["."]])
-def test_mistakes_are_one_line(arguments, tmp_path: Path, monkeypatch, capsys) -> None:
+def test_invalid_arguments_give_one_line(arguments, tmp_path: Path, monkeypatch, capsys) -> None:
     monkeypatch.chdir(tmp_path)
     assert main(arguments) != 0
-    said = capsys.readouterr().err
-    assert said.startswith("error: ") and said.count("\n") == 1
+    err = capsys.readouterr().err
+    assert err.startswith("error: ") and err.count("\n") == 1
 
 
 def test_the_command_prints_the_path(run_copy, tmp_path: Path, capsys) -> None:
