@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -10,7 +9,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from ..data_range import RANGES, check_range
 from ..errors import UserError
@@ -18,35 +16,12 @@ from ..image_shape import height_and_width
 from ..io.hashing import text_hash
 from ..noise import Address, uniform
 from ..values import BYTES, Values
-from .addressing import AddressedLoader, address_only
+from .addressing import AddressedLoader
 from .addressing.module import AddressedDataModule
 from .augmentation.flips import flip, flip_decisions
 from .augmentation.geometric import GeometricAugmentation
+from .image_batches import ImageBatches, Residence
 from .image_set import ImageSet
-
-_SHARE_OF_MEMORY = 0.1
-
-
-class ImageBatches(Dataset[dict[str, Any]]):
-    """Gather whole batches of bytes by address.
-
-    Args:
-        images: the set to which addresses refer.
-    """
-
-    def __init__(self, images: ImageSet) -> None:
-        self.images = images
-        self.labels = images.labels
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __getitem__(self, address: object) -> dict[str, Any]:
-        address = address_only(address)
-        batch = {"x": self.images.gather(address.index), **address.to_batch()}
-        if self.labels is not None:
-            batch["labels"] = self.labels[address.index]
-        return batch
 
 
 class ImageDataModule(AddressedDataModule, ABC):
@@ -125,9 +100,7 @@ class ImageDataModule(AddressedDataModule, ABC):
         )
         if limit is not None and limit < 1:
             raise UserError(f"datamodule.limit={limit} must be at least 1, or null for all images")
-        if on_device not in (True, False, "auto"):
-            raise UserError(f"datamodule.on_device={on_device}: give true, false or auto")
-        self.on_device = on_device
+        self._residence = Residence(on_device)
         self.height, self.width = height_and_width(image_size, "datamodule.image_size")
         self.image_size = image_size
         self.channels = channels
@@ -145,7 +118,6 @@ class ImageDataModule(AddressedDataModule, ABC):
         self._num_classes = num_classes
         self._recorded_names = None if class_names is None else list(class_names)
         self._splits: dict[str, ImageSet] = {}
-        self._uploaded: dict[tuple[str, torch.device], ImageSet] = {}
         self._fingerprints: dict[str, str] = {}
         self._channel_mean: list[float] | None = None
         self._flips: tuple[int, Tensor] | None = None
@@ -276,21 +248,8 @@ class ImageDataModule(AddressedDataModule, ABC):
         return self.eval_loader(images, len(images), device=device)
 
     def _batches(self, split: str) -> tuple[ImageBatches, torch.device | None]:
-        """Return the images of a split on the device of ``on_device``, and the device; None for host memory."""
-        images = self.images(split)
-        device = self._residence(math.prod(images.shape) * images.dtype.itemsize)
-        if device is None:
-            return ImageBatches(images), None
-        if (split, device) not in self._uploaded:
-            self._uploaded[split, device] = images.to(device)
-        return ImageBatches(self._uploaded[split, device]), device
-
-    def _residence(self, size: int) -> torch.device | None:
         device = torch.device("cpu") if self.trainer is None else self.trainer.strategy.root_device
-        if self.on_device != "auto":
-            return device if self.on_device else None
-        fits = device.type == "cuda" and size <= _SHARE_OF_MEMORY * torch.cuda.mem_get_info(device)[0]
-        return device if fits else None
+        return self._residence.batches(split, self.images(split), device)
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Convert stored values to floats in ``data_range`` on the batch's device; pass other batches unchanged."""

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from src.datamodules.augmentation.geometric import GeometricAugmentation
+from src.datamodules.image_batches import Residence
 from src.errors import UserError
 from tests.datamodules.memory import MemoryDataModule
 
@@ -59,18 +60,15 @@ def test_batches_are_made_on_the_device() -> None:
 
 
 def test_auto_uses_the_gpu_only_with_enough_free_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    module = MemoryDataModule()
     size, free = 40 * 3 * 4 * 4, [0]
-    assert module._residence(size) is None, "without a GPU images stay on the host"
-    module.trainer = SimpleNamespace(strategy=SimpleNamespace(root_device=torch.device("cuda", 0)))
+    host, gpu = torch.device("cpu"), torch.device("cuda", 0)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free[0], 10**9))
     free[0] = 10 * size
-    assert module._residence(size) == torch.device("cuda", 0)
+    assert not Residence("auto").fits(size, host), "without a GPU images stay on the host"
+    assert Residence("auto").fits(size, gpu) and Residence(True).fits(size, host)
+    assert not Residence(False).fits(size, gpu)
     free[0] = 10 * size - 1
-    assert module._residence(size) is None
-    module.on_device = False
-    free[0] = 100 * size
-    assert module._residence(size) is None
+    assert not Residence("auto").fits(size, gpu)
 
 
 def test_an_unknown_value_is_refused() -> None:

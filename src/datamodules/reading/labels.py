@@ -1,10 +1,10 @@
-"""Classes and splits from the names of folders, or from the ``dataset.json`` of StyleGAN and EDM."""
+"""Classes and splits: from the names of folders, from the ``dataset.json`` of StyleGAN and EDM, from arrays."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
@@ -112,3 +112,56 @@ def _shared(names: Sequence[str]) -> int:
     ):
         shared += 1
     return shared
+
+
+def numbered(
+    labels: np.ndarray | None, count: int, names: list[str], path: Path
+) -> tuple[np.ndarray | None, list[str]]:
+    """Return labels as numbers from 0, with their names.
+
+    Args:
+        labels: (N,) numbers or names, or (N, K) with a single 1 in each row; None for none.
+        count: N.
+        names: of the numbers, as far as they are known.
+        path: for messages.
+
+    Raises:
+        UserError: anything else.
+    """
+    if labels is None:
+        return None, []
+    labels = np.squeeze(labels, -1) if labels.ndim == 2 and labels.shape[1] == 1 else labels
+    if labels.ndim == 2 and labels.shape == (count, labels.shape[1]) and set(np.unique(labels)) <= {0, 1}:
+        labels = labels.argmax(1)
+    if labels.shape != (count,):
+        raise UserError(f"{path} has {count} rows and labels of shape {labels.shape}: set datamodule.labels=false")
+    if labels.dtype.kind in "US":
+        texts = [str(label) for label in labels.astype(str)]
+        names = in_order(texts)
+        known = {name: i for i, name in enumerate(names)}
+        return np.array([known[text] for text in texts], np.int64), names
+    # NaN and infinity have no whole number; they are refused below.
+    with np.errstate(invalid="ignore"):
+        whole = labels.astype(np.int64) if labels.dtype.kind in "iufb" else None
+    if whole is None or (whole != labels).any() or whole.min() < 0:
+        raise UserError(f"{path} has labels that are not whole numbers from 0: set datamodule.labels=false")
+    classes = max(int(whole.max()) + 1, len(names))
+    if classes > max(count, len(names)):
+        raise UserError(f"{path} has labels up to {classes - 1} for {count} rows: set datamodule.labels=false")
+    return whole, names + [str(i) for i in range(len(names), classes)]
+
+
+def rows_of_splits(ends: np.ndarray, splits: Sequence[str]) -> dict[str, np.ndarray]:
+    """Rows of each split.
+
+    Args:
+        ends: (P,) one more than the last row of each part.
+        splits: the split of each part; an empty name, or none, for parts without a split.
+    """
+    starts = [0, *ends[:-1].tolist()]
+    parts = [(name, np.arange(a, b)) for name, a, b in zip(splits, starts, ends.tolist(), strict=False)]
+    return {
+        name: np.concatenate([rows for split, rows in parts if split == name])
+        for name in ("train", "val", "test")
+        if any(split == name for split, _ in parts)
+    }

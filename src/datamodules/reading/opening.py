@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from ...errors import UserError
-from .arrays import open_npy, open_npys, open_npz
+from .labels import SPLIT_NAMES
 from .listing import WANTED, Listing, check_file, list_files
+from .numpy_files import mapped, open_npy, open_npys, open_npz
 from .pictures import PictureSource
 from .source import Source
 from .tables import open_tables
@@ -75,12 +76,9 @@ def _open_file(path: Path, setting: str, layout: str | None) -> Source:
 
 def _is_stacks(path: Path, names: list[str]) -> bool:
     """Whether npy files hold many rows each: files of splits, or arrays of four dimensions."""
-    from .arrays import _mapped
-    from .labels import SPLIT_NAMES
-
     if all(Path(name).stem.lower() in SPLIT_NAMES for name in names):
         return True
-    return _mapped(path / names[0]).ndim == 4
+    return mapped(path / names[0]).ndim == 4
 
 
 def _single(path: Path) -> Listing:

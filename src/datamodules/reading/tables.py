@@ -11,8 +11,8 @@ import numpy as np
 
 from ...errors import UserError
 from ...pictures import open_picture
-from .arrays import ArraySource, _numbered
-from .labels import SPLIT_NAMES
+from .arrays import ArraySource
+from .labels import SPLIT_NAMES, numbered, rows_of_splits
 from .source import Row, Source, digest
 
 _IMAGES = ("image", "img", "images", "pixel_values", "x", "data", "samples", "features")
@@ -45,12 +45,7 @@ class TableSource(Source):
         self._labels, self.class_names = labels, class_names
         self.notes = []
         self._ends = np.cumsum([len(part) for part in column])
-        starts = [0, *self._ends[:-1].tolist()]
-        self.splits = {}
-        for name in ("train", "val", "test"):
-            rows = [np.arange(a, b) for a, b, s in zip(starts, self._ends.tolist(), splits, strict=True) if s == name]
-            if rows:
-                self.splits[name] = np.concatenate(rows)
+        self.splits = rows_of_splits(self._ends, splits)
         self._dtype: str | None = None
 
     def __len__(self) -> int:
@@ -134,7 +129,7 @@ def open_tables(path: Path, files: Sequence[Path], layout: str | None) -> Source
         count = sum(len(table) for table in tables)
         if not count:
             raise UserError(f"{path} holds no rows")
-        numbers, class_names = _numbered(labels, count, class_names, path)
+        numbers, class_names = numbered(labels, count, class_names, path)
         return TableSource(path, files, [table[column] for table in tables], splits, numbers, class_names)
     except (pyarrow.ArrowException, OSError) as error:
         raise UserError(f"{path} cannot be read ({' '.join(str(error).split())}): write it again") from error

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from ...errors import UserError
-from .arrays import ArraySource, _parts
+from .arrays import ArraySource
+from .numpy_files import parts_of
 
 
 def is_zarr(path: Path) -> bool:
@@ -32,7 +33,7 @@ def open_zarr(path: Path, layout: str | None) -> ArraySource:
         is_array: bool = isinstance(store, zarr.Array)
         if is_array:
             return ArraySource(path, [store], files=files, layout=layout)
-        parts = _parts(tuple(store.array_keys()))
+        parts = parts_of(tuple(store.array_keys()))
         if not parts:
             raise UserError(
                 f"{path} holds {', '.join(store.array_keys()) or 'no array'}: images are expected as images"
