@@ -1,1 +1,1 @@
-"""What a step costs, side by side with what people would use instead: ``python -m bench``."""
+"""Costs of steps and commands, measured next to the usual alternatives: ``python -m bench``."""

@@ -1,4 +1,4 @@
-"""``python -m bench``: measure, print the table, renew ``docs/performance.md``."""
+"""``python -m bench``: measure, print tables, update ``docs/performance.md``."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SECTIONS = ("startup", "pipeline", "trainer", "around", "step", "optimizer", "fo
 
 
 def main() -> None:
-    """Measure the sections asked for."""
+    """Measure the requested sections."""
     arguments = _arguments()
     choose_clock(arguments.clock)
     facts = machine.describe()
@@ -41,19 +41,21 @@ def main() -> None:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("sections", nargs="*", default=list(SECTIONS), metavar="SECTION", help=", ".join(SECTIONS))
-    parser.add_argument("--batch", type=int, default=8, help="images of a step on the CPU (default 8)")
-    parser.add_argument("--memory-batch", type=int, default=16, help="images of a step when memory is measured")
+    parser.add_argument("--batch", type=int, default=8, help="images per step on the CPU (default 8)")
+    parser.add_argument("--memory-batch", type=int, default=16, help="images per step for the memory section")
     parser.add_argument("--rounds", type=int, default=5, help="runs of each alternative (default 5)")
     parser.add_argument("--budget", type=float, default=60.0, help="seconds for the rounds of one comparison")
     parser.add_argument(
         "--clock",
         choices=list(CLOCKS),
         default="wall",
-        help="cpu: processor time, for a machine that others use too; set OMP_NUM_THREADS=1 with it",
+        help="cpu: processor time, for a shared machine; also set OMP_NUM_THREADS=1",
     )
-    parser.add_argument("--compile", action="store_true", help="compiled variants too: minutes on few cores")
-    parser.add_argument("--only", action="append", help="variants of the net to measure, by name (repeat)")
-    parser.add_argument("--no-save", action="store_true", help="leave docs/performance.* alone")
+    parser.add_argument(
+        "--compile", action="store_true", help="also measure compiled variants (takes minutes on few cores)"
+    )
+    parser.add_argument("--only", action="append", help="variant of the net to measure, by name (may be repeated)")
+    parser.add_argument("--no-save", action="store_true", help="do not change docs/performance.*")
     arguments = parser.parse_args()
     if arguments.clock == "cpu" and torch.get_num_threads() > 1:
         parser.error("--clock cpu counts waiting threads as work: set OMP_NUM_THREADS=1")
@@ -64,7 +66,7 @@ def _arguments() -> argparse.Namespace:
 
 
 def _sections(a: argparse.Namespace) -> dict[str, Callable[[], list[Row]]]:
-    # Imported when wanted: a section need not pay for the libraries of another.
+    # Imported on demand: a section must not import the libraries of another.
     from bench import nets, pipeline, sampling, startup, trainer
 
     names = a.only or [*nets.OTHERS, *nets.EAGER, *(nets.COMPILED if a.compile else ())]

@@ -1,8 +1,8 @@
-"""``python -m bench.compare_digits``: does ``mode=compare`` tell settings that differ from others?
+"""``python -m bench.compare_digits``: does ``mode=compare`` detect which settings differ?
 
 Trains a small net on the 8 x 8 digits with three settings, six times each: 160 steps, 40 steps, and 40 steps with
-another epsilon of Adam, which changes nothing that could be seen. Six draws of samples from each training are compared.
-Writes ``docs/compare_digits.json`` and ``docs/images/compare_digits.png``. Run it again to go on after an interruption.
+another Adam epsilon, which has no visible effect. Six draws of samples from each training are compared. Writes
+``docs/compare_digits.json`` and ``docs/images/compare_digits.png``. Run it again to continue after an interruption.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ QUICK = [
 
 
 def composed(name: str, overrides: list[str]) -> DictConfig:
-    """The configuration that the command line gives."""
+    """Return the configuration that the command line would give."""
     with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
         return compose(name, overrides=[*overrides])
 
 
 def train(folder: Path, settings: list[str]) -> None:
-    """Train once; nothing if ``folder`` has a finished run."""
+    """Train once; do nothing if ``folder`` has a finished run."""
     if (folder / "result.json").exists():
         return
     cfg = composed("train", [*BASE, *QUICK, *settings, f"paths.run_dir={folder}"])
@@ -59,7 +59,7 @@ def train(folder: Path, settings: list[str]) -> None:
 
 
 def main() -> None:
-    """The command."""
+    """Run the study."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     parser = argparse.ArgumentParser(prog="python -m bench.compare_digits", description=__doc__)
     parser.add_argument("--trainings", type=int, default=6)
@@ -70,7 +70,7 @@ def main() -> None:
     register_resolvers()
     for i, (name, settings) in enumerate(SETTINGS.items()):
         for j in range(asked.trainings):
-            # No seed twice: equal seeds would make the trainings of two settings alike.
+            # Different seeds for all trainings; equal seeds would correlate trainings of two settings.
             train(asked.folder / name / str(j), [*settings, f"seed={i * asked.trainings + j}"])
     home = asked.folder / "evaluation"
     groups = "{" + ", ".join(f"{name}: {asked.folder / name}" for name in SETTINGS) + "}"

@@ -1,4 +1,4 @@
-"""``python -m bench.coverage``: do the 95 % intervals of the scores hold what they should in 95 % of trials?
+"""``python -m bench.coverage``: do the 95 % intervals of the scores contain their target in 95 % of trials?
 
 Every trial draws new Gaussian features; the metrics are those that score images. Distances have a closed form; for the
 other scores the target is the mean over the trials. Writes ``docs/coverage.json`` and ``docs/images/coverage.png``.
@@ -38,7 +38,7 @@ RESULTS, PICTURE = Path("docs/coverage.json"), Path("docs/images/coverage.png")
 
 
 class Features(FeatureExtractor):
-    """Stands for the extractor; class probabilities are the softmax of three times the first ten features."""
+    """Extractor of given features; class probabilities are the softmax of three times the first ten features."""
 
     fingerprint = "gaussian"
     distance_name = "frechet"
@@ -62,17 +62,17 @@ class Gaussian:
     variances: Tensor
 
     def draw(self, count: int, generator: torch.Generator) -> Tensor:
-        """Samples (count, d) float64."""
+        """Draw samples (count, d), float64."""
         noise = torch.randn(count, len(self.mu), generator=generator, dtype=torch.float64)
         return self.mu + noise * self.variances.sqrt()
 
     def statistics(self) -> GaussianStatistics:
-        """The exact moments."""
+        """Return the exact moments."""
         return GaussianStatistics(self.mu, self.variances.diag(), None, "gaussian", "exact")
 
 
 def pair(d: int, far: float) -> tuple[Gaussian, Gaussian]:
-    """Samples' and reference's distribution; ``far`` = 0 makes them equal."""
+    """Return the distributions of samples and reference; ``far`` = 0 makes them equal."""
     variances = torch.linspace(0.2, 2, d, dtype=torch.float64).square()
     stretched = variances * (1 + far * torch.linspace(-1, 1, d, dtype=torch.float64))
     zero = torch.zeros(d, dtype=torch.float64)
@@ -80,7 +80,7 @@ def pair(d: int, far: float) -> tuple[Gaussian, Gaussian]:
 
 
 def kernel_mean(p: Gaussian, q: Gaussian) -> float:
-    """E (x y / d + 1)^3 of independent x ~ p, y ~ q: for given x, x y / d is N(a, b), and a, b are polynomials in x."""
+    """Return E (x y / d + 1)^3 for independent x ~ p, y ~ q: given x, x y / d is N(a, b) with a, b polynomials in x."""
     d = len(p.mu)
     m, s, n, r = p.mu, p.variances, q.mu, q.variances
     a, var_a = float((m * n).sum()) / d, float((s * n.square()).sum()) / d**2
@@ -91,16 +91,16 @@ def kernel_mean(p: Gaussian, q: Gaussian) -> float:
 
 @dataclass(frozen=True)
 class Case:
-    """A metric on samples of one distribution against another.
+    """A metric on samples of one distribution, with another as reference.
 
     Args:
-        metric: makes it.
+        metric: returns a new metric.
         d: number of features.
         samples: N.
-        far: how far the distributions are apart.
+        far: distance of the distributions.
         reference: M reference features, drawn once; 0 for exact moments.
         redraw: draw the reference in every trial.
-        targets: true values by the name of the score; others are the mean over the trials.
+        targets: true values by score name; for other scores the mean over the trials is the target.
     """
 
     metric: Callable[[], FeatureMetric]
@@ -112,7 +112,7 @@ class Case:
     targets: Callable[[Gaussian, Gaussian], dict[str, float]] = lambda p, q: {}
 
     def trials(self, count: int, seed: int = 0) -> Iterator[dict[str, Estimate]]:
-        """The estimates of ``count`` trials."""
+        """Yield the estimates of ``count`` trials."""
         generator = torch.Generator().manual_seed(seed)
         p, q = pair(self.d, self.far)
         fixed = q.draw(self.reference, generator)
@@ -125,7 +125,7 @@ class Case:
             yield {name: score for name, score in metric.compute().items() if isinstance(score, Estimate)}
 
     def run(self, count: int, seed: int = 0) -> list[dict[str, object]]:
-        """One row for each score: the share of trials in which the interval holds the target."""
+        """Return one row per score: the share of trials in which the interval contains the target."""
         every = list(self.trials(count, seed))
         known = self.targets(*pair(self.d, self.far))
         rows: list[dict[str, object]] = []
@@ -151,17 +151,17 @@ class Case:
 
 
 def infinity(p: Gaussian, q: Gaussian) -> dict[str, float]:
-    """The distance of the distributions themselves."""
+    """Return the distance of the distributions."""
     return {"frechet_infinity": frechet_distance(p.statistics(), q.statistics())}
 
 
 def squared_mmd(p: Gaussian, q: Gaussian) -> dict[str, float]:
-    """The population value of KID."""
+    """Return the population value of KID."""
     return {"kid": kernel_mean(p, p) + kernel_mean(q, q) - 2 * kernel_mean(p, q)}
 
 
 def cases() -> list[Case]:
-    """All of the study."""
+    """Return all cases of the study."""
     two = lambda: FrechetDistance(parts=2)  # noqa: E731
     distances = [
         Case(FrechetDistance if n >= 32 * d else two, d, n, far, targets=infinity)
@@ -184,7 +184,7 @@ def cases() -> list[Case]:
 
 
 def draw(path: Path, rows: list[dict[str, object]]) -> None:
-    """The coverage of each row as a point, with the range asked for."""
+    """Draw the coverage of each row as a point, with the accepted range."""
     from matplotlib.figure import Figure
 
     rows = [row for row in rows if row["score"] != "classes_present"]
@@ -201,7 +201,7 @@ def draw(path: Path, rows: list[dict[str, object]]) -> None:
         range(len(rows)),
         [f"{row['score']}, d {row['features']}, N {row['samples']}, {float(str(row['target'])):.3g}" for row in rows],
     )
-    axes.set(xlim=(85, 100), xlabel=f"trials of {rows[0]['trials']} whose 95 % interval holds the target (%)")
+    axes.set(xlim=(85, 100), xlabel=f"trials of {rows[0]['trials']} whose 95 % interval contains the target (%)")
     axes.invert_yaxis()
     axes.legend(loc="lower left", fontsize=8)
     with replacing(path) as temporary:
@@ -209,7 +209,7 @@ def draw(path: Path, rows: list[dict[str, object]]) -> None:
 
 
 def main() -> None:
-    """The command."""
+    """Run the study."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     parser = argparse.ArgumentParser(prog="python -m bench.coverage", description=__doc__)
     parser.add_argument("--trials", type=int, default=500)

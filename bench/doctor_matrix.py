@@ -1,7 +1,7 @@
-"""``python -m bench.doctor_matrix``: does ``evaluate.py mode=doctor`` name the fault of images spoiled in a known way?
+"""``python -m bench.doctor_matrix``: does ``evaluate.py mode=doctor`` find a known fault in images?
 
-Images are 8 x 8 color patches of two photographs with pixels as features. Each row of the matrix is a fault, planted
-in new images in every trial; each column is the family that the doctor names. Writes ``docs/doctor_matrix.json`` and
+Images are 8 x 8 color patches of two photographs with pixels as features. Each row of the matrix is a fault, planted in
+new images in every trial; each column is a family that the doctor may name. Writes ``docs/doctor_matrix.json`` and
 ``docs/images/doctor_matrix.png``.
 """
 
@@ -32,9 +32,10 @@ SIDE, REFERENCE, SAMPLES = 8, 1200, 1200
 
 @cache
 def patches() -> tuple[Tensor, Tensor]:
-    """Patches (N, 3, 8, 8) uint8 and their classes.
+    """Return patches (N, 3, 8, 8) uint8 and their classes.
 
-    All have one mean brightness, so that half a level shows, and light from the left, so that mirrored ones differ.
+    All have the same mean brightness, so that a shift of half a level is visible, and are brighter on the left, so that
+    mirrored patches differ.
     """
     images = PhotosDataModule(image_size=SIDE).images("train")
     x = images.gather(torch.arange(len(images))).float()
@@ -44,7 +45,7 @@ def patches() -> tuple[Tensor, Tensor]:
 
 
 def images_of(x: Tensor, labels: Tensor | None = None) -> Images:
-    """Images in memory."""
+    """Return a source of images in memory."""
 
     def batches() -> Iterator[tuple[Tensor, Tensor]]:
         for index in torch.split(torch.arange(len(x)), 500):
@@ -54,7 +55,7 @@ def images_of(x: Tensor, labels: Tensor | None = None) -> Images:
 
 
 def truncated(x: Tensor, index: Tensor) -> Tensor:
-    """Floats whose nearest bytes are ``x``, cut off instead of rounded."""
+    """Return bytes as truncated from floats whose nearest bytes are ``x``."""
     return add_half(x, index + 10**6, -1)
 
 
@@ -86,21 +87,21 @@ FAULTS = {
     "raw weights": "weights",
     "no denoising": "denoise",
 }
-"""Every fault with the family that the doctor is to name."""
+"""Every fault with the family that the doctor should name."""
 
 
 def pale(x: Tensor) -> Tensor:
-    """Stands for a split with other images: three quarters of the contrast."""
+    """Reduce the contrast to three quarters, as an example of a different split."""
     return (128 + 0.75 * (x.float() - 128)).round().to(torch.uint8)
 
 
 def noisy(x: Tensor, generator: torch.Generator, std: float) -> Tensor:
-    """Stands for samples of raw weights, or before the last denoising step."""
+    """Add noise, as in samples of raw weights or before the last denoising step."""
     return (x + std * torch.randn(x.shape, generator=generator)).round().clamp(0, 255).to(torch.uint8)
 
 
 def examined(fault: str, seed: int, samples: int = SAMPLES, reference: int = REFERENCE) -> Examination:
-    """What the doctor finds in new images with a fault."""
+    """Return the doctor's result for new images with a fault."""
     generator = torch.Generator().manual_seed(seed)
     x, labels = patches()
     order = torch.randperm(len(x), generator=generator)
@@ -126,7 +127,7 @@ def examined(fault: str, seed: int, samples: int = SAMPLES, reference: int = REF
 
 
 def draw(path: Path, counts: dict[str, dict[str, int]], trials: int) -> None:
-    """The matrix: a row for each fault, a column for each family."""
+    """Draw the matrix: one row per fault, one column per family."""
     from matplotlib.figure import Figure
 
     families = [*FAMILIES, "none"]
@@ -147,7 +148,7 @@ def draw(path: Path, counts: dict[str, dict[str, int]], trials: int) -> None:
 
 
 def main() -> None:
-    """The command."""
+    """Run the study."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     parser = argparse.ArgumentParser(prog="python -m bench.doctor_matrix", description=__doc__)
     parser.add_argument("--trials", type=int, default=10)

@@ -1,9 +1,9 @@
-"""Quality from one evaluation on: ``python -m bench.few_evaluations ve=FILE edm=FILE ect=FILE meanflow=FILE``.
+"""Sample quality from one evaluation on: ``python -m bench.few_evaluations ve=FILE edm=FILE ect=FILE meanflow=FILE``.
 
-The files are checkpoints of ``experiment=digits``, ``digits_edm``, ``digits_ect`` and ``digits_meanflow``, or some of
-them. Each is sampled with the samplers that suit it. Pixel Fréchet distance and recognized share of the samples are
-written to ``docs/few_evaluations.json``, from which ``docs/images/few_evaluations.png`` is drawn. A point that is in
-the file is not measured again.
+The files are checkpoints of ``experiment=digits``, ``digits_edm``, ``digits_ect`` and ``digits_meanflow``; some may be
+left out. Each is sampled with suitable samplers. The pixel Fréchet distance and the recognized share of the samples are
+written to ``docs/few_evaluations.json`` and drawn in ``docs/images/few_evaluations.png``. Points that are in the file
+are not measured again.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _log = logging.getLogger(__name__)
 
 DOCS = Path(__file__).parent.parent / "docs"
 EPS = 2e-3
-# Nets by argument: what the picture calls them, color, and samplers from few evaluations to many.
+# Nets by argument: label and color in the picture, and samplers from few to many evaluations.
 NETS: dict[str, tuple[str, str, list[Sampler]]] = {
     "ve": ("VE net, dpm_solver_sde", "C3", [DPMSolverSDE(LogSNRGrid(n, 1e-3)) for n in (3, 5, 9)]),
     "edm": ("EDM net, heun", "C0", [Heun(KarrasGrid(n, EPS)) for n in (1, 2, 3, 5)]),
@@ -41,7 +41,7 @@ NETS: dict[str, tuple[str, str, list[Sampler]]] = {
 
 
 def main() -> None:
-    """Measure what is not there yet and draw."""
+    """Measure the missing points and draw."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     given = dict(argument.partition("=")[::2] for argument in sys.argv[1:])
     count, folder = int(given.pop("num_samples", 1000)), Path(given.pop("output", DOCS))
@@ -68,7 +68,7 @@ def main() -> None:
 
 
 def quality(model: ScoreModel, sampler: Sampler, digits: Digits, count: int) -> dict[str, float]:
-    """Evaluations, pixel Fréchet distance and the share of samples of which the classifier is more than 90 % sure."""
+    """Return NFE, pixel Fréchet distance, and the share of samples with a class probability above 90 %."""
     made = Generation(model, sampler, (1, 8, 8), 0, min(500, count), model.data_range)
     batches = list(made.batches(range(count)))
     samples = torch.cat([batch.shown for batch in batches]) / 255
@@ -80,7 +80,7 @@ def quality(model: ScoreModel, sampler: Sampler, digits: Digits, count: int) -> 
 
 
 def draw(path: Path, results: Mapping[str, Any]) -> None:
-    """Distance and recognized share against evaluations, one line a net."""
+    """Draw distance and recognized share over NFE, one line per net."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import FuncFormatter, NullFormatter
 

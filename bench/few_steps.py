@@ -1,17 +1,17 @@
-"""Why few-step solvers break on nets that predict noise: ``python -m bench.few_steps ve=<file> edm=<file>``.
+"""Why few-step solvers fail on nets that predict noise: ``python -m bench.few_steps ve=<file> edm=<file>``.
 
-Two checkpoints of nets of the 8 x 8 digits: ``ve`` of ``experiment=digits``, ``edm`` of ``experiment=digits_edm``. The
-digits are so few that the exact score of the training set is at hand. Measured, and written to ``docs/few_steps.json``:
+Two checkpoints of nets on the 8 x 8 digits: ``ve`` of ``experiment=digits``, ``edm`` of ``experiment=digits_edm``. The
+training set is small, so its exact score can be computed. Measured, and written to ``docs/few_steps.json``:
 
-- error: of the data prediction on the true marginals, in root mean square;
-- answer: by how much the noise that the net finds grows, when the noise in its input is 10 % more than it is told;
-- path: the noise a solver's states hold over the noise they should, where the data have least variance;
-- remedies: pixel Fréchet distance and shares of broken images, for solvers, grids and for parts of the net replaced;
-- trained otherwise: error, answer, and the quality with Heun and with the solver to use, of further VE nets that are
-  given as ``<name>=<file>``;
-- recommended: the same of the solver to use, with 2,000 samples.
+- error: RMS error of the denoised image on the true marginals;
+- answer: growth of the noise found by the net if the noise in its input is 10 % larger than the stated level;
+- path: noise in a solver's states divided by the correct noise, in directions where the data have least variance;
+- remedies: pixel Fréchet distance and shares of broken images, for solvers, grids, and partly replaced nets;
+- trained otherwise: error, answer, and quality with Heun and with the recommended solver, of further VE nets given as
+  ``<name>=<file>``;
+- recommended: quality of the recommended solver, with 2,000 samples.
 
-``docs/images/few_steps.png`` is drawn from it; a part that is in the file is not measured again.
+``docs/images/few_steps.png`` is drawn from the file; parts that are in the file are not measured again.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ SIZE = 256
 
 
 def main() -> None:
-    """Measure what is not there yet and draw."""
+    """Measure the missing parts and draw."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     given = dict(argument.partition("=")[::2] for argument in sys.argv[1:])
     num_samples, folder = int(given.pop("num_samples", 1000)), Path(given.pop("output", DOCS))
@@ -72,13 +72,13 @@ def main() -> None:
 
 
 class Study:
-    """The measurements of two nets.
+    """Measurements of two nets.
 
     Args:
-        ve: checkpoint of a net of Song's parametrization, data in [0, 1].
-        edm: checkpoint of one of EDM's, data in [-1, 1].
-        others: checkpoints of further nets like the first, by what is different about them.
-        num_samples: for Fréchet distances.
+        ve: checkpoint of a net with Song's parametrization, data in [0, 1].
+        edm: checkpoint of a net with EDM's parametrization, data in [-1, 1].
+        others: checkpoints of further nets like ``ve``, by name.
+        num_samples: samples for Fréchet distances.
     """
 
     def __init__(self, ve: str, edm: str, others: Mapping[str, str], num_samples: int) -> None:
@@ -91,7 +91,7 @@ class Study:
         self.z = normal(0, "few-steps", 0, torch.arange(SIZE), (1, 8, 8))
 
     def parts(self) -> dict[str, dict[str, Callable[[], Any]]]:
-        """Everything to measure, by part and name."""
+        """Return everything to measure, by part and name."""
         models: dict[str, Model] = {"VE net": self.net, "EDM net": self.edm, "exact": self.exact}
         grid = LogSNRGrid(18, EPS)
         heun, sde = Heun(grid), DPMSolverSDE(LogSNRGrid(35, EPS))
@@ -129,11 +129,11 @@ class Study:
         }
 
     def error(self, model: Model) -> list[float]:
-        """Root mean square of D - x_0 on the true marginals, at each level."""
+        """Return the RMS of D - x_0 on the true marginals, at each level."""
         return [self._rms(self._predict(model, 1.0, level) - self.x0) for level in LEVELS]
 
     def answer(self, model: Model) -> list[float]:
-        """Growth of the noise found, x - D along the true noise, over the growth of the noise that is there."""
+        """Return the growth of the noise found (x - D along the true noise) divided by the growth of the true noise."""
         found = []
         for level in LEVELS:
             noise = [
@@ -144,7 +144,7 @@ class Study:
         return found
 
     def path(self, model: Model, sampler: Sampler) -> list[tuple[float, float]]:
-        """(sigma, deviation of the states over that of the marginal), where the data vary least: in 16 directions."""
+        """Return (sigma, std of the states / std of the marginal) in the 16 directions of least data variance."""
         points: list[tuple[float, float]] = []
 
         def look(step: SamplerStep) -> None:
@@ -161,9 +161,9 @@ class Study:
         return points
 
     def quality(self, model: Model, sampler: Sampler, count: int | None = None) -> dict[str, float]:
-        """Evaluations, pixel Fréchet distance, shares of images out of range and unreadable.
+        """Return NFE, pixel Fréchet distance, and the shares of images out of range and unreadable.
 
-        Out of range: with a value further than 0.1 outside. Unreadable: no digit has a probability of 0.3.
+        Out of range: a value more than 0.1 outside the range. Unreadable: no digit has a probability of 0.3.
         """
         count = count or self.num_samples
         batches = list(Generation(model, sampler, (1, 8, 8), 0, min(500, count)).batches(range(count)))
@@ -178,7 +178,7 @@ class Study:
         }
 
     def whole(self, path: str) -> dict[str, Any]:
-        """Error, answer and quality of the net in ``path``."""
+        """Return error, answer and quality of the net in ``path``."""
         net = restore_model(read_checkpoint(path)).eval()
         return {
             "error": self.error(net),
@@ -188,11 +188,11 @@ class Study:
         }
 
     def _drawn(self) -> Tensor:
-        """As many training digits as samples, each at most once."""
+        """Return as many training digits as samples, each at most once."""
         return self.digits.train[permutation(0, "few-steps", 0, len(self.digits.train))[: self.num_samples]]
 
     def _predict(self, model: Model, more: float, level: float) -> Tensor:
-        """D at x_0 + more level z, told ``level``; all in units of data in [0, 1]."""
+        """Return D at x_0 + more level z, with the stated noise level ``level``; in units of data in [0, 1]."""
         scale = 2.0 if isinstance(model, ScoreModel) and model.data_range == "centered" else 1.0
         shift = 1.0 if scale == 2.0 else 0.0
         t = model.sde.time_of_log_snr(torch.tensor(-math.log(scale * level), dtype=torch.float64))

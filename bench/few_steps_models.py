@@ -1,4 +1,4 @@
-"""References of the few-step study: the exact score of the training set, and nets corrected in part."""
+"""Reference models of the few-step study: the exact score of the training set, and partly corrected nets."""
 
 from __future__ import annotations
 
@@ -43,18 +43,18 @@ class Digits:
         self._classifier = DigitFeatures()
 
     def distance(self, samples: Tensor) -> float:
-        """Pixel Fréchet distance of samples (B, 1, 8, 8), as bytes, to all digits."""
+        """Return the pixel Fréchet distance of samples (B, 1, 8, 8), as bytes, to all digits."""
         return frechet_distance(_moments(to_bytes(samples, "unit", "round") / 255), self._statistics)
 
     def confidence(self, samples: Tensor) -> Tensor:
-        """The shipped classifier's largest probability (B,) for samples (B, 1, 8, 8)."""
+        """Return the largest probability (B,) of the shipped classifier for samples (B, 1, 8, 8)."""
         with torch.no_grad():
             features = self._classifier(to_bytes(samples, "unit", "round"))
             return self._classifier.probabilities(features).max(1).values
 
 
 class Exact:
-    """The score of the training set itself, a mixture of its images.
+    """Exact score of the training set, a mixture of its images.
 
     Args:
         sde: forward process.
@@ -72,11 +72,11 @@ class Exact:
 
 
 class Swapped:
-    """A model, but for another between two noise levels.
+    """A model that is replaced by another between two noise levels.
 
     Args:
-        model: everywhere else.
-        other: from ``low`` to below ``high``.
+        model: used at all other levels.
+        other: used from ``low`` to below ``high``.
         low, high: standard deviations.
     """
 
@@ -90,15 +90,15 @@ class Swapped:
 
 
 class Rescaled:
-    """A model of a process with alpha = 1 that sees states at the size they should have, and so answers excess noise.
+    """A model of a process with alpha = 1 whose input is rescaled to the correct size, so that it removes excess noise.
 
-    Above a noise level, x is scaled about the mean gray level to root mean square (v + sigma^2)^1/2, where v is the
-    variance of the data. What was scaled away is counted as noise.
+    Above a noise level, x is scaled about the mean gray level to a root mean square of (v + sigma^2)^1/2, where v is
+    the variance of the data. The removed part is counted as noise.
 
     Args:
-        model: the one to correct.
-        digits: for level and variance.
-        above: standard deviation.
+        model: the model to correct.
+        digits: source of level and variance.
+        above: noise level, as standard deviation.
     """
 
     def __init__(self, model: Model, digits: Digits, above: float) -> None:

@@ -1,4 +1,4 @@
-"""The picture of the study of few steps."""
+"""The picture of the few-step study."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any
 
 from src.io.atomic import replacing
 
-_COLOURS = {"VE net": "C3", "EDM net": "C0", "exact": "0.3", "constant": "0.6"}
-_MORE_COLOURS = ("C1", "C4", "C5", "C8", "C9")
+_COLORS = {"VE net": "C3", "EDM net": "C0", "exact": "0.3", "constant": "0.6"}
+_MORE_COLORS = ("C1", "C4", "C5", "C8", "C9")
 _WORDS = {"exact": "exact score", "constant": "the mean image"}
 
 
 def draw(path: Path, levels: Sequence[float], results: Mapping[str, Any]) -> None:
-    """Three panels against the noise level: error, answer to excess noise in the same colors, noise along the path."""
+    """Draw three panels over the noise level: error, answer to excess noise (same colors), noise along the path."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
@@ -23,15 +23,15 @@ def draw(path: Path, levels: Sequence[float], results: Mapping[str, Any]) -> Non
     for panel, part in ((error, "error"), (answer, "answer")):
         for name, values in results[part].items():
             style = "--" if name in _WORDS else "-"
-            panel.plot(levels, values, style, color=_COLOURS[name], label=_WORDS.get(name, name))
-        for (name, measured), color in zip(results.get("trained otherwise", {}).items(), _MORE_COLOURS, strict=False):
+            panel.plot(levels, values, style, color=_COLORS[name], label=_WORDS.get(name, name))
+        for (name, measured), color in zip(results.get("trained otherwise", {}).items(), _MORE_COLORS, strict=False):
             panel.plot(levels, measured[part], color=color, lw=1, label=f"VE net, {name}")
     answer.axhline(0.5, color="0.8", zorder=0)
-    answer.set(title="answer to 10 % more noise", ylabel="share of it that is seen as noise", ylim=(0, 1.1))
+    answer.set(title="answer to 10 % more noise", ylabel="share recognized as noise", ylim=(0, 1.1))
     error.set(title="error of the data prediction", ylabel="root mean square", yscale="log", ylim=(0.01, 2))
     for (name, points), color in zip(results["path"].items(), ("C3", "0.3", "C2"), strict=True):
         along.plot(*zip(*points, strict=True), color=color, label=name)
-    along.set(title="noise in the states", ylabel="over what it should be", yscale="log")
+    along.set(title="noise in the states", ylabel="relative to the correct noise", yscale="log")
     for panel in (error, answer, along):
         panel.set(xscale="log", xlabel="sigma, for data in [0, 1]")
         panel.invert_xaxis()

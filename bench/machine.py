@@ -1,4 +1,4 @@
-"""What the numbers were measured on, and how fast it can multiply."""
+"""Description of the machine, and its rate of matrix products."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PACKAGES = ("torch", "lightning", "torchvision", "diffusers", "numpy")
 
 
 def describe() -> dict[str, str]:
-    """Processor, threads, card and versions, as text."""
+    """Return processor, threads, GPU and versions as text."""
     facts = {
         "processor": f"{_cpu_name()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads",
         "clock": clock_name(),
@@ -32,12 +32,12 @@ def describe() -> dict[str, str]:
 
 
 def gemm(device: torch.device, dtype: torch.dtype = torch.float32, size: int | None = None) -> Timing:
-    """GFLOP/s of square matrix products; the peak is the largest.
+    """Measure GFLOP/s of square matrix products; the peak is the largest.
 
     Args:
-        device: where.
-        dtype: of the factors.
-        size: of the matrices; by default large enough that nothing else counts.
+        device: device to measure.
+        dtype: dtype of the factors.
+        size: size of the matrices; the default is large enough to hide overheads.
     """
     size = size or (8192 if device.type == "cuda" else 2048)
     a, b = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))

@@ -37,19 +37,19 @@ SMALLER_THAN = dict.fromkeys(EAGER, 0.75)
 
 
 def speed(what: str, names: Sequence[str], batch: int, rounds: int, budget: float) -> list[Row]:
-    """Seconds of the variants in turn, each in a process of its own, and our share of what the machine can multiply.
+    """Time the variants in turn, each in its own process; compare with the GEMM peak of the machine.
 
     Args:
         what: ``forward`` or ``train``.
-        names: of the variants.
-        batch: images of a step.
-        rounds: steps of each.
-        budget: seconds after which no further round begins.
+        names: variants.
+        batch: images per step.
+        rounds: steps of each variant.
+        budget: seconds after which no further round starts.
     """
     with _workers(names, batch) as workers:
         before = machine.gemm(CPU).seconds
         asks = {name: partial(worker.ask, what) for name, worker in workers.items()}
-        times = interleaved(asks, rounds, budget=budget, clock=_told)
+        times = interleaved(asks, rounds, budget=budget, clock=_reported)
         peak = max(*before, *machine.gemm(CPU).seconds)
     flops = flops_per_image()[what]
     compiled = ", compiled" if set(names) & set(COMPILED) else ""
@@ -70,7 +70,7 @@ def speed(what: str, names: Sequence[str], batch: int, rounds: int, budget: floa
 
 
 def peak_memory(names: Sequence[str], batch: int) -> list[Row]:
-    """Peak memory of a process that trains for two steps, each variant in its own."""
+    """Measure peak memory of a process that trains for two steps, each variant in its own process."""
     section = f"Peak memory of a training step, batch {batch}"
     peaks = {}
     for name in names:
@@ -87,7 +87,7 @@ def peak_memory(names: Sequence[str], batch: int) -> list[Row]:
 
 
 def optimizer_speed(rounds: int) -> list[Row]:
-    """Adam alone, on as many parameters as the CIFAR-10 net has, as configured and as torch chooses by itself."""
+    """Time Adam for as many parameters as the CIFAR-10 net has, as configured and with torch's defaults."""
 
     def prepared(make: Callable[..., torch.optim.Optimizer]) -> Callable[[], object]:
         parameters = [torch.nn.Parameter(torch.randn(256, 256, 3, 3)) for _ in range(106)]
@@ -101,7 +101,7 @@ def optimizer_speed(rounds: int) -> list[Row]:
 
 @cache
 def flops_per_image() -> dict[str, float]:
-    """Floating-point operations of the products in a forward pass and in a training step of our net."""
+    """Return floating-point operations of the products in a forward pass and in a training step of our net."""
     step = Step(variants()["ours"], 1, CPU)
     counts = {}
     for what, run in (("forward", step.forward), ("train", lambda: step.loss().backward())):
@@ -123,7 +123,7 @@ def _workers(names: Sequence[str], batch: int) -> Iterator[dict[str, Worker]]:
             worker.close()
 
 
-def _told(run: Callable[[], object]) -> float:
+def _reported(run: Callable[[], object]) -> float:
     seconds = run()
     assert isinstance(seconds, float)
     return seconds

@@ -28,8 +28,8 @@ class RandomImages(ImageDataModule):
 
 
 def images_per_second(rounds: int, budget: float) -> list[Row]:
-    """Ours in this process; torchvision's data set, transforms and loader in this one and with two workers."""
-    # As many images as take about a second: ours an epoch, the other way a part of one.
+    """Measure our pipeline in this process, and torchvision's in this process and with two workers."""
+    # About a second of work: a whole epoch with ours, a part of one with torchvision.
     share = COUNT // 8
     alternatives = {
         "ours": (_ours(), COUNT // BATCH * BATCH),
@@ -66,7 +66,7 @@ def _torchvision(workers: int, count: int) -> Callable[[], object]:
     from torchvision import transforms
     from torchvision.datasets import CIFAR10
 
-    # Without its constructor, which wants files: what reads an image is the class's own.
+    # Without its constructor, which needs files; images are read by the class's own code.
     data = CIFAR10.__new__(CIFAR10)
     data.data = _bytes().permute(0, 2, 3, 1).contiguous().numpy()
     data.targets = list(np.arange(COUNT) % 10)

@@ -19,7 +19,7 @@ MEASURED, MISSED = "measured", "missed"
 
 
 def save(path: Path, command: str, machine: dict[str, str], rows: Iterable[Row]) -> None:
-    """Add rows to the results; a section that was measured again is replaced."""
+    """Add rows to the results; a section measured again replaces the old one."""
     results: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     for section in dict.fromkeys(r.section for r in rows):
         results[section] = {
@@ -32,7 +32,7 @@ def save(path: Path, command: str, machine: dict[str, str], rows: Iterable[Row])
 
 
 def markdown(results: dict[str, Any]) -> str:
-    """All results as tables, one for each section."""
+    """Return all results as tables, one per section."""
     parts = []
     for section, content in results.items():
         parts.append(f"### {section}\n")
@@ -71,7 +71,7 @@ def insert(page: Path, results: Path) -> None:
 
 
 def text(rows: Iterable[Row]) -> str:
-    """Rows as lines for a terminal."""
+    """Return rows as lines for a terminal."""
     lines = []
     section = None
     for r in rows:

@@ -1,4 +1,4 @@
-"""A measured number with its spread and what was hoped for."""
+"""A measured value with its spread and target."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from bench.timing import Timing
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table.
+    """One row of a table.
 
     Attributes:
-        section: which part of the benchmark it is from.
-        what: what was measured.
+        section: section of the benchmark.
+        what: the measured quantity.
         value: median, in ``unit``.
-        unit: of value, low and high.
-        low: first quartile; ``value`` where there was one run.
+        unit: unit of value, low and high.
+        low: first quartile; ``value`` for a single run.
         high: third quartile.
-        runs: how many.
-        target: what it should reach; None where it only informs.
+        runs: number of runs.
+        target: target value; None without a target.
         at_most: whether the target is an upper bound.
     """
 
@@ -42,7 +42,7 @@ class Row:
         return self.value <= self.target if self.at_most else self.value >= self.target
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
+        """Return plain values, for JSON."""
         return asdict(self)
 
 
@@ -55,7 +55,7 @@ def row(
     at_least: float | None = None,
     at_most: float | None = None,
 ) -> Row:
-    """A row from repeated runs, or from one number."""
+    """Make a row from repeated runs or from one number."""
     timing = timing if isinstance(timing, Timing) else Timing((timing,))
     target = at_least if at_most is None else at_most
     return Row(

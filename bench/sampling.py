@@ -1,4 +1,4 @@
-"""A step of the sampler against diffusers' pipeline, and what surrounds the net as a share of an evaluation."""
+"""A sampler step compared with the diffusers pipeline, and the cost of the sampler around the net."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from src.sampling import SampleOutput
 
 
 class Instead(nn.Module):
-    """Stands in for a net at no cost: returns what it was given first."""
+    """A net without cost that always returns the given output."""
 
     def __init__(self, output: Tensor) -> None:
         super().__init__()
@@ -31,7 +31,7 @@ class Instead(nn.Module):
 
 
 def configured(*overrides: str) -> Any:
-    """Model, sampler and shape of images of ``conf/train.yaml``."""
+    """Return model, sampler and image shape of ``conf/train.yaml``."""
     with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
         cfg = compose("train", overrides=["sde.prior_mean=0.0", *overrides])
     shape = (cfg.datamodule.channels, cfg.datamodule.image_size, cfg.datamodule.image_size)
@@ -40,7 +40,7 @@ def configured(*overrides: str) -> Any:
 
 
 def prepared(model: Any, sampler: Any, shape: tuple[int, ...], batch: int) -> Callable[[], SampleOutput]:
-    """A run of the sampler on ``batch`` addresses."""
+    """Return a function that runs the sampler on ``batch`` addresses."""
     noise = AddressedNoise(0, torch.arange(batch))
     x = model.sde.prior_sample(noise("prior", 0, torch.empty(batch, *shape)))
 
@@ -53,7 +53,7 @@ def prepared(model: Any, sampler: Any, shape: tuple[int, ...], batch: int) -> Ca
 
 
 def steps_against_diffusers(batch: int, rounds: int, budget: float) -> list[Row]:
-    """Seconds of one step, two evaluations of the net each: predictor and corrector, 2 steps to a run."""
+    """Time one step (predictor and corrector: two evaluations of the net), in runs of 2 steps."""
     from diffusers import ScoreSdeVePipeline, ScoreSdeVeScheduler
 
     section = f"One predictor-corrector step, CIFAR-10, batch {batch}"
@@ -79,7 +79,7 @@ def steps_against_diffusers(batch: int, rounds: int, budget: float) -> list[Row]
 
 
 def surroundings(name: str, overrides: list[str], batch: int, rounds: int, at_most: float) -> list[Row]:
-    """Arithmetic and noise of an evaluation in the sampler, as a share of the evaluation itself."""
+    """Measure arithmetic and noise per evaluation in the sampler, as a share of the evaluation."""
     section = f"Sampler around the net, {name}, batch {batch}"
     model, sampler, shape = configured(*overrides, "sampler.grid.steps=10")
     x, sigma = torch.randn(batch, *shape), torch.tensor(1.0)

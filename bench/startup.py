@@ -1,4 +1,4 @@
-"""What a command line costs before anything happens."""
+"""Costs of a command before it starts working."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LATE = ("wandb", "matplotlib", "torch_fidelity", "torchmetrics.image.fid", "skle
 
 
 def seconds(rounds: int) -> list[Row]:
-    """Time of ``train.py --help``, what it imports, and what training imports before it is needed."""
+    """Measure ``train.py --help``, its imports, and packages that training imports too early."""
     times = interleaved({"help": lambda: _python("train.py", "--help")}, rounds)["help"]
     of_help = imported("import sys; sys.argv = ['train.py', '--help']; import train; train.main()", HEAVY)
     of_lightning = imported("import lightning.pytorch", LATE)
@@ -43,7 +43,7 @@ def seconds(rounds: int) -> list[Row]:
 
 
 def imported(code: str, names: tuple[str, ...]) -> list[str]:
-    """Which of the packages ``names`` a fresh interpreter has imported after ``code``."""
+    """Return the packages of ``names`` that a fresh interpreter has imported after ``code``."""
     report = (
         "import atexit, sys\n"
         f"atexit.register(lambda: sys.stderr.write('\\n' + ' '.join(n for n in {names!r} if n in sys.modules)))\n"

@@ -1,9 +1,9 @@
-"""The operations of NCSN++ as the original performs them: same net, same weights, same result as ours.
+"""The operations of NCSN++ as in the original code: same net, same weights, same result as ours.
 
-- FIR resampling: zeros are put between the pixels, the image is padded, every channel is filtered as an image of its
-  own, and every second pixel is kept afterwards.
+- FIR resampling: zeros are inserted between the pixels, the image is padded, every channel is filtered as a separate
+  image, and every second pixel is kept.
 - Attention: two einsums around a softmax over all pairs of pixels; 1x1 layers on the last axis by einsum (NIN).
-- A residual sum is divided by sqrt(2) in a pass of its own.
+- A residual sum is divided by sqrt(2) in a separate pass.
 """
 
 from __future__ import annotations
@@ -53,11 +53,11 @@ class Down(nn.Module):
 
 
 class Up(nn.Module):
-    """Zeros between the pixels, then the FIR filter."""
+    """Insert zeros between the pixels, then apply the FIR filter."""
 
     def __init__(self, layer: FIRUp) -> None:
         super().__init__()
-        # The layer reverses its taps once more, for its transposed convolution.
+        # The layer reverses its taps again, for its transposed convolution.
         self.taps = _taps(layer.taps)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -97,7 +97,7 @@ class NIN(nn.Module):
 
 
 class EinsumAttention(nn.Module):
-    """Attention with its matrix of weights written out."""
+    """Attention with an explicit weight matrix."""
 
     def __init__(self, layer: Attention) -> None:
         super().__init__()
@@ -115,7 +115,7 @@ class EinsumAttention(nn.Module):
 
 
 class Block(nn.Module):
-    """A residual block whose every operation is a pass of its own."""
+    """A residual block in which every operation is a separate pass."""
 
     def __init__(self, layer: ResBlock) -> None:
         super().__init__()
@@ -136,7 +136,7 @@ class Block(nn.Module):
 
 
 class PyramidSum(nn.Module):
-    """The exchange of the residual input pyramid."""
+    """The sum of features and the residual input pyramid."""
 
     def __init__(self, layer: InputResidual) -> None:
         super().__init__()
@@ -159,14 +159,14 @@ _TEXTBOOK: dict[type[nn.Module], Callable[[Any], nn.Module]] = {
 
 
 def textbook(net: nn.Module) -> nn.Module:
-    """A copy of ``net`` that computes the same with the textbook's operations.
+    """Return a copy of ``net`` that computes the same with textbook operations.
 
     Raises:
         NotImplementedError: for a layer that has no textbook form here.
     """
     net = copy.deepcopy(net)
     _replace_layers(net)
-    # The taps as well.
+    # Also converts the taps.
     return net.to(next(net.parameters()).dtype)
 
 

@@ -1,4 +1,4 @@
-"""Times of alternatives, measured in turn so that what else the machine does meets all of them alike."""
+"""Interleaved timing of alternatives, so that other load on the machine affects all of them equally."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 
 
 def _processor_time() -> float:
-    """Seconds of this process and of the children that have ended."""
+    """Return processor seconds of this process and of ended children."""
     usages = map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
@@ -25,7 +25,7 @@ _chosen = "wall"
 
 
 def choose_clock(name: str) -> None:
-    """Measure with the clock called ``wall`` or ``cpu`` from now on."""
+    """Select the clock ``wall`` or ``cpu``."""
     global _chosen
     if name not in CLOCKS:
         raise ValueError(f"clock {name} is unknown: choose one of {', '.join(CLOCKS)}")
@@ -33,18 +33,18 @@ def choose_clock(name: str) -> None:
 
 
 def clock_name() -> str:
-    """The clock in use."""
+    """Return the name of the clock in use."""
     return _chosen
 
 
 def now() -> float:
-    """Seconds on the clock in use."""
+    """Return the seconds of the clock in use."""
     return CLOCKS[_chosen]()
 
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds of repeated runs of one thing.
+    """Seconds of repeated runs.
 
     Attributes:
         seconds: each run, in order.
@@ -67,7 +67,7 @@ class Timing:
         return _quartiles(self.seconds)[1]
 
     def scaled(self, factor: float) -> Timing:
-        """Every run times ``factor``."""
+        """Return the timing with every run multiplied by ``factor``."""
         return Timing(tuple(second * factor for second in self.seconds))
 
 
@@ -82,10 +82,10 @@ def interleaved(
 
     Args:
         alternatives: what to run, by name.
-        rounds: runs of each.
-        warm_up: runs before them that do not count.
-        budget: seconds after which no further round begins (two rounds are always made).
-        clock: runs an alternative and tells its seconds; the wall clock around it unless another is given.
+        rounds: runs of each alternative.
+        warm_up: uncounted runs before them.
+        budget: seconds after which no further round starts (at least two rounds are made).
+        clock: runs an alternative and returns its seconds; by default the clock in use.
     """
     for _ in range(warm_up):
         for run in alternatives.values():
@@ -101,12 +101,12 @@ def interleaved(
 
 
 def ratio(of: Timing, to: Timing) -> Timing:
-    """Run by run, for runs of the same round."""
+    """Return the ratio of runs of the same round."""
     return Timing(tuple(a / b for a, b in zip(of.seconds, to.seconds, strict=True)))
 
 
 def difference(of: Timing, to: Timing) -> Timing:
-    """Run by run, for runs of the same round."""
+    """Return the difference of runs of the same round."""
     return Timing(tuple(a - b for a, b in zip(of.seconds, to.seconds, strict=True)))
 
 

@@ -1,4 +1,4 @@
-"""What the trainer, its callbacks and the data module add to a training step, on a net too small to hide it."""
+"""Overhead of trainer, callbacks and data module per training step, on a net small enough to show it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ WARM_UP = 30
 
 
 class _Clock(Callback):
-    """The moment of every finished step."""
+    """Record the time of every finished step."""
 
     def __init__(self) -> None:
         self.moments: list[float] = []
@@ -46,7 +46,7 @@ class _Clock(Callback):
 
 
 def overhead(steps: int, repeats: int) -> list[Row]:
-    """Milliseconds of a step, by trainer and by loops; medians of ``steps`` steps, ``repeats`` times in turn."""
+    """Measure milliseconds per step with the trainer and with plain loops; medians of ``steps`` steps, repeated."""
     loops: dict[str, Callable[[int], list[float]]] = {
         "bare loop: torch's noise, no averages": lambda steps: _bare(steps, plain=True),
         "bare loop with the same work: addressed noise, averages": lambda steps: _bare(steps, plain=False),
@@ -83,7 +83,7 @@ def _composed(steps: int) -> Any:
             "train",
             overrides=[*OVERRIDES, f"paths.run_dir={Path(folder)}", f"trainer.max_steps={steps}", "sde.prior_mean=0.0"],
         )
-        # Nothing is written in the middle of it.
+        # No checkpoint during the measurement.
         cfg.callbacks.last_checkpoint.every_n_steps = 10**6
         torch.manual_seed(0)
         yield cfg

@@ -1,4 +1,4 @@
-"""The nets that are compared, and one training step of each."""
+"""The compared nets and a training step of each."""
 
 from __future__ import annotations
 
@@ -22,11 +22,12 @@ Score = Callable[[Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Variant:
-    """A net with all that decides how fast it is.
+    """A net with all settings that affect its speed.
 
     Attributes:
-        build: the net on the CPU in training mode; called with a batch (B, C, H, W) and noise levels (B,) or ().
-        optimizer: makes the optimizer of its training step.
+        build: returns the net on the CPU in training mode; call it with a batch (B, C, H, W) and noise levels (B,) or
+            ().
+        optimizer: returns the optimizer of its training step.
         autocast: precision of the products.
         tf32: whether float32 products may run in TF32.
         channels_last: memory format of the input.
@@ -39,15 +40,15 @@ class Variant:
     channels_last: bool = False
 
     def precision(self, device: torch.device) -> AbstractContextManager[Any]:
-        """Entered around every call of the net."""
+        """Return the context for calls of the net."""
         return nullcontext() if self.autocast is None else torch.autocast(device.type, self.autocast)
 
 
 class Diffusers(nn.Module):
-    """Hugging Face diffusers' UNet2DModel in its NCSN++ configuration, as wide and as deep as our CIFAR-10 net.
+    """UNet2DModel of Hugging Face diffusers in its NCSN++ configuration, as wide and deep as our CIFAR-10 net.
 
-    Its blocks exchange images with the input and the output pyramid by 1x1 convolutions of three channels
-    (``input_skip`` and ``output_skip``), where the CIFAR-10 net of the paper has a residual input pyramid.
+    It combines images with the input and output pyramids by 1x1 convolutions of three channels (``input_skip`` and
+    ``output_skip``); the CIFAR-10 net of the paper has a residual input pyramid.
     """
 
     def __init__(self) -> None:
@@ -71,13 +72,13 @@ class Diffusers(nn.Module):
         )
 
     def forward(self, x: Tensor, sigma: Tensor) -> Tensor:
-        """Its own division by sigma is part of it."""
+        """Includes the division by sigma."""
         out: Tensor = self.net(x, sigma, return_dict=False)[0]
         return out
 
 
 def cifar_net(**settings: bool) -> nn.Module:
-    """NCSN++ of CIFAR-10 as ``conf/net/ncsnpp.yaml`` describes it, with ``settings`` of how it runs."""
+    """Return NCSN++ of CIFAR-10 as in ``conf/net/ncsnpp.yaml``, with performance ``settings``."""
     with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
         cfg = compose("train", overrides=[f"net.{name}={value}" for name, value in settings.items()])
     net: nn.Module = instantiate(cfg.net, _convert_="all")
@@ -85,7 +86,7 @@ def cifar_net(**settings: bool) -> nn.Module:
 
 
 def configured_adam(parameters: Iterable[nn.Parameter]) -> Optimizer:
-    """Adam as ``conf/optimizer/adam.yaml`` describes it."""
+    """Return Adam as in ``conf/optimizer/adam.yaml``."""
     with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
         cfg = compose("train")
     optimizer: Optimizer = instantiate(cfg.optimizer, _convert_="all")(parameters)
@@ -97,7 +98,7 @@ def _library_adam(parameters: Iterable[nn.Parameter]) -> Optimizer:
 
 
 def variants() -> dict[str, Variant]:
-    """What is compared on a CPU, in float32."""
+    """Return the variants compared on a CPU, in float32."""
     ours: Callable[..., Variant] = partial(Variant, optimizer=configured_adam)
     return {
         "textbook": Variant(lambda: textbook(cifar_net()), _library_adam),
@@ -110,12 +111,12 @@ def variants() -> dict[str, Variant]:
 
 
 class Step:
-    """One training step after another on one batch: denoising score matching, backward pass, clipping, Adam.
+    """Training steps on one batch: denoising score matching, backward pass, clipping, Adam.
 
     Args:
         variant: the net.
-        batch: images in a step.
-        device: where.
+        batch: images per step.
+        device: device of the step.
     """
 
     def __init__(self, variant: Variant, batch: int, device: torch.device) -> None:
@@ -133,14 +134,14 @@ class Step:
             self.x = self.x.contiguous(memory_format=torch.channels_last)
 
     def forward(self) -> Tensor:
-        """The net without gradients, in evaluation mode."""
+        """Run the net without gradients, in evaluation mode."""
         self.net.eval()
         with torch.inference_mode(), self.variant.precision(self.device):
             out: Tensor = self.net(self.x, self.sigma)
         return out
 
     def train(self) -> None:
-        """A whole training step."""
+        """Run a whole training step."""
         if self.optimizer is None:
             self.optimizer = self.variant.optimizer(self.parameters)
         self.net.train()
@@ -150,7 +151,7 @@ class Step:
         self.optimizer.step()
 
     def loss(self) -> Tensor:
-        """|sigma score + z|^2 with the net's output taken for sigma times the score."""
+        """Return |sigma score + z|^2, with the net's output as sigma times the score."""
         noisy = self.x + self.sigma[:, None, None, None] * self.noise
         with self.variant.precision(self.device):
             out = self.net(noisy, self.sigma)

@@ -1,6 +1,6 @@
-"""A net in a process of its own, which measures on request: ``python -m bench.worker NAME BATCH CLOCK``.
+"""A net in its own process, which measures on request: ``python -m bench.worker NAME BATCH CLOCK``.
 
-Each variant keeps its own allocator and its own peak of memory, as it would in use.
+Each variant has its own allocator and its own memory peak, as in use.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ _MARK = "measured "
 
 
 class Worker:
-    """The parent's end. The child is ready when the constructor returns or ``wait`` does.
+    """The parent's side. The child is ready after the first ``wait``.
 
     Args:
-        name: of the variant.
-        batch: images of a step.
+        name: name of the variant.
+        batch: images per step.
     """
 
     def __init__(self, name: str, batch: int) -> None:
@@ -39,14 +39,14 @@ class Worker:
         )
 
     def ask(self, command: str) -> float:
-        """Seconds of ``forward`` or ``train``, bytes of ``peak``."""
+        """Return seconds for ``forward`` or ``train``, bytes for ``peak``."""
         assert self._process.stdin is not None
         self._process.stdin.write(command + "\n")
         self._process.stdin.flush()
         return self.wait()
 
     def wait(self) -> float:
-        """The next answer; the first one says that the net is built."""
+        """Return the next answer; the first answer means that the net is built."""
         assert self._process.stdout is not None
         for line in self._process.stdout:
             if line.startswith(_MARK):
@@ -60,11 +60,11 @@ class Worker:
 
 
 def main() -> None:
-    """Answer the commands on the standard input."""
+    """Answer the commands on standard input."""
     name, batch = sys.argv[1], int(sys.argv[2])
     choose_clock(sys.argv[3])
     if name.startswith("ours"):
-        # As the entry scripts do.
+        # Like the entry scripts.
         keep_freed_memory()
     step = Step(variants()[name], batch, torch.device("cpu"))
     runs = {"forward": step.forward, "train": step.train}
@@ -79,7 +79,7 @@ def main() -> None:
 
 
 def _peak() -> float:
-    """Bytes of this process at most so far."""
+    """Return the peak memory of this process so far, in bytes."""
     status = Path("/proc/self/status")
     if status.exists():
         # Not getrusage: on Linux a child starts with the peak of its parent.

@@ -76,18 +76,18 @@ def _arguments() -> argparse.Namespace:
         prog="python -m bench.gpu_proof", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--data", type=Path, default=Path("data"), help="folder with CIFAR-10 (default data)")
-    parser.add_argument("--out", type=Path, default=Path("gpu_proof"), help="folder of the results")
-    parser.add_argument("--work", type=Path, help="folder of everything else (default: a temporary one)")
-    parser.add_argument("--budget", type=float, default=540.0, help="seconds of the whole program (default 540)")
+    parser.add_argument("--out", type=Path, default=Path("gpu_proof"), help="folder for results")
+    parser.add_argument("--work", type=Path, help="folder for temporary files (default: a new one)")
+    parser.add_argument("--budget", type=float, default=540.0, help="seconds for the whole program (default 540)")
     parser.add_argument(
         "--only",
         type=lambda text: text.split(","),
         help="stages, separated by commas: " + ", ".join([*(s.name for s in plan.STAGES), *plan.GROUPS]),
     )
-    parser.add_argument("--train-seconds", type=float, help="of the speedrun (default 270)")
-    parser.add_argument("--images", type=int, help="that the speedrun samples (default 10000)")
-    parser.add_argument("--inception", type=Path, help="pt_inception-2015-12-05-6726825d.pth, for FID as well")
-    parser.add_argument("--small", action="store_true", help="digits on the CPU, for trying the program")
+    parser.add_argument("--train-seconds", type=float, help="seconds of the speedrun's training (default 270)")
+    parser.add_argument("--images", type=int, help="images sampled by the speedrun (default 10000)")
+    parser.add_argument("--inception", type=Path, help="pt_inception-2015-12-05-6726825d.pth, to also compute FID")
+    parser.add_argument("--small", action="store_true", help="digits on the CPU, to try the program")
     arguments = parser.parse_args()
     try:
         plan.chosen(arguments.only or [])
@@ -96,7 +96,7 @@ def _arguments() -> argparse.Namespace:
     if not arguments.small and not torch.cuda.is_available() and not arguments.only:
         parser.error("no CUDA device was found: try the program itself with --small, or choose stages with --only")
     if arguments.inception is not None and not arguments.inception.is_file():
-        parser.error(f"--inception {arguments.inception} is no file")
+        parser.error(f"--inception {arguments.inception} is not a file")
     return arguments
 
 

@@ -1,4 +1,4 @@
-"""Bits per dimension of test images under the speedrun's model, by ``evaluate.py``."""
+"""Bits per dim of test images with the speedrun's model, by ``evaluate.py``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bench.rows import row
 
 
 def prepare(setup: Setup, say: Say) -> Callable[[], None]:
-    """512 test images where there is time, fewer where there is not."""
+    """512 test images if time allows, otherwise 128."""
 
     def measure() -> None:
         tolerance = 1e-2 if setup.small else 1e-4
@@ -31,7 +31,7 @@ def prepare(setup: Setup, say: Say) -> Callable[[], None]:
             f"accelerator={'gpu' if setup.on_gpu else 'cpu'}",
             "devices=1",
             f"output_dir={folder}",
-            # A graph with gradients would be compiled for this alone.
+            # Not worth compiling a graph with gradients for this only.
             compiled=False,
         )
         values = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
@@ -49,7 +49,7 @@ def prepare(setup: Setup, say: Say) -> Callable[[], None]:
 
 
 def _find(node: object, name: str) -> float:
-    """The number under a key, wherever it is."""
+    """Return the first number under a key, at any depth."""
     if isinstance(node, dict):
         if isinstance(node.get(name), int | float):
             return float(node[name])

@@ -1,4 +1,4 @@
-"""What the card can do: bytes copied and products multiplied in a second."""
+"""Limits of the GPU: copy rate and matrix product rates."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PEAK = {"bf16": "GEMM peak, bf16", "tf32": "GEMM peak, TF32", "float32": "GEMM p
 
 
 def prepare(setup: Setup, say: Say) -> Callable[[], None]:
-    """Largest copy rate and GEMM rates of the card."""
+    """Measure the largest copy rate and GEMM rates."""
 
     def measure() -> None:
         section = f"Limits of {device_name()}"

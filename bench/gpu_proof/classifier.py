@@ -1,4 +1,4 @@
-"""Train the classifier whose features the speedrun is scored in."""
+"""Train the classifier whose features score the speedrun."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bench.rows import row
 
 
 def prepare(setup: Setup, say: Say) -> Callable[[], None]:
-    """``python -m src.metrics.extractors.train_classifier``."""
+    """Run ``python -m src.metrics.extractors.train_classifier``."""
 
     def fit() -> None:
         start = time.perf_counter()

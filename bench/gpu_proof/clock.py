@@ -1,4 +1,4 @@
-"""Seconds of work on a device whose launches return before it is done."""
+"""Timing of asynchronous work on a device."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from src.precision import set_float32_precision
 
 
 def wait() -> None:
-    """Until the device has done everything."""
+    """Wait until the device has finished all work."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
 
 
 def per_call(run: Callable[[], object], seconds: float, warm_up: int = 3, blocks: int = 5) -> Timing:
-    """Seconds of one call in each of ``blocks`` rows of calls, which take about ``seconds`` together.
+    """Return seconds per call for each of ``blocks`` blocks of calls, which take about ``seconds`` in total.
 
-    Within a block the host runs ahead of the device, as it does in a training.
+    Within a block the host runs ahead of the device, as in training.
     """
     for _ in range(warm_up):
         run()
@@ -40,16 +40,16 @@ def per_call(run: Callable[[], object], seconds: float, warm_up: int = 3, blocks
 
 
 def rate(timing: Timing, amount: float) -> Timing:
-    """``amount`` of something per second, for a timing of one call."""
+    """Return ``amount`` per second, for a timing of one call."""
     return Timing(tuple(amount / second for second in timing.seconds))
 
 
 def allow_tf32(allowed: bool) -> None:
-    """For matrix products and convolutions, or for neither."""
+    """Allow or forbid TF32 for matrix products and convolutions."""
     set_float32_precision("high" if allowed else "highest")
     torch.backends.cudnn.benchmark = True
 
 
 def peak_memory() -> float:
-    """GiB that were allocated at most; 0 on a CPU."""
+    """Return the peak of allocated memory in GiB; 0 on a CPU."""
     return torch.cuda.max_memory_allocated() / 2**30 if torch.cuda.is_available() else 0.0

@@ -1,4 +1,4 @@
-"""The commands of the speedrun, as a user types them."""
+"""The commands of the speedrun, as typed by a user."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _SMALL = (
 
 
 def call(script: str, *arguments: str, compiled: bool = True) -> None:
-    """Run a script of this project; what it says goes to the log of the stage.
+    """Run a script of this project; its output goes to the log of the stage.
 
     Raises:
         subprocess.CalledProcessError: it failed.
@@ -35,7 +35,7 @@ def call(script: str, *arguments: str, compiled: bool = True) -> None:
 
 
 def train(setup: Setup, name: str, *settings: str) -> None:
-    """``train.py experiment=cifar10_speedrun`` in the folder ``name``."""
+    """Run ``train.py experiment=cifar10_speedrun`` in the folder ``name``."""
     call(
         "train.py",
         "experiment=cifar10_speedrun",
@@ -47,7 +47,7 @@ def train(setup: Setup, name: str, *settings: str) -> None:
 
 
 def checkpoint(setup: Setup, name: str) -> Path:
-    """The last checkpoint of a training.
+    """Return the last checkpoint of a training.
 
     Raises:
         FileNotFoundError: there is none.
@@ -59,12 +59,12 @@ def checkpoint(setup: Setup, name: str) -> Path:
 
 
 def samples(setup: Setup, name: str) -> Path:
-    """Where ``sample`` puts the images of a training."""
+    """Return the folder in which ``sample`` stores the images of a training."""
     return setup.work / f"{name}_samples"
 
 
 def sample(setup: Setup, name: str, count: int) -> None:
-    """``sample.py`` with the averaged weights of a training; image i has class i modulo 10."""
+    """Run ``sample.py`` with the averaged weights of a training; image i has class i modulo 10."""
     call(
         "sample.py",
         f"ckpt_path={checkpoint(setup, name)}",

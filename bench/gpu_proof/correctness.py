@@ -1,4 +1,4 @@
-"""``pytest tests/gpu``: how many cases hold, and which do not."""
+"""Run ``pytest tests/gpu``: count passed cases and list failed ones."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _OUTCOME = re.compile(
 
 
 def prepare(setup: Setup, say: Say) -> Callable[[], None]:
-    """Every case that needs a CUDA device; on a CPU some that do not."""
+    """Run every case that needs a CUDA device; on a CPU only the noise tests."""
 
     def run() -> None:
         chosen = ["tests/gpu", "-m", "gpu", "-n", "6"] if setup.on_gpu else ["tests/gpu/test_noise.py"]
         command = [sys.executable, "-m", "pytest", "-v", "-p", "no:cacheprovider", "--tb=short", *chosen]
         done = subprocess.run(
-            # `timeout` and not this process ends it, so that what it said until then is read.
+            # Ended by `timeout` and not by this process, so that its output until then is kept.
             ["timeout", "-s", "KILL", str(_SECONDS), *command],
             cwd=ROOT,
             env={**os.environ, "SCORE_SDE_GPU_RECORD": str(setup.out / "tests.jsonl")},
@@ -46,13 +46,15 @@ def prepare(setup: Setup, say: Say) -> Callable[[], None]:
         for case in bad[:20]:
             say(row("tests/gpu", f"failed: {case.removeprefix('tests/gpu/')}", 1.0, ""))
         if done.returncode:
-            sys.exit(f"pytest ended with status {done.returncode}; 137 means that its {_SECONDS:.0f} s were over")
+            sys.exit(
+                f"pytest ended with status {done.returncode}; 137 means that it exceeded its limit of {_SECONDS:.0f} s"
+            )
 
     return run
 
 
 def outcomes(lines: Iterable[str]) -> dict[str, str]:
-    """What became of each case, of the lines that ``pytest -v`` prints, with and without parallel workers."""
+    """Return the outcome of each case from the lines of ``pytest -v``, with or without parallel workers."""
     found = {}
     for line in lines:
         match = _OUTCOME.match(line)

@@ -1,4 +1,4 @@
-"""Decode CIFAR-10 once, with all cores, into the file of ``datamodule=npz``."""
+"""Decode CIFAR-10 once, with all cores, into the file for ``datamodule=npz``."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _JPEG = {"train": "cifar10_train_jpeg.tar.xz", "test": "cifar10_test_jpeg.zip"}
 
 
 def prepare(setup: Setup, say: Say) -> Callable[[], None]:
-    """Archives or the digits to one .npz file."""
+    """Convert the archives, or the digits, to one .npz file."""
 
     def unpack() -> None:
         start = time.perf_counter()
@@ -42,7 +42,7 @@ def prepare(setup: Setup, say: Say) -> Callable[[], None]:
 
 
 def cifar10(folder: Path) -> dict[str, np.ndarray]:
-    """Images, labels and names of the classes.
+    """Return images, labels and class names.
 
     Raises:
         FileNotFoundError: ``folder`` has no CIFAR-10.
@@ -80,7 +80,7 @@ def _of_zip(path: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def _decoded(files: list[bytes]) -> np.ndarray:
-    """(N, 3, H, W) uint8, in the order of ``files``."""
+    """Return (N, 3, H, W) uint8, in the order of ``files``."""
     workers = os.cpu_count() or 1
     size = -(-len(files) // (4 * workers))
     parts = [files[first : first + size] for first in range(0, len(files), size)]
@@ -95,7 +95,7 @@ def _decode(files: list[bytes]) -> np.ndarray:
 
 
 def _original(folder: Path) -> dict[str, np.ndarray]:
-    """The pixels as published, by the datamodule that a training uses; it downloads nothing here."""
+    """Return the published pixels, through the datamodule used for training; downloads nothing here."""
     if not any((folder / name).exists() for name in ("cifar-10-batches-py", "cifar-10-python.tar.gz")):
         raise FileNotFoundError(f"{folder} holds neither {' and '.join(_JPEG.values())} nor cifar-10-python.tar.gz")
     from src.datamodules import CIFAR10DataModule

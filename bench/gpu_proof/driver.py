@@ -1,4 +1,4 @@
-"""Stages as processes of their own: each has its time, and a stage that fails or hangs costs no other."""
+"""Run stages in separate processes: each has a time limit, and a failing or hanging stage does not affect others."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Command = Callable[[str, Path], list[str]]
 _TAIL = 1500
 _KEPT_OF_LOG = 300_000
 _LEAST = 5.0
-"""Seconds that are worth starting a stage for."""
+"""Shortest time for which a stage is started, in seconds."""
 
 
 @dataclass(frozen=True)
@@ -30,13 +30,13 @@ class Stage:
     """One process of the program.
 
     Attributes:
-        name: of its function in ``stages``.
-        limit: seconds it may take, from its turn on, or from the end of its preparation if that is later.
-        preparation: seconds that it may still prepare at its turn, if it was started early.
+        name: name of the stage.
+        limit: seconds it may take, from its turn or, if later, from the end of its preparation.
+        preparation: seconds it may still prepare at its turn, if it was started early.
         needs: stages that must have succeeded.
-        beside: the next stages do not wait for it.
-        alone: it measures time: it waits until no other stage runs, and others that prepare are stopped meanwhile.
-        early_after: stage after which its process may be started, to prepare before its turn; None: at its turn.
+        beside: the following stages do not wait for it.
+        alone: it measures time: it waits until no other stage runs, and preparing stages are paused meanwhile.
+        early_after: stage after which its process may start, to prepare before its turn; None: at its turn.
     """
 
     name: str
@@ -50,7 +50,7 @@ class Stage:
 
 @dataclass
 class Running:
-    """A stage's process."""
+    """The process of a stage."""
 
     stage: Stage
     process: subprocess.Popen[bytes]
@@ -61,12 +61,12 @@ class Running:
 
 
 class Driver:
-    """Runs stages in order.
+    """Run stages in order.
 
     Args:
-        setup: what they are told.
-        stages: in the order of their turns.
-        command: how to start the process of a stage, from its name and the file of the settings.
+        setup: settings of the stages.
+        stages: stages in the order of their turns.
+        command: returns the command of a stage's process from its name and the settings file.
     """
 
     def __init__(self, setup: Setup, stages: Sequence[Stage], command: Command | None = None) -> None:
@@ -80,7 +80,7 @@ class Driver:
         self._logs.mkdir(parents=True, exist_ok=True)
 
     def run(self) -> dict[str, str]:
-        """The outcome of every stage, as text."""
+        """Run all stages and return their outcomes as text."""
         self._start_early(None)
         for stage in self.stages:
             self._collect(wait=stage.alone, needed=stage.needs)
@@ -106,7 +106,7 @@ class Driver:
             self._kill(running)
 
     def _start_early(self, finished: str | None) -> None:
-        """Start what may prepare now; what waits for a stage that is not among the chosen starts at once."""
+        """Start the stages that may prepare now; if the stage they wait for was not chosen, start them at once."""
         names = {stage.name for stage in self.stages}
         for stage in self.stages:
             begun = stage.name in self.outcome or stage.name in self._processes
@@ -116,18 +116,18 @@ class Driver:
                 self._start(stage)
 
     def _start(self, stage: Stage) -> Running:
-        # Not a pipe that somebody would have to read: what it says goes to a file at once.
+        # Output goes to a file at once; a pipe would have to be read.
         log = (self._logs / f"{stage.name}.log").open("wb")
         environment = {
             **os.environ,
             "TORCHINDUCTOR_CACHE_DIR": str(self.setup.work / "inductor"),
             "TRITON_CACHE_DIR": str(self.setup.work / "triton"),
-            # Several stages compile at once.
+            # Several stages compile at the same time.
             "TORCHINDUCTOR_COMPILE_THREADS": "8",
             "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH")))),
         }
         if stage.early_after is not None:
-            # They prepare at the same time, on the same cores.
+            # Several stages prepare on the same cores.
             environment.setdefault("OMP_NUM_THREADS", "4")
             ready = self._ready(stage.name)
             ready.unlink(missing_ok=True)
@@ -147,7 +147,7 @@ class Driver:
         return self._logs / f"{name}.ready"
 
     def _is_ready(self, running: Running) -> bool:
-        """Wait for the preparation of a stage that was started early; whether it is over, or the process has ended."""
+        """Wait for the preparation of a stage that was started early; return False if it takes too long."""
         until = time.monotonic() + min(running.stage.preparation, self.setup.seconds_left)
         while running.stage.early_after is not None and running.process.poll() is None:
             if self._ready(running.stage.name).exists():
@@ -159,7 +159,7 @@ class Driver:
 
     @contextlib.contextmanager
     def _others_stopped(self, running: Running) -> Iterator[None]:
-        """Stop the processes that prepare while a stage measures alone: they would take its cores and its card."""
+        """Pause the preparing processes while a stage measures alone; they would use its cores and its GPU."""
         others = [other for other in self._processes.values() if other is not running and not other.turn]
         stopped = [other for other in others if running.stage.alone and _send(other, signal.SIGSTOP)]
         try:
@@ -176,17 +176,17 @@ class Driver:
             running.process.stdin.write(b"go\n")
             running.process.stdin.close()
         except BrokenPipeError:
-            pass  # It has ended already; its exit status says why.
+            pass  # The process has already ended; its exit status tells why.
         _say(f"{running.stage.name} (at most {limit:.0f} s)")
 
     def _collect(self, wait: bool, needed: Sequence[str] = ()) -> None:
-        """Note which stages beside have ended; wait for all of them, or for the needed ones."""
+        """Collect parallel stages that have ended; wait for all of them, or for the needed ones."""
         for running in list(self._processes.values()):
             if running.turn and (wait or running.stage.name in needed or running.process.poll() is not None):
                 self._finish(running)
 
     def _finish(self, running: Running) -> None:
-        """Wait until a stage ends or its time is up."""
+        """Wait until a stage ends or its time is used."""
         try:
             status = running.process.wait(max(0.0, running.deadline - time.monotonic()))
         except subprocess.TimeoutExpired:
@@ -207,7 +207,7 @@ class Driver:
         self._start_early(name)
 
     def _kill(self, running: Running) -> None:
-        """End a stage's process and all that it has started."""
+        """End a stage's process and all its children."""
         _send(running, signal.SIGKILL)
         running.process.wait()
         running.log.close()
@@ -223,14 +223,14 @@ class Driver:
         return (self._logs / f"{name}.log").read_bytes()[-_TAIL:].decode(errors="replace").strip()
 
     def _join_logs(self) -> None:
-        """One file of all logs, renewed after every stage."""
+        """Write one file with all logs, after every stage."""
         with (self.setup.out / "proof.log").open("wb") as joined:
             for path in sorted(self._logs.glob("*.log")):
                 joined.write(f"\n===== {path.stem}\n".encode() + path.read_bytes()[-_KEPT_OF_LOG:])
 
 
 def _send(running: Running, number: int) -> bool:
-    """Send a signal to a stage's process and all that it has started; whether one was there."""
+    """Send a signal to a stage's process group; return whether it existed."""
     try:
         os.killpg(running.process.pid, number)
     except ProcessLookupError:

@@ -1,4 +1,4 @@
-"""Images per second through Inception, from bytes on the host to features on the host; its weights are random."""
+"""Images per second through Inception with random weights, from bytes on the host to features on the host."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _IMAGES = 1024
 
 
 def prepare(setup: Setup, say: Say) -> Callable[[], None]:
-    """The extractor of ``metric=fid_inception`` on images of CIFAR-10's size."""
+    """Measure the extractor of ``metric=fid_inception`` on images of CIFAR-10's size."""
     path = setup.work / "random_inception.pth"
     _random_weights(path)
     extractor = InceptionFeatures(path)
@@ -33,7 +33,7 @@ def prepare(setup: Setup, say: Say) -> Callable[[], None]:
 
 
 def _random_weights(path: object) -> None:
-    """A file in the format of the published weights."""
+    """Write random weights in the format of the published file."""
     from torch_fidelity import feature_extractor_inceptionv3 as port
 
     class Blank(port.FeatureExtractorInceptionV3):  # type: ignore[misc] # torch-fidelity has no types

@@ -1,4 +1,4 @@
-"""What a training step consists of beside convolutions, one by one and eager: noise, FIR filters, Adam, averages."""
+"""Parts of a training step except convolutions, one by one in eager mode: noise, FIR filters, Adam, averages."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from src.noise import AddressedNoise
 
 
 def prepare(setup: Setup, say: Say) -> Callable[[], None]:
-    """Milliseconds a step of each part."""
+    """Measure milliseconds per step of each part."""
     made = net(setup)
 
     def measure() -> None:
@@ -54,7 +54,7 @@ def prepare(setup: Setup, say: Say) -> Callable[[], None]:
 
 
 def _filters(model: nn.Module, like: Tensor, setup: Setup) -> Callable[[], None]:
-    """All resampling layers of a forward pass on their own inputs, with their backward passes."""
+    """Return a function that runs all resampling layers of a forward pass on their inputs, with backward passes."""
     met: list[tuple[nn.Module, Tensor]] = []
     hooks = [
         layer.register_forward_hook(lambda layer, inputs, _: met.append((layer, inputs[0].detach())))

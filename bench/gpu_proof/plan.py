@@ -1,4 +1,4 @@
-"""The stages, their order and their seconds."""
+"""The stages, their order and time limits."""
 
 from __future__ import annotations
 
@@ -38,17 +38,17 @@ GROUPS = {
     "sampling": ("samplers", "samplers_compiled"),
     "speedrun": ("rehearsal", "classifier", "train", "sample", "scores", "bits"),
 }
-"""Names for several stages at once."""
+"""Names for groups of stages."""
 
 SMALL = (
     *("unpack", "card", "classifier", "rehearsal", "step_textbook", "step_bf16", "product_eager", "parts", "samplers"),
     *("train", "sample", "scores", "bits"),
 )
-"""What is worth trying without a card: no compilation, no big nets."""
+"""Stages worth trying without a GPU: no compilation, no large nets."""
 
 
 def chosen(names: Iterable[str]) -> list[Stage]:
-    """Stages and groups by name, with what they need, in the order of the program.
+    """Return stages and groups by name, with the stages they need, in program order.
 
     Raises:
         ValueError: for an unknown name.
@@ -66,5 +66,5 @@ def chosen(names: Iterable[str]) -> list[Stage]:
 
 
 def without_preparation(stages: Iterable[Stage]) -> list[Stage]:
-    """The same, one after the other: a machine with few cores gains nothing from a head start."""
+    """Return the stages without early starts: on few cores they save no time."""
     return [replace(stage, early_after=None, beside=False, limit=4 * stage.limit) for stage in stages]

@@ -1,4 +1,4 @@
-"""The step that ``train.py`` takes: Lightning, addressed noise, clipping, fused Adam, averages, logging."""
+"""The training step of ``train.py``: Lightning, addressed noise, clipping, fused Adam, averages, logging."""
 
 from __future__ import annotations
 
@@ -48,11 +48,11 @@ _KINDS = {
     "reduce": "reductions",
     "elementwise": "elementwise",
 }
-"""Which group a kernel belongs to, by the first of these that its name holds."""
+"""Groups of kernels: the first of these strings contained in a kernel's name decides."""
 
 
 def prepare(setup: Setup, say: Say, how: str) -> Callable[[], None]:
-    """Everything up to ``fit``, which holds at a step until its turn where compilation is done before it."""
+    """Build everything for ``fit``; compiled steps run before the turn, then training pauses until the turn."""
     compiled = how == "compiled"
     trainer, module, data, watch = _run(setup, compiled, held=compiled)
 
@@ -62,7 +62,7 @@ def prepare(setup: Setup, say: Say, how: str) -> Callable[[], None]:
 
     if not compiled:
         return fit
-    # The turn is awaited inside, after the steps that compile.
+    # Waits for its turn inside, after the steps that compile.
     fit()
     return lambda: None
 
@@ -100,12 +100,12 @@ def _run(setup: Setup, compiled: bool, held: bool) -> tuple[Trainer, LightningMo
 
 
 class _Watch(Callback):
-    """Times steps in blocks, then profiles a few, then ends the training.
+    """Time steps in blocks, profile a few steps, then end the training.
 
     Args:
         held: wait for the turn of this stage after the first steps.
         warm_up: steps before the clock starts.
-        seconds: of the timed blocks.
+        seconds: total time of the timed blocks.
     """
 
     def __init__(self, held: bool, warm_up: int, seconds: float) -> None:
@@ -123,7 +123,7 @@ class _Watch(Callback):
         next(self._events)
 
     def _course(self, trainer: Trainer) -> Iterator[None]:
-        """What happens after each step; every ``yield`` is one step."""
+        """Actions after each step; every ``yield`` is one step."""
         yield
         if self.held:
             wait()
@@ -153,7 +153,7 @@ class _Watch(Callback):
         return [(time.perf_counter() - start) / steps]
 
     def report(self, setup: Setup, say: Say, name: str, flops: float) -> None:
-        """Rows of what was seen."""
+        """Report the measured rows."""
         section = f"Training step of train.py, {setup.net}, batch {setup.batch}"
         timing = Timing(tuple(self.step_seconds))
         target = {"at_least": LEAST_RATE} if "compiled" in name else {}
@@ -180,13 +180,13 @@ class _Watch(Callback):
 
 
 def kernels_of(trace: dict[str, Any]) -> list[dict[str, Any]]:
-    """What ran on the device, of a trace in Chrome's format: kernels, copies and fills; no annotations around them."""
+    """Return the device events of a Chrome trace: kernels, copies and fills, without annotations."""
     wanted = {"kernel", "gpu_memcpy", "gpu_memset"}
     return [event for event in trace["traceEvents"] if event.get("ph") == "X" and event.get("cat") in wanted]
 
 
 def busy_seconds(kernels: Iterable[dict[str, Any]]) -> float:
-    """Seconds in which at least one of them ran."""
+    """Return the seconds during which at least one kernel ran."""
     total, until = 0.0, float("-inf")
     for begin, length in sorted((float(k["ts"]), float(k["dur"])) for k in kernels):
         total += max(0.0, begin + length - max(begin, until))
@@ -195,7 +195,7 @@ def busy_seconds(kernels: Iterable[dict[str, Any]]) -> float:
 
 
 def by_kind(kernels: Iterable[dict[str, Any]]) -> dict[str, float]:
-    """Seconds of each group of kernels, the longest first."""
+    """Return the seconds of each group of kernels, longest first."""
     seconds: dict[str, float] = {}
     for kernel in kernels:
         kind = next((kind for part, kind in _KINDS.items() if part in kernel["name"]), "other kernels")

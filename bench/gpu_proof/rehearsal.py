@@ -1,4 +1,4 @@
-"""The speedrun in a few steps: it compiles what the real one uses, and its images are those of an untrained net."""
+"""The speedrun in a few steps: compiles its graphs, and makes images of an untrained net."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from bench.rows import row
 
 
 def prepare(setup: Setup, say: Say) -> Callable[[], None]:
-    """Images by Heun's method, as many as were asked for."""
+    """Sample the requested number of images with Heun's method."""
 
     def make() -> None:
         start = time.perf_counter()

@@ -1,4 +1,4 @@
-"""Evaluations of the net per second in whole runs of two samplers."""
+"""Net evaluations per second in whole runs of two samplers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _FASTER = 5.0
 
 
 def prepare(setup: Setup, say: Say, compiled: bool) -> Callable[[], None]:
-    """Predictor-corrector and Heun; with ``compiled`` whole steps are CUDA graphs, made before the turn."""
+    """Predictor-corrector and Heun; with ``compiled``, whole steps are CUDA graphs, compiled before the turn."""
     allow_tf32(True)
     runs = {}
     for name, sampler in (("predictor-corrector", "pc"), ("Heun", "heun")):

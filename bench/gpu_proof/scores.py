@@ -1,4 +1,4 @@
-"""What the speedrun's images are worth, beside the test images and the images of an untrained net."""
+"""Scores of the speedrun's images, compared with test images and images of an untrained net."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _CLASSES = 10
 
 
 def prepare(setup: Setup, say: Say) -> Callable[[], None]:
-    """Scores in the classifier's features (and Inception's, with its weights), and two pictures."""
+    """Compute scores in the classifier's features (and Inception's, if its weights are given); draw two pictures."""
 
     def measure() -> None:
         with np.load(setup.npz) as file:
@@ -44,7 +44,7 @@ def prepare(setup: Setup, say: Say) -> Callable[[], None]:
 
 
 def _samples(setup: Setup, name: str) -> Tensor:
-    """(N, C, H, W) uint8, in the order of their indices."""
+    """Return (N, C, H, W) uint8, in the order of the indices."""
     with np.load(commands.samples(setup, name) / "samples.npz") as file:
         return torch.from_numpy(file["samples"][np.argsort(file["index"])]).movedim(-1, 1).contiguous()
 
@@ -61,7 +61,7 @@ def _suite(name: str, setup: Setup, weights: Path) -> Any:
 
 
 def _score(suite: Any, sets: dict[str, Tensor], train: Tensor, setup: Setup, say: Say) -> None:
-    """Rows of every set."""
+    """Report the scores of every set."""
     batches = (part.to(setup.device) for part in torch.split(train, 1000))
     reference = suite.reference(batches, "as decoded", "the training split", setup.device)
     for name, images in sets.items():
@@ -79,7 +79,7 @@ def _features(extractor: Any, images: Tensor, setup: Setup) -> Tensor:
 
 
 def _classes(extractor: Any, features: Tensor, say: Say) -> None:
-    """Whether the samples are of the class that was asked for, and how evenly the classes occur."""
+    """Report how many samples have the requested class, and how evenly the classes occur."""
     with torch.no_grad():
         label = extractor.probabilities(features).argmax(1).cpu()
     asked = torch.arange(len(label)) % _CLASSES
@@ -94,20 +94,20 @@ def _classes(extractor: Any, features: Tensor, say: Say) -> None:
 
 
 def _grid(images: Tensor, columns: int = 16) -> Image.Image:
-    """A line of samples for each class."""
+    """Draw a row of samples per class."""
     lines = [images[label::_CLASSES][:columns] for label in range(_CLASSES)]
     return _picture([line for line in lines if len(line)])
 
 
 def _neighbors(images: Tensor, features: Tensor, train: Tensor, known: Tensor, lines: int = 20) -> Image.Image:
-    """Samples, each followed by the training images that are nearest in the features."""
+    """Draw samples, each followed by its nearest training images in the features."""
     distances = torch.cdist(features[:lines], known)
     nearest = distances.topk(min(6, len(train)), largest=False).indices.cpu()
     return _picture([torch.cat([images[i : i + 1], train[row_]]) for i, row_ in enumerate(nearest)])
 
 
 def _picture(lines: list[Tensor], gap: int = 1, scale: int = 2) -> Image.Image:
-    """Images of each line side by side, on white."""
+    """Draw the images of each line side by side, on white."""
     _, channels, height, width = lines[0].shape
     columns = max(map(len, lines))
     canvas = torch.full((channels, len(lines) * (height + gap), columns * (width + gap)), 255, dtype=torch.uint8)

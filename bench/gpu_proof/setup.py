@@ -1,4 +1,4 @@
-"""What every stage is told, and the file that takes its rows."""
+"""Settings of all stages, and the file for their rows."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ class Setup:
 
     Attributes:
         data: folder with the archives of CIFAR-10.
-        out: folder of what is kept.
-        work: folder of everything else.
+        out: folder for results.
+        work: folder for temporary files.
         device: ``cuda`` or ``cpu``.
-        small: digits and a net of a few channels, to try the program without a card.
-        deadline: second of the epoch at which the program ends.
-        train_seconds: of the speedrun, at most.
-        images: how many the speedrun samples.
-        inception: file of Inception weights, for FID; None without.
+        small: digits and a net of a few channels, to try the program without a GPU.
+        deadline: Unix time in seconds at which the program ends.
+        train_seconds: longest training time of the speedrun, in seconds.
+        images: number of images the speedrun samples.
+        inception: file of Inception weights, for FID; None for no FID.
     """
 
     data: Path
@@ -51,17 +51,17 @@ class Setup:
 
     @property
     def batch(self) -> int:
-        """Images of a step."""
+        """Images per step."""
         return 2 if self.small else 128
 
     @property
     def net(self) -> str:
-        """A description of the measured net."""
+        """Description of the measured net."""
         return "NCSN++ of 8 channels" if self.small else "CIFAR-10 NCSN++"
 
     @property
     def net_overrides(self) -> list[str]:
-        """What makes the net of ``conf/train.yaml`` small."""
+        """Overrides that make the net of ``conf/train.yaml`` small."""
         return ["net.nf=8", "net.num_res_blocks=1", "net.ch_mult=[1,1]"] if self.small else []
 
     @property
@@ -71,7 +71,7 @@ class Setup:
 
     @property
     def data_overrides(self) -> list[str]:
-        """The settings with which a command takes the decoded images."""
+        """Overrides that select the decoded images."""
         with np.load(self.npz) as file:
             channels, size = file["test_images"].shape[1:3]
         return [
@@ -89,7 +89,7 @@ class Setup:
 
     @property
     def record(self) -> Path:
-        """All rows, one JSON object a line."""
+        """File of all rows, one JSON object per line."""
         return self.out / "rows.jsonl"
 
     @property
@@ -97,14 +97,14 @@ class Setup:
         return self.deadline - time.time()
 
     def save(self) -> Path:
-        """Write this into ``work``, for the processes of the stages."""
+        """Write the settings into ``work``, for the stages' processes."""
         path = self.work / "setup.json"
         path.write_text(json.dumps(asdict(self), default=str), encoding="utf-8")
         return path
 
     @classmethod
     def load(cls, path: Path) -> Setup:
-        """What ``save`` wrote."""
+        """Read the file of ``save``."""
         values = json.loads(path.read_text(encoding="utf-8"))
         for name in ("data", "out", "work", "inception"):
             values[name] = None if values[name] is None else Path(values[name])
@@ -112,9 +112,9 @@ class Setup:
 
 
 def keep(record: Path, stage: str, row: Row) -> None:
-    """Append a row of a stage to the record, at once and whole, and print it."""
+    """Append a row of a stage to the record in one write, and print it."""
     line = json.dumps({"stage": stage, **row.as_dict()}) + "\n"
-    # One write at the end of the file: stages in parallel do not cut into each other's lines, a kill leaves the rest.
+    # A single append: parallel stages do not mix their lines, and a kill loses no earlier line.
     descriptor = os.open(record, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
     try:
         os.write(descriptor, line.encode())
@@ -125,7 +125,7 @@ def keep(record: Path, stage: str, row: Row) -> None:
 
 
 def rows_of(record: Path) -> list[tuple[str, Row]]:
-    """Stage and row of every line; a line that a kill has cut is left out."""
+    """Return stage and row of every line; skip truncated lines."""
     if not record.exists():
         return []
     names, found = {field.name for field in fields(Row)}, []
@@ -139,11 +139,11 @@ def rows_of(record: Path) -> list[tuple[str, Row]]:
 
 
 def value_of(record: Path, what: str) -> float | None:
-    """The newest value that was measured under this name; None if it was not."""
+    """Return the newest value measured under this name; None if there is none."""
     found = [row.value for _, row in rows_of(record) if row.what == what]
     return found[-1] if found else None
 
 
 def device_name() -> str:
-    """The card, or the processor."""
+    """Return the name of the GPU, or "the CPU"."""
     return torch.cuda.get_device_name() if torch.cuda.is_available() else "the CPU"

@@ -1,4 +1,4 @@
-"""A forward pass and a training step of the net, bare: from the textbook's operations to one compiled graph."""
+"""Forward pass and training step of the net without a trainer, from textbook operations to one compiled graph."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FASTER_THAN_TEXTBOOK = 4.0
 
 
 def net(setup: Setup, *overrides: str) -> nn.Module:
-    """The measured net on the CPU."""
+    """Return the measured net on the CPU."""
     with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
         cfg = compose("train", overrides=[*setup.net_overrides, *overrides])
     made: nn.Module = instantiate(cfg.net, _convert_="all")
@@ -34,7 +34,7 @@ def net(setup: Setup, *overrides: str) -> nn.Module:
 
 
 def variants(setup: Setup) -> dict[str, Variant]:
-    """What is measured, by name."""
+    """Return the measured variants by name."""
     fused = partial(torch.optim.Adam, lr=2e-4, fused=True)
     plain = Variant(partial(net, setup), fused)
     half = replace(plain, autocast=torch.bfloat16)
@@ -53,7 +53,7 @@ def variants(setup: Setup) -> dict[str, Variant]:
 
 
 def prepare(setup: Setup, say: Say, name: str) -> Callable[[], None]:
-    """Build the net; what is compiled is compiled before its turn."""
+    """Build the net; compile before the turn."""
     variant = variants(setup)[name]
     flops = flops_per_image(setup)
     allow_tf32(variant.tf32)
@@ -98,7 +98,7 @@ class _Step(Step):
 
 
 def flops_per_image(setup: Setup) -> dict[str, float]:
-    """Floating-point operations of the products in a forward pass and in a training step."""
+    """Return floating-point operations of the products in a forward pass and in a training step."""
     step = Step(Variant(partial(net, setup), torch.optim.Adam), 1, torch.device("cpu"))
     counts = {}
     for what, run in (("forward", step.forward), ("train", lambda: step.loss().backward())):

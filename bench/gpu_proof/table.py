@@ -1,4 +1,4 @@
-"""All rows on one page that fits a terminal's memory."""
+"""All rows as one table of limited length."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ LONGEST = 11_500
 
 
 def text(record: Path, outcome: Mapping[str, str], seconds: float) -> str:
-    """Rows by section, then what became of every stage and of the targets."""
+    """Return rows by section, then the outcomes of stages and targets."""
     found = rows_of(record)
     lines = []
-    # Stages take turns at a section; the table shows each section once.
+    # Several stages may add rows to a section; the table shows each section once.
     for section in dict.fromkeys(row.section for _, row in found):
         lines.append(f"\n{section}")
         lines += _lines([(stage, row) for stage, row in found if row.section == section])
@@ -36,7 +36,7 @@ def text(record: Path, outcome: Mapping[str, str], seconds: float) -> str:
 
 
 def _lines(rows: Sequence[tuple[str, Row]]) -> list[str]:
-    """A line for each thing that was measured; what else its stage says of the same thing stands behind it."""
+    """Return a line per measurement, followed by further values of the same measurement."""
     heads: list[tuple[str, str]] = []
     shown: dict[tuple[str, str], str] = {}
     for stage, row in rows:

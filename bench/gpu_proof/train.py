@@ -1,4 +1,4 @@
-"""``train.py experiment=cifar10_speedrun``."""
+"""Run ``train.py experiment=cifar10_speedrun``."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from bench.rows import row
 
 SECTION = "CIFAR-10 speedrun"
 _START, _AFTER = 30.0, 75.0
-"""Seconds that train.py takes before its first step, and that sampling and scoring take."""
+"""Seconds before the first step of train.py, and seconds for sampling and scoring."""
 
 
 def prepare(setup: Setup, say: Say) -> Callable[[], None]:
-    """Train for the time that is left, at most for ``Setup.train_seconds``."""
+    """Train for the remaining time, at most ``Setup.train_seconds``."""
 
     def fit() -> None:
         left = setup.seconds_left - (0.0 if setup.small else _START + _AFTER)

@@ -1,4 +1,4 @@
-"""When a stage may measure: the program sends a line once it is the stage's turn."""
+"""Turns of the stages: the program sends a line when a stage may measure."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from functools import cache
 from pathlib import Path
 
 READY = "GPU_PROOF_READY"
-"""Environment variable: the file that a stage makes once it is prepared."""
+"""Environment variable with the file that a stage creates when it is prepared."""
 
 
 @cache
 def await_turn() -> None:
-    """Say that this process is prepared and wait for its turn; at once if it has come before."""
+    """Report that this process is prepared and wait for its turn; later calls return at once."""
     if READY in os.environ:
         Path(os.environ[READY]).touch()
     if not sys.stdin.readline():

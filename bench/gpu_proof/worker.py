@@ -1,4 +1,4 @@
-"""The process of one stage: it prepares, waits for its turn, measures."""
+"""The process of one stage: prepare, wait for the turn, measure."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ STAGES: dict[str, tuple[str, tuple[Any, ...]]] = {
     "scores": ("scores", ()),
     "bits": ("bits", ()),
 }
-"""Module and further arguments of each stage's ``prepare``, which returns what to do at its turn."""
+"""Module and further arguments of each stage's ``prepare``, which returns the function to run at its turn."""
 
 
 def main() -> None:
