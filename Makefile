@@ -1,4 +1,4 @@
-# `make` prints the targets. Every target that runs Python, test-gpu apart, first brings VENV into the state of
+# `make` prints the targets. Every target that runs Python, except test-gpu and test-lowest, first updates VENV to match
 # requirements.lock.
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3 python; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
@@ -7,9 +7,9 @@ WORKERS ?= 2
 DISK_GB ?= 10
 
 PY := $(VENV)/bin/python
-# A copy of the lock, written last: an environment without it, or with another one, is not complete.
+# A copy of the lock file, written last: without it, or with another one, the environment is not complete.
 STAMP := $(VENV)/requirements.lock
-# One thread a worker: parallel workers that each take every core are slower than one.
+# One thread per worker: parallel workers that each use all cores are slower than a single one.
 PYTEST := OMP_NUM_THREADS=1 $(PY) -m pytest
 
 .DEFAULT_GOAL := help
@@ -18,38 +18,38 @@ PYTEST := OMP_NUM_THREADS=1 $(PY) -m pytest
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
-quickstart: venv ## train on the digits, sample and score: minutes on a CPU
+quickstart: venv ## train on digits, sample and score: minutes on a CPU
 	$(PY) train.py experiment=digits
 	$(PY) sample.py experiment=digits ckpt_path=last num_samples=1000 batch_size=250 score=true
 
 test: venv ## run the test suite
 	$(PYTEST) -n $(WORKERS) --dist worksteal -m "not slow and not gpu and not slurm"
 
-test-slow: venv ## run the tests that take longer
+test-slow: venv ## run the tests marked slow
 	$(PYTEST) -m "slow and not gpu and not slurm"
 
-# Debian's packages; elsewhere install SLURM and munge yourself. The tests start the daemons and stop them.
-test-slurm: venv ## run the tests on a SLURM cluster of one node, which they start and stop (needs root)
+# Installs Debian's packages; on other systems install SLURM and munge yourself.
+test-slurm: venv ## start a SLURM cluster of one node, run its tests, stop it (needs root)
 	@$(PY) -m tests.slurm.cluster || { \
 		[ "$$(id -u)" = 0 ] || { echo "make: install slurm-wlm and munge, or run this as root" >&2; exit 1; }; \
 		apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q slurm-wlm munge; }
 	$(PYTEST) -m slurm tests/slurm
 
-# uv knows how to resolve the lowest versions; pip does not.
+# uv can resolve the lowest versions; pip cannot.
 test-lowest: ## run the test suite with the lowest versions that pyproject.toml allows
 	rm -rf build/lowest && $(PYTHON) -m venv build/lowest
 	build/lowest/bin/python -m pip install uv
 	build/lowest/bin/uv pip install --python build/lowest/bin/python --resolution lowest-direct -r pyproject.toml --extra dev
 	OMP_NUM_THREADS=1 build/lowest/bin/python -m pytest -n $(WORKERS) --dist worksteal -m "not slow and not gpu and not slurm"
 
-test-wheel: venv ## build the wheel and use it from an empty folder
+test-wheel: venv ## build the wheel and test it in an empty folder
 	$(PYTEST) -m slow tests/package
 
-# Without `venv`: machines with a card often have PyTorch already and no network. PYTHON=... names another interpreter.
-test-gpu: ## run the tests for a CUDA device in the active environment
+# Does not depend on `venv`: machines with a GPU often have PyTorch but no network. PYTHON=... chooses the interpreter.
+test-gpu: ## run the CUDA tests in the active environment
 	$(if $(filter file,$(origin PYTHON)),python3,$(PYTHON)) -m pytest tests/gpu
 
-lint: lint-style lint-types lint-imports lint-docker ## what CI and pre-commit check
+lint: lint-style lint-types lint-imports lint-docker ## run the checks of CI and pre-commit
 
 lint-style: venv
 	$(PY) -m ruff check .
@@ -64,41 +64,41 @@ lint-imports: venv
 lint-docker: venv
 	$(VENV)/bin/hadolint Dockerfile
 
-format: venv ## rewrite the sources in the house style
+format: venv ## fix and format the sources with ruff
 	$(PY) -m ruff check --fix .
 	$(PY) -m ruff format .
 
-docs: venv ## build the site into build/site; warnings, such as broken links, are errors
+docs: venv ## build the site into build/site; warnings such as broken links are errors
 	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict --quiet
 
-bench: venv ## measure speed against other implementations
+bench: venv ## compare the speed with other implementations
 	$(PY) -m bench
 
 gpu-proof: venv ## on a GPU: tests, speed, and CIFAR-10 in nine minutes (DATA: folder with CIFAR-10)
 	$(PY) -m bench.gpu_proof --data $(or $(DATA),data)
 
-# The message is for people, so no traceback and no half-made environment: each check is one line, and the stamp is last.
-venv: ## create or renew the environment from requirements.lock
+# Errors are one line and leave no incomplete environment: the checks come first, and the stamp is written last.
+venv: ## create or update the environment from requirements.lock
 	@if cmp -s requirements.lock $(STAMP) && $(PY) -c '' 2>/dev/null; then exit 0; fi; \
 	fail() { echo "make: $$1" >&2; exit 1; }; \
 	[ -n "$(PYTHON)" ] || fail "no Python 3.11 or newer found: install one, or name it with PYTHON=/path/to/python"; \
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 		|| fail "$(PYTHON) is missing or older than 3.11: name a newer one with PYTHON=/path/to/python"; \
 	$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null \
-		|| fail "$(PYTHON) cannot make environments: install its venv package (on Debian: python3-venv)"; \
+		|| fail "$(PYTHON) cannot create environments: install its venv package (on Debian: python3-venv)"; \
 	[ ! -e "$(VENV)" ] || [ -f "$(VENV)/pyvenv.cfg" ] \
-		|| fail "$(VENV) exists and is no virtual environment: move it, or choose another with VENV=/path"; \
-	rm -rf "$(VENV)" && mkdir -p "$(VENV)" || fail "cannot write $(VENV): choose another place with VENV=/path"; \
+		|| fail "$(VENV) exists and is not a virtual environment: move it, or choose another path with VENV=/path"; \
+	rm -rf "$(VENV)" && mkdir -p "$(VENV)" || fail "cannot write $(VENV): choose another path with VENV=/path"; \
 	free=$$(df -Pk "$(VENV)" | awk 'NR == 2 {print int($$4 / 1048576)}'); \
 	[ "$$free" -ge $(DISK_GB) ] \
-		|| { rmdir "$(VENV)"; fail "$$free GB free for $(VENV), $(DISK_GB) GB needed: make room, or choose a disk with VENV=/path"; }; \
+		|| { rmdir "$(VENV)"; fail "$$free GB free for $(VENV), $(DISK_GB) GB needed: free disk space, or choose another path with VENV=/path"; }; \
 	echo "Installing requirements.lock into $(VENV): about 6.5 GB, a few minutes"; \
 	{ $(PYTHON) -m venv "$(VENV)" && $(PY) -m pip install --disable-pip-version-check -r requirements.lock \
 		&& $(PY) -m pip --disable-pip-version-check check; } \
-		|| fail "the installation failed, see above: run make again once the cause is gone"; \
+		|| fail "the installation failed, see above: fix the cause and run make again"; \
 	cp requirements.lock "$(STAMP).part" && mv "$(STAMP).part" "$(STAMP)"
 
-lock: ## resolve the dependencies of pyproject.toml anew
+lock: ## update requirements.lock from pyproject.toml
 	rm -rf build && $(PYTHON) -m venv build/lock
 	build/lock/bin/python -m pip install ".[dev,bench,sweep,datasets,docs,hub]"
 	{ head -n 1 requirements.lock; build/lock/bin/python -m pip freeze --all --exclude pip --exclude score-sde \
@@ -107,6 +107,6 @@ lock: ## resolve the dependencies of pyproject.toml anew
 	mv build/requirements.lock requirements.lock
 	rm -rf build
 
-clean: ## remove caches (the environment, data and logs stay)
+clean: ## remove caches (keeps the environment, data and logs)
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist *.egg-info
 	find src tests -type d -name __pycache__ -prune -exec rm -rf {} +

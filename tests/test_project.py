@@ -190,5 +190,5 @@ def test_a_folder_that_is_no_environment_is_kept(make_venv, tmp_path: Path) -> N
     keep.touch()
     done = make_venv()
     assert done.returncode != 0
-    assert "is no virtual environment" in done.stderr
+    assert "is not a virtual environment" in done.stderr
     assert keep.exists()

@@ -64,6 +64,13 @@ def test_quoted_numbers_were_measured(file: str, keys: str, text: str) -> None:
     assert not absent(text, list(numbers(node)))
 
 
+def test_marks_do_not_split_a_paragraph() -> None:
+    # Markdown starts a block of HTML at a line that begins with a comment.
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        assert not re.findall(r"^\S.*\n<!-- /?from[^\n]*-->\S.*$", text, re.MULTILINE), page
+
+
 def test_a_wrong_number_is_found() -> None:
     known = [44.7557, -85.23, 0.1234, 1500.0]
     assert not absent("44.8 | 44.76 | -85 | 12 % of 1,500 | `7` | step2", known)
