@@ -1,4 +1,4 @@
-"""Numbers in the documents are numbers that a measuring command wrote.
+"""Numbers in the documents are those written by the measuring commands.
 
 A page marks them: ``<!-- from few_steps.json remedies -->`` ... ``<!-- /from -->``. Every number in between must
 occur in this part of the file, rounded to the digits that the page shows.
@@ -23,12 +23,12 @@ _CODE = re.compile(r"`[^`]*`")
 
 
 def marked(page: Path) -> list[tuple[str, str, str]]:
-    """File, keys and text of every marked part of a page."""
+    """Return file, keys and text of every marked part of a page."""
     return _MARKED.findall(page.read_text(encoding="utf-8"))
 
 
 def numbers(node: Any) -> Iterator[float]:
-    """All numbers in a JSON node, those inside of keys and texts included."""
+    """Yield all numbers in a JSON node, including those in keys and strings."""
     if isinstance(node, dict):
         for item in node.items():
             yield from numbers(list(item))
@@ -42,7 +42,7 @@ def numbers(node: Any) -> Iterator[float]:
 
 
 def absent(text: str, known: list[float]) -> list[str]:
-    """Numbers of a text that no known number rounds to; percentages may be given as shares."""
+    """Return the numbers of a text that no known number rounds to; a known fraction matches a percentage."""
     missing = []
     for quoted in _NUMBER.findall(_CODE.sub("", text)):
         digits = Decimal(quoted.removesuffix(" %").replace(",", ""))

@@ -1,4 +1,4 @@
-"""Pictures and tables reach the loggers that have them."""
+"""Pictures and tables are sent to the loggers that support them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Wandb(WandbLogger):
         self.logged.append((key, columns, data))
 
 
-def test_each_logger_gets_what_it_can_show(tmp_path: Path) -> None:
+def test_each_logger_gets_supported_media(tmp_path: Path) -> None:
     tensorboard, wandb, csv = TensorBoardLogger(str(tmp_path), "", ""), Wandb(), AppendingCSVLogger(str(tmp_path))
     for logger in (tensorboard, wandb, csv):
         log_picture(logger, "samples", np.zeros((3, 5, 3), np.uint8), step=7)

@@ -1,4 +1,4 @@
-"""Entrances of data, and of checkpoints where data are needed as well, each with a good file in it."""
+"""Entrances of data, and of checkpoints used together with data."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ OF_DATA = [
         ],
     ),
     Entrance(
-        "a checkpoint to go on from",
+        "a checkpoint to resume from",
         CHECKPOINT | {"training"},
         "a.ckpt",
         copy("good.ckpt", "a.ckpt"),

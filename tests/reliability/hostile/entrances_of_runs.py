@@ -1,4 +1,4 @@
-"""Entrances of models of other programs and of records of runs: examined, compared, reported, exported, resumed."""
+"""Entrances of models from other programs, and of run folders that are compared, reported, exported or resumed."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def _resumed(world: World, home: Path) -> list[str]:
 def _of_run(
     name: str, tags: frozenset[str], file: str, run: str, command: Callable[[World, Path], list[str]]
 ) -> Entrance:
-    """A record in the folder of a run; what a command does not need is left out."""
+    """Return an entrance of a file in a run folder; the command also works without the file."""
     return Entrance(name, tags, f"run/{file}", copy_all(run, "run"), command, is_optional=True)
 
 
@@ -142,7 +142,7 @@ OF_RUNS = [
         _reported,
     ),
     _of_run("manifest.json to report", FILE | {"json", "manifest"}, "samples/final/manifest.json", "report", _reported),
-    _of_run("metrics.csv to go on from", FILE | {"metrics.csv"}, "metrics.csv", "run", _resumed),
-    _of_run("run.json to go on from", FILE | {"json", "run.json"}, "run.json", "run", _resumed),
-    _of_run("config.yaml to go on from", FILE | {"json"}, "config.yaml", "run", _resumed),
+    _of_run("metrics.csv to resume from", FILE | {"metrics.csv"}, "metrics.csv", "run", _resumed),
+    _of_run("run.json to resume from", FILE | {"json", "run.json"}, "run.json", "run", _resumed),
+    _of_run("config.yaml to resume from", FILE | {"json"}, "config.yaml", "run", _resumed),
 ]

@@ -24,18 +24,18 @@ for name, content in PICKLES.items():
 
 
 def _called(name: str, *arguments: bytes) -> bytes:
-    """A pickle that calls ``module.function`` with short texts."""
+    """Return a pickle that calls ``module.function`` with short strings."""
     module, _, function = name.rpartition(".")
     texts = b"".join(b"U" + bytes([len(text)]) + text for text in arguments)
     return b"\x80\x02c" + f"{module}\n{function}\n".encode() + b"(" + texts + b"tR."
 
 
 for name, content in {
-    "a function of the system": _called("os.system", b"touch evil"),
+    "os.system": _called("os.system", b"touch evil"),
     "a function of pathlib": _called("pathlib.Path.touch", b"evil"),
-    "a class of torch that is no layer": _called("torch.nn.modules.module.sys.exit", b""),
+    "a torch class that is not a layer": _called("torch.nn.modules.module.sys.exit", b""),
     "torch.load of another file": _called("torch.load", b"/etc/passwd"),
-    "a storage that is no storage": _called("torch.storage._load_from_bytes", b"nothing"),
+    "an invalid storage": _called("torch.storage._load_from_bytes", b"nothing"),
     "an object with source code and no name": _called("torch_utils.persistence._reconstruct_persistent_obj", b"import"),
     "an object outside of the file": b"\x80\x02U\x04evilQ.",
     "an entry of the extension registry": b"\x80\x02\x82\x01.",
@@ -74,8 +74,8 @@ _written("no network", lambda: None)
 _written("a network that is a number", lambda: 7)
 _written("a network of StyleGAN", lambda: edm_files.Persistent("Generator", z_dim=512, img_resolution=1024))
 _written("a network of EDM2", lambda: edm_files.Persistent("Precond", img_resolution=64))
-_written("a preconditioning of nothing", lambda: edm_files.Persistent("EDMPrecond", img_resolution=16))
-_written("a preconditioning of itself", _with(lambda n: n._modules.update(model=n)))
+_written("a preconditioning without a network", lambda: edm_files.Persistent("EDMPrecond", img_resolution=16))
+_written("a preconditioning that contains itself", _with(lambda n: n._modules.update(model=n)))
 _written("a network without layers", _with(lambda n: n.model._modules.clear()))
 _written("a network without an encoder", _with(lambda n: n.model.enc._modules.clear()))
 _written("a network with classes", lambda: edm_files.network(nf=8, classes=10))
@@ -94,7 +94,7 @@ _written("complex weights", _tensor(lambda t: t.to(torch.complex64)))
 _written("terabytes of weights expanded from one number", _tensor(lambda t: torch.zeros(1).expand(10**6, 10**6)))
 
 
-@NETWORKS.kind("a program beside the network", harmless=False)
+@NETWORKS.kind("a program next to the network", harmless=False)
 def _beside(good: Path, bad: Path) -> None:
     content = edm_files.written(edm_files.network(nf=8), training_set_kwargs=Payload(bad.with_name("evil")))
     bad.write_bytes(content)
@@ -105,7 +105,7 @@ def _plain(good: Path, bad: Path) -> None:
     bad.write_bytes(pickle.dumps({"ema": {"weight": [1.0, 2.0]}}))
 
 
-@NETWORKS.kind("a checkpoint of torch under this name")
+@NETWORKS.kind("a torch checkpoint with this name")
 def _torch(good: Path, bad: Path) -> None:
     torch.save({"ema": {"weight": torch.zeros(3)}}, bad)
 
@@ -134,7 +134,7 @@ def _in_json(value: Any) -> bool:
 
 
 for name, (key, value) in SETTINGS.items():
-    # JSON has no cycles and no tensors; sixty doublings take no memory only in a pickle.
+    # JSON has no cycles and no tensors; a list that doubles sixty times is small only in a pickle.
     if name != "lists that double sixty times" and _in_json(value):
         harmless = name == "a net as the data set"
         HUB.add(name, _described(lambda content, k=key, v=value: assign(content["config"], k, v)), harmless)

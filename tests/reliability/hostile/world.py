@@ -1,4 +1,4 @@
-"""Good files, the commands that read them, and what an entrance is."""
+"""Valid files, the commands that read them, and the class ``Entrance``."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ ROWS = 40
 
 @dataclass(frozen=True)
 class World:
-    """Good files, made once.
+    """Valid files, made once.
 
-    Attributes:
-        folder: where they are.
+        Attributes:
+    folder: the folder that contains them.
     """
 
     folder: Path
@@ -42,7 +42,7 @@ class World:
 
     @classmethod
     def make(cls, folder: Path) -> World:
-        """Make all of them."""
+        """Create all files in ``folder``."""
         world = cls(folder)
         world.pictures.mkdir(parents=True)
         rows = np.random.default_rng(0).integers(0, 256, (ROWS, 8, 8, 3)).astype(np.uint8)
@@ -67,7 +67,7 @@ class World:
         return world
 
     def write_for_others(self) -> None:
-        """Write the checkpoint in other formats, a network of NVlabs/edm, and a run with all that a report shows."""
+        """Write the checkpoint in other formats, an EDM network, and a run with everything that a report shows."""
         from src.checkpoint import read_checkpoint
         from src.interop.hub import write_hub
         from src.interop.hub.card import Card
@@ -81,7 +81,7 @@ class World:
 
     @staticmethod
     def run(command: list[str]) -> None:
-        """Run a command that must succeed."""
+        """Run a command and require exit status 0."""
         ended = call(command)
         assert ended.code == 0, f"{' '.join(command)}\n{ended.out}{ended.err}"
 
@@ -101,13 +101,13 @@ class Entrance:
     """A file that a command reads.
 
     Attributes:
-        name: a few words.
-        tags: kinds of hostile files that belong there.
-        file: path of the file in a folder of its own.
-        fill: puts the good file, and whatever must lie beside it, into that folder.
+        name: a short description.
+        tags: the kinds of hostile files to try here.
+        file: path of the file in its own folder.
+        fill: writes the valid file, and the files that it needs, into that folder.
         command: the command that reads it, given the world and that folder.
-        is_optional: the command does its work without the file, too.
-        ignored: tags of kinds that the command has no need to notice.
+        is_optional: the command also works without the file.
+        ignored: tags of kinds that the command need not detect.
     """
 
     name: str
@@ -120,7 +120,7 @@ class Entrance:
 
 
 def train(data: Path, home: Path) -> list[str]:
-    """Train one step on ``data``, everything kept in ``home``."""
+    """Return a command that trains one step on ``data`` and writes only below ``home``."""
     return [
         "train.py",
         *TINY,
