@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import pty
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -67,3 +71,49 @@ def test_bash_replies(line: str, replies: list[str]) -> None:
     """
     done = subprocess.run(["bash", "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
     assert (done.stdout.split(), done.stderr) == (replies, "")
+
+
+# It completes as the program does, and otherwise only shows its arguments.
+PROGRAM = f"""\
+#!/bin/sh
+[ "$1" = completion ] && cd {ROOT} && exec {sys.executable} -m src "$@"
+printf 'RAN <%s>\\n' "$*"
+"""
+TYPED = {
+    "score-sde tr\t": "train",
+    "score-sde train sampler=heu\t": "train sampler=heun",
+    "score-sde train experiment=vp/cifar10_ddpmpp_c\tname=a": "train experiment=vp/cifar10_ddpmpp_continuous name=a",
+    "score-sde sample num_samp\t5": "sample num_samples=5",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shell", [["bash", "--norc", "-i"], ["zsh", "-f", "-i"]], ids=["bash", "zsh"])
+def test_a_tab_completes_a_word_at_a_terminal(shell: list[str], tmp_path: Path) -> None:
+    name = shell[0]
+    if shutil.which(name) is None:
+        pytest.fail(f"{name} is missing: install it, as with apt install {name}; this test types into it")
+    program = tmp_path / "score-sde"
+    program.write_text(PROGRAM)
+    program.chmod(0o755)
+    shown = typed(shell, tmp_path, [f'eval "$(score-sde completion {name})"', *TYPED])
+    assert re.findall(r"RAN <(.*?)>", shown) == list(TYPED.values()), shown
+
+
+def typed(shell: list[str], home: Path, lines: list[str]) -> str:
+    """Return what an interactive shell shows while ``lines`` are typed at its terminal."""
+    environment = {**os.environ, "HOME": str(home), "PATH": f"{home}:{os.environ['PATH']}", "TERM": "dumb"}
+    terminal, end = pty.openpty()
+    process = subprocess.Popen(shell, cwd=home, env=environment, stdin=end, stdout=end, stderr=end)
+    os.close(end)
+    os.write(terminal, "".join(f"{line}\n" for line in [*lines, "exit"]).encode())
+    shown = b""
+    try:
+        while part := os.read(terminal, 4096):
+            shown += part
+    except OSError:
+        # The shell has ended.
+        pass
+    process.wait()
+    os.close(terminal)
+    return shown.decode(errors="replace")
