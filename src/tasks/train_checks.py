@@ -89,7 +89,13 @@ def check_model(cfg: DictConfig) -> None:
     model.check()
     if (shape := configured_shape(plain(probe.datamodule))) is not None:
         model.check_labels(shape)
-    instantiate(probe.objective).check(model)
+    objective = instantiate(probe.objective)
+    objective.check(model)
+    if probe.module.compile and not objective.compilable:
+        raise UserError(
+            f"module.compile={str(probe.module.compile).lower()}, but torch.compile cannot trace the loss of "
+            f"{type(objective).__name__}: set module.compile=false; net.compile=true still compiles the net"
+        )
     sde = instantiate(probe.sde)
     # A classifier has no sampler.
     for sampler in (instantiate(probe.get(name)) for name in ("sampler", "preview")):

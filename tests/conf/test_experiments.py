@@ -16,6 +16,7 @@ from PIL import Image
 from src.cli.instantiate import instantiate, instantiate_all, needs_data, plain
 from src.cli.run_dir import register_resolvers
 from src.config_dir import CONFIG_DIR
+from src.errors import UserError
 from src.tasks.choices import choose_settings, wants_choices
 from src.tasks.train_checks import check_model, check_run
 from tests.support.configs import names
@@ -103,7 +104,7 @@ EXACT = FAST | {"float32": "highest", "precision": "32-true", "benchmark": False
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_trainer_gpu_sets_fast_settings_for_every_experiment(name: str) -> None:
     cfg = composed(f"experiment={name}", "trainer=gpu", "metric=pixel")
-    assert settings_of_a_gpu(cfg) == FAST
+    assert settings_of_a_gpu(cfg) == FAST | {"compile": (True, instantiate(cfg.objective).compilable)}
     # Settings of the experiment are kept.
     assert cfg.trainer.max_steps == composed(f"experiment={name}", "metric=pixel").trainer.max_steps
     assert cfg.optimizer.fused, "clipping and skipped steps must stay on the device"
@@ -119,6 +120,12 @@ def test_trainer_gpu_exact_and_ddp(name: str) -> None:
     # The command line overrides the trainer.
     slower = composed(f"experiment={name}", "trainer=gpu", "net.compile=false", "trainer.precision=32-true")
     assert slower.net.compile is False and slower.trainer.precision == "32-true"
+
+
+def test_a_loss_that_cannot_be_compiled_is_refused() -> None:
+    cfg = composed("experiment=digits_meanflow", "module.compile=true", "net.compile=true")
+    with pytest.raises(UserError, match=r"module\.compile=true, but .* MeanFlow: set module\.compile=false"):
+        check_model(cfg)
 
 
 @pytest.mark.parametrize("name", names("debug"))

@@ -66,6 +66,8 @@ def test_the_loss_matches_its_formula(sde: SDE) -> None:
 
     expected = (((f(t) - f(r)).square().sum(1) + 0.03).sqrt() - 0.03**0.5) / (level - level_r)
     torch.testing.assert_close(objective.loss(model, x0, t, z, 25), expected, rtol=1e-6, atol=0)
+    later = ConsistencyTuning(TIMES, doubling=10, huber=0.1, first_stage=2)
+    torch.testing.assert_close(later.loss(model, x0, t, z, 5), expected, rtol=1e-6, atol=0)
 
 
 @pytest.mark.parametrize("sde", SDES.values(), ids=SDES)
@@ -128,7 +130,7 @@ def test_parametrizations_that_are_the_identity_at_time_zero_are_accepted(
 def test_invalid_settings_are_refused() -> None:
     with pytest.raises(UserError, match=r"X0Prediction gives .*choose parametrization=edm"):
         ConsistencyTuning(TIMES, 10).check(ScoreModel(nn.Identity(), VPSDE(), X0Prediction(), "centered"))
-    for settings in ({"doubling": 0}, {"q": 1.0}, {"huber": 0.0}, {"k": -1.0}):
+    for settings in ({"doubling": 0}, {"q": 1.0}, {"huber": 0.0}, {"k": -1.0}, {"first_stage": -1}):
         with pytest.raises(UserError, match=next(iter(settings))):
             ConsistencyTuning(TIMES, **{"doubling": 1, **settings})  # type: ignore[arg-type]
     with pytest.raises(UserError, match="decreasing"):

@@ -18,6 +18,9 @@ class Objective(ABC):
     depends_on_batch: bool = False
     """Whether the loss of a sample depends on the others in its batch."""
 
+    compilable: bool = True
+    """Whether ``torch.compile`` can trace the loss, as ``module.compile=true`` needs."""
+
     def check(self, model: Any) -> None:  # noqa: B027 # most have nothing to object
         """Raise UserError if ``model`` cannot be trained with these settings; called before data are read."""
 

@@ -6,9 +6,9 @@ t = 0. A pair x_t, x_r of one sample shares its noise. With the noise level l = 
     loss = w (sqrt(|f(x_t, t) - f(x_r, r)|^2 + c^2) - c),    w = 1 / (l_t - l_r),
     l_r / l_t = max(0, 1 - q^-(stage + 1) n(l_t)),           n(l) = 1 + k sigmoid(-b l),
 
-where no gradient flows through the target f(x_r, r), which is x_0 for l_r = 0. The stage, step // doubling, moves r
-toward t. The first stage is score matching for most t. The last one approaches the condition that f is constant along
-a path of the probability-flow ODE.
+where no gradient flows through the target f(x_r, r), which is x_0 for l_r = 0. The stage, first_stage + step //
+doubling, moves r toward t. Stage 0 is score matching for most t. The last one approaches the condition that f is
+constant along a path of the probability-flow ODE.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ class ConsistencyTuning(Objective):
         k: the gap at small noise is 1 + k / 2 times that at large noise.
         b: how fast the gap falls with the noise level.
         huber: c is this times the square root of the dimension (0.00054 in Song and Dhariwal 2023).
+        first_stage: stage of the first step; more than 0 skips score matching, for nets that start as a trained score.
 
     Raises:
         UserError: a setting out of range.
@@ -55,6 +56,7 @@ class ConsistencyTuning(Objective):
         k: float = 8.0,
         b: float = 1.0,
         huber: float = 5.4e-4,
+        first_stage: int = 0,
     ) -> None:
         if doubling < 1:
             raise UserError(f"objective.doubling={doubling}: a stage needs at least one step")
@@ -64,12 +66,15 @@ class ConsistencyTuning(Objective):
             raise UserError(f"objective.k={k}, objective.b={b}: neither may be negative")
         if huber <= 0:
             raise UserError(f"objective.huber={huber}: give a positive number, 1e-8 for nearly the plain norm")
+        if first_stage < 0:
+            raise UserError(f"objective.first_stage={first_stage}: give 0 or more")
         self.time_sampler = time_sampler
         self.doubling = doubling
         self.q = q
         self.k = k
         self.b = b
         self.huber = huber
+        self.first_stage = first_stage
 
     def check(self, model: ScoreModel) -> None:
         """Raise UserError if f(x, 0) = x does not hold for ``model``, or times lie outside of those of its SDE."""
@@ -106,7 +111,8 @@ class ConsistencyTuning(Objective):
         self, sde: SDE, t: Float[Tensor, " b"], level: Float[Tensor, " b"], step: Word
     ) -> tuple[Float[Tensor, " b"], Float[Tensor, " b"]]:
         """The time r < t and its noise level; level 0 if the target is x_0, where r is not used."""
-        gap = self.q ** -(step // self.doubling + 1.0) * (1 + self.k * torch.sigmoid(-self.b * level))
+        stage = step // self.doubling + self.first_stage
+        gap = self.q ** -(stage + 1.0) * (1 + self.k * torch.sigmoid(-self.b * level))
         ratio = (1 - gap).clamp(min=1e-3)
         r = sde.time_of_log_snr(-(level * ratio).log()).to(t.dtype).clamp(0, sde.T)
         return r, torch.where((gap < 1) & (r < t), sde.sigma(r) / sde.alpha(r), 0)

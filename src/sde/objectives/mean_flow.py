@@ -17,8 +17,6 @@ and one evaluation samples with the guidance scale omega / (1 - kappa).
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
-
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -39,8 +37,8 @@ from .same_dropout import same_dropout
 class MeanFlow(Objective):
     """MeanFlow for a model of an average velocity (``model=average_velocity``).
 
-    The net is called twice: once for the loss, once, without a graph, for the derivative. Dropout masks of the two are
-    equal; in a graph of ``module.compile`` they are independent.
+    The net is called twice: once for the loss, once, without a graph, for the derivative. Both calls have the same
+    dropout masks.
 
     Args:
         time_sampler: distribution of one end of the interval.
@@ -56,6 +54,8 @@ class MeanFlow(Objective):
     Raises:
         UserError: a setting out of range.
     """
+
+    compilable = False  # dynamo cannot trace GroupNorm in forward mode, nor the backward pass with attention
 
     def __init__(
         self,
@@ -166,12 +166,13 @@ def _change(
     def average(x: Tensor, t: Tensor) -> Tensor:
         return model.average_velocity(x, r, t, cond)
 
-    # Fused attention has no forward mode; the derivative is not taken in half precision.
-    with torch.no_grad(), _uncompiled(), sdpa_kernel(SDPBackend.MATH), torch.autocast(x.device.type, enabled=False):
+    with (
+        torch.no_grad(),
+        # Graphs of net.compile=true and fused attention have no forward mode.
+        torch.compiler.set_stance("force_eager"),
+        sdpa_kernel(SDPBackend.MATH),
+        # The derivative is not taken in half precision.
+        torch.autocast(x.device.type, enabled=False),
+    ):
         change: Tensor = torch.func.jvp(average, (x, t), (velocity, torch.ones_like(t)))[1]
     return change
-
-
-def _uncompiled() -> AbstractContextManager[object]:
-    """Run nets of ``net.compile=true`` as they are: their graphs have no forward mode."""
-    return nullcontext() if torch.compiler.is_compiling() else torch.compiler.set_stance("force_eager")
