@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,23 +31,8 @@ def one_line(error: BaseException, config_name: str | None = None) -> str | None
             return _flat(str(cause))
     if lost_peer(error):
         return "another process of this run has ended, see its error; then give the same command again"
-    if isinstance(error, MissingConfigException) and error.options:
-        return _unknown_choice(error)
-    if isinstance(error, OverrideParseException):
-        return f"cannot read the argument {error.override!r}: {_flat(str(error)).split('See https')[0].strip()}"
-    if isinstance(error, ValueError) and str(error).startswith("Config group override must be"):
-        return _no_choice()
-    missing = re.search(r"Missing mandatory value: (\S+)", str(error))
-    if missing:
-        return f"{missing.group(1)} is missing: type {missing.group(1)}=<value>"
-    if isinstance(error, InterpolationKeyError):
-        return _elsewhere(error)
-    if isinstance(error, HydraException | OmegaConfBaseException):
-        return _unknown_key(error, config_name) or _flat(str(error))
-    if isinstance(error, OSError) and error.errno in _OF_THE_DISK:
-        where = error.filename or "a file of this run"
-        return f"{where} cannot be written ({error.strerror}): make room, check permissions, or set paths.log_dir"
-    return None
+    lines = (line(error, config_name) for kind, line in _LINES if isinstance(error, kind))
+    return next((line for line in lines if line is not None), None)
 
 
 def lost_peer(error: BaseException) -> bool:
@@ -80,18 +65,39 @@ def _flat(text: str) -> str:
     return line if len(line) <= _LONGEST else f"{line[: _LONGEST // 2]} ... {line[-_LONGEST // 2 :]}"
 
 
-def _unknown_key(error: BaseException, config_name: str | None) -> str | None:
+def _unreadable_argument(error: OverrideParseException, config_name: str | None) -> str:
+    reason = _flat(str(error)).split("See https")[0].strip()
+    return f"cannot read the argument {error.override!r}: {reason}"
+
+
+def _missing_value(error: Exception, config_name: str | None) -> str | None:
+    missing = re.search(r"Missing mandatory value: (\S+)", str(error))
+    return f"{missing.group(1)} is missing: type {missing.group(1)}=<value>" if missing else None
+
+
+def _unwritable(error: OSError, config_name: str | None) -> str | None:
+    if error.errno not in _OF_THE_DISK:
+        return None
+    where = error.filename or "a file of this run"
+    return f"{where} cannot be written ({error.strerror}): make room, check permissions, or set paths.log_dir"
+
+
+def _unknown_key(error: Exception, config_name: str | None) -> str:
+    """Return the line for a setting that does not exist; the library's own text for its other errors."""
     text = " ".join(str(cause) for cause in _chain(error))
     found = re.search(r"Could not override '([^']+)'", text) or re.search(r"Key '([^']+)' is not in struct", text)
     if not found or config_name is None:
-        return None
+        return _flat(str(error))
     key = found.group(1)
     return f"there is no setting {key}{nearest(key, _known_keys(config_name))}"
 
 
-def _unknown_choice(error: MissingConfigException) -> str:
-    """The line for a name that no file of a group has; files in folders of the group count too."""
+def _unknown_choice(error: MissingConfigException, config_name: str | None) -> str | None:
+    """Return the line for a name that no file of a group has; files in folders of the group count too."""
     from ..config_dir import CONFIG_DIR
+
+    if not error.options:
+        return None
 
     path = Path(error.missing_cfg_file or "")
     # The folder that the name itself holds, as `ve/` of `experiment=ve/cifar10`, is no part of the group.
@@ -104,8 +110,8 @@ def _unknown_choice(error: MissingConfigException) -> str:
     return f"there is no {group}={choice}{hint}; choose one of {', '.join(names)}"
 
 
-def _elsewhere(error: InterpolationKeyError) -> str:
-    """The line for a setting that takes a value from another group, whose choice has no such value."""
+def _elsewhere(error: InterpolationKeyError, config_name: str | None) -> str:
+    """Return the line for a setting that takes a value from another group, whose choice has no such value."""
     found = re.search(r"Interpolation key '([^']+)' not found", str(error))
     name = (error.full_key or "a setting").partition(".")[0]
     if not found:
@@ -114,8 +120,10 @@ def _elsewhere(error: InterpolationKeyError) -> str:
     return f"{error.full_key} is {found.group(1)}, which this {group} does not have: choose another {name} or {group}"
 
 
-def _no_choice() -> str | None:
-    """The line for a group that was given something else than a name, null most often."""
+def _no_choice(error: ValueError, config_name: str | None) -> str | None:
+    """Return the line for a group that was given something else than a name, null most often."""
+    if not str(error).startswith("Config group override must be"):
+        return None
     for override in _overrides():
         folder = _folder(override)
         if folder.is_dir() and not isinstance(override.value(), str | list):
@@ -164,3 +172,16 @@ def _paths(cfg: DictConfig, prefix: str = "") -> Iterator[str]:
             yield path
         if isinstance(node, dict):
             stack += [(f"{path}.{key}" if path else str(key), value) for key, value in node.items()]
+
+
+_LINES: tuple[tuple[type[BaseException], Callable[[Any, str | None], str | None]], ...] = (
+    (MissingConfigException, _unknown_choice),
+    (OverrideParseException, _unreadable_argument),
+    (ValueError, _no_choice),
+    (Exception, _missing_value),
+    (InterpolationKeyError, _elsewhere),
+    (HydraException, _unknown_key),
+    (OmegaConfBaseException, _unknown_key),
+    (OSError, _unwritable),
+)
+"""Lines for errors of other libraries; the first that is not None counts."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+
+from ...io.hashing import text_hash
 
 Row = Callable[[int], np.ndarray]
 """Reads a row by its number: (C, H, W) of an image, (D,) of a vector, in the dtype of its file."""
@@ -92,4 +93,4 @@ class Source(ABC):
 
 def digest(items: Sequence[object]) -> str:
     """SHA-256 of the items' representations, in hexadecimal."""
-    return hashlib.sha256("\n".join(map(repr, items)).encode()).hexdigest()
+    return text_hash("\n".join(map(repr, items)))

@@ -117,18 +117,19 @@ class _Body:
             return ast.literal_eval(node)
         except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
             pass
-        if isinstance(node, ast.Name) and node.id in self._names:
-            return self._names[node.id]
-        if isinstance(node, ast.Attribute | ast.Subscript):
-            holder, key = self._value(node.value), _key(node)
-            if isinstance(holder, dict) and key in holder:
-                return holder[key]
-        if isinstance(node, ast.Call) and not node.args and not node.keywords:
-            match node.func:
-                case ast.Name(id=name) | ast.Attribute(attr=name) if name == _CONTAINER:
-                    return {}
-                case ast.Name(id=name) if self._file.is_function(name):
-                    return self._file.call(name)
+        match node:
+            case ast.Name(id=name) if name in self._names:
+                return self._names[name]
+            case ast.Attribute(value=container) | ast.Subscript(value=container):
+                holder, key = self._value(container), _key(node)
+                if isinstance(holder, dict) and key in holder:
+                    return holder[key]
+            case ast.Call(func=ast.Name(id=name) | ast.Attribute(attr=name), args=[], keywords=[]) if (
+                name == _CONTAINER
+            ):
+                return {}
+            case ast.Call(func=ast.Name(id=name), args=[], keywords=[]) if self._file.is_function(name):
+                return self._file.call(name)
         return Computed(ast.unparse(node))
 
     def _refusal(self, node: ast.stmt | ast.expr, why: str) -> UserError:
@@ -141,19 +142,16 @@ class _Body:
 
 def _key(node: ast.expr) -> str | None:
     """The last name in ``config.model`` and ``config["model"]``."""
-    if isinstance(node, ast.Attribute):
-        return node.attr
-    if isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Constant) and isinstance(node.slice.value, str):
-        return node.slice.value
+    match node:
+        case ast.Attribute(attr=name) | ast.Subscript(slice=ast.Constant(value=str(name))):
+            return name
     return None
 
 
 def _is_without_effect(statement: ast.stmt) -> bool:
-    if isinstance(statement, ast.Pass):
-        return True
-    if not isinstance(statement, ast.Expr):
-        return False
-    call = statement.value
-    if isinstance(call, ast.Constant):
-        return True
-    return isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.func.attr in _NO_EFFECT
+    match statement:
+        case ast.Pass() | ast.Expr(value=ast.Constant()):
+            return True
+        case ast.Expr(value=ast.Call(func=ast.Attribute(attr=name))):
+            return name in _NO_EFFECT
+    return False

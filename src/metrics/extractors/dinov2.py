@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ...errors import UserError
-from .base import FeatureExtractor
+from .base import FeatureExtractor, weights_hash
 
 REPOSITORY = "facebookresearch/dinov2"
 MODELS = {
@@ -47,10 +46,7 @@ class DinoFeatures(FeatureExtractor):
         function, self.num_features = MODELS[size]
         model = _model(function, weights_path)
         self.net = _extractor(f"dinov2-vit-{size}-14", model)
-        digest = hashlib.sha256()
-        for name, value in sorted(model.state_dict().items()):
-            digest.update(name.encode() + value.numpy().tobytes())
-        self.fingerprint = f"dinov2-{size}-{digest.hexdigest()[:12]}"
+        self.fingerprint = f"dinov2-{size}-{weights_hash(model)}"
 
     def features(self, images: Tensor) -> Tensor:
         if images.shape[1] not in (1, 3):

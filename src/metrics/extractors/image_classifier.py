@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 import torch
@@ -10,7 +9,7 @@ from torch import Tensor, nn
 
 from ...config_dir import how_to_run
 from ...errors import UserError
-from .base import FeatureExtractor
+from .base import FeatureExtractor, weights_hash
 
 
 class ClassifierNet(nn.Module):
@@ -97,10 +96,7 @@ class ClassifierFeatures(FeatureExtractor):
         self.num_features = 8 * sizes["width"]
         self.requires_grad_(False).eval()
         # The hash of the values and not of the file, whose metadata may be in any order.
-        digest = hashlib.sha256()
-        for name, value in sorted(self.net.state_dict().items()):
-            digest.update(name.encode() + value.numpy().tobytes())
-        self.fingerprint = f"classifier-{digest.hexdigest()[:12]}"
+        self.fingerprint = f"classifier-{weights_hash(self.net)}"
 
     def features(self, images: Tensor) -> Tensor:
         if images.shape[1] != self.channels:
