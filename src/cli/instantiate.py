@@ -20,6 +20,7 @@ def instantiate(node: Any, **kwargs: Any) -> Any:
     """
     name = ""
     if OmegaConf.is_config(node):
+        # OmegaConf has no public name for it; Hydra calls it too.
         name = node._get_full_key(None) or ""
         check_settings(node, name)
         node = OmegaConf.to_container(node, resolve=True, throw_on_missing=True)

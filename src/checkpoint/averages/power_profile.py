@@ -68,8 +68,6 @@ def fit(gammas: Sequence[float], times: Sequence[float], gamma: float, time: flo
     wanted_size = inner_product(*wanted, *wanted).sqrt()
     gram = inner_product(g[:, None], t[:, None], g, t) / (size[:, None] * size)
     projection = inner_product(g, t, *wanted) / (size * wanted_size)
-    values, vectors = torch.linalg.eigh(gram)
-    kept = values > _NOISE * values[-1]
-    solution = vectors[:, kept] @ ((vectors[:, kept].T @ projection) / values[kept])
+    solution = torch.linalg.pinv(gram, rtol=_NOISE, hermitian=True) @ projection
     left = 1 - 2 * solution @ projection + solution @ gram @ solution
     return (solution * wanted_size / size).tolist(), math.sqrt(max(0.0, float(left)))
