@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from .protocol import text_of
+
 ScoreCondition = str | int | None
 
 
@@ -46,8 +48,7 @@ class Scores:
 
     def __str__(self) -> str:
         values = ", ".join(f"{name} {self.shown(name)}" for name in self.values)
-        conditions = ", ".join(f"{name} {'unknown' if v is None else v}" for name, v in self.conditions.items())
-        return f"{values} ({'; '.join([conditions, *self.notes])})"
+        return f"{values}; protocol: {text_of(next(iter(self.values), 'samples'), self.conditions)}"
 
     def shown(self, name: str) -> str:
         """A value with its interval, such as ``2.38 (2.33 to 2.43)``."""

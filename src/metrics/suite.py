@@ -169,8 +169,6 @@ class MetricSuite:
             metric.attach(self.extractors[metric.extractor_name], references.get(metric.extractor_name))
         results = {score: result for name in self.metrics for score, result in metrics[name].compute().items()}
         notes = list(dict.fromkeys(note for metric in self.metrics.values() for note in metric.notes(count)))
-        for note in notes:
-            _log.info("%s", note)
         conditions = {"samples": count, **self.conditions(references), "quantization": quantization}
         estimates = {name: result for name, result in results.items() if isinstance(result, Estimate)}
         plain = {name: result for name, result in results.items() if isinstance(result, Tensor)}

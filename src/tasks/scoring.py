@@ -64,3 +64,18 @@ def score(
     scoring.add_stored(store, store.valid_indices(), batch_size)
     scoring.finish(Statistics())
     return scoring.scores
+
+
+def describe(sampler: Mapping[str, Any]) -> str:
+    """Describe a sampler's node: its class, the classes of its parts, its steps."""
+
+    def name(node: Mapping[str, Any]) -> str:
+        return str(node["_target_"]).rpartition(".")[2]
+
+    grid = sampler.get("grid")
+    parts = [
+        name(part) for part in sampler.values() if isinstance(part, Mapping) and "_target_" in part and part != grid
+    ]
+    inside = ", ".join(part for part in parts if not part.startswith("No"))
+    steps = f" {grid['steps']} steps" if isinstance(grid, Mapping) and "steps" in grid else ""
+    return name(sampler) + (f"({inside})" if inside else "") + steps

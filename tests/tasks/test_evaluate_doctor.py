@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -12,23 +13,68 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from bench.doctor_matrix import FAULTS, examined
+from bench.doctor_matrix.data import pool
+from bench.doctor_matrix.faults import FAULTS, Trial, faults_of
 from src.errors import UserError
 from src.metrics import PixelFeatures, frechet_distance, statistics_of
 from src.sinks.record import Record
-from src.tasks.evaluate.doctor.changes import add_half, changes, jpeg, mirror, resize, stretch, swap_channels
+from src.tasks.evaluate.doctor.changes import (
+    RULES,
+    add_half,
+    changes,
+    jpeg,
+    mirror,
+    resize,
+    soften,
+    stretch,
+    swap_channels,
+)
 from src.tasks.evaluate.doctor.examination import Examination, Examiner, Finding
 from src.tasks.evaluate.doctor.sources import of_tensor
 from src.tasks.evaluate.doctor.verdict import closest, named, sentences
 from tests.tasks.evaluation_example import evaluate, make_run
 
+QUICK = (
+    "none",
+    "channels swapped",
+    "JPEG quality 75",
+    "half size and back, box",
+    "classes 9 to 1",
+)
+SLOW = [fault for fault in FAULTS if fault not in (*QUICK, "JPEG quality 95") and not fault.startswith("shrunk")]
 
-@pytest.mark.parametrize("fault", FAULTS)
-def test_the_doctor_finds_the_fault(fault: str) -> None:
-    # A shift of half a level is the smallest of these faults and needs more samples.
-    samples = 1200 if fault == "truncated" else 400
-    found = examined(fault, seed=100, samples=samples, reference=800)
+
+def check(fault: str, seed: int) -> None:
+    # Half a level and mirrored halves are the smallest of these faults.
+    samples = 1200 if fault in ("truncated", "half of them mirrored") else 400
+    trial = Trial.of("patches", seed, samples, reference=800)
+    found = trial.examined(fault)
     assert named(found) == FAULTS[fault], sentences(found, "frechet_pixel")
+
+
+@pytest.mark.parametrize("fault", QUICK)
+def test_the_doctor_names_the_fault(fault: str) -> None:
+    check(fault, seed=100)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", SLOW)
+def test_the_doctor_names_every_other_fault(fault: str) -> None:
+    check(fault, seed=100)
+
+
+def test_each_fault_of_the_matrix_is_planted_and_no_other() -> None:
+    for name in ("digits", "patches"):
+        trial, made = Trial.of(name, 0, 60, 80), pool(name)
+        clean = trial.images(made, torch.arange(200), "none")
+        same = {"none", "raw weights", "no denoising", "classes 9 to 1", "another split", "an eighth of the samples"}
+        for fault in faults_of(name):
+            images = trial.images(made, torch.arange(200), fault)
+            assert images.dtype == torch.uint8
+            if fault not in same:
+                assert images.shape == clean.shape and not torch.equal(images, clean), fault
+        share = trial.images(made, torch.arange(200), "classes 9 to 1")
+        assert len(share) >= 40
 
 
 def random_images(count: int, seed: int = 0, channels: int = 3) -> Tensor:
@@ -46,8 +92,13 @@ def test_each_change_alters_images_as_named() -> None:
     shrunk = stretch(x, INDEX, -255, 255)
     assert (stretch(shrunk, INDEX, 127.5, 255).int() - x.int()).abs().max() <= 1
     flat = torch.full((20, 3, 8, 8), 77, dtype=torch.uint8)
-    for mode in ("bilinear", "nearest"):
-        assert torch.equal(resize(flat, INDEX, mode), flat) and not torch.equal(resize(x, INDEX, mode), x)
+    halves = [resize(x, INDEX, rule) for rule in RULES]
+    for rule, half in zip(RULES, halves, strict=True):
+        assert torch.equal(resize(flat, INDEX, rule), flat) and not torch.equal(half, x)
+    assert all(not torch.equal(a, b) for a, b in combinations(halves, 2))
+    assert torch.equal(soften(flat, INDEX, 0.1), flat)
+    soft, sharp = (soften(x, INDEX, share).float().var() for share in (0.1, -0.1))
+    assert soft < x.float().var() < sharp
     errors = [(jpeg(x, INDEX, quality).float() - x).square().mean() for quality in (95, 75, 50)]
     assert errors[0] < errors[1] < errors[2]
     gray = random_images(2, channels=1)

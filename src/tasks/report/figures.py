@@ -9,6 +9,7 @@ from html import escape
 from typing import Any
 
 from ...io.results import FILE
+from .comparison import Comparison
 from .folder import Folder
 
 COLORS = ("#2b8cd6", "#e0641b", "#17a57c", "#cc79a7", "#d99a00", "#4fb0e3", "#9a78c9", "#8a8f98")
@@ -79,6 +80,64 @@ def pareto(results: Sequence[Mapping[str, Any]]) -> Figure | None:
         points = [(r["conditions"]["nfe"], r["values"][value], r.get("intervals", {}).get(value)) for r in members]
         traces.append(_with_interval(points, label, COLORS[i % len(COLORS)], "evaluations"))
     return _figure(f"{value} against cost", traces, "evaluations of the net per image", value, log_x=True, log_y=True)
+
+
+def by_samples(results: Sequence[Mapping[str, Any]]) -> dict[str, Figure]:
+    """Each Fréchet distance against 1 / N with its extrapolation to infinitely many samples, by name."""
+    traces: dict[str, list[dict[str, Any]]] = {}
+    ticks: dict[str, dict[float, str]] = {}
+    for result in results:
+        details = result.get("details", {})
+        for name in result["values"]:
+            counts, values = (details.get(f"{name}_curve{end}") for end in ("_samples", ""))
+            end = result["values"].get(f"{name}_infinity")
+            if not (isinstance(counts, list) and isinstance(values, list) and _is_number(end) and counts):
+                continue
+            points = [(1 / count, value, None) for count, value in zip(counts, values, strict=False)]
+            points.append((0.0, end, result.get("intervals", {}).get(f"{name}_infinity")))
+            group = traces.setdefault(name, [])
+            shown = _with_interval(points, str(result["label"]), COLORS[len(group) % len(COLORS)])
+            hover = [f"{count:,.0f} samples" for count in counts] + ["infinitely many samples"]
+            group.append(shown | {"text": hover, "hovertemplate": "%{text}<br>%{y:.4~g}"})
+            ticks.setdefault(name, {0.0: "∞"}).update({1 / count: f"{count:,.0f}" for count in counts})
+    found = {}
+    for name, group in traces.items():
+        found[name] = _figure(name, group, "number of samples", name, legend=len(group) > 1)
+        found[name].content["layout"]["xaxis"].update(tickvals=list(ticks[name]), ticktext=list(ticks[name].values()))
+    return found
+
+
+def draws(found: Comparison) -> list[Figure]:
+    """Every draw of every training, by group, and the mean of each group with its interval; none without a verdict."""
+    spreads = {result["label"]: result for result in found.results if result["task"] == "spread"}
+    traces: list[dict[str, Any]] = []
+    at, ticks = 0, []
+    for i, (name, rows) in enumerate((found.groups or {}).items()):
+        places = range(at, at + len(rows))
+        traces.append(
+            {
+                **{"type": "scatter", "mode": "markers", "name": escape(name), "showlegend": False},
+                "x": [place for place, row in zip(places, rows, strict=True) for _ in row],
+                "y": [value for row in rows for value in row],
+                "marker": {"size": 8, "opacity": 0.6, "color": COLORS[i % len(COLORS)]},
+                "hovertemplate": f"{escape(name)}<br>%{{y:.4~g}}",
+            }
+        )
+        result = spreads[name]
+        mean = [(at + len(rows), result["values"]["mean"], result["intervals"].get("mean"))]
+        shown = _with_interval(mean, name, COLORS[i % len(COLORS)])
+        hover = "mean %{y:.4~g} (%{customdata[0]:.4~g} to %{customdata[1]:.4~g})"
+        traces.append(shown | {"mode": "markers", "marker": {"size": 10, "symbol": "diamond"}, "hovertemplate": hover})
+        ticks.append(at + len(rows) / 2)
+        at += len(rows) + 2
+    if not traces:
+        return []
+    names = [escape(name.replace(" ", "\n")).replace("\n", "<br>") for name in found.groups or {}]
+    figure = _figure(
+        f"{found.score}: draws of each training, mean of each setting", traces, "", found.score, legend=False
+    )
+    figure.content["layout"]["xaxis"].update(tickvals=ticks, ticktext=names, zeroline=False)
+    return [figure]
 
 
 def _curve(folders: Sequence[Folder], last: str, columns: Sequence[str]) -> Figure:

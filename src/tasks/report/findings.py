@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ...io.results import FILE
+from ...metrics.protocol import difference
 from .folder import Folder
+from .tables import Score
 
 _WIDE = 0.25
 """Above this half width of an interval, as a share of the value, more samples are recommended."""
@@ -17,6 +19,16 @@ _PUBLISHED = 50_000
 def findings(folder: Folder) -> list[str]:
     """Return warnings about a folder, one sentence each."""
     return list(dict.fromkeys([*_of_training(folder), *_of_samples(folder), *_of_scores(folder)]))
+
+
+def mismatches(scores: Sequence[Score]) -> list[tuple[str, str]]:
+    """Scores that stand side by side and do not compare: the run, and why not."""
+    found = []
+    for score in scores[1:]:
+        why = difference(scores[0].conditions, score.conditions)
+        if why is not None and score.run != scores[0].run:
+            found.append((score.run, f"its score does not compare with that of {scores[0].run}: {why}."))
+    return found
 
 
 def _of_training(folder: Folder) -> Iterator[str]:
@@ -56,7 +68,8 @@ def _of_scores(folder: Folder) -> Iterator[str]:
         samples = conditions.get("samples")
         if isinstance(samples, int) and samples < _PUBLISHED and "fid" in result["values"]:
             yield f"FID of {samples:,} samples is larger than FID of {_PUBLISHED:,}, which papers report."
-        wide = [name for name, share in _widths(result) if share > _WIDE]
+        # A share of zero has a wide interval, however many samples there are.
+        wide = [name for name, share in _widths(result) if share > _WIDE and not name.startswith("memorized")]
         if wide:
             yield f"The intervals of {', '.join(wide)} are wide ({samples} samples): take more samples."
         if conditions.get("invalid_samples"):

@@ -23,6 +23,7 @@ REPORT = "report.html"
 
 _SKIPPED = ("images", "checkpoints", "wandb", "tensorboard")
 _MARKS = ("run.json", "metrics.csv", "metrics.json", "manifest.json", "scores.jsonl")
+_MARKS_OF_A_SWEEP = ("sweep.csv", "multirun.yaml")
 _PICTURES = (".png", ".gif")
 _TEXTS = dict.fromkeys(("started", "ended", "command", "commit", "host"), str)
 _START: dict[str, Any] = {**_TEXTS, "overrides": list, "hardware": dict, "versions": dict, "step": int}
@@ -78,9 +79,9 @@ def read_folders(paths: Sequence[str | Path]) -> list[Folder]:
     Raises:
         UserError: a path is not a folder, or it contains nothing to report.
     """
-    homes = list(dict.fromkeys(_home(Path(path).expanduser()) for path in paths))
+    homes = list(dict.fromkeys(home for path in paths for home in _homes(Path(path).expanduser())))
     configs = {home: _config(home) for home in homes}
-    names = [str(configs[home].get("name") or home.name) for home in homes]
+    names = [str(configs[home].get("name") or _subject(home) or home.name) for home in homes]
     if len(set(names)) < len(names):
         names = [f"{name} {home.name}" for name, home in zip(names, homes, strict=True)]
     if len(set(names)) < len(names):
@@ -112,15 +113,22 @@ def _folder(home: Path, label: str, config: Mapping[str, Any]) -> Folder:
     )
 
 
-def _home(path: Path) -> Path:
-    """Return the folder itself if it has something to report, or the newest run inside it."""
+def _homes(path: Path) -> list[Path]:
+    """Return the folder itself if it has something to report, all runs of a sweep, or the newest run inside."""
     if not path.is_dir():
-        raise UserError(f"{path} is not a folder: give a run, for example logs/<name>/<time>")
+        state = "is a file, not a folder" if path.exists() else "does not exist"
+        raise UserError(f"{path} {state}: give the folder of a run, for example logs/<name>/<time>")
     if any((path / name).exists() for name in _MARKS):
-        return path
+        return [path]
     runs = [found.parent for found in path.rglob("run.json")]
     if not runs:
         raise UserError(f"{path} contains no run, samples or results: give a run, for example logs/<name>/<time>")
+    if any((path / name).exists() for name in _MARKS_OF_A_SWEEP):
+        return sorted(runs, key=lambda run: [(len(part), part) for part in run.relative_to(path).parts])
+    return [_newest(runs)]
+
+
+def _newest(runs: Sequence[Path]) -> Path:
     return max(runs, key=lambda run: (str(next(iter(_list(_json(run / "run.json").get("starts"))), "")), str(run)))
 
 
@@ -138,6 +146,12 @@ def _config(home: Path) -> dict[str, Any]:
     except UserError:
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def _subject(home: Path) -> str | None:
+    """What was evaluated, if all results of a folder are of one subject."""
+    names = {str(result.get("about", {}).get("name", "")) for _, result in recorded_results(home)}
+    return next(iter(names)) if len(names) == 1 else None
 
 
 def _columns(path: Path) -> dict[str, list[tuple[float, float]]]:

@@ -14,12 +14,15 @@ from typing import Any
 
 from ...errors import UserError
 from . import figures, pictures, tables
-from .findings import findings
+from .comparison import comparison
+from .findings import findings, mismatches
 from .folder import Folder
 from .settings import differences_from_default, differing
 from .tables import Table
 
 _PARTS = Path(__file__).with_name("page")
+_DRAWS = "Draws of each training"
+_LISTED = 3
 _SCORES = ("scores", "bits_per_dim", "loss")
 """Results of single subjects; tables of other tasks, such as ``compare``, come first on the page."""
 
@@ -57,36 +60,60 @@ def page(folders: Sequence[Folder]) -> str:
 def _facts(folders: Sequence[Folder]) -> dict[str, Any]:
     everything = [result for folder in folders for _, result in folder.results]
     front = figures.pareto(everything)
+    by_samples = figures.by_samples(everything)
+    compared = comparison(folders)
     headings = {
+        _DRAWS: [] if compared is None else figures.draws(compared),
         "Curves": figures.curves(folders),
         "Scores during training": figures.score_curves(folders),
         "Samplers compared": [] if front is None else [front],
+        "Scores and the number of samples": list(by_samples.values()),
     }
     plots: list[tuple[str, list[tuple[int, figures.Figure]]]] = []
     contents: list[Any] = []
     for heading, group in headings.items():
         plots.append((heading, list(enumerate(group, len(contents)))))
         contents += [figure.content for figure in group]
+    as_plots = [*(["pareto.png"] if front else []), *(f"{name}_by_samples.png" for name in by_samples)]
+
+    def elsewhere(path: str) -> bool:
+        return Path(path).name in as_plots or any(path == sheet.origin for _, sheet in sheets)
+
     scores = tables.best_known(folders)
     results = tables.results(folders)
-    films = [film for folder in folders if (film := pictures.film(folder)) is not None]
+    films = [film for folder in folders if (film := pictures.film(folder, len(folders))) is not None]
+    sheets = [(folder, sheet) for folder in folders for sheet in pictures.sheets(folder)]
     return {
-        "title": " and ".join(folder.label for folder in folders),
+        "title": _title(folders),
         "subtitle": _subtitle(folders),
         "several": len(folders) > 1,
         "scores": scores,
         "protocols": list(dict.fromkeys(score.protocol for score in scores if score.protocol)),
-        "warnings": [(folder.label, text) for folder in folders for text in findings(folder)],
+        "warnings": [
+            *mismatches(scores),
+            *((folder.label, text) for folder in folders for text in findings(folder)),
+        ],
+        "verdict": [] if compared is None else compared.said,
+        "compared": [] if compared is None else tables.of_comparison(compared.results),
         "verdicts": [table for table in results if table.title.lower().replace(" ", "_") not in _SCORES],
         "results": [table for table in results if table.title.lower().replace(" ", "_") in _SCORES],
         "films": films,
-        "plots": plots,
+        "draws": plots[0][1],
+        "plots": plots[1:],
         "figures": contents,
-        "pictures": [(f.label, pictures.others(f, () if front is None else ("pareto.png",))) for f in folders],
+        "sheets": [(folder.label, sheet) for folder, sheet in sheets],
+        "pictures": [(folder.label, pictures.others(folder, elsewhere)) for folder in folders],
         "commands": [(folder.label, tables.commands(folder)) for folder in folders],
         "origin": tables.runs(folders),
         "settings": _settings(folders),
     }
+
+
+def _title(folders: Sequence[Folder]) -> str:
+    if len(folders) > _LISTED:
+        names = dict.fromkeys(str(folder.config.get("name") or folder.label) for folder in folders)
+        return f"{len(folders)} runs: {', '.join(list(names)[:_LISTED])}{', ...' if len(names) > _LISTED else ''}"
+    return " and ".join(folder.label for folder in folders)
 
 
 def _subtitle(folders: Sequence[Folder]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from ...outside import read_record
 from ...pictures.decode import open_picture
 from .folder import Folder, Picture
 
-_MOST_FRAMES, _MOST_OTHERS = 24, 24
+_MOST_FRAMES, _FEWEST_FRAMES, _MOST_OTHERS = 48, 4, 24
 _AS_IT_IS = 300_000
 """Size in bytes up to which a PNG is embedded unchanged; a larger one is encoded again."""
 _LARGEST_FILM = 4_000_000
@@ -52,24 +52,61 @@ class Film:
     frames: Sequence[tuple[int, str]]
 
 
-def film(folder: Folder) -> Film | None:
-    """The pictures that training drew, evenly thinned; None without any."""
+@dataclass(frozen=True)
+class Sheet:
+    """Samples beside the training images that are nearest to them.
+
+    Attributes:
+        subject: whose samples.
+        source: data URI.
+        said: the verdict, in sentences.
+        origin: where the file is, for the reader.
+    """
+
+    subject: str
+    source: str
+    said: Sequence[str]
+    origin: str
+
+
+def sheets(folder: Folder) -> list[Sheet]:
+    """The memorization sheets of evaluations, each with its verdict."""
+    found = []
+    for path, result in folder.results:
+        about = result.get("about", {}).get("memorization")
+        picture = (
+            path.parent / Path(str(about["picture"])).name if isinstance(about, dict) and "picture" in about else None
+        )
+        source = None if picture is None else _source(picture)
+        if picture is not None and source is not None:
+            said = [_short(str(text)) for text in about.get("verdict") or []]
+            found.append(Sheet(str(result["label"]), source, said, str(picture.relative_to(folder.path))))
+    return found
+
+
+def _short(verdict: str) -> str:
+    """Without the path of the picture, which is above it on the page."""
+    return verdict.partition(", see ")[0]
+
+
+def film(folder: Folder, runs: int = 1) -> Film | None:
+    """The pictures that training drew, evenly thinned so that ``runs`` films fit the page; None without any."""
     drawn = sorted((p for p in folder.pictures if p.step is not None), key=lambda p: p.step or 0)
-    count = min(len(drawn), _MOST_FRAMES)
+    count = min(len(drawn), max(_MOST_FRAMES // runs, _FEWEST_FRAMES))
     places = [round(i * (len(drawn) - 1) / max(count - 1, 1)) for i in range(count)]
     frames = [(drawn[i].step or 0, _source(drawn[i].path)) for i in places]
     shown = [(step, source) for step, source in frames if source is not None]
     return Film(folder.label, shown) if shown else None
 
 
-def others(folder: Folder, left_out: Sequence[str] = ()) -> list[Shown]:
-    """All grids, films, memorization sheets and other pictures in the folder.
+def others(folder: Folder, left_out: Callable[[str], bool]) -> list[Shown]:
+    """All grids, films and other pictures in the folder.
 
     Args:
         folder: folder to read.
-        left_out: names of files that the page shows in another form.
+        left_out: whether the page shows a picture in another form, by its path in the folder.
     """
-    found = [p for p in folder.pictures if p.step is None and p.path.name not in left_out]
+    found = [p for p in folder.pictures if p.step is None and not left_out(str(p.path.relative_to(folder.path)))]
     found.sort(key=lambda picture: (_rank(picture), str(picture.path)))
     shown = []
     for picture in found[:_MOST_OTHERS]:

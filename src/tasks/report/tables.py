@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,8 @@ from ...io.results import FILE
 from ...progress import duration
 from .folder import Folder
 
-_FEW = 4
+_FEW, _WIDEST = 4, 6
+_MADE = ("sampler", "nfe", "seed", "weights", "precision", "device")
 
 
 @dataclass(frozen=True)
@@ -42,11 +43,13 @@ class Score:
     interval: str
     protocol: str
     run: str
+    conditions: Mapping[str, Any]
 
 
 def best_known(folders: Sequence[Folder], most: int = 4) -> list[Score]:
-    """The first scores of the result with most samples of every folder; scores during training only if there are no
-    others.
+    """The first scores of the result with most samples of every folder, the one that training watches first.
+
+    Scores during training are taken only if there are no others.
     """
     found = []
     for folder in folders:
@@ -56,11 +59,14 @@ def best_known(folders: Sequence[Folder], most: int = 4) -> list[Score]:
             continue
         last = scored[-1][1]
         result = max(final, key=lambda found: _count(found.get("conditions", {}).get("samples")), default=last)
-        shown = [name for name in result["values"] if not name.endswith("_std")][:most]
+        watched = folder.config.get("optimized_metric")
+        names = [name for name in result["values"] if not name.endswith("_std")]
+        shown = sorted(names, key=lambda name: name != watched)[:most]
         protocol = str(result.get("protocol", {}).get("text", ""))
         for name in shown if len(folders) == 1 else shown[:1]:
             ends = result.get("intervals", {}).get(name)
-            found.append(Score(name, number(result["values"][name]), interval(ends), protocol, folder.label))
+            shown_as = number(result["values"][name]), interval(ends)
+            found.append(Score(name, *shown_as, protocol, folder.label, result.get("conditions", {})))
     return found
 
 
@@ -74,6 +80,17 @@ def results(folders: Sequence[Folder]) -> list[Table]:
             name = _name(folder, path, result)
             tasks.setdefault(result["task"], []).append((name, result))
     return [_table(task, rows) for task, rows in tasks.items()]
+
+
+def of_comparison(results: Sequence[Mapping[str, Any]]) -> list[Table]:
+    """A table of the settings and a table of their differences."""
+    titles = {"spread": "Settings", "compare": "Differences"}
+    found = []
+    for task, title in titles.items():
+        rows = [(str(result["label"]), result) for result in results if result["task"] == task]
+        if rows:
+            found.append(replace(_table(task, rows), title=title))
+    return found
 
 
 def runs(folders: Sequence[Folder]) -> Table:
@@ -112,7 +129,7 @@ def interval(ends: Any) -> str:
 
 
 def _table(task: str, named: Sequence[tuple[str, Mapping[str, Any]]]) -> Table:
-    """A table with a column for each result and a row for each value."""
+    """A column for each of a few results, a row for each of many: whichever makes the narrower table."""
     values = list(dict.fromkeys(name for _, result in named for name in result["values"]))
     protocols = [str(result.get("protocol", {}).get("text", "")) for _, result in named]
     columns = ["", *values, *(["protocol"] if any(protocols) else [])]
@@ -120,7 +137,7 @@ def _table(task: str, named: Sequence[tuple[str, Mapping[str, Any]]]) -> Table:
         [name, *(_cell(result, value) for value in values), *([protocol] if any(protocols) else [])]
         for (name, result), protocol in zip(named, protocols, strict=True)
     ]
-    if len(rows) <= _FEW:
+    if len(rows) <= max(_FEW, min(len(columns) - 1, _WIDEST)):
         columns, *rows = map(list, zip(columns, *rows, strict=True))
     notes = list(dict.fromkeys(str(note) for _, result in named for note in result.get("notes", [])))
     return Table(task.replace("_", " ").capitalize(), columns, rows, notes)
@@ -140,7 +157,8 @@ def _name(folder: Folder, path: Path, result: Mapping[str, Any]) -> str:
     label = str(result["label"])
     home = path.parent
     # The label of samples is the path of their folder.
-    return f"{folder.label}, {home.name if Path(label).name == home.name else label}"
+    short = home.name if Path(label).name == home.name else label
+    return short if short == folder.label else f"{folder.label}, {short}"
 
 
 def _facts(folder: Folder) -> dict[str, str]:
@@ -160,6 +178,11 @@ def _facts(folder: Folder) -> dict[str, str]:
             "commit": str(last.get("commit") or "unknown"),
             **{str(name): str(version) for name, version in (last.get("versions") or {}).items()},
         }
+    elif folder.results:
+        _, scored = max(folder.results, key=lambda found: _count(found[1].get("conditions", {}).get("samples")))
+        path = scored.get("about", {}).get("ckpt_path", "")
+        conditions = scored.get("conditions", {})
+        found |= {"checkpoint": str(path), **{name: number(conditions[name]) for name in _MADE if name in conditions}}
     for home, manifest in folder.manifests:
         spent, count = manifest.get("seconds"), manifest.get("num_samples")
         if isinstance(spent, int | float) and isinstance(count, int) and spent > 0:

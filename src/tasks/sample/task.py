@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ...checkpoint import RunLock
@@ -17,6 +17,7 @@ from ...sinks.record import Record, Result, write_results
 from ...sinks.store import SampleStore
 from .. import scoring
 from ..devices import launch
+from ..evaluate.results.table import table
 from ..report.task import report_afterwards
 from . import constraint_report, pictures
 from .plan import SamplingPlan, agreed_sampling
@@ -77,8 +78,12 @@ class SamplingRun:
                 quantize=plan.cfg.quantize,
             )
         if scores is not None:
-            _log.info("%s", scores)
-            result = result.of_scores(scores)
+            made = {
+                name: plan.settings[name] for name in ("weights", "seed", "labels") if plan.settings[name] is not None
+            }
+            conditions = {"sampler": scoring.describe(plan.settings["sampler"]), **made}
+            result = replace(result, conditions=conditions).of_scores(scores)
+            _log.info("scores\n%s", "\n".join(table([replace(result, label=f"{plan.request.count:,} samples")])))
         if plan.compares:
             agreement = on_rank_zero(self._agreement)
             _log.info("%s", ", ".join(f"{name} {value:.4g}" for name, value in agreement.items()))

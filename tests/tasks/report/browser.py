@@ -70,13 +70,13 @@ class Browser:
         os.close(self._read)
         os.close(self._write)
 
-    def open(self, path: Path, width: int = 1280, height: int = 900, dark: bool = False) -> None:
-        """Open a file and wait for its plots to be drawn."""
+    def open(self, path: Path, width: int = 1280, height: int = 900, dark: bool = False, media: str = "") -> None:
+        """Open a file on a screen, or with ``media="print"`` on paper, and wait for its plots to be drawn."""
         self._call(
             "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600
         )
         scheme = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
-        self._call("Emulation.setEmulatedMedia", features=scheme)
+        self._call("Emulation.setEmulatedMedia", media=media, features=scheme)
         self._call("Page.navigate", url=path.resolve().as_uri())
         end = time.monotonic() + _PATIENCE
         while self.ask("document.readyState") != "complete" or not self.ask(

@@ -49,6 +49,23 @@ def test_plots_and_pictures_are_shown_without_console_messages(width: int, dark:
     assert browser.complaints == []
 
 
+def test_the_verdict_and_the_sheet_of_real_runs_are_readable_everywhere(browser, real_runs, tmp_path: Path) -> None:
+    report = write_report([real_runs], tmp_path / "report.html")
+    for width, media in ((1280, ""), (390, ""), (720, "print")):
+        browser.complaints.clear()
+        browser.open(report, width, media=media)
+        seen = browser.ask("document.body.innerText")
+        assert "Do the settings differ?" in seen and "2 and 2 trainings" in seen
+        assert browser.ask("document.querySelectorAll('.sheet img').length") == 1
+        figures = browser.ask("JSON.parse(document.getElementById('figures').textContent).length")
+        drawn = (
+            "[...document.querySelectorAll('.canvas')].filter((c) => c.querySelector('.trace, .scatterlayer')).length"
+        )
+        assert browser.ask(drawn) == figures > 0
+        assert browser.ask(BROKEN) == 0 and not browser.ask(TOO_WIDE)
+        assert browser.complaints == []
+
+
 def test_the_slider_selects_the_step(browser, report) -> None:
     browser.open(report)
     shown = "[...document.querySelectorAll('.film img')].filter((i) => !i.hidden).map((i) => i.dataset.step).join()"

@@ -255,5 +255,5 @@ def test_the_command_prints_the_path(run_copy, tmp_path: Path, capsys) -> None:
     assert main([str(run_copy), f"output={tmp_path / 'out/page.html'}"]) == 0
     assert capsys.readouterr().out.strip() == str(tmp_path / "out/page.html")
     assert (tmp_path / "out/page.html").read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
-    with pytest.raises(UserError, match="is not a folder"):
+    with pytest.raises(UserError, match="does not exist"):
         write_report([tmp_path / "absent"])

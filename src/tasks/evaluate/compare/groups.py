@@ -75,6 +75,20 @@ def differing_settings(configs: Sequence[Mapping[str, Any]]) -> list[str]:
     return [key for key in keys if any(settings.get(key) != flat[0].get(key) for settings in flat)]
 
 
+def by_settings(configs: Sequence[Mapping[str, Any]]) -> dict[str, list[int]]:
+    """Split trainings by their settings; seeds do not count.
+
+    Returns:
+        The places of the trainings of each setting, by the values in which settings differ; ``all`` if there is one.
+    """
+    keys = differing_settings(configs)
+    found: dict[str, list[int]] = {}
+    for i, config in enumerate(configs):
+        settings = _settings(config)
+        found.setdefault(" ".join(f"{key}={settings.get(key)}" for key in keys) or "all", []).append(i)
+    return found
+
+
 def training_name(path: Path) -> str:
     """A short name of a checkpoint's run."""
     return (run_of(path) or path.with_suffix("")).name
@@ -99,12 +113,7 @@ def _names(folders: Sequence[str]) -> list[str]:
 
 def _split(paths: Sequence[Path]) -> list[Group]:
     configs = [glance(path).get("config", {}) for path in paths]
-    keys = differing_settings(configs)
-    by_name: dict[str, list[Path]] = {}
-    for path, config in zip(paths, configs, strict=True):
-        settings = _settings(config)
-        by_name.setdefault(" ".join(f"{key}={settings.get(key)}" for key in keys), []).append(path)
-    return [Group(name or "all", tuple(members)) for name, members in by_name.items()]
+    return [Group(name, tuple(paths[i] for i in members)) for name, members in by_settings(configs).items()]
 
 
 def _settings(config: Mapping[str, Any]) -> dict[str, Any]:

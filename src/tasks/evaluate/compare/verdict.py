@@ -84,7 +84,7 @@ def differences(scores: Mapping[str, Tensor], score: str, base: Mapping[str, Res
 def verdict(a: str, b: str, score: str, of_a: Tensor, of_b: Tensor, found: Difference, level: float) -> str:
     """Say in one line whether the difference is conclusive."""
     value, low, high = (float(x) for x in found.settings)
-    trainings, draws = f"{len(of_a)} and {len(of_b)} trainings", f"{of_a.shape[-1]} draws of each"
+    trainings, draws = f"{len(of_a)} and {len(of_b)} trainings", _draws(of_a.shape[-1])
     measured = f"{score} of {a} minus {score} of {b} is {value:.4g}"
     if math.isnan(low):
         return f"{measured}, {_of_these(found.trainings)}. {_ONE_TRAINING}"
@@ -105,6 +105,10 @@ _ONE_TRAINING = (
     "One training per group cannot show whether the settings differ. Train more, with -m seed.init=1,2,3, and "
     "give the sweep's folder"
 )
+
+
+def _draws(count: int) -> str:
+    return "one draw of each" if count == 1 else f"{count} draws of each"
 
 
 def _of_these(estimate: Estimate) -> str:

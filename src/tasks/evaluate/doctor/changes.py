@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -38,15 +39,38 @@ def stretch(images: Tensor, index: Tensor, low: float, high: float) -> Tensor:
     return _bytes((images.float() - low) * (255 / (high - low)))
 
 
-def resize(images: Tensor, index: Tensor, mode: str) -> Tensor:
-    """Halve the size and enlarge again; fine detail is lost."""
-    sides = [max(side // 2, 1) for side in images.shape[-2:]]
+RULES: dict[str, dict[str, Any]] = {
+    "bicubic with antialiasing, as PIL": {"mode": "bicubic", "antialias": True},
+    "bilinear with antialiasing, as PIL": {"mode": "bilinear", "antialias": True},
+    "bilinear without antialiasing, as torch": {"mode": "bilinear"},
+    "nearest": {"mode": "nearest-exact"},
+    "box": {"mode": "area"},
+}
+"""Rules of resizing as arguments of ``torch.nn.functional.interpolate``."""
+
+
+def resized(x: Tensor, size: Sequence[int], rule: str) -> Tensor:
+    """Images (B, C, H, W) float at another size, by a rule of ``RULES``; not rounded, not clipped."""
+    return F.interpolate(x, size=list(size), **RULES[rule])
+
+
+def resize(images: Tensor, index: Tensor, rule: str) -> Tensor:
+    """Half the size and back by the same rule; fine detail is lost."""
+    small = resized(images.float(), [max(side // 2, 1) for side in images.shape[-2:]], rule)
+    return _bytes(resized(_bytes(small).float(), images.shape[-2:], rule))
+
+
+def soften(images: Tensor, index: Tensor, share: float) -> Tensor:
+    """Each value takes ``share`` of both its neighbors in each direction; a negative share sharpens.
+
+    Images that were shrunk by another rule are a little softer or sharper.
+    """
     x = images.float()
-    if mode == "nearest":
-        small, size = F.interpolate(x, size=sides, mode="nearest"), images.shape[-2:]
-        return _bytes(F.interpolate(small, size=size, mode="nearest"))
-    small = F.interpolate(x, size=sides, mode="bilinear", antialias=True)
-    return _bytes(F.interpolate(small, size=images.shape[-2:], mode="bilinear"))
+    for dim in (-2, -1):
+        padding = (0, 0, 1, 1) if dim == -2 else (1, 1, 0, 0)
+        before, after = (F.pad(x, padding, mode="replicate").narrow(dim, i, x.shape[dim]) for i in (0, 2))
+        x = (1 - 2 * share) * x + share * (before + after)
+    return _bytes(x)
 
 
 def jpeg(images: Tensor, index: Tensor, quality: int) -> Tensor:
@@ -86,7 +110,11 @@ def changes(channels: int) -> dict[str, dict[str, tuple[str, Change]]]:
             "video levels, 16 to 235": ("images", partial(stretch, low=16, high=235)),
         },
         "flips": {"reference with flips": ("reference", mirror_half), "mirrored images": ("images", mirror)},
-        "resize": {f"half size and back, {mode}": ("both ways", partial(resize, mode=mode)) for mode in _MODES},
+        "resize": {
+            **{f"half size and back, {rule}": ("both ways", partial(resize, rule=rule)) for rule in RULES},
+            "a softer rule of shrinking": ("both ways", partial(soften, share=_SOFT)),
+            "a sharper rule of shrinking": ("both ways", partial(soften, share=-_SOFT)),
+        },
         "quantize": {
             "truncated, not rounded": ("images", partial(add_half, sign=1)),
             "rounded, not truncated": ("images", partial(add_half, sign=-1)),
@@ -99,7 +127,7 @@ def changes(channels: int) -> dict[str, dict[str, tuple[str, Change]]]:
     return found
 
 
-_MODES = ("bilinear", "nearest")
+_SOFT = 0.08
 _QUALITIES = (95, 85, 75, 50)
 
 

@@ -22,7 +22,7 @@ from ... import checkpoint_config, scoring
 from ...image_source import manifest_of, open_images
 from ..environment import Environment, ScoringSetups
 from .memorization import MemorizationCheck
-from .scores import describe, settings_for_cache_key
+from .scores import settings_for_cache_key
 from .spectrum import SpectrumCheck
 
 
@@ -127,7 +127,7 @@ class ImagesWork:
             if job.made.get(key) is not None
         }
         if "sampler" in job.made:
-            made["sampler"] = describe(job.made["sampler"])
+            made["sampler"] = scoring.describe(job.made["sampler"])
         about = {"path": str(job.source.path)}
         result = Result(job.task, job.label, job.subject, job.settings, conditions=made, about=about)
         result = result.of_scores(scores)

@@ -18,7 +18,7 @@ from ....sinks.pictures import grid, save_picture
 from ....sinks.record import Result
 from ..environment import ScoringSetup
 
-_BATCH, _ROWS, _NEAREST = 256, 16, 3
+_BATCH, _ROWS, _NEAREST, _GAP = 256, 16, 3, 16
 
 
 class MemorizationCheck:
@@ -88,7 +88,8 @@ class MemorizationCheck:
                 values[score] = float(estimate.value)
                 intervals[score] = [float(estimate.low), float(estimate.high)]
         notes = [verdict(compared, name, picture) for name, compared in found.items()]
-        return replace(result, values=values, intervals=intervals, notes=[*result.notes, *notes])
+        about = {**result.about, "memorization": {"picture": picture.name, "verdict": notes}}
+        return replace(result, values=values, intervals=intervals, notes=[*result.notes, *notes], about=about)
 
     def _compare(
         self, read: Callable[[Sequence[int]], Tensor], indices: Sequence[int], picture: Path
@@ -121,11 +122,13 @@ class MemorizationCheck:
     ) -> None:
         """Return rows of a sample, its nearest training images by features, and its nearest ones by pixels."""
         train = self.data.images(self.data.train_split)
-        rows = []
-        for i in found["features"].ratio.argsort()[:_ROWS].tolist():
-            nearest = torch.cat([compared.nearest[i, :_NEAREST].cpu() for compared in found.values()])
-            rows += [read([indices[i]]), self.data.values.to_bytes(train.gather(nearest))]
-        save_picture(picture, grid(torch.cat(rows), columns=1 + 2 * _NEAREST))
+        chosen = found["features"].ratio.argsort()[:_ROWS].tolist()
+        columns = [grid(read([indices[i] for i in chosen]), columns=1)]
+        for compared in found.values():
+            nearest = compared.nearest[chosen, :_NEAREST].cpu().flatten()
+            columns.append(grid(self.data.values.to_bytes(train.gather(nearest)), columns=_NEAREST))
+        gap = torch.full((3, columns[0].shape[1], _GAP), 255, dtype=torch.uint8)
+        save_picture(picture, torch.cat([columns[0], gap, columns[1], gap, columns[2]], dim=2))
 
 
 def verdict(found: Memorization, name: str, picture: Path) -> str:

@@ -147,13 +147,13 @@ class ScoresWork:
         """Generate the missing samples and score all."""
         job, cfg, device = self.job, self.environment.cfg, self.environment.fabric.device
         model, notes = self.environment.model(job.of)
-        _log.info("%s: %s samples with %s", job.label, f"{cfg.num_samples:,}", describe(job.sampler_node))
+        _log.info("%s: %s samples with %s", job.label, f"{cfg.num_samples:,}", scoring.describe(job.sampler_node))
         generation, labels = self._generation(model)
         quantization = job.stored_as.scored_as(cfg.quantize)
-        scoring = Scoring(job.setup.suite, self.environment.references(job.setup), quantization, device)
-        statistics = self._make(generation, scoring)
+        scored = Scoring(job.setup.suite, self.environment.references(job.setup), quantization, device)
+        statistics = self._make(generation, scored)
         conditions = {
-            "sampler": describe(job.sampler_node),
+            "sampler": scoring.describe(job.sampler_node),
             "nfe": statistics.evaluations / statistics.count,
             "seed": job.seed,
             "weights": job.of.weights,
@@ -168,8 +168,8 @@ class ScoresWork:
             job.task, job.label, job.subject, job.settings, conditions=conditions, notes=list(notes), about=about
         )
         lost = len(statistics.invalid)
-        if scoring.scores is not None:
-            result = result.of_scores(scoring.scores)
+        if scored.scores is not None:
+            result = result.of_scores(scored.scores)
         else:
             result.values[job.setup.suite.extractor.distance_name] = None
             result.conditions["samples"] = cfg.num_samples - lost
@@ -216,30 +216,15 @@ class ScoresWork:
         )
         return generation, ("cycle" if job.labels is None else job.labels) if classes else None
 
-    def _make(self, generation: Generation, scoring: Scoring) -> Statistics:
+    def _make(self, generation: Generation, scored: Scoring) -> Statistics:
         """Score stored samples of an earlier call from the disk, and generate the others."""
         # If no sample is missing, evaluations and seconds cannot be measured.
         count = self.store.count
         missing = on_rank_zero(self.store.prepare) or list(range(min(count, generation.batch_size)))
         there = sorted(set(on_rank_zero(self.store.valid_indices)) - set(missing))
-        scoring.add_stored(self.store, there, _BATCH)
+        scored.add_stored(self.store, there, _BATCH)
         generation.warm_up(shard(missing, rank(), world_size()))
-        return generation.run(missing, [self.store, scoring])
-
-
-def describe(sampler: Mapping[str, Any]) -> str:
-    """Describe a sampler's node: its class, the classes of its parts, its steps."""
-
-    def name(node: Mapping[str, Any]) -> str:
-        return str(node["_target_"]).rpartition(".")[2]
-
-    grid = sampler.get("grid")
-    parts = [
-        name(part) for part in sampler.values() if isinstance(part, Mapping) and "_target_" in part and part != grid
-    ]
-    inside = ", ".join(part for part in parts if not part.startswith("No"))
-    steps = f" {grid['steps']} steps" if isinstance(grid, Mapping) and "steps" in grid else ""
-    return name(sampler) + (f"({inside})" if inside else "") + steps
+        return generation.run(missing, [self.store, scored])
 
 
 def device_name(device: torch.device) -> str:

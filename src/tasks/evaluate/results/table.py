@@ -11,9 +11,14 @@ from rich.table import Table
 
 from ....sinks.record import Result
 
+_FEW, _MANY = 3, 4
+
 
 def table(entries: Sequence[Result]) -> list[str]:
-    """Lay out the results of one task, one row each; differing conditions are columns, shared ones a line below."""
+    """Lay out results of one task; conditions that differ are cells, the others one line below.
+
+    Many results are a row each. Few results with many values are a column each, so that lines stay short.
+    """
     values = list(dict.fromkeys(name for entry in entries for name in entry.values))
     names = list(dict.fromkeys(name for entry in entries for name in entry.conditions))
     varying = [
@@ -27,11 +32,14 @@ def table(entries: Sequence[Result]) -> list[str]:
         ]
         for entry in entries
     ]
+    header = ["", *values, *varying]
+    if len(rows) <= _FEW and len(values) > _MANY:
+        header, *rows = map(list, zip(header, *rows, strict=True))
     grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for i, name in enumerate(["", *values, *varying]):
+    for i, name in enumerate(header):
         # Text is left-aligned, numbers right-aligned.
         numeric = i > 0 and all(_is_number(row[i]) for row in rows)
-        grid.add_column(name, justify="right" if numeric else "left", no_wrap=True)
+        grid.add_column(escape(name), justify="right" if numeric else "left", no_wrap=True)
     for row in rows:
         grid.add_row(*map(escape, row))
     # Log lines have no limit of width.
