@@ -13,7 +13,7 @@ __all__ = ["LoadedModel", "__version__", "load"]
 
 
 def __getattr__(name: str) -> Any:
-    # Imported on first use: --help must not wait for torch.
+    # Imported on first use, so that --help does not wait for torch.
     if name not in ("LoadedModel", "load"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from . import api

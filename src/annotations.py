@@ -1,7 +1,7 @@
 """Compare plain values with the annotations of the parameters that they are given to.
 
-Settings come from command lines and files, so that a word may stand where a number belongs. Only plain annotations are
-looked at (numbers, switches, texts, lists, literals and unions of them); others accept every value.
+Settings come from command lines and files, so a word may stand where a number is needed. Only plain annotations are
+checked (numbers, switches, texts, lists, literals and unions of them); all other annotations accept every value.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def mismatch(function: Callable[..., Any], settings: Mapping[str, Any]) -> tuple
         if name not in hints or _fits(value, hints[name]):
             continue
         default = defaults.get(name)
-        # A limit that is absent by default may be infinite.
+        # A limit whose default is None may be infinite.
         if isinstance(default, float) and math.isinf(default) and value in (math.inf, -math.inf):
             continue
         entry = _misfit(value, hints[name])
@@ -53,7 +53,7 @@ def mismatch(function: Callable[..., Any], settings: Mapping[str, Any]) -> tuple
 
 
 def _misfit(value: Any, hint: Any) -> tuple[Any, Any] | None:
-    """The first key of a mapping whose value does not fit, and the annotation of the values."""
+    """Return the first key of a mapping whose value does not fit, and the annotation of the values."""
     for part in typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,):
         if isinstance(value, Mapping) and typing.get_origin(part) in (dict, Mapping):
             kind = typing.get_args(part)[1]
@@ -62,7 +62,7 @@ def _misfit(value: Any, hint: Any) -> tuple[Any, Any] | None:
 
 
 def shown(value: Any) -> str:
-    """A value for a message: in one line, and short."""
+    """Shorten a value to one line for a message."""
     text = repr(value) if isinstance(value, list | tuple | dict) else str(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
 
@@ -76,7 +76,7 @@ def _parameters(function: Callable[..., Any]) -> tuple[dict[str, Any], dict[str,
         try:
             parameters = inspect.signature(part).parameters
             found = typing.get_type_hints(part.__init__ if inspect.isclass(part) else part)
-        # Written in C, or with annotations that exist for type checkers only.
+        # Written in C, or annotated with names that exist only for type checkers.
         except Exception:
             break
         hints = {name: found[name] for name in parameters if name in found} | hints
@@ -100,7 +100,7 @@ def _fits(value: Any, hint: Any) -> bool:
     if hint is bool:
         return isinstance(value, bool) or not _is_plain(value)
     if hint is int:
-        # Numbers beyond this fit into no tensor and no loop.
+        # Larger numbers do not fit into any tensor or loop.
         return (is_whole(value) and abs(value) < _LARGEST) or not _is_plain(value)
     if hint is float:
         return (is_number(value) and abs(value) < 1e308) or not _is_plain(value)
@@ -113,7 +113,7 @@ def _fits(value: Any, hint: Any) -> bool:
             return all(_fits(item, typing.get_args(hint)[1]) for item in value.values())
         return not _is_plain(value)
     if inspect.isclass(hint) and hint not in (Any, object):
-        # Objects are built from nodes; no plain value stands for one.
+        # Objects are built from nodes; a plain value is never an object.
         return not _is_plain(value) or _is_instance(value, hint)
     return True
 
@@ -122,13 +122,13 @@ def _is_instance(value: Any, hint: type) -> bool:
     try:
         return isinstance(value, hint)
     except TypeError:
-        # A protocol that exists for type checkers only.
+        # A protocol that exists only for type checkers.
         return True
 
 
 def _fits_list(value: Any, kind: Any, parts: tuple[Any, ...]) -> bool:
     if not isinstance(value, list | tuple):
-        # A text is a sequence, but nobody means its letters.
+        # A text is a sequence too, but its letters are never meant as list items.
         return not _is_plain(value) and not isinstance(value, Mapping)
     if kind is tuple and parts and parts[-1] is not Ellipsis:
         return len(value) == len(parts) and all(_fits(item, part) for item, part in zip(value, parts, strict=True))
@@ -140,24 +140,24 @@ def _is_plain(value: Any) -> bool:
 
 
 def is_whole(value: Any) -> TypeGuard[int]:
-    """Whether ``value`` is an int and no bool."""
+    """Whether ``value`` is an int and not a bool."""
     return isinstance(value, int) and not isinstance(value, bool)
 
 
 def is_number(value: Any) -> TypeGuard[float]:
-    """Whether ``value`` is an int or a float, no bool and not NaN."""
+    """Whether ``value`` is an int or a float, but not a bool and not NaN."""
     return isinstance(value, int | float) and not isinstance(value, bool) and not math.isnan(value)
 
 
 def _wanted(value: Any, hint: Any, default: Any) -> str:
-    """What to give, such as ``a whole number, as 4, or null``."""
+    """Describe a valid value, for example ``a whole number, for example 4, or null``."""
     if isinstance(value, float) and not math.isfinite(value):
         return "give a finite number"
     names = list(dict.fromkeys(_names(hint)))
     plain = isinstance(default, int | float | str) and not isinstance(default, bool)
-    example = f", as {default}" if plain and default != "" else ""
+    example = f", for example {default}" if plain and default != "" else ""
     if isinstance(value, float) and value.is_integer() and "a whole number" in names:
-        example = f", as {int(value)}"
+        example = f", for example {int(value)}"
     return f"give {' or '.join(names) or 'settings of an object'}{example}"
 
 

@@ -56,7 +56,7 @@ def load(
         path_or_run: a checkpoint file (.ckpt, .safetensors, or .pth of Song's or Peng's program), a folder of runs
             (its newest checkpoint), ``last``, ``best`` or a step; a folder in the format of the Hugging Face Hub, or
             ``organization/name`` of a model there; or ``digits``, the model that comes with this package.
-        weights: ``ema``, the first average; ``ema:<name>``, another; ``raw``, what the optimizer holds.
+        weights: ``ema``, the first average; ``ema:<name>``, another average; ``raw``, the optimizer's weights.
         device: where the model runs.
         experiment: experiment of a .pth file, which contains no configuration.
         runs_dir: folder in which ``last``, ``best`` and steps are searched for.
@@ -127,7 +127,7 @@ class LoadedModel:
         """Build a sampler.
 
         Args:
-            name: of ``conf/sampler``; None for the one in the checkpoint.
+            name: name in ``conf/sampler``; None for the one in the checkpoint.
             steps: N, the number of times of its grid; None for the number in its configuration.
 
         Raises:
@@ -160,7 +160,7 @@ class LoadedModel:
             steps: N, the number of times of the grid; None for the number in the sampler's configuration.
             labels: a class, a list of classes to repeat, ``cycle``, ``random`` or ``none``; None cycles through the
                 classes of a net that has classes.
-            batch_size: samples at a time; changes speed and memory only.
+            batch_size: samples per batch; changes speed and memory only.
 
         Returns:
             (n, *d) float in ``data_range``, not clipped, on the device of the model.
@@ -216,7 +216,7 @@ class LoadedModel:
         Args:
             x: (B, *d) uint8, or float in ``data_range``.
             labels: classes of the samples.
-            seed: of the dequantization and of the probes of the trace estimate.
+            seed: seed of the dequantization and of the probes of the trace estimate.
             likelihood: a name of ``conf/likelihood``: ``hutchinson``, or ``exact`` for few dimensions.
 
         Returns:
@@ -269,7 +269,7 @@ class LoadedModel:
         return x if x.is_floating_point() else self.values.to_model(x, self.data_range)
 
     def _time(self, t: Time) -> Tensor:
-        # A Python number stays on the CPU: it enters kernels as an argument.
+        # A Python number stays on the CPU and enters kernels as an argument.
         return t if isinstance(t, Tensor) else torch.tensor(t, dtype=torch.float64)
 
     def _condition(self, labels: Labels, count: int) -> Mapping[str, Tensor] | None:
@@ -279,9 +279,7 @@ class LoadedModel:
         classes = self.num_classes or 0
         # The class after the last one means "no label".
         if not classes or chosen.min() < 0 or chosen.max() > classes:
-            known = (
-                f"the net knows the classes 0 to {classes - 1}" if classes else "the net has no classes: leave it out"
-            )
+            known = f"the net has the classes 0 to {classes - 1}" if classes else "the net has no classes: leave it out"
             raise UserError(f"labels={labels}: {known}")
         return {"labels": chosen}
 

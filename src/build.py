@@ -123,7 +123,7 @@ def _call(node: dict[Any, Any], name: str, beside: Mapping[str, Any]) -> Any:
         # Most often a value of the wrong type, such as a word for a number.
         reason = " ".join(str(error).split())
         if re.search("overflow|allocate|storage size", reason, re.IGNORECASE):
-            reason = "these sizes fit into no memory"
+            reason = "these sizes do not fit into memory"
         raise SettingsError(f"{where}: {target} does not take these settings ({reason})") from error
 
 
@@ -151,17 +151,17 @@ def check_arguments(
     positional: Sequence[Any] = (),
     complete: bool = False,
 ) -> None:
-    """Compare settings with the parameters of what they are for.
+    """Compare settings with the parameters of the function or class that they are for.
 
     Args:
         function: a class or function.
-        settings: by name; keys of this module, such as ``_target_``, are passed over.
+        settings: by name; keys of this module, such as ``_target_``, are ignored.
         where: full key of the node, for messages.
         positional: arguments without names.
-        complete: whether all that ``function`` needs must be there.
+        complete: whether all required parameters of ``function`` must be given.
 
     Raises:
-        SettingsError: an unknown or missing setting, or a value of another kind than that of its parameter.
+        SettingsError: a setting is unknown or missing, or its value has the wrong type.
     """
     settings = {key: value for key, value in settings.items() if key not in _SPECIAL}
     try:

@@ -11,7 +11,7 @@ GRAPHS = 64
 def many_graphs() -> AbstractContextManager[None]:
     """Allow ``GRAPHS`` graphs per function inside, and raise an error instead of running uncompiled beyond that."""
     config = torch._dynamo.config
-    # torch 2.6 has other names.
+    # These settings have other names in torch 2.6.
     if hasattr(config, "recompile_limit"):
         names = "recompile_limit", "fail_on_recompile_limit_hit"
     else:

@@ -1,4 +1,4 @@
-"""Location of the configuration files: beside the package in a checkout, inside it when installed."""
+"""Location of the configuration files: next to the package in a checkout, inside it when installed."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from pathlib import Path
 _PACKAGE = Path(__file__).resolve().parent
 
 IS_INSTALLED = (_PACKAGE / "conf").is_dir()
-"""Whether this package was installed from a wheel; a checkout has ``conf`` and the scripts beside it."""
+"""Whether this package was installed from a wheel; a checkout has ``conf`` and the scripts next to it."""
 
 CONFIG_DIR = _PACKAGE / "conf" if IS_INSTALLED else _PACKAGE.parent / "conf"
 
 
 def how_to_run(name: str) -> str:
-    """What a user types for a command.
+    """Return what a user types to run a command.
 
     Args:
-        name: of a command of ``score-sde``, or of a module of this package that is run by itself.
+        name: a command of ``score-sde``, or a module of this package that can be run itself.
     """
     if "." in name:
         return f"python -m {__name__.partition('.')[0]}.{name}"

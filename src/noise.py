@@ -1,18 +1,19 @@
 """Addressed randomness: noise as a pure function of (seed, purpose, step, index).
 
-A stream of random numbers remembers who drew before; an address does not. Every random number of this
-project is looked up by *what it is for* and so does not depend on the batch size, the number of processes,
-the order of work or how often the run was interrupted.
+A stream of random numbers depends on all earlier draws; an address does not. Every random number of this project is
+looked up by its purpose and its address. It therefore does not depend on the batch size, the number of processes, the
+order of work or the number of interruptions.
 
-The generator is Philox4x32-10, a counter-based bijection (Salmon et al. 2011, "Parallel random numbers: as
-easy as 1, 2, 3"). With w_j the four 32-bit words of one call, element 4 b + j of a sample is word j of
+The generator is Philox4x32-10, a counter-based bijection (Salmon et al. 2011, "Parallel random numbers: as easy as 1,
+2, 3"). With w_j the four 32-bit words of one call, element 4 b + j of a sample is word j of
 
     philox(counter = (b, index, step, crc32(purpose)), key = (seed low, seed high)).
 
-Words become uniforms by u = (w + 1/2) 2^-32 and pairs of uniforms become normals by Box and Muller (1958).
-Everything is integer arithmetic on whole tensors, on the device of ``index``. On CUDA, outside of ``torch.compile``
-(which fuses the tensor form by itself), one Triton kernel computes the same numbers in one launch; the environment
-variable ``SCORE_SDE_FUSED_NOISE=0`` turns it off.
+Words become uniforms by u = (w + 1/2) 2^-32 and pairs of uniforms become normals by Box and Muller (1958). Everything
+is integer arithmetic on whole tensors, on the device of ``index``.
+
+On CUDA, outside of ``torch.compile`` (which fuses the tensor form by itself), one Triton kernel computes the same
+numbers in one launch; the environment variable ``SCORE_SDE_FUSED_NOISE=0`` disables it.
 """
 
 from __future__ import annotations
@@ -40,7 +41,8 @@ Word = Tensor | int
 
 
 def check_seed(seed: object, name: str = "seed", limit: int = 2**64) -> None:
-    """Raise UserError unless ``seed`` is a whole number in [0, limit); larger ones would repeat the numbers of others.
+    """Raise UserError unless ``seed`` is a whole number in [0, limit); larger seeds would repeat the numbers of other
+    seeds.
 
     Args:
         seed: the value.
@@ -198,7 +200,7 @@ def permutation(seed: int, purpose: str, step: int, count: int) -> Tensor:
 
 
 def _unit(word: Tensor, dtype: torch.dtype) -> Tensor:
-    """Use at least float32: a word exceeds the range of float16, and the logarithm needs the digits."""
+    """Use at least float32: a word exceeds the range of float16, and the logarithm needs the precision."""
     unit: Tensor = word.to(torch.promote_types(dtype, torch.float32))
     return unit.add_(0.5).mul_(2.0**-32)
 

@@ -1,4 +1,4 @@
-"""Files from outside: what lies at a path is known before it is opened, and its size before memory is taken."""
+"""Files from outside: check what a path is before it is opened, and its size before memory is allocated."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ _KINDS = {
 
 
 def bomb(size: int, packed: int) -> str | None:
-    """Why something that takes ``size`` bytes unpacked and ``packed`` bytes packed is not unpacked; None if it may be.
+    """Return why data of ``size`` bytes packed into ``packed`` bytes are not unpacked; None if they may be.
 
-    Pictures and arrays that anybody has measured pack less: a factor of 200 is reached by constants alone.
+    Measured pictures and arrays have smaller ratios: only constant data reach a factor of 200.
     """
     if size <= _MAX_SMALL or size <= _MAX_FACTOR * packed:
         return None
@@ -36,16 +36,16 @@ def bomb(size: int, packed: int) -> str | None:
 
 
 def why_unreadable(path: str | os.PathLike[str], most: int | None = None) -> str | None:
-    """Why ``path`` cannot be read as a file, such as ``is a pipe, not a file``; None for a regular file.
+    """Return why ``path`` cannot be read as a file, such as ``is a pipe, not a file``; None for a regular file.
 
     Args:
         path: the file; links are followed.
-        most: bytes that it may have; None for any number.
+        most: maximum size in bytes; None for any size.
     """
     try:
         status = Path(path).stat()
     except FileNotFoundError:
-        return "is a link to nothing" if Path(path).is_symlink() else "does not exist"
+        return "is a link to a missing file" if Path(path).is_symlink() else "does not exist"
     except OSError as error:
         return "is a link to itself" if error.errno == errno.ELOOP else f"cannot be read ({error.strerror})"
     except ValueError as error:
@@ -58,14 +58,16 @@ def why_unreadable(path: str | os.PathLike[str], most: int | None = None) -> str
 
 
 def check_readable(path: str | os.PathLike[str], advice: str, most: int | None = None) -> None:
-    """UserError that ends with ``advice`` unless ``path`` is a regular file of at most ``most`` bytes."""
+    """Raise UserError that ends with ``advice`` unless ``path`` is a regular file of at most ``most`` bytes."""
     why = why_unreadable(path, most)
     if why is not None:
         raise UserError(f"{path} {why}: {advice}")
 
 
 def read_bytes(path: str | os.PathLike[str], advice: str, most: int) -> bytes:
-    """The content of a regular file of at most ``most`` bytes; UserError that ends with ``advice`` for any other."""
+    """Return the content of a regular file of at most ``most`` bytes; raise UserError that ends with ``advice``
+    otherwise.
+    """
     check_readable(path, advice, most)
     try:
         return Path(path).read_bytes()
@@ -78,7 +80,7 @@ def read_record(path: str | os.PathLike[str], most: int = MAX_RECORD) -> bytes:
 
     Args:
         path: the file.
-        most: bytes that it may have.
+        most: maximum size in bytes.
     """
     why = why_unreadable(path, most)
     if why is not None:
@@ -90,19 +92,19 @@ def read_record(path: str | os.PathLike[str], most: int = MAX_RECORD) -> bytes:
 
 
 def read_json(path: str | os.PathLike[str]) -> Any:
-    """The content of a JSON document of at most ``MAX_RECORD`` bytes.
+    """Return the content of a JSON document of at most ``MAX_RECORD`` bytes.
 
     Raises:
-        ValueError: it is missing, no regular file, too large, nested too deeply, or no JSON.
+        ValueError: the file is missing, not a regular file, too large, nested too deeply, or not JSON.
     """
     return parse_json(read_record(path))
 
 
 def parse_json(content: bytes) -> Any:
-    """Return the value of a JSON document; raise ValueError if it is nested too deeply or no JSON."""
+    """Return the value of a JSON document; raise ValueError if it is nested too deeply or is not JSON."""
     try:
         return json.loads(content)
     except RecursionError as error:
         raise ValueError("is nested too deeply") from error
     except ValueError as error:
-        raise ValueError(f"is no JSON ({error})") from error
+        raise ValueError(f"is not JSON ({error})") from error

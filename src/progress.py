@@ -85,7 +85,7 @@ def state(done: float, total: int, unit: str, rate: float) -> str:
     """Describe ``done`` of ``total``, the rate and the time left."""
     left = duration((total - done) / rate) if rate > 0 else "?"
     pace = f"{rate:.3g}/s" if rate >= 1 or rate == 0 else f"{1 / rate:.3g} s each"
-    # Rounding can leave sums of fractions just below a whole number.
+    # Sums of fractions can be slightly below a whole number.
     return f"{int(done + 1e-6):,} of {total:,} {unit}, {pace}, {left} left"
 
 

@@ -1,5 +1,4 @@
-"""Effect of a signal on a command: end it at once with one line or, while there is something to save, record the
-signal.
+"""Effect of a signal on a command: end it at once with one line or, if there is something to save, record the signal.
 
 Handled signals: SIGINT (Ctrl-C), SIGTERM, SIGHUP (treated as SIGTERM), SIGUSR1 (the time limit of a SLURM job is near;
 the job is requeued) and SIGUSR2 (the same from submitit, which requeues the job itself).
@@ -107,15 +106,15 @@ def requeue() -> str:
     try:
         subprocess.run(["scontrol", "requeue", job], check=True, capture_output=True, text=True)
     except OSError as error:
-        return f"job {job} could not be put back into the queue ({error.strerror}); "
+        return f"job {job} could not be requeued ({error.strerror}); "
     except subprocess.CalledProcessError as error:
-        return f"job {job} could not be put back into the queue ({' '.join(error.stderr.split())}); "
-    return f"job {job} is in the queue again; "
+        return f"job {job} could not be requeued ({' '.join(error.stderr.split())}); "
+    return f"job {job} is requeued; "
 
 
 def _receive(number: int, frame: FrameType | None) -> None:
     if os.getpid() != _State.owner:
-        # A worker process: the process that started it decides, and needs its data until then.
+        # In a worker process: the process that started it decides, and needs its data until then.
         if number == signal.SIGTERM:
             signal.signal(signal.SIGALRM, signal.SIG_DFL)
             signal.alarm(_GRACE)

@@ -76,7 +76,7 @@ def test_invalid_values_are_found(name: str, value: Any) -> None:
 
 
 def test_messages_say_what_to_type() -> None:
-    assert mismatch(Part, {"width": 2e3}) == ("width", 2e3, "give a whole number, as 2000")
+    assert mismatch(Part, {"width": 2e3}) == ("width", 2e3, "give a whole number, for example 2000")
     found = mismatch(Part, {"rate": math.nan})
     assert found is not None and found[2] == "give a finite number"
     assert mismatch(Part, {"named": {"a": 1, "b": "x"}}) == ("named.b", "x", "give a whole number")

@@ -17,7 +17,7 @@ def test_paths_that_are_not_regular_files(tmp_path: Path) -> None:
     (tmp_path / "loop").symlink_to("loop")
     reasons = {name: why_unreadable(tmp_path / name) for name in ("pipe", "nothing", "loop", ".", "absent", "a" * 300)}
     assert reasons["pipe"] == "is a pipe, not a file" and reasons["."] == "is a folder, not a file"
-    assert reasons["nothing"] == "is a link to nothing" and reasons["loop"] == "is a link to itself"
+    assert reasons["nothing"] == "is a link to a missing file" and reasons["loop"] == "is a link to itself"
     assert reasons["absent"] == "does not exist" and "File name too long" in str(reasons["a" * 300])
     assert why_unreadable("/dev/zero") == "is a device, not a file" and why_unreadable(__file__) is None
 

@@ -1,4 +1,4 @@
-"""When checkpoints are written and how many are kept."""
+"""Decide when checkpoints are written and how many are kept."""
 
 from __future__ import annotations
 
@@ -84,12 +84,13 @@ class Checkpoints(AfterStep, Checkpoint):
         return {"written": [Path(path).name for path in self._written]}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        # Store names, because a run folder can be moved. A run that resumes in another folder owns no files there.
+        # Store names and not paths, because a run folder can be moved. A run that resumes in another folder owns no
+        # files there.
         self._written = [str(path) for path in self._named(state_dict.get("written"))]
 
     def _named(self, names: Any) -> Iterator[Path]:
         for name in names if isinstance(names, list) else []:
-            # A state from outside must not make this callback remove anything except checkpoints of this folder.
+            # A state from another source must not make this callback remove anything except checkpoints of this folder.
             if isinstance(name, str) and name == Path(name).name and name.endswith(".ckpt"):
                 path = self.dirpath / name
                 if path.exists():

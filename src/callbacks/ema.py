@@ -23,7 +23,7 @@ Named = dict[str, Tensor]
 
 
 class SkipsSteps(Protocol):
-    """What a module declares whose weights are averaged."""
+    """Attribute that a module must have if its weights are averaged."""
 
     @property
     def step_skipped(self) -> object:
@@ -38,7 +38,7 @@ class EMA(Callback):
         averages: how to form each average, by name; the first one is used for validation and sampling.
 
     Raises:
-        UserError: when there is nothing to average, or a checkpoint holds other averages than the configuration.
+        UserError: there is nothing to average, or a checkpoint contains other averages than the configuration.
     """
 
     def __init__(self, averages: Mapping[str, Average]) -> None:
@@ -50,7 +50,7 @@ class EMA(Callback):
         self._raw: list[Tensor] | None = None
         self._lists: tuple[list[Tensor], dict[str, list[Tensor]]] | None = None
         self._steps_seen = 0
-        # Module whose last step is not yet part of the averages.
+        # Module whose last step is not in the averages yet.
         self._behind: LightningModule | None = None
 
     @property
@@ -143,7 +143,7 @@ class EMA(Callback):
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         if self._raw is not None:
-            raise RuntimeError("a checkpoint was saved while the averages stood in for the raw weights")
+            raise RuntimeError("a checkpoint was saved while the averages replaced the raw weights")
         checkpoint["ema"] = {name: dict(shadow) for name, shadow in self.shadows.items()}
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
@@ -168,8 +168,8 @@ class EMA(Callback):
         for name in self.averages:
             source = self.shadows.get(name, parameters)
             if source is not parameters and set(source) != set(parameters):
-                raise UserError(f"the average {name} in the checkpoint belongs to another net", shared=True)
-            # Use at least float32 whatever the precision of the net: increments are smaller than bfloat16 resolves.
+                raise UserError(f"the average {name} in the checkpoint does not fit this net", shared=True)
+            # Use at least float32, whatever the precision of the net: increments are below the resolution of bfloat16.
             self.shadows[name] = {
                 key: _like(source[key], parameter, clone=source is parameters) for key, parameter in parameters.items()
             }
@@ -193,7 +193,7 @@ class EMA(Callback):
 
     @torch.no_grad()
     def _swap(self, pl_module: LightningModule) -> None:
-        # Update first: these weights are still missing in the averages.
+        # Update first: these weights are not in the averages yet.
         self._catch_up()
         parameters, shadows = self._in_order(self.net(pl_module))
         self._raw = [parameter.detach().clone() for parameter in parameters]

@@ -17,7 +17,7 @@ _log = logging.getLogger(__name__)
 class TrainingProgress(Callback):
     """Log step, rate, time left and the newest metrics every few seconds.
 
-    A first step can take minutes, for compilation or on a CPU: until it is done, a line says how long it has taken.
+    A first step can take minutes, for compilation or on a CPU; until it is done, a line reports the time so far.
 
     Args:
         every_seconds: seconds between two lines.

@@ -11,7 +11,7 @@ from ..io.step_names import step_of
 
 
 class RunFolder(Callback):
-    """Take the run folder from rank 0.
+    """Use the run folder of rank 0.
 
     Launchers that start all processes at once (torchrun, srun) give the folder only to rank 0, and rank 0 may be the
     process that is lost.
@@ -24,14 +24,14 @@ class RunFolder(Callback):
         self.path = path
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Take over the folder of rank 0."""
+        """Replace the folder by that of rank 0."""
         self.path = Path(gather_objects(str(self.path))[0])
 
     def how_to_resume(self) -> str:
-        """Say which steps are lost if training ends now and how to resume, for a message."""
+        """Describe which steps are lost if training ends now, and how to resume."""
         steps = {step_of(path.name): path for path in (self.path / "checkpoints").glob("step*.ckpt")}
         known = [step for step in steps if step is not None]
         if not known:
             return "no checkpoint was written yet: start again"
         newest = max(known)
-        return f"steps after {newest:,} are lost: go on from {steps[newest]} with ckpt_path=last"
+        return f"steps after {newest:,} are lost: resume from {steps[newest]} with ckpt_path=last"

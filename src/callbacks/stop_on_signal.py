@@ -1,4 +1,4 @@
-"""How a training reacts to signals."""
+"""The reaction of a training to signals."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ class StopOnSignal(AfterStep, Checkpoint):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         launcher = trainer.strategy.launcher
-        # Forward a signal that only this process received to the processes it started.
+        # Forward a signal that only this process received to the processes that it started.
         signals.forward_to(None if launcher is None else launcher.kill)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         super().on_train_start(trainer, pl_module)
-        # The trainer has installed its own handlers, which would write a checkpoint in the middle of a step, where no
-        # run finds it.
+        # The trainer has installed its own handlers, which would write a checkpoint in the middle of a step, in a place
+        # where no run finds it.
         signals.install()
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -19,7 +19,7 @@ class TimeBudget(Callback):
     a run is not reproducible bit for bit. Compilation during the first steps counts.
 
     Args:
-        seconds: from the first step to the last.
+        seconds: time from the first step to the last.
         warm_up_steps: steps of linear increase from 1 / ``warm_up_steps`` of the rate.
         final: fraction of the learning rate at the end, in [0, 1].
         agree_every_n_steps: optimizer steps between two readings of the clock; several processes take that of the

@@ -1,4 +1,4 @@
-"""Checkpoints: write them safely, find them, read them without trust, restore models from them."""
+"""Checkpoints: write them safely, find them, read them without trusting them, restore models from them."""
 
 from .find import find_checkpoint
 from .io import AtomicCheckpointIO

@@ -44,10 +44,10 @@ class _Candidate:
 
 
 def find_checkpoint(spec: str | int | Path, runs_dir: str | Path, name: str | None = None) -> Path:
-    """The checkpoint that ``spec`` names.
+    """Return the path of the checkpoint that ``spec`` names.
 
-    What is found by name is verified, and its content stays readable for this process under the path that is returned,
-    even if a running training removes the file.
+    Checkpoints that are found by name are verified. Their content stays readable for this process under the returned
+    path, even if a running training removes the file.
 
     Args:
         spec: one of
@@ -116,7 +116,7 @@ def find_every(spec: str | Path, every: int, runs_dir: str | Path, name: str | N
     if every < 1:
         raise UserError(f"every={every}: give a number of steps")
     if not home.is_dir():
-        raise UserError(f"every={every} goes through a run, and {text} is no folder: give a run folder, or `last`")
+        raise UserError(f"every={every} needs a run, but {text} is not a folder: give a run folder, or `last`")
     runs = _runs(home)
     candidates = _candidates(runs[0]) if runs else []
     by_step: dict[int, Path] = {}
@@ -125,7 +125,7 @@ def find_every(spec: str | Path, every: int, runs_dir: str | Path, name: str | N
             if _is_intact(candidate.path):
                 by_step[candidate.step] = candidate.path
             else:
-                _log.warning("damaged and passed over: %s", candidate.path)
+                _log.warning("damaged and skipped: %s", candidate.path)
     if not by_step:
         steps = _some(map(str, sorted({candidate.step for candidate in candidates})))
         raise UserError(
@@ -135,7 +135,7 @@ def find_every(spec: str | Path, every: int, runs_dir: str | Path, name: str | N
 
 
 def find_runs(spec: str | Path) -> list[Path]:
-    """The newest intact checkpoint of every run in a folder, the oldest run first; a file stands for itself.
+    """Return the newest intact checkpoint of every run in a folder, the oldest run first; a file is returned as it is.
 
     Raises:
         UserError: there is no such folder, or no checkpoint in it.
@@ -144,7 +144,7 @@ def find_runs(spec: str | Path) -> list[Path]:
     if home.is_file():
         return [home]
     if not home.is_dir():
-        raise UserError(f"{spec} is neither a checkpoint nor a folder of runs: give one, as logs/digits")
+        raise UserError(f"{spec} is neither a checkpoint nor a folder of runs: give one, for example logs/digits")
     runs = _runs(home)
     if not runs:
         raise UserError(f"there is no checkpoint in {spec}: give the folder of a run, of a sweep, or of several runs")
@@ -160,7 +160,7 @@ def _of_this_job(runs: list[Path]) -> list[Path]:
     """Return the runs that this cluster job made, if there are any; all ``runs`` if the job was not started before."""
     own = [run for run in runs if made_by_this_job(run)]
     if not own and is_restart():
-        raise NothingToResume("this job was started before, but has written no checkpoint: it starts anew")
+        raise NothingToResume("this job was started before, but has written no checkpoint: it starts again from step 0")
     return own or runs
 
 
@@ -172,9 +172,7 @@ def _newest_intact(runs: Sequence[Path]) -> Path:
             path = candidates[0].path
             if _is_intact(path):
                 if damaged:
-                    _log.warning(
-                        "damaged and passed over: %s; the newest intact one is %s", _some(map(str, damaged)), path
-                    )
+                    _log.warning("damaged and skipped: %s; the newest intact one is %s", _some(map(str, damaged)), path)
                 return path
             # A dangling link is damaged: it will be listed again and again.
             if os.path.lexists(path):
@@ -187,7 +185,7 @@ def _newest_intact(runs: Sequence[Path]) -> Path:
             time.sleep(_PAUSE * (looks > 1))
     if not damaged:
         raise UserError(f"all checkpoints of {runs[0]} were removed while they were read: try again")
-    raise UserError(f"no intact checkpoint is left, damaged are {_some(map(str, damaged))}: start the run anew")
+    raise UserError(f"no intact checkpoint is left, damaged are {_some(map(str, damaged))}: start a new run")
 
 
 def _at_step(step: int, run: Path) -> Path:
@@ -245,7 +243,7 @@ def _files(run: Path) -> Iterator[Path]:
 def _candidates(run: Path) -> list[_Candidate]:
     """Return the checkpoints of a run, newest first, best ones last.
 
-    A best checkpoint is written before the other work of its step is done. A run that resumes from an ordinary
+    A best checkpoint is written before the other work of its step is done; a run that resumes from an ordinary
     checkpoint repeats that work.
     """
     found = [_Candidate(path, _step(path)) for path in _files(run)]
@@ -257,14 +255,14 @@ def _candidates(run: Path) -> list[_Candidate]:
 
 
 def _step(path: Path) -> int:
-    # The name is reliable in files of this project, and a file that is being replaced need not be opened.
+    # The name is reliable in files of this project, so a file that is being replaced need not be opened.
     in_name = step_of(path.name)
     if in_name is not None:
         return in_name
     try:
         return global_step(path)
     except UserError:
-        # Damaged: it is skipped, but keeps its place in the order, so that the reader is told about it.
+        # A damaged file is skipped later, but keeps its position in the order, so that the message can name it.
         return -1
 
 

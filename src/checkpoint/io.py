@@ -20,7 +20,7 @@ from .read import OpenCheckpoint, load_archive
 class AtomicCheckpointIO(CheckpointIO):
     """Give a checkpoint its final name only when it is complete and on the disk.
 
-    It is written to a temporary file beside the target, flushed to the disk and renamed. Tensors are streamed into the
+    It is written to a temporary file next to the target, flushed to the disk and renamed. Tensors are streamed into the
     file one by one, without a copy in memory.
 
     Attributes:
@@ -41,7 +41,7 @@ class AtomicCheckpointIO(CheckpointIO):
         """Write ``checkpoint`` to ``path``, replacing an existing file only when the new one is complete.
 
         Raises:
-            UserError: when there is no room or no permission; every earlier checkpoint is still there.
+            UserError: there is no disk space or no permission; all earlier checkpoints are kept.
         """
         target = Path(path)
         with refusals(target):
@@ -60,7 +60,7 @@ class AtomicCheckpointIO(CheckpointIO):
         """Load the checkpoint at ``path``, verified, as tensors and plain values only.
 
         Raises:
-            UserError: for a missing, damaged or foreign file.
+            UserError: the file is missing, damaged or from another program.
         """
         resumed, self._resumed = self._resumed, None
         if resumed is not None and resumed.path == Path(path):
@@ -82,7 +82,7 @@ class AtomicCheckpointIO(CheckpointIO):
         if last is None or not last.exists():
             last = max(folder.glob("*.ckpt"), key=lambda path: path.stat().st_mtime, default=None)
         kept = "there is no earlier checkpoint" if last is None else f"the last good checkpoint is {last}"
-        return f"{kept}; free space or choose another folder, then resume with ckpt_path"
+        return f"{kept}; free disk space or choose another folder, then resume with ckpt_path"
 
 
 def tensor_bytes(checkpoint: Any) -> int:

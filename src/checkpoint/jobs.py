@@ -1,7 +1,7 @@
 """Identify the cluster job, or the launch of torchrun, that a run belongs to.
 
-Two requeued jobs of one experiment write into the same folder of runs, and each must resume its own run. So a run keeps
-the identities of the jobs that worked on it in ``.jobs.json``.
+Two requeued jobs of one experiment write into the same folder of runs, and each must resume its own run. A run
+therefore stores the identities of its jobs in ``.jobs.json``.
 """
 
 from __future__ import annotations

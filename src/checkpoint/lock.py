@@ -22,8 +22,8 @@ _log = logging.getLogger(__name__)
 class RunLock:
     """Lock a run folder while a run uses it; a context manager.
 
-    The operating system releases the lock when its process ends, however it ends. A file beside it names the holder.
-    Only rank 0 of a run takes the lock.
+    The operating system releases the lock when its process ends, however it ends. A second file names the holder. Only
+    rank 0 of a run takes the lock.
 
     Args:
         run_dir: the run folder; created if it does not exist.
@@ -60,14 +60,16 @@ class RunLock:
             self._lock.acquire(timeout=0)
         except Timeout as error:
             raise UserError(
-                f"{self.run_dir} is in use by {self._holder()}: wait for it, stop it, or start a run of another name"
+                f"{self.run_dir} is in use by {self._holder()}: wait for it, stop it, or choose another name with name="
             ) from error
         except OSError as error:
             raise UserError(
                 f"{self.run_dir} cannot be locked ({error.strerror}): check its permissions or set paths.log_dir"
             ) from error
         if self._owner.exists():
-            _log.warning("%s was left by %s, which ended unexpectedly: taking over", self.run_dir, self._holder())
+            _log.warning(
+                "%s was locked by %s, which ended unexpectedly: the lock is taken over", self.run_dir, self._holder()
+            )
         write_json(self._owner, {"pid": os.getpid(), "host": socket.gethostname()})
 
     def _holder(self) -> str:

@@ -1,4 +1,4 @@
-"""Containers from a file, held to what a configuration is: plain values, in a tree of limited size."""
+"""Check that containers from a file are plain values, in a tree of limited size."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _LARGEST = 2**63
 def check_plain(value: Any, what: str, advice: str) -> None:
     """Raise UserError unless ``value`` is a tree of mappings with texts as keys, lists, texts, numbers and null.
 
-    Values of a file are data. Interpolations are refused before any of them can meet OmegaConf, whose resolvers read
-    environment variables: what a command merges with them would be resolved too, and written to manifests. A container
-    that holds itself, or that many others share, would never be walked to its end.
+    Values of a file are data. Interpolations are refused before OmegaConf sees them, because its resolvers read
+    environment variables: a command that merges such a value would resolve it and write the result to manifests.
+    Containers that contain themselves, or that many others share, would make the check endless.
 
     Args:
-        value: read from a file.
+        value: value read from a file.
         what: the file, for the message.
         advice: what to give instead.
     """
@@ -41,10 +41,10 @@ def check_plain(value: Any, what: str, advice: str) -> None:
 def _problem(item: Any) -> str | None:
     if isinstance(item, str):
         if "${" in item:
-            return f"holds the unresolved value {item[:80]!r}"
-        return f"holds a text of {len(item):,} letters" if len(item) > _MAX_TEXT else None
+            return f"contains the unresolved value {item[:80]!r}"
+        return f"contains a text of {len(item):,} characters" if len(item) > _MAX_TEXT else None
     if isinstance(item, int):
-        return "holds a number that is too large" if abs(item) >= _LARGEST else None
+        return "contains a number that is too large" if abs(item) >= _LARGEST else None
     if isinstance(item, Mapping):
         return None if all(isinstance(key, str) for key in item) else "has keys that are not texts"
-    return None if item is None or isinstance(item, float | list | tuple) else f"holds a {type(item).__name__}"
+    return None if item is None or isinstance(item, float | list | tuple) else f"contains a {type(item).__name__}"

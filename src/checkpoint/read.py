@@ -27,7 +27,7 @@ from .plain import check_plain
 from .verify import WHERE, verified
 
 MAX_PICKLE = 1 << 34
-"""Bytes of a checkpoint in a format whose length no header tells; larger ones are refused."""
+"""Maximum size of a checkpoint in a format without a length in its header."""
 
 _MOST_STEPS = 2**48
 
@@ -40,7 +40,7 @@ class OpenCheckpoint:
     """A checkpoint in memory.
 
     Attributes:
-        path: the file it was read from.
+        path: file it was read from.
         digest: SHA-256 of the file.
         content: what the file holds.
     """
@@ -73,8 +73,8 @@ def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
         Its content; ``state_dict``, ``global_step`` and ``config`` with ``model`` are there, ``ema`` may be.
 
     Raises:
-        UserError: in one line, if the file is missing, truncated, damaged, of another kind, holds objects other than
-            tensors and plain values, or lacks what this version needs.
+        UserError: in one line, if the file is missing, truncated, damaged, of another kind, contains objects other than
+            tensors and plain values, or lacks something that this version needs.
     """
     return open_verified(path).content
 
@@ -128,19 +128,19 @@ def open_archive(path: str | os.PathLike[str], map_location: Any = "cpu") -> Ope
         file.seek(0)
         try:
             with warnings.catch_warnings():
-                # Of kinds of tensors that are refused here.
+                # Kinds of tensors that are refused here.
                 warnings.simplefilter("ignore")
                 content = torch.load(file, map_location=map_location, weights_only=True)
         except pickle.UnpicklingError as error:
             raise UserError(
-                f"{path} holds Python objects other than tensors and plain values, which are never loaded because "
+                f"{path} contains Python objects other than tensors and plain values, which are never loaded because "
                 f"they could run code: {WHERE}"
             ) from error
         except Exception as error:
             raise UserError(f"{path} cannot be loaded ({_first_line(error)}): {WHERE}") from error
     _unpin(path)
     if not isinstance(content, dict):
-        raise UserError(f"{path} holds a {type(content).__name__}, not a checkpoint: {WHERE}")
+        raise UserError(f"{path} contains a {type(content).__name__}, not a checkpoint: {WHERE}")
     return OpenCheckpoint(Path(path), digest, content)
 
 
@@ -154,7 +154,7 @@ def check_intact(path: str | os.PathLike[str]) -> None:
     """Compare every record of the file with its CRC, without loading it.
 
     Raises:
-        UserError: if it is missing, truncated, damaged or no torch archive.
+        UserError: the file is missing, truncated, damaged or not a torch archive.
     """
     with _open(path) as file:
         verified(file, path)
@@ -163,7 +163,7 @@ def check_intact(path: str | os.PathLike[str]) -> None:
 def pin(path: Path) -> None:
     """Keep the present content of ``path`` readable for this process until it is loaded.
 
-    A running training removes and replaces its checkpoints; this process loads the file that it found.
+    A running training may remove or replace its checkpoints; this process still loads the file that it found.
 
     Raises:
         UserError: as ``check_intact``.
@@ -203,7 +203,7 @@ def glance(path: str | os.PathLike[str]) -> dict[str, Any]:
     except Exception as error:
         raise UserError(f"{path} cannot be read ({_first_line(error)}): {WHERE}") from error
     if not isinstance(content, dict):
-        raise UserError(f"{path} holds a {type(content).__name__}, not a checkpoint: {WHERE}")
+        raise UserError(f"{path} contains a {type(content).__name__}, not a checkpoint: {WHERE}")
     return content | {"config": _plain(content["config"], path)} if "config" in content else content
 
 
@@ -249,12 +249,12 @@ def _unpin(path: str | os.PathLike[str]) -> None:
 
 
 def is_step(value: Any) -> bool:
-    """Whether ``value`` counts optimizer steps."""
+    """Whether ``value`` is a valid number of optimizer steps."""
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _MOST_STEPS
 
 
 def is_tensor(value: Any) -> TypeGuard[Tensor]:
-    """Whether ``value`` is a tensor of numbers in memory: not sparse, not quantized, not without content."""
+    """Whether ``value`` is a dense tensor of numbers in memory: not sparse, not quantized, with content."""
     return (
         isinstance(value, Tensor)
         and value.layout == torch.strided

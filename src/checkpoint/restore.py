@@ -53,7 +53,7 @@ def instantiate_node(node: Mapping[str, Any]) -> Any:
         UserError: if any ``_target_`` is not a class of this project, or the object refuses its arguments.
     """
     if not isinstance(node, Mapping) or "_target_" not in node:
-        raise UserError("the checkpoint's configuration has no _target_ where an object is described: train it anew")
+        raise UserError("the checkpoint's configuration has no _target_ where an object is described: train again")
     check_node(node)
     try:
         return build(node)
@@ -83,12 +83,12 @@ def check_node(node: Any) -> None:
         for value in node:
             check_node(value)
     elif isinstance(node, str) and "${" in node:
-        raise UserError(f"the checkpoint's configuration holds the unresolved value {node!r}: it is not loaded")
+        raise UserError(f"the checkpoint's configuration contains the unresolved value {node!r} and is not loaded")
 
 
 def _check_target(target: Any) -> None:
     refusal = UserError(
-        f"the checkpoint's configuration wants to run {target!r}, which is no class of this project: it is not loaded"
+        f"the checkpoint's configuration names {target!r}, which is not a class of this project, and is not loaded"
     )
     if not isinstance(target, str):
         raise refusal
@@ -109,14 +109,14 @@ def _check_target(target: Any) -> None:
 def _built(checkpoint: Mapping[str, Any], weights: str, kind: type[nn.Module], name: str) -> Any:
     """Build the model of a checkpoint and load its weights.
 
-    It is built without memory first: a file may describe a net of any size.
+    The model is built without memory first, because a file may describe a net of any size.
     """
     with torch.device("meta"):
         described = instantiate_node(checkpoint["config"]["model"])
     if not isinstance(described, kind):
         raise UserError(f"the checkpoint's model is a {type(described).__name__}, not {name}: give another one")
     _check_fit(_weights(checkpoint, weights), described)
-    # The initial weights are discarded: do not change the caller's random state.
+    # The initial weights are discarded; do not change the caller's random state.
     with torch.random.fork_rng(devices=[]):
         model = instantiate_node(checkpoint["config"]["model"])
     state = _weights(checkpoint, weights)
@@ -137,7 +137,7 @@ def _weights(checkpoint: Mapping[str, Any], weights: str) -> dict[str, Tensor]:
     name = parse_weights(weights).average(list(averages))
     only = checkpoint.get("only_weights")
     if name is None and only not in (None, "raw"):
-        raise UserError(f"weights={weights}: this export holds the average {only} alone: choose weights=ema")
+        raise UserError(f"weights={weights}: this export contains only the average {only}: choose weights=ema")
     if name is None:
         return state
     # Buffers are not averaged and come from the raw weights.

@@ -1,7 +1,7 @@
 """Check optimizer, schedule and loop state of a checkpoint before loading them.
 
 torch and Lightning load such states without checks: a moment of another shape crashes the interpreter, a count that is
-not a number ends in a traceback, a moment that is not finite destroys the net.
+not a number ends in a traceback, a non-finite moment destroys the net.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ NEEDED = ("loops", "optimizer_states", "lr_schedulers", "callbacks")
 
 
 def check_complete(opened: OpenCheckpoint) -> None:
-    """Raise UserError if the checkpoint holds weights only."""
+    """Raise UserError if the checkpoint contains weights only."""
     lacking = [key for key in NEEDED if key not in opened.content]
     if lacking:
         raise UserError(
-            f"{opened.path} lacks {', '.join(lacking)}, so training cannot go on from it: "
+            f"{opened.path} lacks {', '.join(lacking)}, so training cannot resume from it: "
             "start from its weights with init_from, or use a checkpoint that this version wrote"
         )
 
@@ -72,7 +72,7 @@ def check_training_state(
 def _weights(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> Iterator[str]:
     for name in [*expected, *(name for name in found if name not in expected)]:
         if name not in found or name not in expected:
-            yield f"state_dict.{name} is {'missing' if name not in found else 'of another net'}"
+            yield f"state_dict.{name} {'is missing' if name not in found else 'does not fit this net'}"
         else:
             yield from _tensor(found[name], expected[name].shape, expected[name].dtype, f"state_dict.{name}")
 
@@ -82,7 +82,7 @@ def _averages(found: Mapping[str, Mapping[str, Tensor]], weights: Mapping[str, T
         for name, value in tensors.items():
             expected = weights.get(f"model.net.{name}")
             if expected is None:
-                yield f"ema.{average}.{name} is of another net"
+                yield f"ema.{average}.{name} does not fit this net"
             elif value.shape != expected.shape or not value.is_floating_point():
                 yield f"ema.{average}.{name} is {_kind(value)} instead of {tuple(expected.shape)} float32"
             elif not value.isfinite().all():
@@ -93,7 +93,7 @@ def _optimizers(
     found: Any, optimizer: Optimizer, make_optimizer: Callable[[list[nn.Parameter]], Optimizer]
 ) -> Iterator[str]:
     if not isinstance(found, list) or len(found) != 1 or not isinstance(found[0], Mapping):
-        yield "optimizer_states is not the state of one optimizer"
+        yield "optimizer_states is not the state of a single optimizer"
         return
     states, groups = found[0].get("state"), found[0].get("param_groups")
     expected = optimizer.state_dict()["param_groups"]
@@ -103,7 +103,7 @@ def _optimizers(
     for i, (group, fresh) in enumerate(zip(groups, expected, strict=True)):
         where = f"optimizer_states.param_groups.{i}"
         if not isinstance(group, Mapping) or group.get("params") != fresh["params"]:
-            yield f"{where} has other parameters"
+            yield f"{where} has different parameters"
             continue
         for key, value in fresh.items():
             if key != "params" and key in group:
@@ -112,7 +112,7 @@ def _optimizers(
     template = _state_of_one_step(make_optimizer)
     for i, state in states.items():
         if not isinstance(i, int) or isinstance(i, bool) or not 0 <= i < len(parameters):
-            yield f"optimizer_states.state.{i} is of no parameter"
+            yield f"optimizer_states.state.{i} belongs to no parameter"
             continue
         yield from _state(state, template, parameters[i], f"optimizer_states.state.{i}")
 
@@ -132,10 +132,10 @@ def _state_of_one_step(make_optimizer: Callable[[list[nn.Parameter]], Optimizer]
 
 def _state(state: Any, template: Mapping[str, Any] | None, parameter: Tensor, where: str) -> Iterator[str]:
     if not isinstance(state, Mapping):
-        yield f"{where} is no state"
+        yield f"{where} is not a state"
         return
     if template is not None and state.keys() != template.keys():
-        yield f"{where} holds {', '.join(map(str, state)) or 'nothing'} instead of {', '.join(template)}"
+        yield f"{where} contains {', '.join(map(str, state)) or 'nothing'} instead of {', '.join(template)}"
         return
     for key, value in state.items():
         fresh = None if template is None else template[key]
@@ -152,7 +152,7 @@ def _state(state: Any, template: Mapping[str, Any] | None, parameter: Tensor, wh
         elif isinstance(fresh, Tensor):
             # Older versions of torch count steps with numbers.
             if fresh.ndim or isinstance(value, bool) or not isinstance(value, int | float):
-                yield f"{where}.{key} is no tensor"
+                yield f"{where}.{key} is not a tensor"
         elif fresh is not None:
             yield from _like(value, fresh, f"{where}.{key}")
 
@@ -183,11 +183,11 @@ def _counters(content: Mapping[str, Any]) -> Iterator[str]:
 
 def _callbacks(states: Any) -> Iterator[str]:
     if not isinstance(states, Mapping):
-        yield "callbacks is no mapping"
+        yield "callbacks is not a mapping"
         return
     for name, state in states.items():
         if not isinstance(state, Mapping) or not all(isinstance(key, str) for key in state):
-            yield f"callbacks.{name} is no state"
+            yield f"callbacks.{name} is not a state"
             continue
         for key, value in state.items():
             # The best score of a run without scores is infinite.

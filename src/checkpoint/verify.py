@@ -73,7 +73,7 @@ def _read_once(file: BufferedReader) -> str:
     """Return the SHA-256 of the file; raise UserError, without the name of the file, if a CRC is wrong."""
     file.seek(0)
     if not _ZIP_MAGIC.startswith(file.read(len(_ZIP_MAGIC))):
-        raise UserError(f"is no checkpoint (not a torch archive): {WHERE}")
+        raise UserError(f"is not a checkpoint (not a torch archive): {WHERE}")
     try:
         with zipfile.ZipFile(file) as archive:
             records = archive.infolist()
@@ -83,7 +83,7 @@ def _read_once(file: BufferedReader) -> str:
         reason = next(iter(str(error).splitlines()), "") or type(error).__name__
         raise UserError(f"is truncated or damaged ({reason}): {_AGAIN}") from error
     if not any(record.filename.endswith("/data.pkl") for record in records):
-        raise UserError(f"is a zip archive but no checkpoint: {WHERE}")
+        raise UserError(f"is a zip archive but not a checkpoint: {WHERE}")
     digest, sums, first = hashlib.sha256(), [0] * len(spans), 0
     position = 0
     file.seek(0)
@@ -114,7 +114,7 @@ def _span(file: BufferedReader, record: zipfile.ZipInfo) -> tuple[int, int]:
     start = record.header_offset + _LOCAL_HEADER.size + name_length + extra_length
     end = start + record.file_size
     if magic != _ZIP_MAGIC or end > os.fstat(file.fileno()).st_size:
-        raise ValueError(f"{record.filename} has no place in the file")
+        raise ValueError(f"{record.filename} has no content in the file")
     return start, end
 
 
@@ -144,7 +144,7 @@ def _launch() -> str | None:
     """Return a key shared by the processes of one launch, None for a single process."""
     variables = os.environ
     if int(variables.get("LOCAL_WORLD_SIZE", 1)) > 1 and "TORCHELASTIC_RUN_ID" in variables:
-        # The agent is the parent of all its processes and restarts them with another count.
+        # The agent is the parent of all its processes; a restart changes the count.
         names = ("TORCHELASTIC_RUN_ID", "TORCHELASTIC_RESTART_COUNT", "MASTER_PORT")
         return "/".join([*(variables.get(name, "") for name in names), str(os.getppid())])
     if int(variables.get("SLURM_NTASKS", 1)) > 1 and "SLURM_STEP_ID" in variables:

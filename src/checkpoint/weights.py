@@ -24,14 +24,14 @@ class Weights:
         """Pick one of the ``averages`` of a checkpoint, None for raw weights.
 
         Raises:
-            UserError: naming the checkpoint as ``where``, if it holds no such average.
+            UserError: the checkpoint ``where`` has no such average.
         """
         if not self.averaged:
             return None
         if not averages:
-            raise UserError(f"{where} holds no averaged weights: choose weights=raw")
+            raise UserError(f"{where} has no averaged weights: choose weights=raw")
         if self.name and self.name not in averages:
-            raise UserError(f"{where} holds no average {self.name!r}: choose one of {', '.join(averages)}")
+            raise UserError(f"{where} has no average {self.name!r}: choose one of {', '.join(averages)}")
         return self.name or averages[0]
 
 

@@ -1,6 +1,6 @@
-"""Rewrite command lines before Hydra reads them: of training, and of scripts that start from a checkpoint.
+"""Rewrite command lines before Hydra reads them: those of training, and of scripts that start from a checkpoint.
 
-``sampler=heun`` takes another node from ``conf/``, ``sampler.grid.steps=18`` changes one value of the checkpoint's
+``sampler=heun`` chooses another node from ``conf/``; ``sampler.grid.steps=18`` changes one value of the checkpoint's
 node; both work together. Hydra alone would refuse the second, because it does not know the content of the checkpoint.
 """
 
@@ -13,20 +13,20 @@ from pathlib import Path
 _INSIDE_A_NODE = re.compile(r"(sampler|datamodule|metric)\.")
 _PATHS = ("ckpt_path", "output_dir", "images", "given", "control.mask", "guidance.classifier_path", "guidance.path")
 
-# Groups in which all files have the settings that are taken from the original's file.
+# Groups in which every file has the settings that the original's file sets.
 _ALIKE = {"datamodule", "trainer"}
 
 
 def of_training(arguments: Sequence[str], config_dir: str | Path) -> list[str]:
-    """Arguments as Hydra accepts them.
+    """Return arguments that Hydra accepts.
 
-    ``experiment=<a configuration file of the original>`` becomes the settings that carry its keys over, and
-    ``original_config``. What else is on the command line has precedence, also over what is inside a group it chooses.
+    ``experiment=<a configuration file of the original>`` is replaced by its settings, and ``original_config``. Other
+    arguments have precedence, also over settings inside a group that they choose.
     """
     files = [argument.partition("=")[2] for argument in arguments if argument.startswith("experiment=")]
     if not files or not _has_ending(files[-1]):
         return list(arguments)
-    # Here: scripts handle signals before torch is imported.
+    # Imported here because scripts handle signals before torch is imported.
     from ..interop.song.experiments import read_original, run_name
 
     rest = [argument for argument in arguments if not argument.startswith("experiment=")]
@@ -47,11 +47,11 @@ def _has_ending(experiment: str) -> bool:
 
 
 def of_checkpoint(arguments: Sequence[str], config_dir: str | Path) -> list[str]:
-    """Arguments as Hydra accepts them.
+    """Return arguments that Hydra accepts.
 
-    A value inside a node of the checkpoint is added rather than overridden. A path with an equals sign, as the names of
-    checkpoints have, is quoted. ``experiment=x`` only says whose checkpoint is meant: it becomes the name that the
-    experiment gives its runs, and ``trained_as``, which a checkpoint without a configuration needs.
+    A value inside a node of the checkpoint is added rather than overridden. A path with an equals sign, as in names of
+    checkpoints, is quoted. ``experiment=x`` only names the experiment of the checkpoint: it is replaced by the name of
+    its runs, and by ``trained_as``, which a checkpoint without a configuration needs.
     """
     return [_quoted(named) for argument in arguments for named in _named(_added(argument), Path(config_dir))]
 
@@ -74,13 +74,13 @@ def _named(argument: str, config_dir: Path) -> list[str]:
     key, _, experiment = argument.partition("=")
     if key != "experiment":
         return [argument]
-    # Here: scripts handle signals before it is imported.
+    # Imported here because scripts handle signals before it is imported.
     from omegaconf import OmegaConf
 
     if Path(experiment).suffix and Path(experiment).is_file():
         return [f"name={Path(experiment).stem}", f"++trained_as='{experiment}'"]
     path = config_dir / "experiment" / f"{experiment}.yaml"
-    # For an experiment that does not exist, the search for its runs will say what there is.
+    # If the experiment does not exist, the search for its runs will say so.
     settings = OmegaConf.to_container(OmegaConf.load(path)) if path.is_file() else {}
     assert isinstance(settings, dict)
     return [f"name={settings.get('name', experiment)}", f"++trained_as={experiment}"]

@@ -1,8 +1,8 @@
 """Completion of commands and settings in bash and zsh.
 
 At a Tab the shell calls ``score-sde completion words WORD ...`` with the words after the program up to the cursor. Only
-names of files and keys at the margin of configuration files are read, so the answer takes a tenth of a second; Hydra's
-own completion composes the whole configuration.
+file names and unindented keys of configuration files are read, so the answer takes a tenth of a second; Hydra's own
+completion composes the whole configuration.
 """
 
 from __future__ import annotations
@@ -38,15 +38,15 @@ SHELLS = {"bash": _BASH, "zsh": _ZSH}
 
 
 def complete(arguments: Sequence[str], commands: Iterable[str], config_dir: Path) -> str:
-    """What ``score-sde completion`` prints.
+    """Return what ``score-sde completion`` prints.
 
     Args:
-        arguments: a shell, for the text that it evaluates; or ``words`` and the words to be completed.
+        arguments: a shell, for the code that it evaluates; or ``words`` and the words to complete.
         commands: of the program.
         config_dir: the folder ``conf``.
 
     Raises:
-        UserError: another shell.
+        UserError: the shell is not supported.
     """
     if arguments[:1] == ["words"]:
         return "".join(f"{word}\n" for word in candidates(arguments[1:], commands, config_dir))
@@ -59,7 +59,7 @@ def complete(arguments: Sequence[str], commands: Iterable[str], config_dir: Path
 
 
 def candidates(words: Sequence[str], commands: Iterable[str], config_dir: Path) -> list[str]:
-    """What the last word may become: a command, a group or setting with ``=``, or a group with one of its files.
+    """Return what the last word may become: a command, a group or setting with ``=``, or a group with one of its files.
 
     Args:
         words: a command and its arguments; the last may be empty.
@@ -89,6 +89,6 @@ def _settings(command: str, last: str, config_dir: Path) -> list[str]:
 
 
 def keys(file: Path) -> list[str]:
-    """The keys at the margin of a configuration file; none if there is no such file."""
+    """Return the unindented keys of a configuration file; none if there is no such file."""
     lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
     return [line.partition(":")[0] for line in lines if (line[:1].isalpha() or line[:1] == "_") and ":" in line]

@@ -53,7 +53,7 @@ def entry(config_name: str, arguments: Arguments | None = None) -> Callable[[Mai
                 # From here on a signal ends the command with one line.
                 signals.install()
                 forgive_streams()
-                # Without it Hydra prints errors itself, over several lines.
+                # Without this, Hydra prints errors itself, over several lines.
                 os.environ.setdefault("HYDRA_FULL_ERROR", "1")
                 if {"-h", "--help"} & set(sys.argv[1:]):
                     sys.stdout.write(help_text(config_name))
@@ -100,7 +100,7 @@ def _task(job: Main, config_name: str) -> Main:
     """The function that Hydra calls; cluster launchers pickle it."""
 
     def task(cfg: DictConfig) -> float | None:
-        # Keep only this: a pickled local function includes all names it uses, and `run_log` cannot be pickled.
+        # Only this is kept: a pickled local function includes all names it uses, and `run_log` cannot be pickled.
         return _job(job, config_name, cfg)
 
     return task
@@ -121,16 +121,16 @@ def _job(job: Main, config_name: str, cfg: DictConfig) -> float | None:
         if HydraConfig.get().mode == RunMode.MULTIRUN:
             return sweeps.run_in_fresh_process(_program(config_name))
         _quiet_all_but_rank_zero()
-        # Lightning says so on every machine of a cluster, in every run.
+        # Lightning prints this on every machine of a cluster, in every run.
         warnings.filterwarnings("ignore", message=r"The `srun` command is available")
-        # Pillow and zarr warn of every odd tag of a file from outside.
+        # Pillow and zarr warn about every unusual tag of a file.
         warnings.filterwarnings("ignore", module=r"(PIL|zarr)\.")
         keep_freed_memory()
         name_as_text(cfg)
         check_kinds(cfg, CONFIG_DIR / f"{config_name}.yaml")
         return job(cfg)
     except (KeyboardInterrupt, signals.Stopped, Exception) as error:
-        # Here and not further out: Hydra would print its own line and begin the next job of a sweep.
+        # Handled here and not further out: Hydra would print its own line and start the next job of a sweep.
         _leave(error, config_name)
         raise
 
@@ -141,7 +141,7 @@ def _leave(error: BaseException, config_name: str) -> None:
         _fail("interrupted", 130, speak=_rank() == 0)
     if isinstance(error, signals.Stopped):
         queue = signals.requeue() if error.number == signal.SIGUSR1 else ""
-        _fail(f"stopped by {error}; {queue}what is finished is kept", 128 + error.number, speak=_rank() == 0)
+        _fail(f"stopped by {error}; {queue}finished results are kept", 128 + error.number, speak=_rank() == 0)
 
     from .messages import one_line
 
@@ -185,7 +185,7 @@ def _quiet_all_but_rank_zero() -> None:
 
 
 def _remove_unused_folders() -> None:
-    # Imported by then, unless no folder was claimed.
+    # Imported by then, unless no folder was locked.
     run_dir = sys.modules.get(f"{__package__}.run_dir")
     if run_dir is not None:
         run_dir.remove_unused()

@@ -1,4 +1,4 @@
-"""``--help`` of a command, made from the comments of its configuration file, which are its documentation."""
+"""``--help`` of a command, made from the comments of its configuration file."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _NOT_SETTINGS = ("defaults", "hydra")
 
 
 def help_text(config_name: str) -> str:
-    """What ``--help`` prints: examples, groups with their choices, and every setting with its default."""
+    """Return the text of ``--help``: examples, groups with their choices, and every setting with its default."""
     lines = (CONFIG_DIR / f"{config_name}.yaml").read_text(encoding="utf-8").splitlines()
     first = next(i for i, line in enumerate(lines) if not line.startswith("#"))
     head = "\n".join(line.removeprefix("#").removeprefix(" ") for line in lines[:first])
@@ -24,9 +24,9 @@ def help_text(config_name: str) -> str:
 
 
 def documented(config_name: str) -> Iterator[tuple[str, str, str]]:
-    """Every setting of a configuration file outside of groups: full key, default, and what the comments say of it.
+    """Return every setting of a configuration file outside of groups: full key, default, and its comments.
 
-    A comment belongs to the key behind it, or to the key of its own line.
+    A comment belongs to the key below it, or to the key on its own line.
     """
     lines = (CONFIG_DIR / f"{config_name}.yaml").read_text(encoding="utf-8").splitlines()
     comments: list[str] = []
@@ -54,7 +54,7 @@ def documented(config_name: str) -> Iterator[tuple[str, str, str]]:
 
 
 def _groups(lines: list[str]) -> Iterator[tuple[str, str]]:
-    """Groups of the list of defaults, with what a comment says of them or the names of their files."""
+    """Return the groups of the list of defaults, with their comments or the names of their files."""
     for line in lines[lines.index("defaults:") + 1 :]:
         found = re.match(r"  - ([\w@]+): (\S+)(?: # (.*))?$", line)
         if line and not line.startswith("  "):

@@ -28,9 +28,9 @@ def instantiate(node: Any, **kwargs: Any) -> Any:
 
 
 def check_settings(node: Any, name: str = "") -> None:
-    """Compare what the nodes in ``node`` set with the parameters of what they build.
+    """Compare the settings of all nodes in ``node`` with the parameters of the classes that they build.
 
-    Interpolated values are passed over: they are checked where they come from.
+    Interpolated values are ignored: they are checked where they come from.
 
     Args:
         node: a configuration node or plain containers.
@@ -47,18 +47,18 @@ def check_settings(node: Any, name: str = "") -> None:
             continue
         value = node[key]
         check_settings(value, f"{name}.{key}")
-        # A node is an object by the time it is given to the parameter.
+        # When the parameter receives a node, it is an object.
         if not (isinstance(value, Mapping) and "_target_" in value):
             try:
                 values[str(key)] = OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
             except InterpolationResolutionError:
-                # A group that this run does not use may refer to what is not there.
+                # A group that this run does not use may refer to missing settings.
                 continue
     if "_target_" in values:
         try:
             target = located(str(values["_target_"]))
         except UserError:
-            # Whether it exists is checked where it is built.
+            # Whether the target exists is checked when it is built.
             return
         check_arguments(target, values, name)
 
@@ -66,7 +66,7 @@ def check_settings(node: Any, name: str = "") -> None:
 def instantiate_all(nodes: DictConfig | None) -> list[Any]:
     """Build the objects of a mapping from name to node, in its order.
 
-    Names set to null are skipped, and so are settings of an experiment for something that was not chosen.
+    Names set to null are skipped, and so are an experiment's settings for a part that was not chosen.
     """
     return [instantiate(node) for node in (nodes or {}).values() if node is not None and "_target_" in node]
 

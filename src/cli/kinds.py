@@ -1,4 +1,4 @@
-"""Values of the wrong kind, such as a word for a number, refused under the name that they were given."""
+"""Refuse values of the wrong type, such as a word for a number, under the name that they were given."""
 
 from __future__ import annotations
 
@@ -29,14 +29,15 @@ _KINDS: dict[type, tuple[tuple[type, ...], str]] = {
 
 
 def check_kinds(cfg: DictConfig, defaults: str | Path) -> None:
-    """A switch must stay a switch, a number a number and a section a section, for all settings outside of groups.
+    """Check that a switch stays a switch, a number a number and a section a section, for all settings outside of
+    groups.
 
     Args:
         cfg: the composed configuration.
-        defaults: the file that begins it.
+        defaults: the command's configuration file.
 
     Raises:
-        UserError: a value of another kind than that of ``defaults``.
+        UserError: a value has another type than in ``defaults``.
     """
     expected = OmegaConf.to_container(OmegaConf.load(defaults), resolve=False)
     assert isinstance(expected, dict)
@@ -56,7 +57,7 @@ def _check(cfg: DictConfig, expected: Mapping[Any, Any], prefix: str = "") -> No
             continue
         if not _is_a(value, accepted):
             example = f"{key}.{next(iter(default))}" if isinstance(default, dict) else str(default).lower()
-            raise UserError(f"{prefix}{key!s}={shown(value)}: give {name}, as {example}")
+            raise UserError(f"{prefix}{key!s}={shown(value)}: give {name}, for example {example}")
         if isinstance(default, str) and not isinstance(value, str) and key not in (*_LISTS_TOO, "precision"):
             # A name may look like a number.
             cfg[key] = str(value)
@@ -65,7 +66,7 @@ def _check(cfg: DictConfig, expected: Mapping[Any, Any], prefix: str = "") -> No
 
 
 def _is_odd(key: str, value: Any) -> bool:
-    """Whether a value is of a kind that no setting takes whose default is null."""
+    """Whether a value has a type that no setting with the default null accepts."""
     if OmegaConf.is_dict(value):
         return key not in _SECTIONS
     if OmegaConf.is_list(value):
@@ -74,19 +75,19 @@ def _is_odd(key: str, value: Any) -> bool:
 
 
 def name_as_text(cfg: DictConfig) -> None:
-    """A name may look like a number: ``name=2024``."""
+    """Convert a name that looks like a number to text: ``name=2024``."""
     if isinstance(cfg.get("name"), int | float):
         cfg.name = str(cfg.name)
 
 
 def check_whole(name: str, value: Any, least: int) -> None:
-    """UserError unless ``value`` is a whole number of at least ``least``."""
+    """Raise UserError unless ``value`` is a whole number of at least ``least``."""
     if not _is_a(value, (int,)) or value < least:
         raise UserError(f"{name}={value}: give a whole number of at least {least}")
 
 
 def listed(value: Any) -> list[Any]:
-    """A list of settings, of one if only one is given."""
+    """Return a list of settings; a single setting becomes a list of one."""
     return list(value) if OmegaConf.is_list(value) or isinstance(value, list | tuple) else [value]
 
 

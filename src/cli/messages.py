@@ -24,9 +24,9 @@ _OF_GLOO = re.compile("Connection (closed|reset) by peer|Broken pipe|connectFull
 
 
 def one_line(error: BaseException, config_name: str | None = None) -> str | None:
-    """The line to show for ``error``, or None if it is a programming error."""
+    """Return the line to show for ``error``, or None if it is a programming error."""
     for cause in _chain(error):
-        # Lightning's own word for a wrong configuration; its class is not imported, that would take seconds.
+        # Lightning's exception for a wrong configuration; its class is not imported, because that would take seconds.
         if isinstance(cause, UserError) or type(cause).__name__ == "MisconfigurationException":
             return _flat(str(cause))
     if lost_peer(error):
@@ -50,7 +50,7 @@ def known_to_all(error: BaseException) -> bool:
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    # `raise cause from error` inside a handler of `error` makes a ring.
+    # `raise cause from error` inside a handler of `error` makes a cycle.
     seen = set[int]()
     while error is not None and id(error) not in seen:
         seen.add(id(error))
@@ -59,7 +59,7 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _flat(text: str) -> str:
-    """``text`` in one line; names of files may hold line breaks and codes that change a terminal."""
+    """Return ``text`` in one line; file names may contain line breaks and codes that change a terminal."""
     printable = "".join(letter if letter.isprintable() or letter.isspace() else "?" for letter in text)
     line = " ".join(printable.split())
     return line if len(line) <= _LONGEST else f"{line[: _LONGEST // 2]} ... {line[-_LONGEST // 2 :]}"
@@ -79,7 +79,7 @@ def _unwritable(error: OSError, config_name: str | None) -> str | None:
     if error.errno not in _OF_THE_DISK:
         return None
     where = error.filename or "a file of this run"
-    return f"{where} cannot be written ({error.strerror}): make room, check permissions, or set paths.log_dir"
+    return f"{where} cannot be written ({error.strerror}): free disk space, check permissions, or set paths.log_dir"
 
 
 def _unknown_key(error: Exception, config_name: str | None) -> str:
@@ -100,7 +100,7 @@ def _unknown_choice(error: MissingConfigException, config_name: str | None) -> s
         return None
 
     path = Path(error.missing_cfg_file or "")
-    # The folder that the name itself holds, as `ve/` of `experiment=ve/cifar10`, is no part of the group.
+    # The folder part of the name, such as `ve/` of `experiment=ve/cifar10`, does not belong to the group.
     group = next((parent for parent in reversed(path.parents) if parent.name), path.parent)
     choice = path.relative_to(group).with_suffix("").as_posix()
     folder = CONFIG_DIR / group
@@ -133,7 +133,7 @@ def _no_choice(error: ValueError, config_name: str | None) -> str | None:
 
 
 def _known_keys(config_name: str) -> list[str]:
-    """All keys of the configuration under the group choices of this command line."""
+    """Return all keys of the configuration with the group choices of this command line."""
     from hydra import compose, initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
 
@@ -150,7 +150,7 @@ def _known_keys(config_name: str) -> list[str]:
 
 
 def _overrides() -> list[Override]:
-    """What this command line sets."""
+    """Return the settings of this command line."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
     arguments = [a for a in sys.argv[1:] if "=" in a and not a.startswith("-")]

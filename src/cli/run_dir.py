@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 from ..io.atomic import refusals
 
 TIME_FORMAT = "%Y-%m-%d_%H-%M-%S"
-ADVICE = "fix permissions, free space, or set paths.log_dir"
+ADVICE = "fix permissions, free disk space, or set paths.log_dir"
 
 # Folders that this process has created, the innermost first.
 _made: list[Path] = []
@@ -29,7 +29,7 @@ def register_resolvers() -> None:
 
 
 def name_of_path(path: str | None) -> str:
-    """Return a name for runs on the data at ``path``: that of the file or folder; ``images`` without a path."""
+    """Return a name for runs on the data at ``path``: the name of the file or folder; ``images`` without a path."""
     stem = "" if path is None else Path(str(path)).expanduser().resolve().stem
     return re.sub(r"[^\w.-]+", "-", stem).strip("-") or "images"
 
@@ -46,7 +46,7 @@ def run_dir(log_dir: str, name: str | int, ckpt_path: str | int | None = None) -
             run.
 
     Raises:
-        UserError: there is no such checkpoint, or the folder cannot be made.
+        UserError: there is no such checkpoint, or the folder cannot be created.
     """
     from ..checkpoint.find import find_checkpoint
     from ..checkpoint.jobs import NothingToResume, torchrun_restarted

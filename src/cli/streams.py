@@ -45,7 +45,7 @@ def forgive_streams() -> None:
 
 
 class RunLog(MemoryHandler):
-    """Keep log records until the run folder is claimed, then write them there.
+    """Keep log records until the run folder is locked, then write them there.
 
     If the log file cannot be written, one line says so.
     """
@@ -82,7 +82,7 @@ class _LogFile(logging.FileHandler):
             super().handleError(record)
         elif not self._told:
             self._told = True
-            sys.stdout.write(f"{self.baseFilename} cannot be written ({error.strerror}): lines are missing there\n")
+            sys.stdout.write(f"{self.baseFilename} cannot be written ({error.strerror}): its lines are incomplete\n")
 
     def flush(self) -> None:
         try:

@@ -87,14 +87,14 @@ def run_in_fresh_process(program: Sequence[str]) -> float | None:
     if stopped:
         raise Interrupted(f"the sweep was stopped with its job in {folder}; jobs after it were not started", stopped)
     if code != 0:
-        _log.error("the job in %s failed with exit code %d; the sweep goes on", folder, code)
+        _log.error("the job in %s failed with exit code %d; the sweep continues", folder, code)
         return None
     value = _result(folder).get("value")
     return None if value is None else float(value)
 
 
 def _run(command: Sequence[str], environment: Mapping[str, str]) -> tuple[int, int]:
-    """Run ``command`` to its end: a job that is told to stop first writes its checkpoint.
+    """Run ``command`` to its end; a job that is told to stop first writes its checkpoint.
 
     Returns:
         Its exit code, and the signal that was handed on to it, 0 for none.
@@ -120,7 +120,7 @@ def _run(command: Sequence[str], environment: Mapping[str, str]) -> tuple[int, i
             try:
                 process.wait()
             except BaseException as error:
-                # Ctrl-C: the terminal sends it to the job too.
+                # On Ctrl-C, the terminal sends the signal to the job too.
                 if isinstance(error, Exception):
                     raise
                 interrupted = True
@@ -145,7 +145,7 @@ def reported() -> Iterator[None]:
     try:
         yield
     except Exception:
-        # A search in which every trial failed ends with its own error, which the failed jobs explain.
+        # A search in which every trial failed ends with its own error.
         failed = _report()
         if not failed:
             raise

@@ -1,4 +1,6 @@
-"""The command line before Hydra reads it: paths as people type them, and hints for what Hydra cannot understand."""
+"""The command line before Hydra reads it: paths as people type them, and hints for input that Hydra does not
+understand.
+"""
 
 from __future__ import annotations
 
@@ -58,13 +60,13 @@ def readable(arguments: Sequence[str], known: Collection[str]) -> list[str]:
         _check_flag(argument, following)
         _check_name(argument, known)
     sweeps = any(argument in ("-m", "--multirun") for argument in arguments)
-    # Hydra does not understand settings behind a flag that others precede.
+    # Hydra does not understand settings after a flag.
     ordered = sorted(arguments, key=lambda argument: argument not in _SWITCHES)
     return [_quoted(_seed(argument, known), sweeps) for argument in ordered]
 
 
 def _seed(argument: str, known: Collection[str]) -> str:
-    """``seed.init=1`` as ``seeds.init=1``: for Hydra ``seed`` is a number, which has no parts."""
+    """Rewrite ``seed.init=1`` as ``seeds.init=1``: for Hydra ``seed`` is a number, which has no parts."""
     name, equals, value = argument.partition("=")
     part = _SEED.fullmatch(name)
     if not equals or part is None:
@@ -80,11 +82,13 @@ def _check_flag(argument: str, following: str) -> None:
     if not argument.startswith("--") or argument == "--":
         return
     name, _, value = argument[2:].partition("=")
-    # Hydra would take the beginning of a flag for the flag.
+    # Hydra would accept the beginning of a flag as the flag.
     if name in _FLAGS:
         return
     if name in ("config", "conf", "cfg-path"):
-        raise UserError(f"{argument}: there is no such flag, choose a configuration by its name, as experiment=digits")
+        raise UserError(
+            f"{argument}: there is no such flag, choose a configuration by its name, for example experiment=digits"
+        )
     if not value and following and "=" not in following and not following.startswith("-"):
         value = following
     raise UserError(f"{argument}: settings have no dashes, type {name}={value or '<value>'}")
@@ -110,6 +114,6 @@ def _quoted(argument: str, sweeps: bool) -> str:
 def _text(path: str) -> str:
     if path[:1] in ("'", '"'):
         return path
-    # Inside quotes, Hydra reads a backslash before a quote as an escape and any other as itself.
+    # Inside quotes, Hydra reads a backslash before a quote as an escape and any other backslash unchanged.
     escaped = os.path.expanduser(path).replace("'", "\\'")  # noqa: PTH111 # the rest of the text stays as it is
     return f"'{escaped}'"

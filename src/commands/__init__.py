@@ -1,1 +1,1 @@
-"""What ``score-sde`` runs: one module for each command that Hydra configures, as a list of its steps."""
+"""The commands of ``score-sde``: one module for each command that Hydra configures, as a list of its steps."""

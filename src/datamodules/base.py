@@ -38,9 +38,9 @@ class ImageDataModule(AddressedDataModule, ABC):
     Args:
         image_size: height and width of the images, one number for squares or [height, width]; verified in ``setup``.
         channels: number of channels, verified in ``setup``.
-        num_classes: number of classes, verified in ``setup``; None takes what the data have.
-        class_names: names of the classes as a checkpoint recorded them, verified in ``setup``; None takes what the
-            data have.
+        num_classes: number of classes, verified in ``setup``; None for the number in the data.
+        class_names: names of the classes as a checkpoint recorded them, verified in ``setup``; None for those of the
+            data.
         data_dir: folder for downloads and decoded images.
         global_batch_size: images of one optimizer step, over all processes and accumulated micro-batches.
         eval_batch_size: images of one evaluation batch on one device.
@@ -60,7 +60,7 @@ class ImageDataModule(AddressedDataModule, ABC):
         val_split: split of the validation loss.
         test_split: split of the test loss.
         reference_split: split that generated images are compared with.
-        limit: use only the first so many images of every split.
+        limit: use only this many images of every split; None for all.
     """
 
     parts: tuple[str, ...] = ("train", "test")
@@ -231,7 +231,7 @@ class ImageDataModule(AddressedDataModule, ABC):
     def _wrong_shape(self, there: tuple[int, ...]) -> str:
         c, h, w = there
         return (
-            f"the data hold {c} channel(s) of {h}x{w} pixels, but datamodule.channels={self.channels} and "
+            f"the data have {c} channel(s) of {h}x{w} pixels, but datamodule.channels={self.channels} and "
             f"datamodule.image_size={self.image_size}"
         )
 
@@ -270,13 +270,13 @@ class ImageDataModule(AddressedDataModule, ABC):
             x, told["augment"] = self.augmentation(x, Address(self.seed, batch["step"], batch["position"]))
         if self.trainer is not None:
             # Lightning converts a batch to the trainer's precision before the transfer, while it still holds bytes.
-            # Below float32 that would round the pixels; the model casts them for its net.
+            # Below float32 this would round the pixels; the model converts them for its net.
             wanted = self.trainer.precision_plugin.convert_input(x[:0]).dtype
             x = x.to(torch.promote_types(wanted, torch.float32))
         return {**batch, **told, "x": x}
 
     def _mirrored(self, epoch: int, device: torch.device) -> Tensor:
-        # Once per epoch for all images: the generator needs some hundred small operations, however few the numbers.
+        # Once per epoch for all images: the generator needs about a hundred small operations, however few the numbers.
         if self._flips is None or self._flips[0] != epoch or self._flips[1].device != device:
             self._flips = epoch, flip_decisions(self.seed, epoch, len(self.images(self.train_split)), device)
         return self._flips[1]

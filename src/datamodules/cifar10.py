@@ -8,7 +8,7 @@ from .torchvision_images import TorchvisionDataModule
 
 
 class CIFAR10DataModule(TorchvisionDataModule):
-    """Splits: ``train`` (50,000 images), ``test`` (10,000); ``all`` holds the former, then the latter.
+    """Splits: ``train`` (50,000 images), ``test`` (10,000); ``all`` is ``train`` followed by ``test``.
 
     Args:
         image_size: 32, or another size to resize to.

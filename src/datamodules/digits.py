@@ -20,8 +20,8 @@ _SPLIT_SEED = 0
 class DigitsDataModule(ImageDataModule):
     """1,797 digits, 8x8, one channel, ten classes.
 
-    Gray values v in 0 .. 16 become the bytes round(255 v / 16). The split is the same for every seed: 1,500 images
-    are ``train``, 297 are ``test``; ``all`` holds the 1,500, then the 297.
+    Gray values v in 0 .. 16 become the bytes round(255 v / 16). The split is the same for every seed: 1,500 images are
+    ``train``, 297 are ``test``; ``all`` is ``train`` followed by ``test``.
 
     Args:
         image_size: must be 8.

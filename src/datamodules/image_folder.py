@@ -33,14 +33,14 @@ _FORMAT = 2
 class ImageFolderDataModule(ImageDataModule):
     """Any images, of any sizes: a folder or zip archive of pictures, npy, npz, zarr or parquet files.
 
-    Each image is brought to ``image_size``: resized until it just covers that size (bicubic, antialiased), then
-    cropped at the center. Values keep the depth of the files. The result stays in ``data_dir``, under a name made of
-    the contents and the settings, so a set is decoded again only when it changes, and may exceed the memory.
+    Each image is converted to ``image_size``: resized until it just covers that size (bicubic, antialiased), then
+    cropped at the center. Values keep the depth of the files. The result is stored in ``data_dir``, under a name made
+    of the contents and the settings. A set is decoded again only when it changes, and may be larger than the memory.
 
-    Labels come from ``dataset.json`` (StyleGAN, EDM), from the arrays, or from sub-folders, which are numbered as
-    numbers if all are numbers and else by the alphabet. Folders or arrays called ``train``, ``val`` and ``test`` are
-    splits. Where the data name no ``val``, a fixed random part of ``val_fraction`` of the training images is ``val``.
-    Where they name no ``test``, ``test`` is ``test_split``. ``all`` joins all splits.
+    Labels come from ``dataset.json`` (StyleGAN, EDM), from the arrays, or from sub-folders. Sub-folders are sorted as
+    numbers if all names are numbers, and alphabetically otherwise. Folders or arrays called ``train``, ``val`` and
+    ``test`` are splits. If the data have no ``val``, a fixed random part of ``val_fraction`` of the training images is
+    ``val``. If they have no ``test``, ``test`` is ``test_split``. ``all`` joins all splits.
 
     Args:
         path: the folder or file.
@@ -117,7 +117,7 @@ class ImageFolderDataModule(ImageDataModule):
         return chosen(meta["dtype"], self.value_range, meta["low"], meta["high"])
 
     def settings_from_data(self) -> dict[str, Any]:
-        # Set it for data without labels too: nets and objectives take their number of classes from here.
+        # Set it for data without labels too: nets and objectives read their number of classes here.
         return {"num_classes": self.num_classes, **super().settings_from_data(), **self.values.as_node()}
 
     def setup(self, stage: str | None = None) -> None:
@@ -160,7 +160,7 @@ class ImageFolderDataModule(ImageDataModule):
         if name == "test" and not len(images):
             raise UserError(
                 f"{self.path} has no test split: add a folder test/, hold images out with datamodule.val_fraction=0.1, "
-                "or choose another split, as train"
+                "or choose another split, for example train"
             )
         return images
 
@@ -201,7 +201,7 @@ class ImageFolderDataModule(ImageDataModule):
             splits[rows] = _SPLITS.index(name)
         np.save(folder / "splits.npy", splits)
         if source.splits and (unnamed := int((splits < 0).sum())):
-            _log.warning("%d row(s) of %s lie in no split and count as train", unnamed, source.path)
+            _log.warning("%d row(s) of %s belong to no split and are used as train", unnamed, source.path)
         cache.write_meta(
             folder,
             {
@@ -218,10 +218,10 @@ class ImageFolderDataModule(ImageDataModule):
 
     def _summary(self, source: Source, dtype: str, report: DecodeReport) -> str:
         depth = chosen(dtype, self.value_range, report.low, report.high).name
-        return f"{source.path}: {len(source):,} rows, values {report.low:g} to {report.high:g}, taken as {depth}"
+        return f"{source.path}: {len(source):,} rows, values {report.low:g} to {report.high:g}, stored as {depth}"
 
     def _check_shape(self, source: Source) -> None:
-        """Arrays report everything at once; pictures are examined one by one."""
+        """Check arrays as a whole, and pictures one by one."""
         if source.parallel:
             return
         shapes = source.shapes([0])
@@ -230,16 +230,16 @@ class ImageFolderDataModule(ImageDataModule):
             return
         (found,) = shapes
         if len(found) == 1:
-            raise UserError(f"{self.path} holds vectors of length {found[0]}: use datamodule=vectors and net=mlp")
+            raise UserError(f"{self.path} contains vectors of length {found[0]}: use datamodule=vectors and net=mlp")
         try:
             source.reader(self.channels)(0)
-        # Whatever a decoder raises on bytes from outside.
+        # A decoder may raise any exception on damaged files.
         except Exception as error:
             c, h, w = found
             if c == self.channels:
                 return
             raise UserError(
-                f"{self.path} holds {c} channel(s) of {h}x{w} pixels ({error}): set datamodule.channels={c} and "
+                f"{self.path} contains {c} channel(s) of {h}x{w} pixels ({error}): set datamodule.channels={c} and "
                 f"datamodule.image_size={h if h == w else f'[{h},{w}]'}"
             ) from error
         if found[1:] != (self.height, self.width):
@@ -268,4 +268,4 @@ class ImageFolderDataModule(ImageDataModule):
             raise UserError(f"{line}; repair or remove them, or set datamodule.on_broken=skip")
         if len(report.broken) == len(source):
             raise UserError(line)
-        _log.warning("%s; they are left out", line)
+        _log.warning("%s; they are skipped", line)

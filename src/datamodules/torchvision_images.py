@@ -110,7 +110,7 @@ class TorchvisionDataModule(ImageDataModule):
         kind = vars(datasets).get(self.dataset)
         if kind is None:
             hint = nearest(self.dataset, datasets.__all__)
-            raise UserError(f"datamodule.dataset={self.dataset} is no class of torchvision.datasets{hint}")
+            raise UserError(f"datamodule.dataset={self.dataset} is not a class of torchvision.datasets{hint}")
         try:
             pictures = kind(self.data_dir, download=True, **arguments)
             images = cache.create_images(folder, len(pictures), self.shape)
@@ -126,7 +126,7 @@ class TorchvisionDataModule(ImageDataModule):
             reason = " ".join(str(error).split())
             raise UserError(
                 f"{self.dataset} is not complete in {self.data_dir} and could not be downloaded or read ({reason}): "
-                f"put {self.by_hand} there by hand"
+                f"put {self.by_hand} there"
             ) from error
         if self.labels and labels.min() < 0:
             raise UserError(f"this split of {self.dataset} has images without label: set datamodule.labels=false")

@@ -106,10 +106,10 @@ def draw(kind: str, seed: int, purpose: str, step: int, index: Tensor) -> Tensor
 
 
 class ToyDataModule(AddressedDataModule):
-    """An endless supply of points in the plane, of mean zero and variance about 1 in each coordinate.
+    """Points in the plane without end, with mean zero and variance about 1 in each coordinate.
 
-    Training point ``position`` of ``step`` is a function of (seed, step, position); an epoch is only a number of
-    steps. Batches hold ``x`` (B, 2) float32, ``index``, ``position`` and, in training, ``step`` and ``epoch``.
+    Training point ``position`` of ``step`` is a function of (seed, step, position); an epoch is only a number of steps.
+    Batches contain ``x`` (B, 2) float32, ``index``, ``position`` and, in training, ``step`` and ``epoch``.
 
     Args:
         kind: ``gaussians``, ``checkerboard`` or ``spirals``.

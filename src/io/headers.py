@@ -1,4 +1,4 @@
-"""Headers of npy files and of the members of npz files, compared with the file before memory is taken."""
+"""Read headers of npy files and of members of npz files, and compare them with the file before memory is allocated."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _KINDS = {"uint8": "uint8", "bool": "uint8", "uint16": "uint16", "float16": "flo
 
 @dataclass(frozen=True)
 class Header:
-    """What a npy header says.
+    """Content of a npy header.
 
     Attributes:
-        shape: of the array.
-        dtype: of its numbers.
-        fortran: whether the first index runs fastest.
-        start: bytes of the header.
+        shape: shape of the array.
+        dtype: dtype of its numbers.
+        fortran: whether the array is stored in Fortran order.
+        start: size of the header in bytes.
     """
 
     shape: tuple[int, ...]
@@ -39,15 +39,15 @@ class Header:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the numbers."""
+        """Size of the numbers in bytes."""
         return math.prod(self.shape) * self.dtype.itemsize
 
 
 def read_header(file: IOBase | IO[bytes], size: int) -> Header:
-    """The header of a npy file of ``size`` bytes.
+    """Return the header of a npy file of ``size`` bytes.
 
     Raises:
-        ValueError: not a npy file, Python objects inside, or fewer bytes than the header promises.
+        ValueError: it is not a npy file, contains Python objects, or has fewer bytes than its header declares.
     """
     version = npy.read_magic(file)
     if version not in ((1, 0), (2, 0)):
@@ -57,29 +57,31 @@ def read_header(file: IOBase | IO[bytes], size: int) -> Header:
     if not all(type(length) is int and length >= 0 for length in shape):
         raise ValueError(f"a shape of {shape}")
     if math.prod(max(1, length) for length in shape) * dtype.itemsize >= _LARGEST:
-        raise ValueError(f"a shape of {shape} fits into no memory")
+        raise ValueError(f"a shape of {shape} does not fit into memory")
     header = Header(tuple(shape), dtype, fortran, file.tell())
     if dtype.hasobject:
-        raise ValueError("it holds Python objects")
+        raise ValueError("it contains Python objects")
     if size - header.start < header.nbytes:
         raise ValueError(
-            f"the header promises {bytes_in_words(header.nbytes)}, the file holds {bytes_in_words(size - header.start)}"
+            f"the header declares {bytes_in_words(header.nbytes)}, the file has {bytes_in_words(size - header.start)}"
         )
     return header
 
 
 def read_npy(file: IOBase | IO[bytes], size: int) -> np.ndarray:
-    """The array of a npy file of ``size`` bytes in a supported dtype; ValueError if it is damaged or has another."""
+    """Return the array of a npy file of ``size`` bytes in a supported dtype; raise ValueError if it is damaged or
+    unsupported.
+    """
     read_header(file, size)
     file.seek(0)
     return as_stored(npy.read_array(file, allow_pickle=False))
 
 
 def as_stored(array: np.ndarray) -> np.ndarray:
-    """Numbers as uint8, uint16, float16 or float32 without changing a value; float64 is rounded to float32.
+    """Convert numbers to uint8, uint16, float16 or float32 without changing a value; float64 is rounded to float32.
 
     Raises:
-        ValueError: no such type holds the values.
+        ValueError: no such type can store the values.
     """
     if array.dtype.name in _KINDS:
         return array.astype(_KINDS[array.dtype.name], copy=False)
@@ -95,7 +97,7 @@ def as_stored(array: np.ndarray) -> np.ndarray:
 
 @contextmanager
 def opened(path: Path, skip: Collection[str] = ()) -> Iterator[dict[str, Header]]:
-    """Headers of all arrays of an npz file except ``skip``.
+    """Return the headers of all arrays of an npz file except ``skip``.
 
     Raises:
         UserError: the file is damaged, encrypted, or far larger unpacked than packed.

@@ -33,7 +33,7 @@ def read_npz(path: str | Path, skip: Collection[str] = ()) -> dict[str, np.ndarr
     try:
         with np.load(path, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files if name not in skip}
-    except Exception as error:  # numpy raises whatever zipfile, zlib and its own reader raise
+    except Exception as error:  # numpy passes on errors of zipfile, zlib and its reader
         raise UserError(f"{path} cannot be read ({' '.join(str(error).split())}): choose another file") from error
 
 

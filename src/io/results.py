@@ -13,7 +13,7 @@ FILE = "metrics.json"
 TRAINING_FILE = "scores.jsonl"
 
 _MOST_LINES = 1 << 28
-"""Bytes of the results of a training."""
+"""Maximum size of the results of a training."""
 
 _SKIPPED = ("images", "checkpoints", "wandb", "tensorboard")
 
@@ -82,5 +82,5 @@ def _are_ends(value: Any) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    # A whole number without end is no float.
+    # A whole number of any length may not fit into a float.
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 2**1000

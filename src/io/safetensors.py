@@ -28,7 +28,7 @@ def write_safetensors(
 
 
 def check_size(path: str | os.PathLike[str]) -> None:
-    """UserError unless the file is as long as its header says; nothing but the header is read."""
+    """Raise UserError unless the file is as long as its header declares; only the header is read."""
     from safetensors import SafetensorError, safe_open
 
     try:

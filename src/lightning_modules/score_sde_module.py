@@ -37,8 +37,8 @@ class ScoreSDEModule(LightningModule):
         scheduler: creates a schedule from the optimizer, stepped after every optimizer step; None for a constant rate.
         seed: seed of times, noise and dropped labels.
         likelihood: ``likelihood(model, x, address, cond)`` -> bits/dim (B,), reported by the test; None for none.
-        max_skipped_steps: how many steps in a row may have non-finite gradients before the run stops; each such step
-            leaves the weights, the optimizer and the averages as they were.
+        max_skipped_steps: number of consecutive steps with non-finite gradients after which the run stops; a skipped
+            step does not change weights, optimizer and averages.
         compile: compile the loss of a training step (times, noise, net) into one graph: true, or a mode of
             ``torch.compile``. Evaluation does not use this graph.
 
@@ -241,5 +241,5 @@ class ScoreSDEModule(LightningModule):
 
 
 def _condition(batch: Batch) -> dict[str, Tensor]:
-    """Return everything in a batch except data and address: it conditions the net."""
+    """Return everything in a batch except data and address, as the condition of the net."""
     return {key: value for key, value in batch.items() if key not in _ADDRESS_KEYS}

@@ -23,9 +23,9 @@ FILE = "metrics.csv"
 _log = logging.getLogger(__name__)
 
 _MOST = 1 << 30
-"""Bytes of a table."""
+"""Content of a table, in bytes."""
 _FIRST = ("step", "epoch", "time")
-_ADVICE = "free space or fix permissions, then resume with ckpt_path=last"
+_ADVICE = "free disk space or fix permissions, then resume with ckpt_path=last"
 
 
 class AppendingCSVLogger(Logger):
@@ -152,12 +152,12 @@ class _Table:
             return list(csv.DictReader(file))
 
     def _set_aside(self, reason: str) -> None:
-        """Keep a file that cannot be continued under another name: a run does not end for its curves."""
+        """Rename a file that cannot be continued: a damaged table must not end a run."""
         kept = self.path.with_name(f"{self.path.name}.damaged")
         with refusals(self.path, _ADVICE):
             self.path.replace(kept)
         self.columns, self._last, self._place = list(_FIRST), {}, None
-        _log.warning("%s is damaged (%s): kept as %s, a new one begins", self.path, reason, kept.name)
+        _log.warning("%s is damaged (%s): it is kept as %s, and a new file is started", self.path, reason, kept.name)
 
     def _read(self) -> None:
         content = read_record(self.path, _MOST)

@@ -1,4 +1,4 @@
-"""Pictures and tables for the loggers that have them; other loggers ignore them."""
+"""Pictures and tables for loggers that support them; other loggers ignore them."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ def log_picture(logger: Logger, name: str, image: np.ndarray, step: int | None =
 
     Args:
         logger: a logger of Lightning.
-        name: of the picture, the same at all steps.
+        name: name of the picture, equal at all steps.
         image: (H, W, 3) uint8.
-        step: optimizer step; None for a picture of no step.
+        step: optimizer step; None for a picture without a step.
     """
 
 

@@ -1,4 +1,4 @@
-"""Final summaries: the best score, and settings beside scores."""
+"""Final summaries: the best score, and settings with scores."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Weights & Biases without questions: a run without an account or a network goes on offline."""
+"""Weights & Biases without prompts: a run without an account or a network is stored offline."""
 
 from __future__ import annotations
 

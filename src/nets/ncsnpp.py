@@ -174,7 +174,7 @@ class NCSNpp(ScoreNet):
             emb_width=4 * nf if conditional else None,
             dropout=dropout,
             shortcut_scale=1.0 if biggan else 0.1,
-            # Whole blocks are made anew, or parts of them.
+            # Whole blocks are recomputed, or parts of them.
             lean=not self.checkpoint_activations,
             **common,
         )

@@ -1,6 +1,6 @@
-"""Picture files to arrays and back at their own depth: the one decoder of every command.
+"""Convert picture files to arrays and back, at their own depth: the one decoder of every command.
 
-Ground floor: it knows bytes and arrays, and no folders, data sets or models.
+Ground floor: it handles bytes and arrays, and no folders, data sets or models.
 """
 
 from .decode import MAX_FILE, SUFFIXES, Picture, open_picture

@@ -1,4 +1,4 @@
-"""From the bytes of a picture file to an array (C, H, W) of its own depth. Free of torch where 8 bits suffice."""
+"""Decode the bytes of a picture file to an array (C, H, W) of its own depth. Without torch if 8 bits suffice."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".tif", ".tiff"})
-"""Endings of the files that are taken for pictures."""
+"""Endings of picture files."""
 
 MAX_FILE = 1 << 31
-"""Bytes of one picture file; larger ones are refused before memory is taken."""
+"""Maximum size of one picture file; larger ones are refused before memory is allocated."""
 
 MAX_PIXELS = 1 << 28
-"""More pixels than that in one picture are refused before memory is taken."""
+"""Maximum number of pixels of one picture; larger ones are refused before memory is allocated."""
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _PNG_CHANNELS = {0: 1, 2: 3, 3: 3, 4: 2, 6: 4}
@@ -54,18 +54,18 @@ class Picture:
     _tiff: tuple[tiff.Page, ...]
 
     def pixels(self, channels: int | None = None, page: int = 0) -> np.ndarray:
-        """Upright pixels (C, H, W) of ``dtype``.
+        """Return upright pixels (C, H, W) of ``dtype``.
 
-        Palettes are resolved. Colors become RGB, or gray (ITU-R 601 luma). Where ``channels`` leaves no room for
-        alpha, the picture is laid over white. Values keep their depth.
+        Palettes are resolved. Colors become RGB, or gray (ITU-R 601 luma). If ``channels`` has no alpha, the picture is
+        put on white. Values keep their depth.
 
         Args:
             channels: C, 1 to 4; None for the channels of the file.
             page: number of the page.
 
         Raises:
-            ValueError: a kind of pixels that cannot be read, or a damaged file.
-            OSError: a damaged file.
+            ValueError: the pixels have an unsupported format, or the file is damaged.
+            OSError: the file is damaged.
         """
         if self.dtype == "uint8":
             return self._bytes(channels or self.channels, page)
@@ -80,7 +80,7 @@ class Picture:
     def _deep(self, page: int) -> np.ndarray:
         """Pixels (C, H, W) of a picture with more than 8 bits."""
         if self._content.startswith(_PNG) and self.channels > 1:
-            # Pillow cuts these to 8 bits.
+            # Pillow reduces these to 8 bits.
             import torch
             from torchvision.io import ImageReadMode, decode_png
 
@@ -98,7 +98,7 @@ class Picture:
             values = np.asarray(image)
         if values.dtype.kind == "f":
             return values.astype(np.float32)[None]
-        # 32-bit and big-endian containers hold the same 16 bits.
+        # 32-bit and big-endian containers store the same 16 bits.
         whole = values.astype(np.int64)
         if whole.min(initial=0) < 0 or whole.max(initial=0) > 65535:
             raise ValueError("gray values exceed 16 bits: convert to uint16 or float32")
@@ -109,13 +109,13 @@ def byte_pixels(image: Image, channels: int) -> np.ndarray:
     """Upright pixels (C, H, W) uint8 of an image that Pillow has opened; see ``Picture.pixels``.
 
     Raises:
-        ValueError: a number of channels that pictures do not have.
+        ValueError: pictures do not have this number of channels.
     """
     from PIL import Image, ImageOps
 
     if channels not in _PIL_MODES:
         raise ValueError(f"{len(image.getbands())} channels in the file, {channels} wanted")
-    # Looking for the tag takes as long as decoding a small JPEG, which says by itself that it has none.
+    # The tag is not read for a small JPEG without EXIF data: this takes as long as decoding it.
     if image.format != "JPEG" or "exif" in image.info or "xmp" in image.info:
         ImageOps.exif_transpose(image, in_place=True)
     if image.has_transparency_data and channels in (1, 3):
@@ -145,12 +145,12 @@ def open_picture(content: bytes) -> Picture:
         return _checked(Picture(height, width, channels, found[0].dtype, len(found), 1, content, tuple(found)))
     with _opened(content) as image:
         width, height = image.size
-        # Looking for the tag may decode the picture.
+        # Reading the tag may decode the picture.
         _check_size(height, width, len(image.getbands()), content)
-        # Its plugin for TIFF turns pages by itself.
+        # Pillow's plugin for TIFF rotates pages itself.
         if image.format != "TIFF" and image.getexif().get(_ORIENTATION, 1) >= 5:
             width, height = height, width
-        # Pillow declares it for formats of several frames only.
+        # Pillow declares it only for formats with several frames.
         frames = getattr(image, "n_frames", 1)
         pages = frames if image.format == "TIFF" else 1
         dtype, channels = _kind(content, image)
@@ -183,7 +183,7 @@ def _kind(content: bytes, image: Image) -> tuple[str, int]:
         return "float32", 1
     if image.mode.startswith("I"):
         return "uint16", 1
-    # Only its plugin for TIFF has tags.
+    # Only Pillow's plugin for TIFF has tags.
     bits_of_tiff = max(image.tag_v2.get(258, (8,))) if image.format == "TIFF" else 8  # type: ignore[attr-defined]
     gray = image.mode in ("1", "L", "LA", "La")
     channels = (1 if gray else 3) + bool(image.has_transparency_data)
@@ -199,7 +199,7 @@ def _checked(picture: Picture) -> Picture:
 
 
 def _check_size(height: int, width: int, values: int, content: bytes) -> None:
-    """ValueError for more pixels, of ``values`` bytes each, than an honest picture has."""
+    """Raise ValueError if there are more pixels, of ``values`` bytes each, than a normal picture has."""
     if height * width > MAX_PIXELS:
         raise ValueError(f"{width}x{height} pixels are more than the limit of {MAX_PIXELS:,}")
     if why := bomb(height * width * values, len(content)):
@@ -228,7 +228,7 @@ def _exif_orientation(content: bytes) -> int:
 
 
 def _turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
-    """Pixels (C, H, W) upright, by the EXIF orientation 1 to 8."""
+    """Rotate pixels (C, H, W) upright, by the EXIF orientation 1 to 8."""
     turns = {
         2: lambda p: p[:, :, ::-1],
         3: lambda p: p[:, ::-1, ::-1],
@@ -242,7 +242,7 @@ def _turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
 
 
 def _with_channels(pixels: np.ndarray, channels: int) -> np.ndarray:
-    """Deep pixels (C, H, W) with another number of channels: alpha over white, gray to RGB or back."""
+    """Convert deep pixels (C, H, W) to another number of channels: alpha on white, gray to RGB or back."""
     there = len(pixels)
     if there == channels:
         return pixels

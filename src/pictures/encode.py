@@ -1,4 +1,4 @@
-"""Arrays (C, H, W) to picture files that keep their depth."""
+"""Encode arrays (C, H, W) as picture files that keep their depth."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def png_bytes(pixels: np.ndarray) -> bytes:
         return stream.getvalue()
     channels, height, width = pixels.shape
     header = struct.pack(">IIBBBBB", width, height, 16, _COLOR_TYPES[channels], 0, 0, 0)
-    # Filter 2 (up) in every row but the first: differences of smooth pictures compress.
+    # Filter 2 (up) in every row except the first: differences of smooth pictures compress well.
     rows = np.ascontiguousarray(pixels.transpose(1, 2, 0)).astype(">u2").view(np.uint8).reshape(height, -1)
     above = np.zeros_like(rows)
     above[1:] = rows[:-1]

@@ -1,4 +1,4 @@
-"""Bringing pictures of any size to one size."""
+"""Resize pictures of any size to one size."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 
 
 def fit(pixels: np.ndarray, size: tuple[int, int], crop: int | None = None, pad: int = 0) -> np.ndarray:
-    """Pixels (C, H, W) of the wanted height and width, in their own dtype.
+    """Return pixels (C, H, W) of the requested height and width, in their own dtype.
 
     In this order: a center crop to a square of ``crop`` pixels; a border of ``pad`` zeros; resize so that the picture
     just covers ``size`` (bicubic, antialiased); a center crop to ``size``.
@@ -34,7 +34,7 @@ def fit(pixels: np.ndarray, size: tuple[int, int], crop: int | None = None, pad:
 
 def covered(there: tuple[int, ...], size: tuple[int, int]) -> tuple[int, int]:
     """The smallest (height, width) with the proportions of ``there`` that covers ``size``."""
-    # By the side that decides, so that squares of the same size stay untouched.
+    # Scaled by the side that decides, so that squares of the same size stay unchanged.
     if size[0] * there[1] >= size[1] * there[0]:
         return size[0], max(size[1], round(there[1] * size[0] / there[0]))
     return max(size[0], round(there[0] * size[1] / there[1])), size[1]

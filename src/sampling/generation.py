@@ -103,10 +103,10 @@ class Generation:
         model: score and SDE, on ``device`` and in evaluation mode.
         sampler: from the start to the data.
         shape: (*d) of one sample; three numbers are an image (C, H, W).
-        seed: of starting points and noise.
-        batch_size: samples at a time; changes speed and memory only.
+        seed: seed of starting points and noise.
+        batch_size: samples per batch; changes speed and memory only.
         data_range: ``unit`` or ``centered``.
-        quantize: how images become bytes, ``round`` or ``truncate``.
+        quantize: how images are converted to bytes, ``round`` or ``truncate``.
         conditioning: the conditions of each sample for the net.
         constraint: the control of each sample.
         start: where samples start; None for a sample of the prior.
@@ -152,7 +152,7 @@ class Generation:
         terminal: bool | None = None,
         on_step: Callback | None = None,
     ) -> Statistics:
-        """Make this process's share of the samples ``indices`` and pass every batch to every sink.
+        """Generate this process's share of the samples ``indices`` and pass every batch to every sink.
 
         All processes call it. If one fails, all of them fail after their own shares.
 
@@ -177,7 +177,7 @@ class Generation:
         padded = [*indices, *(indices[-1] + 1 + i for i in range(spare))]
         mine, wanted = shard(padded, rank(), world_size()), len(shard(indices, rank(), world_size()))
         made = Statistics()
-        # The other processes progress alike.
+        # The other processes progress at the same rate.
         scale = len(indices) / max(len(mine), 1)
         report = Progress(task, len(indices), enabled=rank() == 0, terminal=terminal)
         with failing_together(), signals.ending_at_once(), report as progress:
@@ -195,7 +195,7 @@ class Generation:
     def batches(
         self, indices: Sequence[int], *, frames: int = 0, on_step: Callback | None = None
     ) -> Iterator[GeneratedBatch]:
-        """Make samples batch by batch, in the order of ``indices``, in this process alone.
+        """Generate samples batch by batch, in the order of ``indices``, in this process only.
 
         Args:
             indices: addresses of the samples.
@@ -236,7 +236,9 @@ class Generation:
             )
 
     def warm_up(self, indices: Sequence[int]) -> None:
-        """Call the net once on the first batch of ``indices``: a first call is slow and must not enter timings."""
+        """Call the net once on the first batch of ``indices``, because a first call is slow and must not be part of
+        timings.
+        """
         chosen = indices[: self.batch_size]
         if len(chosen) == 0:
             return
@@ -267,7 +269,7 @@ class Generation:
             yield batch, time.perf_counter() - start
 
     def _stored(self, samples: Tensor) -> Tensor:
-        # Points of a distribution are not bytes, and nobody said what else.
+        # Points of a distribution are not bytes, and no other format is declared.
         if not self.is_image and self.values == BYTES:
             return samples
         return self.values.from_model(samples, self.data_range, self.quantize)

@@ -77,13 +77,13 @@ class Sampler(ABC):
         """
 
     invertible: bool = False
-    """Whether the sampler goes both ways: ``encode`` finds the latent of data."""
+    """Whether the sampler is reversible: ``encode`` finds the latent of data."""
 
     def encode(
         self, model: Model, x: Float[Tensor, "b *d"], cond: Mapping[str, Tensor] | None = None
     ) -> tuple[Float[Tensor, "b *d"], Int[Tensor, " b"]]:
         """Latents (B, *d) of data x (B, *d), and evaluations of the net (B,); UserError if not ``invertible``."""
-        raise UserError(f"{type(self).__name__} cannot encode data: choose a sampler that goes both ways, sampler=ode")
+        raise UserError(f"{type(self).__name__} cannot encode data: choose a reversible sampler, sampler=ode")
 
     def check(self, sde: SDE) -> None:  # noqa: B027 # most have nothing to object
         """Raise UserError if these settings do not work with the SDE; called before sampling."""
@@ -128,5 +128,5 @@ def count(samples: Tensor, evaluations: int | Tensor, model: Model) -> Int[Tenso
 
 
 def evaluations_per_call(model: Model) -> int:
-    """How often one call of ``model`` evaluates the net."""
+    """Number of net evaluations in one call of ``model``."""
     return int(getattr(model, "evaluations_per_call", 1))

@@ -44,7 +44,7 @@ class PriorStart(_OwnAddress):
     """Samples of the prior.
 
     Args:
-        seed: of the run.
+        seed: seed of the run.
         temperature: factor of their distance from the prior's mean.
     """
 

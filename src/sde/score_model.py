@@ -16,7 +16,7 @@ from .base import SDE, NumbersAsTimes, expand
 from .parametrization import Parametrization
 
 Condition = Mapping[str, Tensor] | None
-"""What a model is told beside x and t: named tensors (B, ...); class labels are ``labels``, (B,) int64.
+"""The condition of a model besides x and t: named tensors (B, ...); class labels are ``labels``, (B,) int64.
 
 ``until`` (), the time at which a step from t ends, means something to models of average velocities only."""
 

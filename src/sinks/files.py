@@ -20,7 +20,7 @@ from ..io.atomic import refusals, replacing, temporary_beside
 from ..io.npz import mapped, write_npz
 from ..pictures import WRITERS, open_picture
 
-ADVICE = "free space, then run the same command again"
+ADVICE = "free disk space, then run the same command again"
 
 _CHUNK = 256
 
@@ -70,7 +70,7 @@ class PictureFiles(SampleFiles):
             raise UserError(f"samples of shape {self.shape} are not images: use format=npz")
         if file_format == "png" and (shape[0] > 4 or self.dtype.kind == "f"):
             raise UserError(
-                f"format=png holds 1 to 4 channels of 8 or 16 bits, not {shape[0]} of {dtype}: use npz, npy or tiff"
+                f"format=png stores 1 to 4 channels of 8 or 16 bits, not {shape[0]} of {dtype}: use npz, npy or tiff"
             )
         self._suffix = {"tiff": ".tif"}.get(file_format, f".{file_format}")
         self._encode = WRITERS[file_format]
@@ -189,7 +189,7 @@ class NpzFiles(SampleFiles):
         samples = mapped(path, "samples")
         for first in range(0, len(samples), _CHUNK):
             for row, i in enumerate(mapped(path, "index")[first : first + _CHUNK].tolist(), start=first):
-                # A sample that is in two files is taken once.
+                # A sample that is in two files is used once.
                 if where[i] == (path, row):
                     joined[position[i]] = samples[row]
 

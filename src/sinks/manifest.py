@@ -70,7 +70,7 @@ def load_manifest(folder: Path) -> Manifest | None:
 
 
 def _is_manifest(content: Any) -> bool:
-    """Whether ``content`` has the keys and kinds of values that ``Manifest.save`` writes."""
+    """Whether ``content`` has the keys and value types that ``Manifest.save`` writes."""
     if not isinstance(content, dict) or not isinstance(content.get("settings"), dict):
         return False
     count, invalid, nfe = content.get("num_samples"), content.get("invalid", []), content.get("nfe", {})
@@ -102,7 +102,7 @@ def first_difference(there: Any, here: Any, name: str = "") -> str | None:
             if found:
                 return found
         return None
-    return None if there == here else f"{name} is {_short(there)} there and {_short(here)} now"
+    return None if there == here else f"{name} is {_short(there)} in the folder and {_short(here)} now"
 
 
 def from_json(value: Any) -> Any:

@@ -80,10 +80,10 @@ class Record:
     """The results in a folder.
 
     Args:
-        folder: where ``metrics.json`` is, or will be.
+        folder: folder in which ``metrics.json`` is stored.
 
     Raises:
-        UserError: the file there is damaged or of something else.
+        UserError: the file is damaged or belongs to another program.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -105,14 +105,14 @@ class Record:
                 difference = difference_now(entry.settings, settings)
                 if difference is not None:
                     raise UserError(
-                        f"{self.path} holds {task} of {entry.label} with other settings: {difference}; "
+                        f"{self.path} contains {task} of {entry.label} with other settings: {difference}; "
                         "choose another output_dir"
                     )
                 return entry
         return None
 
     def replace(self, tasks: Sequence[str], results: Sequence[Result]) -> None:
-        """Put ``results`` in the place of all entries of these tasks; UserError when the system refuses."""
+        """Replace all entries of these tasks by ``results``; raise UserError if the file cannot be written."""
         kept = [result for result in self.results if result.task not in tasks]
         self.results = [*kept, *(Result(**result.plain()) for result in results)]
         write_results(self.path.parent, self.results)
@@ -133,7 +133,7 @@ _KINDS = {field.name: dict for field in fields(Result)} | {"task": str, "label":
 
 
 def _result(content: Mapping[str, Any]) -> Result:
-    """A result from JSON; TypeError if a value is of another kind."""
+    """Return a result from JSON; raise TypeError if a value has another type."""
     made = Result(**content)
     if not all(isinstance(vars(made)[name], kind) for name, kind in _KINDS.items()):
         raise TypeError("a value of another kind")

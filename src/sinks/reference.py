@@ -22,7 +22,7 @@ def reference_of(datamodule: Any, suite: MetricSuite, device: torch.device | str
         device: where the extractor runs.
 
     Raises:
-        UserError: the data are no images, or none the extractor takes.
+        UserError: the data are not images, or not images that the extractor accepts.
     """
     check_extractor(datamodule, suite)
     if not suite.needs_data:
@@ -35,9 +35,7 @@ def reference_of(datamodule: Any, suite: MetricSuite, device: torch.device | str
 def check_extractor(datamodule: Any, suite: MetricSuite) -> None:
     """Raise UserError if the data are not images that the extractors of ``suite`` accept."""
     if len(datamodule.shape) != 3:
-        raise UserError(
-            f"{datamodule.data_name} holds no images, so there is nothing to score: leave the scores out", shared=True
-        )
+        raise UserError(f"{datamodule.data_name} has no images to score: leave the scores out", shared=True)
     try:
         for extractor in suite.extractors.values():
             extractor(torch.zeros(1, *datamodule.shape, dtype=torch.uint8, device=extractor.device))

@@ -39,10 +39,10 @@ class Scoring:
         self.suite.update(batch.shown[batch.valid].to(self.device), batch.index[batch.valid])
 
     def add_stored(self, store: SampleStore, indices: list[int], batch_size: int) -> None:
-        """Extract features of images that an earlier call has stored; every process calls it and reads its share.
+        """Extract features of stored images of an earlier call; every process calls it and reads its share.
 
         Raises:
-            UserError: on every process, a sample that cannot be read.
+            UserError: on every process, if a sample cannot be read.
         """
         mine = shard(indices, rank(), world_size())
         with failing_together(), Progress("scoring", len(indices), enabled=rank() == 0) as progress:

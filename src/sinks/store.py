@@ -28,25 +28,24 @@ def check_format(file_format: str) -> None:
 
 
 class SampleStore:
-    """Samples 0 to N - 1 on the disk, or the first N of more that are there already.
+    """Samples 0 to N - 1 on the disk, or the first N if the folder has more.
 
-    Images have the depth and range of the data, in ``images/000000.png`` onward (or .tif, .npy) or joined in
-    ``samples.npz``; other samples are in ``samples.npz``. ``manifest.json`` says what they are.
-
-    ``prepare`` is for one process; ``add`` and ``read`` for all, each with indices of its own; all call ``finish``.
+    Images have the depth and range of the data, in ``images/000000.png`` and so on (or .tif, .npy) or joined in
+    ``samples.npz``; other samples are in ``samples.npz``. ``manifest.json`` describes them. One process calls
+    ``prepare``; all call ``add`` and ``read``, each with its own indices; all call ``finish``.
 
     Args:
-        folder: where the samples are.
-        settings: all that a sample depends on.
-        num_samples: N; a folder that holds more stays as it is, and its first N are used.
+        folder: output folder.
+        settings: all settings that a sample depends on.
+        num_samples: N; a folder with more samples stays unchanged, and its first N are used.
         shape: (*d) of a sample.
-        file_format: ``png``, ``tiff``, ``npy`` or ``npz``; ``auto`` is png where it holds the data, else npz.
-        raw: keep the floats of images too, in ``raw.npz``.
-        about: for the reader of the manifest.
+        file_format: ``png``, ``tiff``, ``npy`` or ``npz``; ``auto`` is png if it can store the data, else npz.
+        raw: whether to store the floats of images too, in ``raw.npz``.
+        about: origin of the samples, for the reader of the manifest.
         values: depth and range of the data.
 
     Raises:
-        UserError: an unknown format, or images for which there is none.
+        UserError: the format is unknown, or cannot store these images.
     """
 
     def __init__(
@@ -61,7 +60,7 @@ class SampleStore:
         values: Values = BYTES,
     ) -> None:
         if num_samples < 1:
-            raise UserError(f"num_samples={num_samples}: ask for at least 1")
+            raise UserError(f"num_samples={num_samples}: give at least 1")
         check_format(file_format)
         self.folder, self.count = Path(folder), num_samples
         self.is_image = len(shape) == 3
@@ -81,20 +80,20 @@ class SampleStore:
         self._raw = NpzFiles(self.folder, "raw", shape, "float32") if raw and self.is_image else None
 
     def check_room_for_new(self) -> None:
-        """UserError if the folder does not exist and the disk has no room for it; before anything is made."""
+        """Raise UserError if the folder does not exist and the disk has no room for it; called before any work."""
         if not self.folder.exists():
             self._check_room(self.count)
 
     def prepare(self) -> list[int]:
-        """The indices still to be made; the folder is checked, cleaned of what a killed run left, and claimed.
+        """Return the indices still to be generated; check and lock the folder, and remove files that a killed run left.
 
         Raises:
-            UserError: the folder holds something else, or the disk has not enough room.
+            UserError: the folder contains something else, or the disk has not enough room.
         """
         found = self._take_over()
         remove_leftovers(self.folder, recursive=True)
         there = self._present() | set(self.manifest.invalid)
-        # Before a list of all indices is made.
+        # Checked before the list of all indices is made.
         self._check_room(self.count - len(there))
         missing = [i for i in range(self.count) if i not in there]
         self._check_room(len(missing))
@@ -105,26 +104,26 @@ class SampleStore:
         if missing:
             self.manifest.status = "running"
         elif found is not None:
-            # They stay the samples of the call that made them.
+            # They stay the samples of the call that generated them.
             self.manifest.about, self.manifest.versions = found.about, found.versions
         self.manifest.save(self.folder)
         return missing
 
     def add(self, batch: GeneratedBatch) -> None:
-        """Keep the valid samples of ``batch``."""
+        """Store the valid samples of ``batch``."""
         index, stored = batch.index[batch.valid], batch.stored[batch.valid].cpu()
-        # A sample counts as there when its main file is, so that comes last.
+        # A sample counts as stored if its main file exists, so this file is written last.
         if self._raw is not None:
             self._raw.write(index, batch.samples[batch.valid].float().cpu())
         self._files.write(index, stored)
 
     def finish(self, statistics: Statistics) -> None:
-        """Join files that are to be joined and close the manifest; rank 0 writes, every process learns the result."""
+        """Join the files of a joined format and close the manifest; rank 0 writes, every process gets the result."""
         on_rank_zero(lambda: self._complete(statistics))
         self.manifest.invalid = on_rank_zero(lambda: self.manifest.invalid)
 
     def continuing(self, pattern: str) -> SampleStore:
-        """The store in a folder beside this one that matches ``pattern`` and holds samples of the same settings.
+        """Return the store in a neighboring folder that matches ``pattern`` and has samples of the same settings.
 
         Returns:
             This store if its own folder exists, or no other folder fits.
@@ -142,16 +141,16 @@ class SampleStore:
 
     @property
     def is_part(self) -> bool:
-        """Whether the folder is one of more samples than were asked for; known once it is prepared."""
+        """Whether the folder has more samples than were asked for; known after ``prepare``."""
         return self.manifest.num_samples > self.count
 
     @property
     def invalid(self) -> list[int]:
-        """Indices of the samples that diverged, of those asked for."""
+        """Indices of the requested samples that diverged."""
         return [i for i in self.manifest.invalid if i < self.count]
 
     def valid_indices(self) -> list[int]:
-        """Indices of the samples that are there, of those asked for, once they are made."""
+        """Indices of the requested samples that are stored."""
         invalid = set(self.manifest.invalid)
         return [i for i in range(self.count) if i not in invalid]
 
@@ -167,7 +166,7 @@ class SampleStore:
         self.manifest.seconds += statistics.seconds
         self.manifest.far += statistics.far
         self.manifest.farthest = max(self.manifest.farthest, statistics.farthest)
-        # The others of an interrupted run are still to be made.
+        # The others of an interrupted run are still to be generated.
         self.manifest.status = "complete" if complete else "running"
         self.manifest.save(self.folder)
 
@@ -179,12 +178,14 @@ class SampleStore:
         found = load_manifest(self.folder)
         if found is None:
             if self.folder.exists() and any(not path.name.startswith(".") for path in self.folder.iterdir()):
-                raise UserError(f"{self.folder} holds files but no {FILE} of this program: choose another output_dir")
+                raise UserError(
+                    f"{self.folder} contains files but no {FILE} of this program: choose another output_dir"
+                )
             return None
         difference = difference_now(found.settings, self.manifest.settings)
         if difference is not None:
             raise UserError(
-                f"{self.folder} holds samples made with other settings: {difference}; choose another output_dir"
+                f"{self.folder} contains samples of other settings: {difference}; choose another output_dir"
             )
         self.manifest.num_samples = max(found.num_samples, self.count)
         self.manifest.invalid, self.manifest.nfe = found.invalid, found.nfe
@@ -198,5 +199,5 @@ class SampleStore:
         if needed > free:
             raise UserError(
                 f"{count:,} samples may take {bytes_in_words(needed)}, but {existing} has {bytes_in_words(free)} free: "
-                "make room, or choose another output_dir"
+                "free disk space, or choose another output_dir"
             )

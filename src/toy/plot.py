@@ -1,4 +1,4 @@
-"""One picture of a score model of points in the plane."""
+"""A picture of a score model of points in the plane."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ _LOG_P_SPAN = 8.0
 
 
 def plot(view: ToyView, title: str) -> Tensor:
-    """The picture (3, H, W) uint8 of a view.
+    """Return the picture (3, H, W) uint8 of a view.
 
     Args:
         view: what to show.
-        title: what it is of.
+        title: title of the picture.
     """
     figure = Figure(figsize=(13.2, 9.2), dpi=110, layout="constrained", facecolor="white")
     FigureCanvasAgg(figure)
@@ -59,7 +59,7 @@ def _points(axes: Axes, view: ToyView) -> None:
 
 
 def _score(axes: Axes, field: ScoreField) -> None:
-    # The longest arrows, but for a few, reach to the next one.
+    # Except for a few, the longest arrows reach to the next one.
     longest = float((field.learned if field.exact is None else field.exact).norm(dim=1).quantile(0.9))
     lengths: dict[str, Any] = {"angles": "xy", "scale_units": "xy", "scale": max(longest, 1e-6) / field.spacing}
     if field.exact is not None:

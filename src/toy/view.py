@@ -1,7 +1,7 @@
-"""What can be seen of a score model of points in the plane, as numbers; where the exact model is known, that too.
+"""Numbers for a picture of a score model of points in the plane, and of the exact model if it is known.
 
-Everything is shown in the scaled state y = x / alpha, whose noise level is l = sigma / alpha, so that all SDEs look
-alike: the score of y is alpha times that of x.
+All values are in the scaled state y = x / alpha, whose noise level is l = sigma / alpha, so that all SDEs can be
+compared: the score of y is alpha times that of x.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class ScoreField:
 
 @dataclass(frozen=True)
 class ToyView:
-    """All of a picture, on the CPU.
+    """All numbers of a picture, on the CPU.
 
     Attributes:
         data: (N, 2).
@@ -85,7 +85,7 @@ class ToyView:
 
 
 def exact_model(model: Any, datamodule: Any) -> GaussianMixture | None:
-    """The exact model of the data, if they are a Gaussian mixture."""
+    """Return the exact model of the data, if they are a Gaussian mixture."""
     try:
         weights, means, stds = datamodule.mixture
     except (AttributeError, ValueError):
@@ -95,11 +95,11 @@ def exact_model(model: Any, datamodule: Any) -> GaussianMixture | None:
 
 @torch.no_grad()
 def look(model: Any, exact: GaussianMixture | None, data: Tensor, samples: Tensor, resolution: int) -> ToyView:
-    """Everything there is to see.
+    """Compute all numbers of a picture.
 
     Args:
         model: the score model, in evaluation mode.
-        exact: the exact one, if it is known.
+        exact: the exact model, if it is known.
         data: (N, 2) evaluation points, on the device of the model.
         samples: (M, 2) samples of the model, likewise.
         resolution: G, points in a row of the density.
@@ -138,7 +138,7 @@ def score_error(model: Any, exact: GaussianMixture, data: Tensor, levels: int = 
         model: the score model.
         exact: the exact one.
         data: (N, 2), noised to levels from 0.05 to 5, evenly spaced in their logarithm.
-        levels: how many.
+        levels: number of noise levels.
     """
     index = torch.arange(len(data), device=data.device)
     errors = []
@@ -187,7 +187,7 @@ def _paths(model: Any, eps: float, like: Tensor) -> Tensor:
     assert states is not None
     times = sampler.grid(model.sde)
     scale = (model.sde.alpha(times).square() + model.sde.sigma(times).square()).sqrt()
-    # The last of the states repeats, for it is where the sampler ends without denoising.
+    # The last state repeats: without denoising the sampler ends there.
     whole = torch.cat([start.cpu()[None], states[:-1]])
     scaled: Tensor = whole / scale[:, None, None].to(whole.dtype)
     return scaled

@@ -65,7 +65,7 @@ def test_applied_averages_and_restored_raw_weights() -> None:
     ema.shadows = {"default": {"p": shadow.clone()}}
     with ema.applied(module):
         assert torch.equal(module.model.net.p, shadow.bfloat16())
-        with pytest.raises(RuntimeError, match="stood in"):
+        with pytest.raises(RuntimeError, match="replaced the raw weights"):
             ema.on_save_checkpoint(Trainer(logger=False, accelerator="cpu"), module, {})
     assert torch.equal(module.model.net.p, raw)
     assert torch.equal(ema.shadows["default"]["p"], shadow), "averages must stay float32 for a bfloat16 net"

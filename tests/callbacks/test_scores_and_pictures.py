@@ -240,7 +240,7 @@ def test_points_have_pictures_but_no_scores(tmp_path: Path) -> None:
     trainer.fit(module(*POINTS), data)
     assert (tmp_path / "pictures" / "step00000001.png").exists()
     trainer.callbacks.append(fid(tmp_path))  # type: ignore[attr-defined]
-    with pytest.raises(UserError, match="holds no images"):
+    with pytest.raises(UserError, match="has no images to score"):
         trainer.fit(module(*POINTS), data)
 
 

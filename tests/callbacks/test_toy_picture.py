@@ -118,5 +118,5 @@ def test_images_are_refused(tmp_path: Path) -> None:
     callback = ToyPicture(1, 4, 0, Heun(KarrasGrid(3)), tmp_path)
     trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False)
     trainer.datamodule = DigitsDataModule()  # type: ignore[attr-defined]
-    with pytest.raises(UserError, match=r"shows points in the plane, the data have shape \(1, 8, 8\)"):
+    with pytest.raises(UserError, match=r"shows points in the plane, but the data have shape \(1, 8, 8\)"):
         callback.setup(trainer, LightningModule(), "fit")

@@ -40,7 +40,7 @@ def test_a_second_process_is_refused_and_told_the_owner(tmp_path: Path, caplog: 
     # The lock of a dead process is taken over.
     with caplog.at_level(logging.WARNING), RunLock(run_dir):
         assert json.loads((run_dir / ".lock.json").read_text())["pid"] == os.getpid()
-    assert f"was left by process {pid}" in caplog.text
+    assert f"was locked by process {pid}" in caplog.text
 
 
 def test_a_finished_run_removes_its_lock_file(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -109,7 +109,7 @@ def zip_of(name: str) -> bytes:
     [
         (b"\x93NUMPY and so on", "not a torch archive"),
         (b"", "truncated or damaged"),
-        (zip_of("arr_0.npy"), "a zip archive but no checkpoint"),
+        (zip_of("arr_0.npy"), "a zip archive but not a checkpoint"),
     ],
 )
 def test_other_file_types_are_refused(tmp_path: Path, content: bytes, expected: str) -> None:

@@ -23,7 +23,7 @@ def test_unknown_weights_are_refused(text: str) -> None:
 
 def test_weights_missing_in_the_checkpoint_are_refused() -> None:
     assert parse_weights("raw").average([]) is None
-    with pytest.raises(UserError, match=r"a\.ckpt holds no averaged weights: choose weights=raw"):
+    with pytest.raises(UserError, match=r"a\.ckpt has no averaged weights: choose weights=raw"):
         parse_weights("ema").average([], "a.ckpt")
-    with pytest.raises(UserError, match="the checkpoint holds no average 'third': choose one of first, second"):
+    with pytest.raises(UserError, match="the checkpoint has no average 'third': choose one of first, second"):
         parse_weights("ema:third").average(["first", "second"])

@@ -44,7 +44,7 @@ def test_other_arguments_are_unchanged(untouched: str) -> None:
     [
         ("--experiment", r"^--experiment: settings have no dashes, type experiment=<value>$"),
         ("--experiment=digits", "type experiment=digits$"),
-        ("--config", r"choose a configuration by its name, as experiment=digits$"),
+        ("--config", r"choose a configuration by its name, for example experiment=digits$"),
         ("--config-file=x", "type config-file=x$"),
         ("lr=1e-3", r"^there is no setting lr: type optimizer\.lr=1e-3$"),
         ("sampler.steps=18", r"type sampler\.grid\.steps=18$"),

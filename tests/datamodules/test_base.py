@@ -125,4 +125,4 @@ def test_resuming_with_another_data_seed_gives_a_warning(caplog):
     module.load_state_dict(module.state_dict())
     assert not caplog.text
     module.load_state_dict(MemoryDataModule(seed=2).state_dict())
-    assert "seed=2 and goes on with 1" in caplog.text
+    assert "seed=2 and resumes with 1" in caplog.text

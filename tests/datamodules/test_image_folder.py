@@ -75,7 +75,7 @@ def test_one_subfolder_is_no_class_and_a_common_parent_is_ignored(tmp_path):
 
 def test_an_image_outside_class_folders_is_an_error(tmp_path):
     root = make(tmp_path / "x", ["a/1.png", "b/2.png", "3.png"])
-    with pytest.raises(UserError, match=r"1 of 3 files .* lie in no class folder \(3\.png\).*labels=false"):
+    with pytest.raises(UserError, match=r"1 of 3 files .* are in no class folder \(3\.png\).*labels=false"):
         module(root, tmp_path).prepare_data()
     assert len(module(root, tmp_path, labels=False).images("all")) == 3
 
@@ -190,7 +190,7 @@ def test_missing_empty_and_damaged_sources_give_one_line(tmp_path):
     (tmp_path / "cut.zip").write_bytes(b"PK\x03\x04 and no end")
     for name, message in (
         ("nowhere", "does not exist: give a folder"),
-        ("empty", r"holds no image \(among 1 files\)"),
+        ("empty", r"contains no image \(among 1 files\)"),
         ("cut.zip", "is not a complete zip archive .* copy it again"),
     ):
         with pytest.raises(UserError, match=message) as refused:

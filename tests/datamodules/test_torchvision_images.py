@@ -151,5 +151,5 @@ def test_unlabeled_images_need_labels_false(numbers):
 
 
 def test_an_unknown_data_set_is_refused(numbers):
-    with pytest.raises(UserError, match=r"dataset=Nummbers is no class of torchvision\.datasets"):
+    with pytest.raises(UserError, match=r"dataset=Nummbers is not a class of torchvision\.datasets"):
         TorchvisionDataModule(**{**numbers, "dataset": "Nummbers"}).prepare_data()

@@ -122,8 +122,8 @@ def rewrite(folder: Path, change: Any) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda c: c["config"]["model"].update(_target_="os.system"), "no class of this project"),
-        (lambda c: c["config"]["model"]["net"].update(_target_="subprocess.Popen"), "no class of this project"),
+        (lambda c: c["config"]["model"].update(_target_="os.system"), "not a class of this project"),
+        (lambda c: c["config"]["model"]["net"].update(_target_="subprocess.Popen"), "not a class of this project"),
         (lambda c: c["config"]["model"]["net"].update(width="${oc.env:HOME}"), "unresolved value"),
         (lambda c: c["config"].update(name="${oc.env:HOME}"), "unresolved value"),
         (lambda c: c.update(config=["os.system"]), "not a configuration of this project"),

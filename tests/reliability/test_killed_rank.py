@@ -95,4 +95,4 @@ def test_the_surviving_training_rank_names_the_checkpoint_to_resume_from(tmp_pat
     newest = max((tmp_path / "logs").rglob("step*.ckpt"))
     step = int(newest.stem.removeprefix("step"))
     assert survivor.code == 1 and "Traceback" not in survivor.err, survivor.err
-    assert re.search(rf"steps after {step} are lost: go on from {re.escape(str(newest))} with ckpt_path=last$", line)
+    assert re.search(rf"steps after {step} are lost: resume from {re.escape(str(newest))} with ckpt_path=last$", line)

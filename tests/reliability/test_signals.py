@@ -56,7 +56,7 @@ def test_slurm_requeues_the_job_and_the_run_resumes(tmp_path: Path) -> None:
     started.send(signal.SIGUSR1)
     ended = started.wait()
     (line,) = ended.error_lines
-    assert ended.code == 128 + signal.SIGUSR1 and "job 7 is in the queue again" in line
+    assert ended.code == 128 + signal.SIGUSR1 and "job 7 is requeued" in line
     assert (tmp_path / "asked").read_text().split() == ["requeue", "7"]
     # ${SLURM_RESTART_COUNT:+ckpt_path=last} adds this when SLURM restarts the job.
     ended = train(*arguments, *in_folder(interrupted), "ckpt_path=last", folder=interrupted, environment=environment)

@@ -122,14 +122,14 @@ def test_another_format_is_refused(tmp_path: Path) -> None:
 
 def test_a_folder_with_other_files_is_refused(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("words")
-    with pytest.raises(UserError, match=r"holds files but no manifest\.json"):
+    with pytest.raises(UserError, match=r"contains files but no manifest\.json"):
         store(tmp_path).prepare()
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"manifest_version": 3, "name": "Extension"}', '{"settings": {}}'])
 def test_the_manifest_of_another_program_is_refused_and_kept(text: str, tmp_path: Path) -> None:
     (tmp_path / "manifest.json").write_text(text)
-    with pytest.raises(UserError, match=r"holds files but no manifest\.json of this program: choose another"):
+    with pytest.raises(UserError, match=r"contains files but no manifest\.json of this program: choose another"):
         store(tmp_path).prepare()
     assert (tmp_path / "manifest.json").read_text() == text
 

@@ -42,7 +42,7 @@ def test_jobs_of_one_name_resume_their_own_runs_after_the_time_limit(cluster: Cl
         set_steps(folder, steps)
     for how, job in jobs.items():
         run = assert_resumed(job, steps)
-        assert f"job {job.number} is in the queue again" in job.output
+        assert f"job {job.number} is requeued" in job.output
         assert job.output.count("the checkpoint of this step is written") == 1
         assert uninterrupted[how].wait()["JobState"] == "COMPLETED", uninterrupted[how].output
         (expected,) = {path.parent.parent for path in uninterrupted[how].folder.rglob("step*.ckpt")}
@@ -80,7 +80,7 @@ def test_a_signal_during_start_up_requeues_the_job(cluster: Cluster, tmp_path: P
     job = submit(cluster, tmp_path, options="--signal=USR1@120")
     job.wait_for_processes()
     job.signal("USR1")
-    job.wait_for_text("is in the queue again")
+    job.wait_for_text("is requeued")
     set_steps(tmp_path, 20)
     facts = job.wait()
     assert (facts["JobState"], facts["Restarts"]) == ("COMPLETED", "1"), job.output
@@ -93,7 +93,7 @@ def test_a_canceled_job_writes_a_checkpoint(cluster: Cluster, tmp_path: Path) ->
     cluster.run("scancel", job.number)
     assert job.wait()["JobState"] == "CANCELLED"
     job.wait_for_text("stopped after step")
-    assert stopped_after(job)[1].exists() and "queue again" not in job.output
+    assert stopped_after(job)[1].exists() and "is requeued" not in job.output
 
 
 def test_a_killed_and_manually_requeued_job_resumes(cluster: Cluster, tmp_path: Path) -> None:

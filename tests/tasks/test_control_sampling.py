@@ -302,7 +302,7 @@ def test_a_list_masks_coordinates_of_points(tmp_path: Path) -> None:
         (("control=inpainting", "given=valid"), "no split 'valid'"),
         (("control=inpainting", "given=nowhere.npz"), "does not exist"),
         (("control=inpainting", "given_count=298"), "choose 1 to 297"),
-        (("control=inpainting", "sampler=ode"), "takes no control"),
+        (("control=inpainting", "sampler=ode"), "does not support a control"),
         (("control=colorization",), "one channel"),
         (("encode=true",), "add sampler=ode"),
         (("interpolate=[0,1]",), r"give \[first, last"),

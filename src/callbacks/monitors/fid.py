@@ -39,16 +39,16 @@ class FID(Periodic):
 
     Args:
         every_n_steps: optimizer steps between two scores; the last step always has one.
-        num_samples: how many samples. A Fréchet distance decreases with this number, so compare only scores with equal
+        num_samples: number of samples. A Fréchet distance decreases with this number, so compare only scores with equal
             numbers.
-        batch_size: samples at a time on one device.
-        seed: of the samples.
+        batch_size: samples per batch on one device.
+        seed: seed of the samples.
         sampler: sampler that generates them.
         suite: the metrics.
         monitor: the score whose lowest value is the best; None for the Fréchet distance of the suite's extractor.
         save_best: checkpoint to write whenever the monitored score is the lowest so far; None for none.
-        quantize: how floats become bytes, ``round`` or ``truncate``.
-        record: file that gets a line of JSON with every score and all it depends on; None for none.
+        quantize: how floats are converted to bytes, ``round`` or ``truncate``.
+        record: file that gets a line of JSON with every score and its conditions; None for no file.
     """
 
     def __init__(
@@ -114,7 +114,7 @@ class FID(Periodic):
         statistics = self.samples.make(trainer, pl_module, [scoring], "scores")
         scores, invalid = scoring.scores, len(statistics.invalid)
         if scores is None:
-            _log.warning("step %d: no score, %d samples diverged or are not finite", trainer.global_step, invalid)
+            _log.warning("step %d: no score: %d samples diverged or are not finite", trainer.global_step, invalid)
             return
         self._log(trainer, scores, statistics)
         # Scores without the diverged samples are too good: show them, but do not use them for the best checkpoint.
@@ -136,13 +136,13 @@ class FID(Periodic):
         invalid = len(statistics.invalid)
         nfe = statistics.evaluations / statistics.count
         values = {**scores.flat(), **({"invalid_samples": float(invalid)} if invalid else {})}
-        # Log metrics directly. Lightning would drop values between two of its logging steps, and logs nothing at the
+        # Log metrics directly: Lightning would drop values between two of its logging steps, and logs nothing at the
         # end of a validation.
         trainer.callback_metrics.update({name: torch.tensor(value) for name, value in values.items()})
         for logger in trainer.loggers:
             logger.log_metrics({"epoch": trainer.current_epoch, **values}, step=trainer.global_step)
             logger.save()
-        _log.info("step %d: %s, %.4g evaluations a sample", trainer.global_step, scores, nfe)
+        _log.info("step %d: %s, %.4g evaluations per sample", trainer.global_step, scores, nfe)
 
     def _keep(self, trainer: Trainer, scores: Scores, statistics: Statistics) -> None:
         invalid = len(statistics.invalid)
@@ -182,7 +182,7 @@ class FID(Periodic):
 
 
 def _append(path: Path, entry: dict[str, object]) -> None:
-    with refusals(path, "free space, then resume with ckpt_path=last"):
+    with refusals(path, "free disk space, then resume with ckpt_path=last"):
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("a+b") as file:
             file.seek(0)

@@ -59,12 +59,13 @@ class Periodic(AfterStep, ABC):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         super().on_train_start(trainer, pl_module)
         self._trains = True
-        # The last step of a finished run is repeated only where its number makes it due: now it is not the last step.
+        # The last step of a finished run is repeated only if it is due by its number: when the run resumes, it is not
+        # the last step.
         self._make_up(trainer, pl_module, trainer.global_step % self.every_n_steps == 0)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not self._trains:
-            # The checkpoint is that of the last step: there is nothing to train.
+            # The checkpoint is that of the last step, so there is nothing to train.
             self._make_up(trainer, pl_module, True)
 
     def _make_up(self, trainer: Trainer, pl_module: LightningModule, due: bool) -> None:
@@ -94,4 +95,4 @@ class Periodic(AfterStep, ABC):
             with isolate_rng():
                 self.run(trainer, pl_module)
         except signals.Stopped:
-            _log.warning("step %d: %s was given up, the run that goes on makes it", self._ran_at, type(self).__name__)
+            _log.warning("step %d: %s was interrupted; the resumed run repeats it", self._ran_at, type(self).__name__)

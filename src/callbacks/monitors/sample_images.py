@@ -30,13 +30,13 @@ class SampleImages(Periodic):
 
     Args:
         every_n_steps: optimizer steps between two pictures; the last step always has one.
-        num_images: how many samples.
-        seed: of the samples.
+        num_images: number of samples.
+        seed: seed of the samples.
         sampler: sampler that generates them.
         output_dir: folder of the pictures.
         trajectory: whether to write an animated GIF of the trajectories from the prior too.
-        batch_size: samples at a time on one device.
-        quantize: how floats become 8-bit values, ``round`` or ``truncate``.
+        batch_size: samples per batch on one device.
+        quantize: how floats are converted to 8-bit values, ``round`` or ``truncate``.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class SampleImages(Periodic):
     def _publish(self, trainer: Trainer, samples: Tensor, frames: Tensor) -> None:
         image = picture(samples)
         if image is None:
-            _log.warning("samples of shape %s have no picture", tuple(samples.shape[1:]))
+            _log.warning("samples of shape %s cannot be drawn", tuple(samples.shape[1:]))
             return
         path = self.output_dir / step_name(trainer.global_step, ".png")
         save_picture(path, image)

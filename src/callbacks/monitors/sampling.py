@@ -57,10 +57,10 @@ class TrainingSamples:
     def make(self, trainer: Trainer, pl_module: LightningModule, sinks: Sequence[Sink], task: str) -> Statistics:
         """Pass samples of the averaged weights in evaluation mode to ``sinks``; call it on all processes.
 
-        After the first step of the sampler, one line says how many evaluations of the net ``task`` takes, and how long.
+        After the first step of the sampler, one line says how many evaluations and how much time ``task`` needs.
 
         Raises:
-            UserError: on every process, if one of them cannot make its share.
+            UserError: on every process, if one of them cannot generate its share.
             signals.Stopped: on every process, if one received a signal.
         """
         model: Any = pl_module.model

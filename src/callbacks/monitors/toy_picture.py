@@ -36,13 +36,13 @@ class ToyPicture(Periodic):
     Args:
         every_n_steps: optimizer steps between two pictures; the last step always has one.
         num_samples: number of samples and of evaluation points.
-        seed: of the samples.
+        seed: seed of the samples.
         sampler: sampler that generates them.
         output_dir: folder of the pictures.
         resolution: points in a row of the density.
 
     Raises:
-        UserError: the data are no points in the plane.
+        UserError: the data are not points in the plane.
     """
 
     def __init__(
@@ -63,7 +63,8 @@ class ToyPicture(Periodic):
         shape = tuple(data_of(trainer).shape)
         if shape != (2,):
             raise UserError(
-                f"callbacks.toy_picture shows points in the plane, the data have shape {shape}: drop it", shared=True
+                f"callbacks.toy_picture shows points in the plane, but the data have shape {shape}: leave it out",
+                shared=True,
             )
 
     def is_done(self, step: int) -> bool:
@@ -78,7 +79,7 @@ class ToyPicture(Periodic):
             on_rank_zero(lambda: self._publish(trainer, pl_module, made.samples[made.valid]))
 
     def _publish(self, trainer: Trainer, pl_module: LightningModule, samples: Tensor) -> None:
-        from ...toy.plot import plot  # here: it takes a while to import
+        from ...toy.plot import plot  # imported here: the import is slow
 
         model: Any = pl_module.model
         datamodule = data_of(trainer)

@@ -1,4 +1,4 @@
-"""Averages of weights: their decay during training, and averages of other lengths made afterwards."""
+"""Averages of weights: their decay during training, and averages of other lengths built after training."""
 
 from .functions import Average, ExponentialAverage, HalfLifeAverage, PowerAverage
 

@@ -1,4 +1,4 @@
-"""Averages of a length that was not kept in training, from snapshots of two that were (see ``power_profile``)."""
+"""Build averages of any length after training, from snapshots of two averages (see ``power_profile``)."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Reconstruction:
 
     Attributes:
         weights: float32 by the names of the net's parameters.
-        error: distance of its profile from the one asked for, relative to the latter's size.
+        error: distance of its profile from the requested one, relative to the size of the requested one.
         snapshots: averages it was built from.
     """
 
@@ -51,34 +51,34 @@ class _Source:
 
 
 def write_snapshot(path: Path, averages: Mapping[str, Named], sigma_rel: Mapping[str, float], updates: int) -> None:
-    """Write averages to a safetensors file that is whole or not there.
+    """Write averages to a safetensors file, completely or not at all.
 
     Args:
-        path: the file.
+        path: file to write.
         averages: parameters of each average, by its name.
         sigma_rel: length of each.
-        updates: how many updates they hold.
+        updates: number of updates in each average.
 
     Raises:
-        UserError: when the disk refuses.
+        UserError: the file cannot be written.
     """
     tensors = {f"{name}/{key}": value.contiguous() for name, named in averages.items() for key, value in named.items()}
     about = {"updates": str(updates), "sigma_rel": json.dumps(dict(sigma_rel))}
-    write_safetensors(path, tensors, about, advice="free space, then resume with ckpt_path=last")
+    write_safetensors(path, tensors, about, advice="free disk space, then resume with ckpt_path=last")
 
 
 def reconstruct(path: Path, checkpoint: Mapping[str, Any], sigma_rel: float) -> Reconstruction:
-    """The average of length ``sigma_rel`` at the time of a checkpoint.
+    """Return the average of length ``sigma_rel`` at the step of a checkpoint.
 
-    It is built from the averages of the checkpoint, of earlier ones beside it, and of the run's snapshots.
+    It is built from the averages of the checkpoint, of earlier checkpoints in the folder, and of the run's snapshots.
 
     Args:
-        path: the checkpoint's file, whose folder says where the run is.
+        path: file of the checkpoint; its folder identifies the run.
         checkpoint: its content.
         sigma_rel: see ``power_profile``.
 
     Raises:
-        UserError: the length is out of range, the run kept no power-function averages, or a snapshot is damaged.
+        UserError: the length is out of range, the run has no power-function averages, or a snapshot is damaged.
     """
     gamma = gamma_of(sigma_rel)
     now = _updates(checkpoint)
@@ -96,7 +96,7 @@ def reconstruct(path: Path, checkpoint: Mapping[str, Any], sigma_rel: float) -> 
 
 
 def check_reconstructible(path: Path, checkpoint: Mapping[str, Any], sigma_rel: float) -> None:
-    """What of ``reconstruct`` can fail without reading weights; UserError if it does."""
+    """Raise UserError for everything in ``reconstruct`` that can fail without reading weights."""
     gamma_of(sigma_rel)
     if not _lengths(checkpoint):
         raise UserError(
@@ -110,13 +110,13 @@ def _mix(sources: list[_Source], weights: list[float], name: str, like: Tensor) 
     for source, weight in zip(sources, weights, strict=True):
         value = source.tensor(name)
         if value.shape != like.shape:
-            raise UserError(f"{source.where} is of another net ({name} has {tuple(value.shape)}): remove it")
+            raise UserError(f"{source.where} does not fit this net ({name} has {tuple(value.shape)}): remove it")
         total.add_(value.double(), alpha=weight)
     return total.float()
 
 
 def _distinct(sources: Iterator[_Source]) -> list[_Source]:
-    """One average of each length and time; those of full precision, which come first, are taken."""
+    """Return one average of each length and step; full-precision averages, which come first, are preferred."""
     found: dict[tuple[float, int], _Source] = {}
     for source in sources:
         found.setdefault((source.sigma_rel, source.updates), source)
@@ -132,7 +132,7 @@ def _sources(path: Path, checkpoint: Mapping[str, Any], opened: ExitStack) -> It
         try:
             content = glance(other)
         except UserError:
-            # A run that goes on removes a checkpoint once a newer one is complete.
+            # A resumed run removes a checkpoint once a newer one is complete.
             if other.exists():
                 raise
             continue
@@ -165,7 +165,7 @@ def _reader(read: Callable[[str], Tensor | None], prefix: str, path: Path) -> Ca
         except SafetensorError:
             value = None
         if value is None:
-            raise UserError(f"{path} is of another net (it lacks {name}): remove it")
+            raise UserError(f"{path} does not fit this net (it lacks {name}): remove it")
         return value
 
     return tensor
@@ -183,6 +183,6 @@ def _lengths(checkpoint: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _updates(checkpoint: Mapping[str, Any]) -> int:
-    """Updates of the averages: optimizer steps less those that were skipped."""
+    """Number of updates of the averages: optimizer steps minus skipped steps."""
     callbacks = checkpoint.get("callbacks") or {}
     return int((callbacks.get("EMA") or {}).get("updates", checkpoint["global_step"]))

@@ -1,11 +1,11 @@
 """Power-function averages of weights (Karras et al. 2024, arXiv 2312.02696, section 3).
 
-After t updates the average holds the weights of update tau with density
+After t updates the average contains the weights of update tau with density
 
     f(tau) = (gamma + 1) tau^gamma / t^(gamma + 1),    0 <= tau <= t,
 
-whose standard deviation is sigma_rel t, the same share of the training at any t. Averages of two lengths, kept at
-several times, span a space of profiles, and any other length is approximated by the nearest profile in it.
+whose standard deviation is sigma_rel t, the same share of the training at any t. Averages of two lengths, stored at
+several times, span a space of profiles. Any other length is approximated by the nearest profile in this space.
 """
 
 from __future__ import annotations
@@ -32,10 +32,12 @@ def gamma_of(sigma_rel: float) -> float:
         sigma_rel: standard deviation of the profile as a share of the training so far, in (0, 0.2887).
 
     Raises:
-        UserError: out of range.
+        UserError: ``sigma_rel`` is out of range.
     """
     if not 0 < sigma_rel <= LONGEST:
-        raise UserError(f"an average's sigma_rel is {sigma_rel}: it must lie in (0, {LONGEST:.4f}], as 0.05 or 0.1")
+        raise UserError(
+            f"an average's sigma_rel is {sigma_rel}: it must lie in (0, {LONGEST:.4f}], for example 0.05 or 0.1"
+        )
     t = sigma_rel**-2
     # The cubic has one root that is not negative.
     return max(0.0, float(np.roots([1, 7, 16 - t, 12 - t]).real.max()))
@@ -44,13 +46,13 @@ def gamma_of(sigma_rel: float) -> float:
 def inner_product(gamma_a: Tensor, t_a: Tensor, gamma_b: Tensor, t_b: Tensor) -> Tensor:
     """Integral of the product of two profiles (appendix C), elementwise over broadcast float64 tensors."""
     shorter = torch.minimum(t_a, t_b)
-    # Powers of ratios below one: powers of the times themselves would overflow.
+    # Use powers of ratios below one: powers of the times themselves would overflow.
     overlap = (shorter / t_a) ** (gamma_a + 1) * (shorter / t_b) ** (gamma_b + 1) / shorter
     return (gamma_a + 1) * (gamma_b + 1) / (gamma_a + gamma_b + 1) * overlap
 
 
 def fit(gammas: Sequence[float], times: Sequence[float], gamma: float, time: float) -> tuple[list[float], float]:
-    """Weights of given profiles whose sum is nearest to another profile, in the least-squares sense.
+    """Return weights of given profiles whose sum is nearest to another profile, in the least-squares sense.
 
     Args:
         gammas: exponents of the n given profiles.
@@ -63,7 +65,7 @@ def fit(gammas: Sequence[float], times: Sequence[float], gamma: float, time: flo
     """
     g, t = (torch.tensor(values, dtype=torch.float64) for values in (gammas, times))
     wanted = torch.tensor(gamma, dtype=torch.float64), torch.tensor(time, dtype=torch.float64)
-    # Profiles of unit size: what is cut off below is then noise for all of them.
+    # Profiles of unit size: the cutoff below then means the same for all of them.
     size = inner_product(g, t, g, t).sqrt()
     wanted_size = inner_product(*wanted, *wanted).sqrt()
     gram = inner_product(g[:, None], t[:, None], g, t) / (size[:, None] * size)

@@ -124,10 +124,10 @@ class AddressedBatchSampler(DistributedSampler[BatchAddress]):
 
 
 class ShardSampler(DistributedSampler[BatchAddress]):
-    """Evaluation batches of one process: samples ``rank :: world_size``, each once, none repeated.
+    """Evaluation batches of one process: samples ``rank :: world_size``, each exactly once.
 
-    Every process gets the same number of batches, since a wrapped module may communicate in each forward pass; where
-    the shards differ, the last batches are smaller, or hold two images for a ``batch_size`` of 1.
+    Every process gets the same number of batches, because a wrapped module may communicate in each forward pass. If the
+    shards differ in size, the last batches are smaller, or contain two images for a ``batch_size`` of 1.
 
     Args:
         count: samples of the data set, at least ``world_size``.
@@ -145,7 +145,7 @@ class ShardSampler(DistributedSampler[BatchAddress]):
         if batch_size < 1:
             raise UserError(f"eval_batch_size={batch_size} must be at least 1")
         if 0 < count < world_size:
-            raise ValueError(f"{count} samples cannot be shared by {world_size} processes")
+            raise ValueError(f"{count} samples cannot be divided over {world_size} processes")
         self.batch_size = batch_size
         self.index = torch.arange(rank, count, world_size, device=device)
         largest_shard = math.ceil(count / world_size)
@@ -192,8 +192,8 @@ class AddressedLoader(DataLoader[dict[str, Any]]):
             num_workers=num_workers,
             pin_memory=pin_memory and torch.cuda.is_available(),
             persistent_workers=num_workers > 0,
-            # A loader draws a seed for its workers. Drawn from the global generator, it would change the dropout masks
-            # of a resumed run.
+            # A loader draws a seed for its workers. Drawn from the global generator, this seed would change the dropout
+            # masks of a resumed run.
             generator=torch.Generator(),
         )
 

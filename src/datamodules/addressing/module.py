@@ -16,7 +16,7 @@ _log = logging.getLogger(__name__)
 
 
 class AddressedDataModule(LightningDataModule):
-    """Loaders whose batches follow from (seed, optimizer step, rank) alone.
+    """Loaders whose batches depend only on (seed, optimizer step, rank).
 
     Without a trainer the loaders are those of one process at step 0.
 
@@ -116,7 +116,7 @@ class AddressedDataModule(LightningDataModule):
         sampler: AddressedBatchSampler | ShardSampler,
         device: torch.device | None,
     ) -> AddressedLoader:
-        # Samples on a device are gathered there, so workers and page-locked memory have no use.
+        # Samples on a device are gathered there, so workers and page-locked memory are useless.
         on_host = device is None
         return AddressedLoader(
             dataset,
@@ -130,11 +130,11 @@ class AddressedDataModule(LightningDataModule):
         return {"seed": self.seed, "global_batch_size": self.global_batch_size}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Warn if the checkpoint counted its steps in other batches or another order."""
+        """Warn if the checkpoint was trained with other batches or another data order."""
         for name, value in self.state_dict().items():
             if state_dict.get(name, value) != value:
                 _log.warning(
-                    "the checkpoint was trained with %s=%s and goes on with %s: the data order changes",
+                    "the checkpoint was trained with %s=%s and resumes with %s: the data order changes",
                     name,
                     state_dict[name],
                     value,

@@ -1,7 +1,7 @@
 """Augmentation that does not leak into the samples (Karras et al. 2020; Karras et al. 2022, appendix F.2).
 
-Every training image may be flipped, scaled, rotated, stretched and shifted, and the net is told how, by nine numbers
-that are zero for an untouched image. In sampling it is told zeros.
+Every training image may be flipped, scaled, rotated, stretched and shifted. The net receives nine numbers that describe
+the transformation and are zero for an unchanged image. In sampling it receives zeros.
 
 | transformation | happens with probability | parameter | label |
 |---|---|---|---|

@@ -1,4 +1,4 @@
-"""Rows of arrays, whatever files they come from."""
+"""Rows of arrays, from any kind of file."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class ArraySource(Source):
         class_names: names of the numbers in ``labels``, if the file has them.
 
     Raises:
-        UserError: arrays that do not belong together, or of an unknown layout.
+        UserError: the arrays do not belong together, or their layout is unknown.
     """
 
     def __init__(
@@ -46,12 +46,12 @@ class ArraySource(Source):
         self.notes = []
         if len({(array.shape[1:], array.dtype) for array in arrays}) != 1:
             found = ", ".join(f"{array.dtype}{list(array.shape[1:])}" for array in arrays[:3])
-            raise UserError(f"{path} holds arrays of several kinds ({found}): give one of them")
+            raise UserError(f"{path} contains arrays of several types ({found}): give one of them")
         if arrays[0].ndim == 0:
-            raise UserError(f"{path} holds a single number: give images (N, H, W, C) or vectors (N, D)")
+            raise UserError(f"{path} contains a single number: give images (N, H, W, C) or vectors (N, D)")
         self._ends = np.cumsum([len(array) for array in arrays])
         if len(self) == 0:
-            raise UserError(f"{path} holds no rows")
+            raise UserError(f"{path} has no rows")
         self._move = _order(arrays[0].shape[1:], layout, path)
         self._dtype = self._supported()
         self._labels, self.class_names = numbered(labels, len(self), list(class_names), path)
@@ -95,7 +95,9 @@ class ArraySource(Source):
         return self._files
 
     def content_key(self, notes: Path) -> str:
-        """Fingerprint from size and time of the files and from part of their content: arrays may exceed the memory."""
+        """Fingerprint from size and time of the files and from part of their content: arrays may be larger than the
+        memory.
+        """
         parts: list[object] = []
         for file in self._files:
             size = file.stat().st_size
@@ -127,7 +129,7 @@ class ArraySource(Source):
                 for first in range(0, max(1, len(array)), step):
                     as_stored(np.asarray(array[first : first + step]))
         except ValueError as error:
-            raise UserError(f"{self.path} holds {error}") from error
+            raise UserError(f"{self.path} contains {error}") from error
         return "uint16"
 
 
@@ -140,7 +142,7 @@ def _order(shape: tuple[int, ...], layout: str | None, path: Path) -> str:
     if len(shape) == 2:
         return "gray"
     if len(shape) != 3:
-        raise UserError(f"{path} holds rows of shape {shape}: give images (N, H, W, C) or vectors (N, D)")
+        raise UserError(f"{path} has rows of shape {shape}: give images (N, H, W, C) or vectors (N, D)")
     if layout is not None:
         return layout
     first, middle, last = shape
@@ -157,4 +159,6 @@ def _order(shape: tuple[int, ...], layout: str | None, path: Path) -> str:
         return "NHWC"
     if first < min(middle, last):
         return "NCHW"
-    raise UserError(f"{path} holds rows of shape {shape}: say what comes first with datamodule.layout=NHWC or NCHW")
+    raise UserError(
+        f"{path} has rows of shape {shape}: set the order of their axes with datamodule.layout=NHWC or NCHW"
+    )

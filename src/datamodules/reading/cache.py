@@ -18,23 +18,25 @@ from ...errors import UserError, bytes_in_words
 from ...io.atomic import refusal, remove_leftovers, replacing
 from ...outside import read_json
 
-ADVICE = "free space or set datamodule.data_dir to another folder"
+ADVICE = "free disk space or set datamodule.data_dir to another folder"
 
 _log = logging.getLogger(__name__)
 
 
 def ensure(folder: Path, build: Callable[[Path], None]) -> Path:
-    """Makes ``folder`` exist, complete, by one process; others that ask for it meanwhile wait.
+    """Create ``folder``, complete, in one process; other processes that ask for it wait.
+
+    The folder gets its name only when it is complete.
 
     Args:
-        folder: the wanted folder.
-        build: fills an empty folder; the folder gets its name only when it is done.
+        folder: the folder to create.
+        build: function that fills an empty folder.
 
     Returns:
         ``folder``.
 
     Raises:
-        UserError: if ``folder`` cannot be written.
+        UserError: ``folder`` cannot be written.
     """
     if folder.is_dir():
         return folder
@@ -47,7 +49,7 @@ def ensure(folder: Path, build: Callable[[Path], None]) -> Path:
         lock.acquire()
     try:
         if not folder.is_dir():
-            # The lock says that nobody writes to what an interrupted run has left.
+            # While the lock is held, no process writes to the files that an interrupted run left.
             remove_leftovers(folder.parent, folder.name)
             with replacing(folder, ADVICE) as temporary:
                 temporary.mkdir()
@@ -58,10 +60,10 @@ def ensure(folder: Path, build: Callable[[Path], None]) -> Path:
 
 
 def make_folder(folder: Path) -> None:
-    """Makes a folder, and those above it, that can be written to.
+    """Create a folder and its parents, and check that it can be written to.
 
     Raises:
-        UserError: if that is not possible.
+        UserError: the folder cannot be created or written to.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -74,10 +76,10 @@ def make_folder(folder: Path) -> None:
 def create_images(
     folder: Path, count: int, shape: tuple[int, ...], dtype: str = "uint8"
 ) -> np.memmap[Any, np.dtype[Any]]:
-    """A new, zero-filled memory map ``images.npy`` of ``count`` rows of ``shape``.
+    """Create a zero-filled memory map ``images.npy`` with ``count`` rows of ``shape``.
 
     Raises:
-        UserError: if the disk has no room for it.
+        UserError: the disk has no room for it.
     """
     needed = count * math.prod(shape) * np.dtype(dtype).itemsize
     free = shutil.disk_usage(folder).free
@@ -90,15 +92,15 @@ def create_images(
 
 
 def write_meta(folder: Path, meta: dict[str, Any]) -> None:
-    """Writes what belongs to the images but is no array."""
+    """Write the data of the images that are not arrays."""
     (folder / "meta.json").write_text(json.dumps(meta))
 
 
 def read_meta(folder: Path) -> dict[str, Any]:
-    """What ``write_meta`` wrote.
+    """Return what ``write_meta`` wrote.
 
     Raises:
-        UserError: if it is damaged.
+        UserError: the file is damaged.
     """
     try:
         meta: dict[str, Any] = read_json(folder / "meta.json")

@@ -1,4 +1,4 @@
-"""Decoding of many rows by all cores, straight into a memory map."""
+"""Decode many rows with all cores, directly into a memory map."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _CROPPED = 0.02
 
 @dataclass(frozen=True)
 class DecodeReport:
-    """What became of the rows.
+    """The result of decoding.
 
     Args:
         broken: (row, name, reason) of every row that could not be read; it stays zero.
@@ -58,7 +58,7 @@ def decode(
         value_range: range that rows of another dtype than that of ``images`` are scaled to; None for all of the dtype.
 
     Raises:
-        UserError: if the system has ended a process.
+        UserError: the system ended a process.
     """
     total = len(source)
     workers = min(workers or _cores(), total) if source.parallel else 1
@@ -138,7 +138,7 @@ class _Decoder:
                     raise ValueError("NaN or infinite values")
                 self.images[row] = flat
                 low, high = min(low, float(flat.min())), max(high, float(flat.max()))
-            # Whatever a decoder raises on bytes from outside (there are a dozen kinds) is a broken row.
+            # A decoder may raise any of a dozen exceptions on damaged files; the row then counts as broken.
             except Exception as error:
                 broken.append((row, self.source.name(row), " ".join(str(error).split()) or type(error).__name__))
         cropped = sum(share > _CROPPED for share in lost)
@@ -146,10 +146,10 @@ class _Decoder:
 
 
 def scaled(values: np.ndarray, dtype: np.dtype, value_range: Sequence[float] | None) -> np.ndarray:
-    """Values of another dtype brought to ``dtype``: whole ranges onto each other, rounded.
+    """Convert values to ``dtype``: whole ranges are mapped onto each other, and rounded.
 
     Raises:
-        ValueError: floats, whose range nobody has named, for whole numbers.
+        ValueError: floats for a whole-number type, because their range is unknown.
     """
     if values.dtype == dtype:
         return values

@@ -23,13 +23,13 @@ _CLASSES = 1_000_000
 
 
 def in_order(names: Sequence[str]) -> list[str]:
-    """Class names without repetition: as numbers if all are whole numbers, else by the alphabet."""
+    """Class names without repetition, sorted as numbers if all are whole numbers, else alphabetically."""
     unique = set(names)
     return sorted(unique, key=int) if all(name.isdecimal() for name in unique) else sorted(unique)
 
 
 def split_folders(names: Sequence[str]) -> list[str] | None:
-    """The split of every file if the first folders that differ are called ``train`` and ``test`` or ``val``."""
+    """The split of every file, if the first folders that differ are called ``train`` and ``test`` or ``val``."""
     level = _shared(names)
     folders = [parts[level].lower() if len(parts) > level else "" for parts in map(_folders, names)]
     if not set(folders) <= SPLIT_NAMES.keys() or not folders:
@@ -39,13 +39,13 @@ def split_folders(names: Sequence[str]) -> list[str] | None:
 
 
 def class_folders(names: Sequence[str], splits: Sequence[str] | None) -> tuple[list[str], list[int]]:
-    """The class folder of every file, and the files that lie in none.
+    """Find the class folder of every file, and the files outside of class folders.
 
     Folders that all files share are not classes: the class is the first folder below them, and below the split.
 
     Args:
-        names: of the files.
-        splits: from ``split_folders``.
+        names: names of the files.
+        splits: result of ``split_folders``.
 
     Returns:
         The names of the folders, all empty if there are no classes, and the numbers of files outside of classes.
@@ -59,10 +59,10 @@ def class_folders(names: Sequence[str], splits: Sequence[str] | None) -> tuple[l
 
 
 def refuse_stray(names: Sequence[str], stray: Sequence[int], path: object) -> None:
-    """UserError that names files outside of class folders."""
+    """Raise UserError that names files outside of class folders."""
     listed = ", ".join(names[i] for i in stray[:_NAMED]) + (", ..." if len(stray) > _NAMED else "")
     raise UserError(
-        f"{len(stray)} of {len(names)} files in {path} lie in no class folder ({listed}): move or remove them, or set "
+        f"{len(stray)} of {len(names)} files in {path} are in no class folder ({listed}): move or remove them, or set "
         "datamodule.labels=false to train without classes"
     )
 
@@ -71,10 +71,10 @@ def read_index(content: bytes, names: Sequence[str], base: str, path: object) ->
     """Labels (N,) int64 of ``names`` by a ``dataset.json``; None if it has no labels.
 
     Args:
-        content: of the file: ``{"labels": [["00000/img00000000.png", 6], ...]}``, or labels null.
-        names: of the files.
+        content: content of the file: ``{"labels": [["00000/img00000000.png", 6], ...]}``, or labels null.
+        names: names of the files.
         base: the folder of the file within ``path``, empty or ending with a slash.
-        path: for messages.
+        path: path for messages.
 
     Raises:
         UserError: the file is damaged or lacks a label.
@@ -103,7 +103,7 @@ def _folders(name: str) -> tuple[str, ...]:
 
 
 def _shared(names: Sequence[str]) -> int:
-    """How many leading folders all files share."""
+    """Number of leading folders that all files share."""
     if not names:
         return 0
     first, shared = _folders(names[0]), 0
@@ -122,11 +122,11 @@ def numbered(
     Args:
         labels: (N,) numbers or names, or (N, K) with a single 1 in each row; None for none.
         count: N.
-        names: of the numbers, as far as they are known.
-        path: for messages.
+        names: names of the numbers, as far as they are known.
+        path: path for messages.
 
     Raises:
-        UserError: anything else.
+        UserError: the labels have another form.
     """
     if labels is None:
         return None, []
@@ -140,7 +140,7 @@ def numbered(
         names = in_order(texts)
         known = {name: i for i, name in enumerate(names)}
         return np.array([known[text] for text in texts], np.int64), names
-    # NaN and infinity have no whole number; they are refused below.
+    # NaN and infinity cannot be converted to whole numbers; they are refused below.
     with np.errstate(invalid="ignore"):
         whole = labels.astype(np.int64) if labels.dtype.kind in "iufb" else None
     if whole is None or (whole != labels).any() or whole.min() < 0:

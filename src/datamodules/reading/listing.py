@@ -1,4 +1,4 @@
-"""The files of a folder or zip archive, looked at before they are opened, and whether they have changed."""
+"""List the files of a folder or zip archive, check them before they are opened, and detect changes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Listing:
     Args:
         path: the folder or archive.
         names: names within ``path``, sorted, with forward slashes.
-        others: names of files that were not asked for.
+        others: names of files with other endings.
         size: bytes of each of ``names``.
         unreadable: why some of all these files cannot be read, found without opening them.
     """
@@ -37,7 +37,7 @@ class Listing:
     unreadable: dict[str, str]
 
     def reader(self) -> Callable[[str], bytes]:
-        """Reads a file by its name; make one in every process. It raises ValueError for what must not be read."""
+        """Read a file by its name; create one reader per process. Raises ValueError for files that must not be read."""
         if self.path.is_dir():
             read = self._read_file
         else:
@@ -55,7 +55,7 @@ class Listing:
         return (self.path / name).read_bytes()
 
     def head(self, count: int) -> Callable[[str], bytes]:
-        """Reads the first ``count`` bytes of a file; empty for what cannot be read."""
+        """Read the first ``count`` bytes of a file; empty for unreadable files."""
         archive = None if self.path.is_dir() else zipfile.ZipFile(self.path)
 
         def read(name: str) -> bytes:
@@ -77,7 +77,7 @@ class Listing:
         """SHA-256 over names and contents.
 
         An archive lists a checksum of each member. The files of a folder are read, unless names, sizes and times of
-        change are those of an earlier call that left its result in the folder ``notes``.
+        change equal those of an earlier call that stored its result in the folder ``notes``.
 
         Raises:
             UserError: if ``notes`` cannot be written.
@@ -104,12 +104,12 @@ class Listing:
 
 
 def list_files(path: Path, suffixes: frozenset[str]) -> Listing:
-    """The files with one of ``suffixes`` in a folder, with all its sub-folders, or in a zip archive.
+    """List the files with one of ``suffixes`` in a folder, with all its sub-folders, or in a zip archive.
 
-    Hidden files and those of ``__MACOSX`` are not asked for. Links that form a loop are followed once.
+    Hidden files and those of ``__MACOSX`` are skipped. Links that form a loop are followed once.
 
     Raises:
-        UserError: if ``path`` is neither, is damaged, encrypted, or cannot be read.
+        UserError: ``path`` is neither a folder nor a zip archive, is damaged, encrypted, or cannot be read.
     """
     if path.is_dir():
         found = {name: (size, problem) for name, size, problem in _walk(path)}
@@ -126,7 +126,7 @@ def list_files(path: Path, suffixes: frozenset[str]) -> Listing:
 
 
 def _walk(path: Path) -> Iterator[tuple[str, int, str | None]]:
-    """Name, size and problem of every file; each folder once, whatever links lead to it."""
+    """Name, size and problem of every file; each folder is visited once, whatever links lead to it."""
     seen: set[tuple[int, int]] = set()
     for root, folders, files in os.walk(path, followlinks=True):
         here = Path(root).stat()
@@ -140,7 +140,7 @@ def _walk(path: Path) -> Iterator[tuple[str, int, str | None]]:
             try:
                 found = (Path(root) / file).stat()
             except OSError:
-                yield name, 0, "a link to nothing"
+                yield name, 0, "a link to a missing file"
                 continue
             if not stat.S_ISREG(found.st_mode):
                 yield name, 0, "not a regular file"
@@ -170,13 +170,13 @@ def _too_large(size: int) -> str | None:
 
 def _is_wanted(name: str, suffixes: frozenset[str]) -> bool:
     parts = PurePosixPath(name).parts
-    # Hidden files and the resource forks in archives made on a Mac have the names of images without being images.
+    # Hidden files, and the resource forks in archives made on a Mac, have names of images but are not images.
     hidden = any(part.startswith(".") or part == "__MACOSX" for part in parts)
     return not hidden and PurePosixPath(name).suffix.lower() in suffixes
 
 
 def check_file(path: Path, setting: str) -> None:
-    """UserError unless ``path`` is a folder or a regular file that is there."""
+    """Raise UserError unless ``path`` is an existing folder or regular file."""
     why = why_unreadable(path)
     if why is not None and not os.path.isdir(path):  # noqa: PTH112 # the method raises for names that are too long
         raise UserError(f"{setting}={path} {why}: give {WANTED}")

@@ -29,7 +29,7 @@ def mapped(path: Path) -> np.ndarray:
         with path.open("rb") as file:
             header = read_header(file, path.stat().st_size)
         if not header.shape:
-            raise ValueError("it holds one number")
+            raise ValueError("it contains one number")
         if header.nbytes == 0:
             return np.empty(header.shape, header.dtype)
         array: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
@@ -39,19 +39,19 @@ def mapped(path: Path) -> np.ndarray:
 
 
 def open_npys(path: Path, files: Sequence[Path], layout: str | None = None) -> ArraySource:
-    """Several npy files of a folder as one set; files called ``train`` or ``test`` are splits."""
+    """Read several npy files of a folder as one set; files called ``train`` or ``test`` are splits."""
     splits = [SPLIT_NAMES.get(file.stem.lower(), "") for file in files]
     return ArraySource(path, list(map(mapped, files)), splits=splits, files=files, layout=layout)
 
 
 def open_npz(path: Path, files: Sequence[Path], layout: str | None = None) -> ArraySource:
-    """The rows of one npz file, or of several as one set.
+    """Read the rows of one npz file, or of several as one set.
 
     Arrays are found by their names: ``samples``, ``images``, ``x``, ... with ``labels``, ``y``, ..., or with a split,
-    as ``train_images`` and ``x_test``.
+    such as ``train_images`` and ``x_test``.
 
     Raises:
-        UserError: a file is damaged or holds no such array.
+        UserError: a file is damaged or contains no such array.
     """
     arrays, labels, splits, names = [], [], [], []
     for file in files:
@@ -59,8 +59,8 @@ def open_npz(path: Path, files: Sequence[Path], layout: str | None = None) -> Ar
             parts = parts_of(tuple(headers))
             if not parts:
                 raise UserError(
-                    f"{file} holds {', '.join(sorted(headers)) or 'nothing'}: images are expected as samples, images "
-                    "or arr_0"
+                    f"{file} contains {', '.join(sorted(headers)) or 'nothing'}: images are expected as samples, "
+                    "images or arr_0"
                 )
             for split, key, label in parts:
                 arrays.append(_of_npz(file, key, headers))
@@ -93,13 +93,13 @@ def _first(keys: Sequence[str], wanted: Sequence[str]) -> str | None:
 
 
 def _of_npz(path: Path, key: str, headers: Mapping[str, Header]) -> np.ndarray:
-    """An array of an npz file, mapped, or read if it is compressed and the memory holds it."""
+    """Return an array of an npz file: memory-mapped, or read if it is compressed and fits into memory."""
     header = headers[key]
     nbytes = header.nbytes
     with zipfile.ZipFile(path) as archive, path.open("rb") as file:
         info = archive.getinfo(f"{key}.npy")
         if info.compress_type == zipfile.ZIP_STORED and not header.fortran and nbytes:
-            # The local header repeats the name, and its extra field has a length of its own.
+            # The local header repeats the name, and its extra field has its own length.
             file.seek(info.header_offset + 26)
             name_length, extra_length = np.frombuffer(file.read(4), dtype="<u2").tolist()
             start = info.header_offset + 30 + name_length + extra_length

@@ -1,4 +1,4 @@
-"""One way to read data from outside, whatever they lie in."""
+"""Read data from outside, from any supported kind of file."""
 
 from __future__ import annotations
 
@@ -17,15 +17,16 @@ _TABLES = (".parquet", ".arrow")
 
 
 def open_source(path: str | Path, setting: str = "datamodule.path", layout: str | None = None) -> Source:
-    """The rows at ``path``: a folder or zip archive of pictures, a npy, npz, parquet or arrow file, or a zarr store.
+    """Open the rows at ``path``: a folder or zip archive of pictures, a npy, npz, parquet or arrow file, or a zarr
+    store.
 
     Args:
         path: the file or folder.
         setting: name of the setting, for messages.
-        layout: ``NHWC`` or ``NCHW`` of arrays; None tells by the shape.
+        layout: ``NHWC`` or ``NCHW`` of arrays; None to derive it from the shape.
 
     Raises:
-        UserError: there is nothing that can be read.
+        UserError: there is no readable data.
     """
     from ...pictures import SUFFIXES
 
@@ -45,7 +46,7 @@ def open_source(path: str | Path, setting: str = "datamodule.path", layout: str 
             continue
         if suffixes == (".npy",) and not _is_stacks(path, names):
             break
-        # Programs write statistics beside their samples.
+        # Programs write statistics next to their samples.
         names = [name for name in names if Path(name).name.startswith("samples")] or names
         # As numbers: samples_10 comes after samples_9.
         files = [path / name for name in sorted(names, key=lambda name: (len(name), name))]
@@ -71,11 +72,11 @@ def _open_file(path: Path, setting: str, layout: str | None) -> Source:
         from ...pictures import SUFFIXES
 
         return PictureSource(list_files(path, SUFFIXES | {".npy"}))
-    raise UserError(f"{setting}={path} is not a kind of file that is known: give {WANTED}")
+    raise UserError(f"{setting}={path} is not a supported kind of file: give {WANTED}")
 
 
 def _is_stacks(path: Path, names: list[str]) -> bool:
-    """Whether npy files hold many rows each: files of splits, or arrays of four dimensions."""
+    """Whether npy files contain many rows each: files of splits, or arrays of four dimensions."""
     if all(Path(name).stem.lower() in SPLIT_NAMES for name in names):
         return True
     return mapped(path / names[0]).ndim == 4

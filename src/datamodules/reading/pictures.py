@@ -25,13 +25,13 @@ _THREADS = 8
 
 
 class PictureSource(Source):
-    """Files that hold one image each, and TIFF stacks, of which every page is a row.
+    """Files with one image each, and TIFF stacks, in which every page is a row.
 
     Args:
-        files: the files, of the endings of pictures or ``.npy``, whose arrays are (H, W) or (H, W, C).
+        files: files with the endings of pictures or ``.npy``; arrays are (H, W) or (H, W, C).
 
     Raises:
-        UserError: there are none.
+        UserError: there are no such files.
     """
 
     parallel = True
@@ -39,7 +39,7 @@ class PictureSource(Source):
     def __init__(self, files: Listing) -> None:
         if not files.names:
             raise UserError(
-                f"{files.path} holds no image (among {len(files.others)} files): known are "
+                f"{files.path} contains no image (among {len(files.others)} files): supported are "
                 f"{', '.join(sorted(SUFFIXES))}, .npy, .npz, .parquet"
             )
         self.path, self._files = files.path, files
@@ -49,7 +49,7 @@ class PictureSource(Source):
             self.notes.append(f"{lossy} images may be lossy (JPEG, WebP), which changes scores")
         ignored = len(files.others) - (self._index is not None)
         if ignored:
-            self.notes.append(f"{ignored} files are not images and were left out")
+            self.notes.append(f"{ignored} files are not images and were skipped")
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -89,7 +89,7 @@ class PictureSource(Source):
         for row in rows:
             try:
                 found.append(_shape(self._files.names[self._rows[row][0]], read(self._files.names[self._rows[row][0]])))
-            # Whatever a decoder raises on bytes from outside; decoding names them.
+            # A decoder may raise any exception on damaged files; decoding names them later.
             except Exception:
                 continue
         return found
@@ -125,7 +125,7 @@ class PictureSource(Source):
         if self._index is not None:
             try:
                 content = self._files.reader()(self._index)
-            # Whatever an archive raises on bytes from outside.
+            # An archive may raise any exception if it is damaged.
             except Exception as error:
                 reason = " ".join(str(error).split())
                 raise UserError(f"{self._index} in {self.path} cannot be read ({reason}): write it again") from error
@@ -152,7 +152,7 @@ class PictureSource(Source):
         numbers = [i for i, name in enumerate(self._files.names) if name.lower().endswith(_MAY_BE_DEEP)]
         if not numbers:
             return {}
-        # Zip archives are not read by several threads.
+        # Zip archives cannot be read by several threads.
         threads = _THREADS if self.path.is_dir() else 1
         head, whole = self._files.head(_HEAD), self._files.reader()
         with ThreadPoolExecutor(threads) as pool:
@@ -161,7 +161,7 @@ class PictureSource(Source):
 
 
 def _kind(name: str, head: Callable[[str], bytes], whole: Callable[[str], bytes]) -> tuple[int, str]:
-    """Pages and dtype of a file; those of a plain picture for one that cannot be read."""
+    """Pages and dtype of a file; for an unreadable file those of a plain picture."""
     try:
         if name.lower().endswith(".png"):
             start = head(name)
@@ -171,7 +171,7 @@ def _kind(name: str, head: Callable[[str], bytes], whole: Callable[[str], bytes]
             return 1, _array_image(read_npy(io.BytesIO(content), len(content)), None).dtype.name
         picture = open_picture(content)
         return picture.pages, picture.dtype
-    # Whatever a decoder raises on bytes from outside; decoding names the file.
+    # A decoder may raise any exception on damaged files; decoding names the file later.
     except Exception:
         return 1, "uint8"
 
@@ -184,7 +184,7 @@ def _shape(name: str, content: bytes) -> tuple[int, ...]:
 
 
 def _array_image(array: np.ndarray, channels: int | None) -> np.ndarray:
-    """An array (H, W) or (H, W, C) as (C, H, W)."""
+    """Convert an array (H, W) or (H, W, C) to (C, H, W)."""
     if array.ndim not in (2, 3):
         raise ValueError(f"an array of shape {array.shape} is not one image (H, W, C)")
     image = array[None] if array.ndim == 2 else array.transpose(2, 0, 1)
@@ -194,5 +194,5 @@ def _array_image(array: np.ndarray, channels: int | None) -> np.ndarray:
 
 
 def open_pictures(path: Path) -> PictureSource:
-    """The pictures of a folder or zip archive; UserError if there are none."""
+    """Open the pictures of a folder or zip archive; raise UserError if there are none."""
     return PictureSource(list_files(path, SUFFIXES | {".npy"}))

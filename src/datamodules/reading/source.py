@@ -1,4 +1,4 @@
-"""What every kind of data from outside can tell about itself and hand out."""
+"""The interface of every kind of data from outside."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Source(ABC):
     """Rows in a fixed order: images or vectors, with labels and splits where the data have them.
 
     Attributes:
-        path: what the user named.
+        path: the path that the user gave.
         class_names: names of the classes in the order of their numbers; empty without labels.
         splits: row numbers of the splits that the data name themselves, ``train``, ``val`` and ``test``.
         notes: what a reader of the data should know, one line each.
@@ -55,17 +55,20 @@ class Source(ABC):
 
     @abstractmethod
     def reader(self, channels: int | None) -> Row:
-        """Reads rows; make one in every process.
+        """Read rows; create one reader per process.
+
+        The reader raises ValueError, OSError or another error of a decoder for an unreadable row.
 
         Args:
-            channels: channels that pictures are brought to; None for those of each file. Arrays have what they have.
+            channels: number of channels that pictures are converted to; None to keep those of each file. Arrays keep
+                theirs.
 
         The reader raises ValueError, OSError or another error of a decoder for a row that cannot be read.
         """
 
     @abstractmethod
     def files(self) -> list[Path]:
-        """The files on the disk whose change changes the data."""
+        """The files on the disk that determine the data."""
 
     @abstractmethod
     def content_key(self, notes: Path) -> str:
@@ -73,19 +76,21 @@ class Source(ABC):
 
     @property
     def fingerprint(self) -> str:
-        """Changes when size or time of a file changes."""
+        """A fingerprint that changes when size or time of a file changes."""
         stats = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in self.files()]
         return digest(stats)
 
     def as_dtype(self, row: np.ndarray) -> np.ndarray:
-        """A row in the dtype of the whole source: bytes are scaled to 16 bits or to [0, 1] where others are deeper."""
+        """Convert a row to the dtype of the whole source: bytes are scaled to 16 bits or to [0, 1] if other rows have
+        more depth.
+        """
         wanted = np.dtype(self.dtype)
         if row.dtype == wanted:
             return row
         if row.dtype == np.uint8 and wanted == np.uint16:
             return row.astype(np.uint16) * 257
         if wanted.kind == "u":
-            raise ValueError(f"{row.dtype} values in a file that is named as one of {wanted}: give it its own ending")
+            raise ValueError(f"{row.dtype} values in a file with the ending of {wanted} files: change the ending")
         if row.dtype.kind == "u":
             return (row / np.iinfo(row.dtype).max).astype(wanted)
         return row.astype(wanted)

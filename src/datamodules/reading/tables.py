@@ -23,10 +23,10 @@ class TableSource(Source):
     """Encoded pictures in a column of tables.
 
     Args:
-        path: what the user named.
+        path: the path that the user gave.
         files: the files.
         column: name of the column with the encoded pictures.
-        tables: one for each file.
+        tables: one table per file.
         splits: the split of each file; empty for none.
         labels: (N,) over all files; None for none.
         class_names: their names.
@@ -100,7 +100,7 @@ class TableSource(Source):
 
 
 def open_tables(path: Path, files: Sequence[Path], layout: str | None) -> Source:
-    """Tables with pictures, or with lists of numbers, as one set.
+    """Read tables with pictures, or with lists of numbers, as one set.
 
     Raises:
         UserError: pyarrow is missing, a file is damaged, or there is no column of images.
@@ -108,7 +108,7 @@ def open_tables(path: Path, files: Sequence[Path], layout: str | None) -> Source
     try:
         import pyarrow
     except ImportError as error:
-        raise UserError(f"{path} is read with pyarrow, which is not installed: pip install '.[datasets]'") from error
+        raise UserError(f"{path} needs pyarrow, which is not installed: pip install '.[datasets]'") from error
     try:
         tables = [_table(file) for file in files]
         names = tables[0].column_names
@@ -128,7 +128,7 @@ def open_tables(path: Path, files: Sequence[Path], layout: str | None) -> Source
             return ArraySource(path, arrays, labels, splits, files, layout, class_names)
         count = sum(len(table) for table in tables)
         if not count:
-            raise UserError(f"{path} holds no rows")
+            raise UserError(f"{path} has no rows")
         numbers, class_names = numbered(labels, count, class_names, path)
         return TableSource(path, files, [table[column] for table in tables], splits, numbers, class_names)
     except (pyarrow.ArrowException, OSError) as error:
@@ -172,14 +172,14 @@ def _array(column: Any, kind: Any) -> np.ndarray:
 
 
 def _split(file: Path, root: Path) -> str:
-    """The split that a name such as ``train-00000-of-00001.parquet`` or ``test/data-00000.arrow`` says."""
+    """Return the split in a name such as ``train-00000-of-00001.parquet`` or ``test/data-00000.arrow``."""
     inside = file.relative_to(root).parts[:-1] if root.is_dir() else ()
     words = [file.stem.split("-")[0].lower(), *(part.lower() for part in inside)]
     return next((SPLIT_NAMES[word] for word in words if word in SPLIT_NAMES), "")
 
 
 def _names_of(table: Any, label: str | None) -> list[str]:
-    """Class names that ``datasets`` keeps beside the columns."""
+    """Class names that ``datasets`` stores with the columns."""
     kept = (table.schema.metadata or {}).get(b"huggingface")
     if kept is None or label is None:
         return []

@@ -18,7 +18,7 @@ def is_zarr(path: Path) -> bool:
 
 
 def open_zarr(path: Path, layout: str | None) -> ArraySource:
-    """The rows of a zarr array, or of the arrays of a group by the names that npz files use.
+    """Return the rows of a zarr array, or of the arrays of a group by the same names as in npz files.
 
     Raises:
         UserError: zarr is missing, or the store is damaged.
@@ -26,7 +26,7 @@ def open_zarr(path: Path, layout: str | None) -> ArraySource:
     try:
         import zarr
     except ImportError as error:
-        raise UserError(f"{path} is read with zarr, which is not installed: pip install '.[datasets]'") from error
+        raise UserError(f"{path} needs zarr, which is not installed: pip install '.[datasets]'") from error
     try:
         store: Any = zarr.open(str(path), mode="r")
         files = sorted(file for file in path.rglob("*") if file.is_file())
@@ -36,7 +36,7 @@ def open_zarr(path: Path, layout: str | None) -> ArraySource:
         parts = parts_of(tuple(store.array_keys()))
         if not parts:
             raise UserError(
-                f"{path} holds {', '.join(store.array_keys()) or 'no array'}: images are expected as images"
+                f"{path} contains {', '.join(store.array_keys()) or 'no array'}: images are expected as images"
             )
         labels = [None if label is None else np.asarray(store[label]) for _, _, label in parts]
         known = [label for label in labels if label is not None]
@@ -45,6 +45,6 @@ def open_zarr(path: Path, layout: str | None) -> ArraySource:
         return ArraySource(path, arrays, joined, [split for split, _, _ in parts], files, layout)
     except UserError:
         raise
-    # A store is many files, and the codecs raise what they like.
+    # A store has many files, and codecs may raise any exception.
     except Exception as error:
         raise UserError(f"{path} cannot be read ({' '.join(str(error).split())}): write it again") from error

@@ -87,7 +87,7 @@ class Inpainting(Replacement):
         except RuntimeError as error:
             raise UserError(f"a mask of shape {tuple(known.shape)} does not fit data of {tuple(data.shape)}") from error
         if not self.known.any():
-            raise UserError("the mask leaves nothing known")
+            raise UserError("the mask has no known pixels")
 
     def replace(self, x: Float[Tensor, "b *d"], known: Float[Tensor, "b *d"]) -> Float[Tensor, "b *d"]:
         return torch.where(self.known.to(x.device), known, x)
@@ -119,7 +119,7 @@ class Colorization(Replacement):
         self, x: Float[Tensor, "b *d"], x_mean: Float[Tensor, "b *d"], t: Tensor, z: Callable[[], Tensor]
     ) -> tuple[Float[Tensor, "b *d"], Float[Tensor, "b *d"]]:
         if x.shape[1] == 1:
-            raise UserError("colorization is for color images, and these have one channel")
+            raise UserError("colorization needs color images, but these have one channel")
         # A unit normal along the gray direction, z / sqrt(C) in every channel.
         return super().__call__(x, x_mean, t, lambda: z()[:, :1].expand_as(x) / x.shape[1] ** 0.5)
 

@@ -33,7 +33,7 @@ class Guidance(NumbersAsTimes, ABC):
     """
 
     operator: LinearOperator | None = None
-    """What is measured in an inverse problem; None in other guidance."""
+    """The operator of an inverse problem; None in other guidance."""
 
     noise_std: float = 0.0
     """Standard deviation of the measurement's noise, in units of the data."""

@@ -86,7 +86,7 @@ class DPS(PosteriorGuidance):
     Args:
         model: score and SDE.
         operator: H.
-        noise_std: of the measurement.
+        noise_std: standard deviation of the measurement's noise.
         scale: factor of the guidance.
         normalize: take v from the residual; otherwise v = noise_std^2.
     """
@@ -126,7 +126,7 @@ class PseudoInverseGuidance(PosteriorGuidance):
     Args:
         model: score and SDE.
         operator: H.
-        noise_std: of the measurement.
+        noise_std: standard deviation of the measurement's noise.
         scale: factor of the guidance.
         data_std: tau, in units of the data.
         jacobian: ``net``, or ``gaussian``.

@@ -22,7 +22,7 @@ class ClassLabels:
         labels: one class for all samples; a list, repeated; ``cycle`` through all classes; ``random`` with equal
             probabilities; ``none`` for samples without a class.
         num_classes: K; the index K means "no label".
-        seed: of ``random``.
+        seed: seed of ``random``.
 
     Raises:
         UserError: a class that does not exist, or an unknown rule.
@@ -37,7 +37,7 @@ class ClassLabels:
             choices = [labels] if isinstance(labels, int | float) else list(labels)
             wrong = [label for label in choices if not isinstance(label, int) or not 0 <= label < num_classes]
             if wrong or not choices:
-                raise UserError(f"labels={labels}: the net knows the classes 0 to {num_classes - 1}")
+                raise UserError(f"labels={labels}: the net has the classes 0 to {num_classes - 1}")
         self.random = labels == "random"
         self.choices = torch.tensor(choices)
         self.seed = seed
@@ -69,7 +69,7 @@ def class_numbers(labels: Any, names: Sequence[str] | None) -> Any:
 
     Args:
         labels: see ``class_condition``, or a name or a list of names and numbers.
-        names: names of the classes in the order of their numbers, None or empty if they are not known.
+        names: names of the classes in the order of their numbers; None or empty if unknown.
 
     Raises:
         UserError: no class has this name.
@@ -92,7 +92,7 @@ def class_condition(
     Args:
         labels: see ``ClassLabels``; None cycles through the classes, if there are any.
         num_classes: classes of the net, None or 0 if it has none.
-        seed: of random labels.
+        seed: seed of random labels.
 
     Raises:
         UserError: labels for a net without classes, or see ``ClassLabels``.

@@ -117,7 +117,7 @@ class RandomMask:
 
     Args:
         fraction: expected fraction of known pixels, in (0, 1).
-        seed: of the mask.
+        seed: seed of the mask.
     """
 
     def __init__(self, fraction: float = 0.25, seed: int = 0) -> None:
@@ -146,9 +146,9 @@ class FileMask:
         content = read_bytes(self.path, f"give the mask as a PNG, or one of {names}", MAX_FILE)
         try:
             values = open_picture(content).pixels(channels=1)[0]
-        # Whatever a decoder raises on bytes from outside.
+        # A decoder may raise any exception on damaged files.
         except Exception as error:
-            raise UserError(f"{self.path} is no picture ({error}): give the mask as a PNG") from error
+            raise UserError(f"{self.path} is not a picture ({error}): give the mask as a PNG") from error
         if values.shape != _size(shape):
             raise UserError(f"the mask {self.path} is {values.shape[::-1]} (width, height), the images {shape[:0:-1]}")
         white = 1.0 if values.dtype.kind == "f" else np.iinfo(values.dtype).max

@@ -121,7 +121,7 @@ class Masking(_TightFrame):
         except RuntimeError as error:
             raise UserError(f"a mask of shape {tuple(known.shape)} does not fit images of {self.shape}") from error
         if len(index) == 0:
-            raise UserError("the mask leaves nothing known")
+            raise UserError("the mask has no known pixels")
         self._index = _Constant(index)
 
     def forward(self, x: Float[Tensor, "b *d"]) -> Float[Tensor, "b m"]:
@@ -138,7 +138,7 @@ class RandomProjection(_TightFrame):
     Args:
         shape: (*d) of an image; see ``flat_shape``.
         measurements: m, at most the number of elements of an image.
-        seed: of the directions.
+        seed: seed of the directions.
     """
 
     def __init__(self, shape: Sequence[Any], measurements: int, seed: int = 0) -> None:

@@ -28,7 +28,7 @@ class Thresholding(Guidance):
         data_range: ``unit`` [0, 1] or ``centered`` [-1, 1].
 
     Raises:
-        UserError: an unknown range.
+        UserError: the range is unknown.
     """
 
     def __init__(self, model: Model, data_range: str = "unit") -> None:

@@ -64,13 +64,13 @@ class Tolerance:
     ) -> tuple[Float[Tensor, "b f"], Int64[Tensor, " b"]]:
         """Return the state at ``t_end`` (B, F) and the evaluations of the field (B,), without gradients.
 
-        Autocast around the call applies to the field only: stages are combined in the precision of y.
+        Autocast around the call applies only to the field: stages are combined in the precision of y.
 
         Args:
             field: right-hand side; evaluated for unfinished rows only.
             y: (B, F), state at ``t_start``.
-            t_start: where to begin.
-            t_end: where to end, before or after.
+            t_start: start of the integration.
+            t_end: end of the integration, before or after ``t_start``.
             norm: norm of the errors of a sample, to be compared with 1.
 
         Raises:
@@ -96,7 +96,7 @@ class Tolerance:
         code = torchode.Status(int(status[failed[0]]))
         reason = "its state is not finite"
         if code == torchode.Status.REACHED_MAX_STEPS:
-            reason = f"{self.max_steps} steps are used up; raise max_steps, rtol or atol"
+            reason = f"{self.max_steps} steps were not enough; raise max_steps, rtol or atol"
         raise UserError(
             f"the ODE of sample {failed[0]} of the batch failed at t={float(rows.t[failed[0]]):.6g}: {reason}"
         )

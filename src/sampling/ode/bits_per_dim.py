@@ -21,7 +21,7 @@ class BitsPerDim:
 
     Args:
         likelihood: the method.
-        dequantize: spread bytes over their bins; false for data that are dequantized already or are not bytes.
+        dequantize: spread bytes over their bins; false for data that are already dequantized or are not bytes.
     """
 
     def __init__(self, likelihood: Likelihood, dequantize: bool = True) -> None:

@@ -46,7 +46,7 @@ class ProbabilityFlowODE(Sampler):
         denoise: bool = True,
         max_steps: int = 10_000,
     ) -> None:
-        from .adaptive import Tolerance  # here: torchode takes a second to import
+        from .adaptive import Tolerance  # imported here: torchode takes a second
 
         self.tolerance = Tolerance(rtol, atol, max_steps)
         self.eps = eps
@@ -75,7 +75,7 @@ class ProbabilityFlowODE(Sampler):
             UserError: a control is given, or a solve fails.
         """
         if control is not None:
-            raise UserError("sampler=ode takes no control, its steps are not those of a chain: use sampler=pc")
+            raise UserError("sampler=ode does not support a control: use sampler=pc")
         sde = model.sde
         x, calls = self._integrate(model, x_init, cond, sde.T, check_eps(sde, self.eps))
         t = torch.tensor(self.eps, dtype=torch.float64)

@@ -84,7 +84,7 @@ class Likelihood:
         data_range: str = "unit",
         max_steps: int = 10_000,
     ) -> None:
-        from .adaptive import Tolerance  # here: torchode takes a second to import
+        from .adaptive import Tolerance  # imported here: torchode takes a second
 
         for name, value, allowed in (
             ("divergence", divergence, DIVERGENCES),

@@ -41,13 +41,13 @@ class MeanFlow(GridSampler):
     Args:
         grid: times at which steps begin.
         denoise: take the last step to 0; False ends at the last time.
-        trajectory_frames: how many states to keep.
+        trajectory_frames: number of states to keep.
         compile: compile whole steps.
     """
 
     @property
     def convergence_order(self) -> int:
-        """That of Euler's method, for models of the instantaneous velocity."""
+        """The order of Euler's method, for models of the instantaneous velocity."""
         return 1
 
     def step(

@@ -34,7 +34,7 @@ class PredictorCorrector(GridSampler):
         settings: ``denoise``, ``trajectory_frames`` and ``compile`` of GridSampler.
     """
 
-    # Whether there was a step before.
+    # Whether there was an earlier step.
     reach = 1
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Restart sampling (Xu et al. 2023): the ODE, with jumps back to a larger noise level that wash out earlier errors.
+"""Restart sampling (Xu et al. 2023): the ODE, with jumps back to a larger noise level that reduce earlier errors.
 
     ODE from T down to low;  K times:  add the noise between low and high, ODE from high down to low;  ODE to the end.
 
@@ -25,11 +25,11 @@ class RestartGrid(KarrasGrid):
     Args:
         steps: times of the grid without restarts.
         eps: the last time.
-        rho: of the spacing.
+        rho: exponent of the spacing.
         low: noise level sigma / alpha at which restarts begin; the grid's nearest time is taken.
-        high: to which they lead.
+        high: noise level to which restarts lead.
         repeats: K.
-        restart_steps: N, at least 2, of each restart.
+        restart_steps: N, at least 2, the number of times of each restart.
 
     Raises:
         UserError: levels that are not 0 < low < high, or no restart.
@@ -81,7 +81,7 @@ class Restart(Heun):
     Args:
         grid: times from T to eps; where one is larger than the one before, noise is added.
         denoise: finish with the posterior mean at eps.
-        trajectory_frames: how many states to keep.
+        trajectory_frames: number of states to keep.
     """
 
     def __init__(self, grid: RestartGrid, denoise: bool = True, trajectory_frames: int = 0) -> None:

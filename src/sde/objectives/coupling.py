@@ -39,7 +39,7 @@ class OptimalTransport:
     """
 
     def check(self, model: ScoreModel) -> None:
-        """Raise UserError for a net that is told classes: the noise of a class would not be normal."""
+        """Raise UserError for a net with classes: the noise of a class would not be normal."""
         if model.num_classes:
             raise UserError(
                 "objective.coupling pairs noise with data of any class, but sampling a class starts from all noise: "

@@ -146,7 +146,7 @@ class MeanFlow(Objective):
         if not self.guided or null_label is None:
             return velocity
         if cond is None or "labels" not in cond:
-            raise UserError("objective.guidance needs data with labels and a net that is told them")
+            raise UserError("objective.guidance needs data with labels and a net with classes")
         labels = cond["labels"]
         with torch.no_grad(), same_dropout(x):
             without = model.average_velocity(x, t, t, {**cond, "labels": torch.full_like(labels, null_label)})

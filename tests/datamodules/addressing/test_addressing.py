@@ -80,7 +80,7 @@ def test_indivisible_and_too_large_batches_are_refused():
 @pytest.mark.parametrize(("count", "world_size", "batch_size"), pairwise([1, 2, 5, 7, 8, 23], [1, 2, 3], [1, 3, 64]))
 def test_shards_contain_each_sample_once_in_equally_many_batches(count, world_size, batch_size):
     if count < world_size:
-        with pytest.raises(ValueError, match="cannot be shared"):
+        with pytest.raises(ValueError, match="cannot be divided"):
             ShardSampler(count, batch_size, world_size=world_size)
         return
     shards = [list(ShardSampler(count, batch_size, world_size=world_size, rank=r)) for r in range(world_size)]

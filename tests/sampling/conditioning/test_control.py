@@ -151,7 +151,7 @@ def test_masks_from_lists_and_invalid_names() -> None:
     assert torch.equal(mask_for([1, 0, 1], (3,)), torch.tensor([1, 0, 1]))
     with pytest.raises(UserError, match="after the colon"):
         mask_for("box:half", (1, 4, 4))
-    with pytest.raises(UserError, match="nothing known"):
+    with pytest.raises(UserError, match="no known pixels"):
         Inpainting(torch.zeros(1, 3), [0, 0, 0], VESDE())
 
 

@@ -106,7 +106,7 @@ def test_a_failed_solve_reports_sample_and_time() -> None:
 
     with pytest.raises(UserError, match=r"sample 1 of the batch failed at t=0\.\d+: its state is not finite"):
         Tolerance().solve(poison, torch.ones(3, 2), 0.0, 1.0)
-    with pytest.raises(UserError, match="3 steps are used up"):
+    with pytest.raises(UserError, match="3 steps were not enough"):
         ProbabilityFlowODE(max_steps=3)(GaussianScore(VESDE()), 50 * torch.ones(2, 3))
 
 

@@ -27,7 +27,7 @@ from ..schedule import TimeGrid
 
 @functools.cache
 def _rule_on(device: torch.device) -> Tensor:
-    # An inference tensor could not be used outside.
+    # An inference tensor could not be used outside of inference mode.
     with torch.inference_mode(False):
         return torch.from_numpy(np.stack(np.polynomial.legendre.leggauss(32))).to(device)
 
