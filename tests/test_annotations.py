@@ -81,7 +81,7 @@ def test_messages_say_what_to_type() -> None:
     assert found is not None and found[2] == "give a finite number"
     assert mismatch(Part, {"named": {"a": 1, "b": "x"}}) == ("named.b", "x", "give a whole number")
     assert mismatch(Part, {"pair": [1.0]}) == ("pair", [1.0], "give a list of 2 values")
-    assert mismatch(torch.optim.Adam, {"lr": "abc"}) == ("lr", "abc", "give a number, as 0.001")
+    assert mismatch(torch.optim.Adam, {"lr": "abc"}) == ("lr", "abc", "give a number, for example 0.001")
 
 
 def test_build_reports_the_full_setting_name() -> None:

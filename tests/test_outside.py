@@ -35,7 +35,7 @@ def test_large_files_are_refused_before_reading(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["[" * 100_000, "{", b"\xff\xfe", "9" * 5000])
 def test_invalid_json_is_refused(text: str | bytes, tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(text if isinstance(text, bytes) else text.encode())
-    with pytest.raises(ValueError, match=r"no JSON|too deeply"):
+    with pytest.raises(ValueError, match=r"not JSON|too deeply"):
         read_json(tmp_path / "a")
 
 

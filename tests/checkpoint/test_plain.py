@@ -33,7 +33,7 @@ def doubled() -> list[Any]:
         ({"${oc.env:HOME}": 1}, "unresolved"),
         ({1: 2}, "keys"),
         ({"a": 10**30}, "too large"),
-        ({"a": "x" * 10**6}, "letters"),
+        ({"a": "x" * 10**6}, "characters"),
         ({"a": torch.zeros(1)}, "Tensor"),
         ({"a": {1, 2}}, "set"),
     ],

@@ -148,5 +148,5 @@ def test_runs_without_power_averages_and_snapshots_of_other_nets_are_refused(tmp
         with pytest.raises(UserError, match="ema=posthoc"):
             check(tmp_path / "x.ckpt", plain, 0.1)
     write_snapshot(tmp_path / "ema_snapshots" / "a.safetensors", {"long": {"q": torch.zeros(3)}}, {"long": 0.1}, 5)
-    with pytest.raises(UserError, match="another net"):
+    with pytest.raises(UserError, match="does not fit this net"):
         reconstruct(tmp_path / "x.ckpt", checkpoint(10, averages), 0.08)

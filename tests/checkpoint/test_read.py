@@ -141,6 +141,6 @@ def test_checkpoints_with_missing_parts_are_refused(tmp_path: Path, change: dict
 
 def test_a_saved_tensor_and_a_pickled_module_are_refused(tmp_path: Path) -> None:
     torch.save(torch.zeros(3), tmp_path / "tensor.ckpt")
-    assert "holds a Tensor" in refusal(tmp_path / "tensor.ckpt")
+    assert "contains a Tensor" in refusal(tmp_path / "tensor.ckpt")
     torch.save(nn.Linear(1, 1), tmp_path / "module.ckpt")
     assert "other than tensors" in refusal(tmp_path / "module.ckpt")

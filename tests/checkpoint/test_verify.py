@@ -143,6 +143,6 @@ def test_child_processes_inherit_the_result(path: Path, monkeypatch: pytest.Monk
 def test_the_inherited_variable_has_bounded_length(tmp_path: Path) -> None:
     for i in range(200):
         (tmp_path / f"{i}.ckpt").write_bytes(b"no archive")
-        with pytest.raises(UserError, match="no checkpoint"):
+        with pytest.raises(UserError, match="is not a checkpoint"):
             checkpoint_hash(tmp_path / f"{i}.ckpt")
     assert len(os.environ[verify.VARIABLE]) < 20_000

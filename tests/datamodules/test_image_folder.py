@@ -128,7 +128,7 @@ def test_a_zip_archive_gives_the_same_images_as_its_folder(folder, tmp_path):
         out.writestr("__MACOSX/top/a/._3.png", b"resource fork")
         out.writestr("top/.hidden.png", b"hidden")
         out.writestr("top/readme.txt", b"text")
-    assert find_images(archive).notes == ["3 files are not images and were left out"]
+    assert find_images(archive).notes == ["3 files are not images and were skipped"]
     assert module(archive, tmp_path).fingerprint("all") == module(folder, tmp_path).fingerprint("all")
 
 

@@ -96,7 +96,7 @@ def test_without_network_and_data_one_line_says_what_to_download(tmp_path, offli
 def test_a_damaged_archive_is_refused(cifar):
     archive = cifar / "cifar-10-python.tar.gz"
     archive.write_bytes(archive.read_bytes()[:-50])
-    with pytest.raises(UserError, match="by hand"):
+    with pytest.raises(UserError, match="put cifar"):
         CIFAR10DataModule(data_dir=cifar).prepare_data()
     assert not list((cifar / "decoded").glob("*.partial"))
 

@@ -90,7 +90,7 @@ def test_absolute_paths_are_removed(run, tmp_path: Path) -> None:
 
 def test_other_weights_than_the_stored_ones_are_refused(run, tmp_path: Path) -> None:
     checkpoint = open_checkpoint(exported(run, tmp_path / "out") / "model.safetensors")
-    with pytest.raises(UserError, match="holds the average default alone"):
+    with pytest.raises(UserError, match="contains only the average default"):
         restore_model(checkpoint, "raw")
     checkpoint = open_checkpoint(exported(run, tmp_path / "raw", "weights=raw") / "model.safetensors")
     with pytest.raises(UserError, match="choose weights=raw"):

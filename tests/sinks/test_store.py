@@ -98,10 +98,10 @@ def test_fewer_samples_of_an_interrupted_folder_keep_its_total(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"seed": 1}, "seed is 0 there and 1 now"),
-        ({"sampler": {"grid": {"steps": 20}, "order": "last"}}, "sampler.grid.steps is 10 there and 20 now"),
-        ({"checkpoint": "abd", "seed": 1}, 'checkpoint is "abc" there and "abd" now'),
-        ({"labels": [1]}, r'labels is "absent" there and \[1\] now'),
+        ({"seed": 1}, "seed is 0 in the folder and 1 now"),
+        ({"sampler": {"grid": {"steps": 20}, "order": "last"}}, "sampler.grid.steps is 10 in the folder and 20 now"),
+        ({"checkpoint": "abd", "seed": 1}, 'checkpoint is "abc" in the folder and "abd" now'),
+        ({"labels": [1]}, r'labels is "absent" in the folder and \[1\] now'),
     ],
 )
 def test_other_settings_are_refused_by_the_first_difference(
@@ -116,7 +116,7 @@ def test_other_settings_are_refused_by_the_first_difference(
 
 def test_another_format_is_refused(tmp_path: Path) -> None:
     store(tmp_path).prepare()
-    with pytest.raises(UserError, match='format is "png" there and "npz" now'):
+    with pytest.raises(UserError, match='format is "png" in the folder and "npz" now'):
         store(tmp_path, file_format="npz").prepare()
 
 
@@ -174,6 +174,6 @@ def test_a_folder_of_an_earlier_version_is_resumed_in_place(tmp_path: Path) -> N
     assert found.folder == old.folder and found.prepare() == [1]
     other = store(tmp_path / "last-seed0-5678", 2, {**present, "seed": 1}).continuing("last-seed0-*")
     assert other.folder.name == "last-seed0-5678"
-    with pytest.raises(UserError, match="corrector_first is true there and false now"):
+    with pytest.raises(UserError, match="corrector_first is true in the folder and false now"):
         changed = {**present, "sampler": {**present["sampler"], "corrector_first": False}}
         store(old.folder, 2, changed).prepare()

@@ -91,10 +91,13 @@ def test_a_folder_of_samples_refuses_another_control(checkpoint: Path, tmp_path:
     sample(*arguments, "control=inpainting", f"control.mask={path}")
     assert values(tmp_path / "out")["measurement_error"] == 0
     for change, message in (
-        ((), r"control is .* there and \"absent\" now"),
+        ((), r"control is .* in the folder and \"absent\" now"),
         (("control=inpainting", "control.mask=left"), r"control\.mask is"),
-        (("control=inpainting", f"control.mask={path}", "given=train"), 'given is "test" there and "train" now'),
-        (("control=inpainting", f"control.mask={path}", "given_count=1"), "given_count is 297 there and 1 now"),
+        (
+            ("control=inpainting", f"control.mask={path}", "given=train"),
+            'given is "test" in the folder and "train" now',
+        ),
+        (("control=inpainting", f"control.mask={path}", "given_count=1"), "given_count is 297 in the folder and 1 now"),
     ):
         with pytest.raises(UserError, match=message):
             sample(*arguments, *change)

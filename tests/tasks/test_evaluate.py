@@ -91,9 +91,9 @@ def test_finished_results_are_reused_and_other_settings_refused(
     with monkeypatch.context() as patch:
         patch.setattr(Generation, "batches", lambda *_, **__: pytest.fail("sampled again"))
         assert evaluate(*arguments) == before
-        with pytest.raises(UserError, match="num_samples is 12 there and 13 now"):
+        with pytest.raises(UserError, match="num_samples is 12 in the folder and 13 now"):
             evaluate(*arguments, "num_samples=13")
-        with pytest.raises(UserError, match=r"sampler.grid.steps is 2 there and 4 now"):
+        with pytest.raises(UserError, match=r"sampler.grid.steps is 2 in the folder and 4 now"):
             evaluate(*arguments, "++sampler.grid.steps=4")
     both = evaluate(*arguments, "weights=[ema,raw]")
     assert both[0] == before[0] and both[1].values != before[0].values

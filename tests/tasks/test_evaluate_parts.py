@@ -58,7 +58,7 @@ def test_the_record_finds_entries_and_refuses_other_settings(tmp_path: Path) -> 
     assert found is not None and found.values == {"fid": 2.0, "kid": None}
     assert again.find("loss", {"checkpoint": "1"}, {}) is None
     assert again.find("scores", {"checkpoint": "2"}, {}) is None
-    with pytest.raises(UserError, match="num_samples is 10 there and 20 now"):
+    with pytest.raises(UserError, match="num_samples is 10 in the folder and 20 now"):
         again.find("scores", {"checkpoint": "1"}, {"num_samples": 20})
     (tmp_path / "metrics.json").write_text("{")
     with pytest.raises(UserError, match="not a record of results"):

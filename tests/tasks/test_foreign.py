@@ -46,7 +46,7 @@ def test_samples_of_a_pth_use_its_weights(tmp_path: Path) -> None:
     # A .pth contains no configuration: samples of another configuration must not go into the same folder.
     other = SONG | {"model": SONG["model"] | {"nonlinearity": "elu"}}
     (tmp_path / "other.json").write_text(json.dumps(other))
-    with pytest.raises(UserError, match=r"model\.net\.nonlinearity is \"swish\" there and \"elu\" now"):
+    with pytest.raises(UserError, match=r"model\.net\.nonlinearity is \"swish\" in the folder and \"elu\" now"):
         sample(f"ckpt_path={path}", f"experiment={tmp_path}/other.json", *FEW, f"output_dir={tmp_path}/pth")
 
 

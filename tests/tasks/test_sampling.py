@@ -110,9 +110,9 @@ def test_an_interrupted_run_makes_only_the_missing_samples(
 def test_other_settings_are_refused(checkpoint: Path, tmp_path: Path) -> None:
     arguments = (f"ckpt_path={checkpoint}", "num_samples=2", f"output_dir={tmp_path}/out", *COMMON)
     sample(*arguments)
-    with pytest.raises(UserError, match=r"sampler\.grid\.steps is 4 there and 5 now"):
+    with pytest.raises(UserError, match=r"sampler\.grid\.steps is 4 in the folder and 5 now"):
         sample(*arguments, "sampler.grid.steps=5")
-    with pytest.raises(UserError, match='weights is "ema" there and "raw" now'):
+    with pytest.raises(UserError, match='weights is "ema" in the folder and "raw" now'):
         sample(*arguments, "weights=raw")
 
 

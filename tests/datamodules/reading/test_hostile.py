@@ -50,7 +50,7 @@ def test_pipes_and_broken_links_are_not_read(folder: Path, tmp_path: Path) -> No
     (folder / "c.png").symlink_to(folder / "nothing.png")
     (folder / "d.png").symlink_to(folder / "d.png")
     line = refusal(folder, tmp_path)
-    assert "b.png (not a regular file)" in line and "c.png (a link to nothing)" in line and "d.png" in line
+    assert "b.png (not a regular file)" in line and "c.png (a link to a missing file)" in line and "d.png" in line
 
 
 def test_recursive_folders_are_read_once(folder: Path) -> None:
@@ -92,7 +92,7 @@ def npy(shape: tuple[int, ...], dtype: str = "<f4", content: bytes = b"") -> byt
 
 def test_false_array_headers_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a.npy").write_bytes(npy((10**9, 64, 64, 3)))
-    assert "promises 49152.0 GB, the file holds 0.0 kB" in refusal(tmp_path / "a.npy", tmp_path)
+    assert "declares 49152.0 GB, the file has 0.0 kB" in refusal(tmp_path / "a.npy", tmp_path)
     with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
         archive.writestr("images.npy", npy((10**9, 64, 64, 3)))
     assert "promises" in refusal(tmp_path / "a.npz", tmp_path)

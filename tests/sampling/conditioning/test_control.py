@@ -118,7 +118,7 @@ def test_invalid_masks_are_refused(tmp_path: Path) -> None:
     cases: list[tuple[Tensor | Mask, str]] = [
         (torch.ones(1, 5, 5), "does not fit"),
         (FileMask(str(tmp_path / "none.png")), "give the mask as a PNG"),
-        (FileMask(str(tmp_path / "text.png")), "no picture"),
+        (FileMask(str(tmp_path / "text.png")), "not a picture"),
         (FileMask(str(tmp_path / "wide.png")), r"\(5, 4\) \(width, height\), the images \(4, 4\)"),
     ]
     for mask, message in cases:
