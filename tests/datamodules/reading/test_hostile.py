@@ -95,7 +95,7 @@ def test_false_array_headers_are_refused(tmp_path: Path) -> None:
     assert "declares 49152.0 GB, the file has 0.0 kB" in refusal(tmp_path / "a.npy", tmp_path)
     with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
         archive.writestr("images.npy", npy((10**9, 64, 64, 3)))
-    assert "promises" in refusal(tmp_path / "a.npz", tmp_path)
+    assert "declares" in refusal(tmp_path / "a.npz", tmp_path)
     np.save(tmp_path / "b.npy", np.array([{}, {}], dtype=object), allow_pickle=True)
     assert "Python objects" in refusal(tmp_path / "b.npy", tmp_path)
     (tmp_path / "c.npy").write_bytes(b"no header")
