@@ -148,6 +148,6 @@ def _check_same_process(what: str, other: ScoreModel | NoisyClassifier, model: S
 
 def _check_label_dropout(classes: int | None, config: Mapping[str, Any]) -> None:
     if not classes:
-        raise UserError("this guidance needs classes, but the net was trained without them: leave guidance out")
+        raise UserError("this guidance needs classes, but the net was trained without classes: leave guidance out")
     if config.get("objective", {}).get("label_dropout", 1.0) == 0:
         _log.warning("the net was trained without label dropout: its output without a label is arbitrary")
