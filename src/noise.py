@@ -46,7 +46,7 @@ def check_seed(seed: object, name: str = "seed", limit: int = 2**64) -> None:
 
     Args:
         seed: the value.
-        name: of the setting, for the message.
+        name: name of the setting, for the message.
         limit: 2^64, the number of keys of the generator, or less.
     """
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < limit:

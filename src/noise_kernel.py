@@ -93,7 +93,7 @@ def fill(
         step: an int, or an int64 tensor () on the device of ``index``; modulo 2^32.
         index: (B,) int64.
         shape: of one sample.
-        dtype: of the result: int64 for words, else float32 or a half precision.
+        dtype: dtype of the result: int64 for words, else float32 or a half precision.
 
     Returns:
         (B, *shape) of ``dtype``.

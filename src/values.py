@@ -178,7 +178,7 @@ def chosen(dtype: str, value_range: Sequence[float] | None, low: float, high: fl
     """Return the given range, or the range of the data.
 
     Args:
-        dtype: of the data.
+        dtype: dtype of the data.
         value_range: [smallest, largest] as set by the user; None reads it from the data.
         low: smallest value of the data.
         high: largest value of the data.

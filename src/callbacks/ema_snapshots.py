@@ -25,7 +25,7 @@ class EMASnapshots(Periodic):
     Args:
         dirpath: output folder: ``ema_snapshots`` of the run folder, where evaluate.py looks for the files.
         every_n_steps: optimizer steps between two files.
-        dtype: of the stored numbers, ``float32`` or ``float16`` (half the size, as in the paper).
+        dtype: dtype of the stored numbers, ``float32`` or ``float16`` (half the size, as in the paper).
 
     Raises:
         UserError: an unknown dtype; in ``setup``, if no power-function average is kept.

@@ -42,7 +42,7 @@ def complete(arguments: Sequence[str], commands: Iterable[str], config_dir: Path
 
     Args:
         arguments: a shell, for the code that it evaluates; or ``words`` and the words to complete.
-        commands: of the program.
+        commands: commands of the program.
         config_dir: the folder ``conf``.
 
     Raises:
@@ -63,7 +63,7 @@ def candidates(words: Sequence[str], commands: Iterable[str], config_dir: Path) 
 
     Args:
         words: a command and its arguments; the last may be empty.
-        commands: of the program.
+        commands: commands of the program.
         config_dir: the folder ``conf``.
     """
     last = words[-1] if words else ""

@@ -64,7 +64,7 @@ def run_in_fresh_process(program: Sequence[str]) -> float | None:
             calls this from a program of its own.
 
     Returns:
-        The optimized value; None if the job failed or has none. A sweep goes on; a search counts the trial as failed.
+        The optimized value; None if the job failed or has none. A sweep continues; a search counts the trial as failed.
 
     Raises:
         Interrupted: a signal came; it was handed on, and the job has ended.

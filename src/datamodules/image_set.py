@@ -24,7 +24,7 @@ class Moments:
     """Statistics of the stored values of a set.
 
     Attributes:
-        mean: of each channel, (C,) float64.
+        mean: mean of each channel, (C,) float64.
         square: mean square of each channel, (C,) float64.
         low: smallest value.
         high: largest value.

@@ -174,7 +174,7 @@ class ToyDataModule(AddressedDataModule):
         With noise, component k is N(alpha mean_k, (alpha^2 std_k^2 + sigma^2) I), so the exact score has a closed form.
 
         Raises:
-            ValueError: if ``kind`` is no mixture.
+            ValueError: if ``kind`` is not a mixture.
         """
         if self.kind != "gaussians":
             raise ValueError(f"{self.kind} is no Gaussian mixture")

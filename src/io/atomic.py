@@ -79,7 +79,7 @@ def remove_leftovers(folder: Path, name: str = "", *, recursive: bool = False) -
 
     Args:
         folder: where to look.
-        name: of the target file or folder; empty for any.
+        name: name of the target file or folder; empty for any.
         recursive: look in folders inside ``folder`` too.
     """
     pattern = f".{name}.*{_SUFFIX}" if name else f".*{_SUFFIX}"

@@ -1,4 +1,4 @@
-"""Are samples copies of training images? Images of the test split, which nobody has trained on, are the yardstick.
+"""Are samples copies of training images? Images of the test split, which are not trained on, are the comparison.
 
 Two measures on features (Stein et al. 2023, arXiv 2306.04675, "dgm-eval"):
 

@@ -29,9 +29,9 @@ class MeanSquares(NamedTuple):
     """Mean squares of a table of scores, float64; NaN where there are too few trainings or draws.
 
     Args:
-        trainings: of the means of the trainings, times n.
-        draws: of the means of the draws, times k.
-        rest: of the residual.
+        trainings: mean square of the trainings' means, times n.
+        draws: mean square of the draws' means, times k.
+        rest: mean square of the residual.
     """
 
     trainings: Tensor
@@ -106,7 +106,7 @@ def difference(a: Tensor, b: Tensor, level: float = 0.95) -> Difference:
     Args:
         a: (..., k, n) scores of one setting; draw j has the same noise in ``b``.
         b: (..., l, n) scores of the other.
-        level: of the intervals.
+        level: confidence level of the intervals.
     """
     n = a.shape[-1]
     sides = [(mean_squares(y), y.shape[-2]) for y in (a, b)]

@@ -38,7 +38,7 @@ class CompiledForward:
     is not padded to the size of a larger validation batch.
 
     Args:
-        forward: of the net, (x, c_noise, cond) to the output, with one example of the batch per row.
+        forward: forward pass of the net, (x, c_noise, cond) to the output, with one example of the batch per row.
         mode: of ``torch.compile``.
         backend: of ``torch.compile``.
     """

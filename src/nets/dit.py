@@ -76,7 +76,7 @@ class DiT(ScoreNet):
         embedding_type: fourier (of log c_noise, so c_noise is sigma) or positional (of c_noise itself).
         fourier_scale: standard deviation of the Fourier frequencies.
         fourier_log: set to false for Fourier features of c_noise itself.
-        nonlinearity: of the embedding: swish, elu, relu or lrelu.
+        nonlinearity: nonlinearity of the embedding: swish, elu, relu or lrelu.
         num_classes: classes of the label ``cond["labels"]``, whose index ``num_classes`` means "no label".
         augment_dim: length of ``cond["augment"]``.
         settings: those of ``ScoreNet``.

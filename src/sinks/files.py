@@ -56,7 +56,7 @@ class PictureFiles(SampleFiles):
         folder: output folder.
         shape: (C, H, W) of the images.
         file_format: ``png`` (C of 1 to 4), ``tiff`` or ``npy`` (H, W, C).
-        dtype: of the stored values.
+        dtype: dtype of the stored values.
 
     Raises:
         UserError: the format does not support such values.
@@ -132,7 +132,7 @@ class NpzFiles(SampleFiles):
         folder: output folder.
         stem: prefix of the file names.
         shape: (*d) of a sample.
-        dtype: of the stored numbers; uint16 is read as int32.
+        dtype: dtype of the stored numbers; uint16 is read as int32.
     """
 
     def __init__(self, folder: Path, stem: str, shape: Sequence[int], dtype: str) -> None:

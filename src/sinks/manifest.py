@@ -38,10 +38,10 @@ class Manifest:
         invalid: indices of samples that diverged or are not finite; they have no file.
         nfe: mean, least and most evaluations of the net for a sample, once known.
         seconds: sampling time, summed over devices.
-        far: how many valid samples lie far outside the data.
+        far: number of valid samples that are far outside the data.
         farthest: the largest magnitude among these.
         about: origin of the samples, for the reader.
-        versions: of the libraries.
+        versions: versions of the libraries.
     """
 
     settings: dict[str, Any]

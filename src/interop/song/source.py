@@ -109,7 +109,7 @@ class _Body:
         key = _key(target)
         holder = self._value(target.value) if isinstance(target, ast.Attribute | ast.Subscript) else None
         if key is None or not isinstance(holder, dict):
-            raise self._refusal(target, "is no setting")
+            raise self._refusal(target, "is not a setting")
         holder[key] = value
 
     def _value(self, node: ast.expr) -> Any:

@@ -166,7 +166,7 @@ class Blur(LinearOperator):
     Args:
         kernel: ``gaussian`` or ``uniform``.
         size: width of the kernel in pixels, odd.
-        std: of the Gaussian, in pixels.
+        std: standard deviation of the Gaussian, in pixels.
         cutoff: the pseudo-inverse ignores Fourier coefficients smaller than this.
     """
 

@@ -36,7 +36,7 @@ class BitsPerDim:
 
         Args:
             values: depth and range of the stored data.
-            data_range: of the model, ``unit`` or ``centered``.
+            data_range: data range of the model, ``unit`` or ``centered``.
             dequantized: whether the data are dequantized already.
         """
         made = copy(self)

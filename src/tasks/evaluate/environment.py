@@ -76,7 +76,7 @@ class Environment:
     Args:
         cfg: the composed configuration of ``conf/evaluate.yaml``.
         fabric: processes and devices.
-        folder: of the results.
+        folder: output folder.
     """
 
     def __init__(self, cfg: DictConfig, fabric: Fabric, folder: Path) -> None:

@@ -27,7 +27,7 @@ class Given(ABC):
         name: name of the split or file.
         count: number of rows.
         fingerprint: changes when the data change.
-        data_range: of the model.
+        data_range: data range of the model.
     """
 
     def __init__(self, name: str, count: int, fingerprint: str, data_range: str) -> None:
@@ -73,7 +73,7 @@ def open_given(spec: str, datamodule: Mapping[str, Any], shape: Sequence[int], d
         spec: a split of the datamodule, or a path that ``open_images`` can read.
         datamodule: node of the checkpoint's data.
         shape: (*d) of a sample.
-        data_range: of the model.
+        data_range: data range of the model.
 
     Raises:
         UserError: ``spec`` does not exist, or its data have another shape.

@@ -67,7 +67,7 @@ class SamplingPlan:
         guided: the model, with guidance if it is asked for.
         sampler: the sampler, from the start to the data.
         shape: (*d) of a sample.
-        data_range: of the model.
+        data_range: data range of the model.
         values: bit depth and range of the data.
         classes: the class of each sample; None for a model without classes.
         given: the data that samples are generated from, or None.
