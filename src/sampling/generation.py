@@ -23,6 +23,7 @@ from ..noise import AddressedNoise
 from ..progress import Progress
 from ..sde.score_model import Model
 from ..values import BYTES, Values
+from .batch import GeneratedBatch
 from .output import Callback, Control, Sampler, SamplerStep
 from .starts import PriorStart, Start
 from .statistics import Statistics
@@ -37,44 +38,6 @@ Conditioning = Callable[[Tensor], Mapping[str, Tensor] | None]
 
 Constraining = Callable[[Tensor], Control | None]
 """constraint(index (B,) int64) -> the control of these samples, or None."""
-
-
-@dataclass(frozen=True)
-class GeneratedBatch:
-    """Samples with their addresses.
-
-    Attributes:
-        index: (B,) int64, on the CPU.
-        samples: (B, *d) float in the range of the data, not clipped, on the device of the net.
-        stored: (B, *d) values to write, at the depth and range of the data.
-        shown: (B, *d) values to score and to draw: uint8 for images (B, C, H, W), ``stored`` for other shapes.
-        nfe: (B,) int64 on the CPU, evaluations of the net for each sample.
-        reach: (B,) float on the CPU, largest magnitude in each sample.
-        valid: (B,) bool on the CPU: whether the sample is finite and within ``DIVERGED``.
-        trajectory: (F, B, *d) noise-free states on the way, on the CPU, of the kind of ``shown``, or None.
-    """
-
-    index: Tensor
-    samples: Tensor
-    stored: Tensor
-    shown: Tensor
-    nfe: Tensor
-    reach: Tensor
-    valid: Tensor
-    trajectory: Tensor | None = None
-
-    def first(self, count: int) -> GeneratedBatch:
-        """Return the first ``count`` samples."""
-        return GeneratedBatch(
-            self.index[:count],
-            self.samples[:count],
-            self.stored[:count],
-            self.shown[:count],
-            self.nfe[:count],
-            self.reach[:count],
-            self.valid[:count],
-            None if self.trajectory is None else self.trajectory[:, :count],
-        )
 
 
 @runtime_checkable

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import torch
 
 from ..distributed import gather_rows
-
-if TYPE_CHECKING:
-    from .generation import GeneratedBatch
+from .batch import GeneratedBatch
 
 FAR = 100.0
 """Data lie within a few units. Warn above this magnitude: undertrained nets produce such samples."""

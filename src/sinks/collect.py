@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..distributed import gather_rows
-from ..sampling.generation import GeneratedBatch
+from ..sampling.batch import GeneratedBatch
 from ..sampling.statistics import Statistics
 
 

@@ -9,7 +9,8 @@ import torch
 from ..distributed import failing_together, rank, world_size
 from ..metrics import MetricSuite, Scores
 from ..progress import Progress
-from ..sampling.generation import GeneratedBatch, shard
+from ..sampling.batch import GeneratedBatch
+from ..sampling.generation import shard
 from ..sampling.statistics import Statistics
 from .store import SampleStore
 

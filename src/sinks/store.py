@@ -12,7 +12,7 @@ from torch import Tensor
 from ..distributed import on_rank_zero
 from ..errors import UserError, bytes_in_words
 from ..io.atomic import remove_leftovers
-from ..sampling.generation import GeneratedBatch
+from ..sampling.batch import GeneratedBatch
 from ..sampling.statistics import Statistics
 from ..values import BYTES, IDENTITY, Values
 from .files import NpzFiles, PictureFiles, SampleFiles

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from src.sampling.generation import GeneratedBatch
+from src.sampling.batch import GeneratedBatch
 
 
 def batch(

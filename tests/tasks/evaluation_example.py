@@ -10,11 +10,17 @@ from unittest.mock import patch
 import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
+from torch import Tensor
 
 from evaluate import main as script
+from src.checkpoint import read_checkpoint, restore_model
 from src.cli.instantiate import instantiate, plain
 from src.cli.run_dir import register_resolvers
 from src.config_dir import CONFIG_DIR
+from src.data_range import to_bytes
+from src.metrics import DigitFeatures, frechet_distance, statistics_of
+from src.metrics.extractors.base import FeatureExtractor
+from src.sampling.generation import Generation
 from src.sde import ScoreModel
 from src.sinks.record import Result
 from src.tasks.evaluate.task import Evaluation
@@ -78,3 +84,31 @@ def evaluate(*overrides: str) -> list[Result]:
     with patch.object(Evaluation, "finish", watched):
         script.__wrapped__(cfg)
     return found
+
+
+def ckpt(path: Path) -> str:
+    """The setting that names a checkpoint."""
+    return f"ckpt_path='{path}'"
+
+
+def digits(split: str) -> Tensor:
+    """The images of a split of the digits."""
+    data = instantiate({"_target_": "src.datamodules.digits.DigitsDataModule"})
+    images = data.images(split)
+    return images.gather(torch.arange(len(images)))
+
+
+def distance(images: Tensor, features: FeatureExtractor | None = None) -> float:
+    """The distance of images to all digits, computed here."""
+    features = features or DigitFeatures()
+    reference = statistics_of(features(digits("all")), features.fingerprint)
+    return frechet_distance(reference, statistics_of(features(images), features.fingerprint))
+
+
+def samples(path: Path, count: int) -> Tensor:
+    """The first samples of a checkpoint, made here."""
+    checkpoint = read_checkpoint(path)
+    model = restore_model(checkpoint)
+    sampler = instantiate(checkpoint["config"]["sampler"])
+    (batch,) = Generation(model, sampler, (1, 8, 8), 0, count).batches(range(count))
+    return to_bytes(batch.samples, "unit")

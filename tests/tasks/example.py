@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -80,3 +81,18 @@ def sample(*arguments: str) -> float | None:
     from sample import main as script
 
     return script.__wrapped__(sampling_config(*arguments))
+
+
+def load(path: Path) -> dict[str, Any]:
+    read: dict[str, Any] = json.loads(path.read_text())
+    return read
+
+
+def result(folder: Path) -> dict[str, Any]:
+    """The only result in the record of a folder."""
+    (found,) = load(folder / "metrics.json")["results"]
+    return found
+
+
+def values(folder: Path) -> dict[str, float]:
+    return result(folder)["values"]

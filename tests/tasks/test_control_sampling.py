@@ -1,8 +1,7 @@
-"""sample.py with control, guidance, encoding, interpolation and temperature."""
+"""sample.py with controls, inverse problems and encoded images."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +9,11 @@ import pytest
 import torch
 from PIL import Image
 
-from src.checkpoint import read_checkpoint, restore_classifier
 from src.datamodules.digits import DigitsDataModule
 from src.errors import UserError
 from src.sampling.conditioning.operators import Downsampling
 from src.sinks.store import SampleStore
-from tests.tasks.example import IMAGES, POINTS, sample, write_checkpoint
+from tests.tasks.example import IMAGES, POINTS, load, result, sample, values, write_checkpoint
 
 COMMON = ("accelerator=cpu", "devices=1")
 COLOR = (*IMAGES, "datamodule.channels=3")
@@ -34,19 +32,6 @@ def digits() -> np.ndarray:
 
 def samples(folder: Path) -> np.ndarray:
     return np.load(folder / "samples.npz")["samples"].squeeze(-1)
-
-
-def load(path: Path) -> dict:
-    return json.loads(path.read_text())
-
-
-def result(folder: Path) -> dict:
-    (found,) = load(folder / "metrics.json")["results"]
-    return found
-
-
-def values(folder: Path) -> dict:
-    return result(folder)["values"]
 
 
 def test_inpainting_keeps_the_known_pixels_of_each_given_image(
@@ -195,46 +180,6 @@ def test_measurement_noise_does_not_depend_on_the_batch_size(tmp_path: Path) -> 
     assert load(tmp_path / "whole" / "manifest.json")["settings"]["guidance"]["noise_std"] == 0.1
 
 
-@pytest.fixture(scope="module")
-def classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Checkpoint of an untrained noisy classifier."""
-    path = tmp_path_factory.mktemp("run") / "step00000007.ckpt"
-    return write_checkpoint(path, "experiment=digits_classifier", "classifier@model=conv", "model.net.nf=8")
-
-
-def test_a_classifier_file_replaced_while_reading_is_refused(
-    checkpoint: Path, classifier: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("src.tasks.sample.guidance.checkpoint_hash", lambda _: "hash of the earlier file")
-    guidance = ("guidance=classifier", f"guidance.classifier_path={classifier}")
-    with pytest.raises(UserError, match=f"{classifier.name} changed while it was read"):
-        sample(f"ckpt_path={checkpoint}", *guidance, f"output_dir={tmp_path}/out")
-
-
-def test_classifier_guidance_raises_the_probability_of_the_class(
-    checkpoint: Path, classifier: Path, tmp_path: Path
-) -> None:
-    common = (f"ckpt_path={checkpoint}", "num_samples=6", "raw=true", "labels=[3,7]", "sampler=heun", *COMMON)
-    model = restore_classifier(read_checkpoint(classifier))
-    t = torch.tensor(0.3, dtype=torch.float64)
-    labels = torch.tensor([3, 7] * 3)
-    reached = []
-    for scale in (0, 200):
-        sample(
-            *common,
-            "guidance=classifier",
-            f"guidance.classifier_path={classifier}",
-            f"guidance.scale={scale}",
-            f"output_dir={tmp_path}/{scale}",
-        )
-        x = torch.from_numpy(np.load(tmp_path / str(scale) / "raw.npz")["samples"]).movedim(-1, 1)
-        reached.append(float(model.log_prob(x, t, labels).mean().detach()))
-    assert reached[1] > reached[0] + 0.2
-    other = write_checkpoint(tmp_path / "other.ckpt", "experiment=digits_classifier", "sde.sigma_max=3")
-    with pytest.raises(UserError, match="they must be the same"):
-        sample(*common, "guidance=classifier", f"guidance.classifier_path={other}", f"output_dir={tmp_path}/other")
-
-
 def test_ode_encoding_reconstructs_the_images(checkpoint: Path, digits: np.ndarray, tmp_path: Path) -> None:
     sample(
         f"ckpt_path={checkpoint}",
@@ -251,25 +196,6 @@ def test_ode_encoding_reconstructs_the_images(checkpoint: Path, digits: np.ndarr
     assert metrics.get("psnr", 60.0) > 45
     assert metrics["identical_samples"] > 0
     assert "measurement_error" not in metrics
-
-
-def test_interpolation_is_smooth_and_temperature_changes_samples(checkpoint: Path, tmp_path: Path) -> None:
-    common = (f"ckpt_path={checkpoint}", "raw=true", "sampler=heun", "num_samples=4", *COMMON)
-    for name, change in {
-        "plain": (),
-        "cool": ("temperature=0.5",),
-        "path": ("interpolate=[0,3,5]",),
-        "path in parts": ("interpolate=[0,3,5]", "batch_size=2"),
-    }.items():
-        sample(*common, *change, f"output_dir={tmp_path}/{name}")
-    plain, cool, path, parts = (
-        np.load(tmp_path / name / "raw.npz")["samples"] for name in ("plain", "cool", "path", "path in parts")
-    )
-    np.testing.assert_allclose(path[[0, 4]], plain[[0, 3]], atol=1e-3)
-    np.testing.assert_allclose(path, parts, atol=1e-3)
-    moved = np.abs(np.diff(path, axis=0)).mean(axis=(1, 2, 3))
-    assert moved.max() < np.abs(path[0] - path[4]).mean()
-    assert np.abs(cool - plain).max() > 1e-2
 
 
 def test_a_list_masks_coordinates_of_points(tmp_path: Path) -> None:

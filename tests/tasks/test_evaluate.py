@@ -12,58 +12,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
 from src.checkpoint import read_checkpoint, restore_model
 from src.cli.instantiate import instantiate
-from src.data_range import to_bytes
 from src.errors import UserError
-from src.metrics import DigitFeatures, PixelFeatures, frechet_distance, statistics_of
-from src.metrics.extractors.base import FeatureExtractor
+from src.metrics import PixelFeatures
 from src.noise import Address
 from src.sampling.generation import Generation
-from src.sinks.record import Record, Result
+from src.sinks.record import Record
 from src.tasks.evaluate.environment import Work
-from src.tasks.evaluate.jobs import scores as evaluation_scores
-from src.tasks.evaluate.results import picture as evaluation_picture
 from src.tasks.evaluate.task import Evaluation
-from tests.tasks.evaluation_example import evaluate, make_run
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("evaluation") / "run"
-    make_run(folder, (10, 20, 25))
-    return folder
-
-
-@pytest.fixture(scope="module")
-def first(run: Path) -> Path:
-    return run / "checkpoints" / "step00000010.ckpt"
-
-
-def ckpt(path: Path) -> str:
-    return f"ckpt_path='{path}'"
-
-
-def digits(split: str) -> Tensor:
-    data = instantiate({"_target_": "src.datamodules.digits.DigitsDataModule"})
-    images = data.images(split)
-    return images.gather(torch.arange(len(images)))
-
-
-def distance(images: Tensor, features: FeatureExtractor | None = None) -> float:
-    features = features or DigitFeatures()
-    reference = statistics_of(features(digits("all")), features.fingerprint)
-    return frechet_distance(reference, statistics_of(features(images), features.fingerprint))
-
-
-def samples(path: Path, count: int) -> Tensor:
-    checkpoint = read_checkpoint(path)
-    model = restore_model(checkpoint)
-    sampler = instantiate(checkpoint["config"]["sampler"])
-    (batch,) = Generation(model, sampler, (1, 8, 8), 0, count).batches(range(count))
-    return to_bytes(batch.samples, "unit")
+from tests.tasks.evaluation_example import ckpt, digits, distance, evaluate, samples
 
 
 def test_the_distance_and_its_conditions_are_recorded(
@@ -206,50 +165,6 @@ def test_every_selects_checkpoints_by_step(run: Path, tmp_path: Path) -> None:
         evaluate(f"ckpt_path={run}", "every=7")
 
 
-def test_pareto_scores_every_point_once_and_draws_them(
-    first: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(logging.INFO)
-    changed = "{name: pc, overrides: {corrector: {snr: 0.1}}}"
-    arguments = ["mode=pareto", ckpt(first), f"output_dir={tmp_path}/out", f"samplers=[heun,{changed}]"]
-    entries = evaluate(*arguments, "steps=[2,3]")
-    assert [entry.conditions["nfe"] for entry in entries] == [3, 5, 4, 6]
-    assert [entry.subject["sampler"] for entry in entries] == ["heun", "heun", *["pc(corrector.snr=0.1)"] * 2]
-    assert entries[3].settings["sampler"]["corrector"]["snr"] == 0.1
-    assert entries[0].values["frechet_digits"] == pytest.approx(distance(samples(first, 12)), rel=1e-3)
-    assert (tmp_path / "out" / "pareto.png").read_bytes().startswith(b"\x89PNG")
-    assert "with 3 evaluations or more: digits step 10 heun 2" in caplog.text
-    made: list[str] = []
-    real = evaluation_scores.ScoresWork.run
-    monkeypatch.setattr(evaluation_scores.ScoresWork, "run", lambda work: made.append(work.job.label) or real(work))
-    evaluate(*arguments, "steps=[2,4]")
-    assert made == ["digits step 10 heun 4", "digits step 10 pc(corrector.snr=0.1) 4"]
-
-
-def test_pareto_draws_all_checkpoints_of_the_output_dir(
-    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    drawn: list[list[str]] = []
-    monkeypatch.setattr(
-        evaluation_picture, "draw", lambda path, entries, value, caption: drawn.append([value, *names(entries)])
-    )
-
-    def names(entries: list[Result]) -> list[str]:
-        return sorted(f"{e.about['name']} {e.subject['sampler']}" for e in entries)
-
-    common = ["mode=pareto", f"output_dir={tmp_path}/out", "steps=[2]", "distance=frechet_digits"]
-    evaluate(*common, f"ckpt_path='{run}/checkpoints/step00000010.ckpt'", "samplers=[heun]")
-    evaluate(*common, f"ckpt_path='{run}/checkpoints/step00000020.ckpt'", "samplers=[unipc]")
-    assert drawn == [
-        ["frechet_digits", "digits step 10 heun"],
-        ["frechet_digits", "digits step 10 heun", "digits step 20 unipc"],
-    ]
-    with pytest.raises(UserError, match=r"digits step 10 heun 2 do not compare \(samples 13 and 12\)"):
-        evaluate(*common, f"ckpt_path='{run}/checkpoints/step00000025.ckpt'", "samplers=[heun]", "num_samples=13")
-    with pytest.raises(UserError, match="distance=kid is not among the scores: choose one of frechet_digits"):
-        evaluate(*common[:-1], f"ckpt_path='{run}/checkpoints/step00000010.ckpt'", "samplers=[heun]", "distance=kid")
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -326,26 +241,3 @@ def test_images_of_other_programs_are_scored(run: Path, tmp_path: Path) -> None:
         evaluate(f"images={tmp_path}/edm.npz", *pixel, f"output_dir={tmp_path}/lacking")
     with pytest.raises(UserError, match="metric="):
         evaluate(f"images={tmp_path}/edm.npz", f"output_dir={tmp_path}/out")
-
-
-def test_memorization_finds_planted_copies_and_draws_them(run: Path, tmp_path: Path) -> None:
-    named = ["datamodule=digits", "metric=digits", f"metric.cache_dir={run}/statistics", "metrics=[frechet]"]
-    planted = torch.cat([digits("test")[:200], digits("train")[:40]])
-    np.savez(tmp_path / "planted.npz", arr_0=planted.movedim(1, -1).numpy())
-    np.savez(tmp_path / "test.npz", arr_0=digits("test").movedim(1, -1).numpy())
-    ask = [*named, "memorization=true"]
-    (copied,) = evaluate(f"images={tmp_path}/planted.npz", *ask, f"output_dir={tmp_path}/planted")
-    (fresh,) = evaluate(f"images={tmp_path}/test.npz", *ask, f"output_dir={tmp_path}/test")
-    for end in ("", "_pixels"):
-        assert copied.values[f"memorized_share{end}"] >= 40 / 240 > 0.1 > fresh.values[f"memorized_share{end}"]
-        assert fresh.values[f"auth_pct{end}"] == fresh.values[f"auth_pct{end}_of_test_images"]
-    assert sum("the net repeats training images, see" in note for note in copied.notes) == 2
-    assert sum(note.endswith("no memorization") for note in fresh.notes) == 2
-    assert (tmp_path / "planted" / "memorization.png").read_bytes().startswith(b"\x89PNG")
-
-
-def test_memorization_of_a_checkpoint(run: Path, tmp_path: Path) -> None:
-    (entry,) = evaluate(ckpt(run), "num_samples=12", "memorization=true", f"output_dir={tmp_path}/out")
-    low, high = entry.intervals["memorized_share"]
-    assert 0 <= low <= entry.values["memorized_share"] <= high <= 1
-    assert [path.name for path in (tmp_path / "out").glob("*.png")] == ["memorization-digits-step-25.png"]

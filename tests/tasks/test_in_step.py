@@ -18,7 +18,8 @@ from src.distributed import agreed, failing_together, gather_rows, rank
 from src.errors import UserError
 from src.metrics import FrechetDistance, MetricSuite, PixelFeatures
 from src.sampling import Heun, KarrasGrid
-from src.sampling.generation import GeneratedBatch, Generation
+from src.sampling.batch import GeneratedBatch
+from src.sampling.generation import Generation
 from src.sde import VPSDE, ScoreModel
 from src.sinks.store import SampleStore
 from src.tasks import scoring

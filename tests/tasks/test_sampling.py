@@ -16,7 +16,7 @@ from src.errors import UserError
 from src.noise import AddressedNoise
 from src.sampling.generation import Generation
 from src.sinks.store import SampleStore
-from tests.tasks.example import IMAGES, POINTS, run_script, sample, write_checkpoint
+from tests.tasks.example import IMAGES, POINTS, load, run_script, sample, write_checkpoint
 
 COMMON = ("accelerator=cpu", "devices=1")
 
@@ -28,10 +28,6 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def pixels(folder: Path) -> np.ndarray:
     return np.stack([np.asarray(Image.open(path)) for path in sorted((folder / "images").glob("*.png"))])
-
-
-def load(path: Path) -> dict:
-    return json.loads(path.read_text())
 
 
 def assert_same_images(a: np.ndarray, b: np.ndarray) -> None:
@@ -271,26 +267,6 @@ def test_sampling_points_in_the_plane(tmp_path: Path) -> None:
     sample(f"ckpt_path={path}", "num_samples=10", "batch_size=3", f"output_dir={tmp_path}/out", *COMMON)
     assert np.load(tmp_path / "out" / "samples.npz")["samples"].shape == (10, 2)
     assert (tmp_path / "out" / "grid.png").exists()
-
-
-def test_labels_and_classifier_free_guidance_change_the_samples(tmp_path: Path) -> None:
-    path = write_checkpoint(tmp_path / "classes.ckpt", *IMAGES, "net.num_classes=10")
-    common = (f"ckpt_path={path}", "num_samples=4", "raw=true", *COMMON)
-    made = {}
-    for name, change in {
-        "cycle": (),
-        "list": ("labels=[0,1,2,3]",),
-        "none": ("labels=none",),
-        "one": ("guidance=classifier_free", "guidance.scale=1"),
-        "zero": ("guidance=classifier_free", "guidance.scale=0"),
-    }.items():
-        sample(*common, *change, f"output_dir={tmp_path}/{name}")
-        made[name] = np.load(tmp_path / name / "raw.npz")["samples"]
-    assert np.array_equal(made["cycle"], made["list"])
-    assert np.abs(made["cycle"] - made["none"]).max() > 1e-4
-    np.testing.assert_allclose(made["one"], made["cycle"], atol=1e-3)
-    np.testing.assert_allclose(made["zero"], made["none"], atol=1e-3)
-    assert load(tmp_path / "one" / "manifest.json")["nfe"]["mean"] == 16
 
 
 def test_the_grid_has_one_column_per_class(tmp_path: Path) -> None:

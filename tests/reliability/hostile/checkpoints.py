@@ -1,12 +1,8 @@
-"""Checkpoints with harmful configurations, tensors, counters or pickles."""
+"""Checkpoints with harmful configurations, tensors or counters."""
 
 from __future__ import annotations
 
 import math
-import os
-import pickle
-import struct
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,20 +11,10 @@ import torch
 
 from tests.reliability.hostile.kinds import Kinds, Make
 
-CHECKPOINTS, ORIGINALS, ARCHIVES, TRAINING = map(Kinds, ("checkpoint", "pth", "torch", "training"))
+CHECKPOINTS, ORIGINALS, TRAINING = map(Kinds, ("checkpoint", "pth", "training"))
 SAMPLER, SHAPE = Kinds("sampler"), Kinds("shape of the data")
 
 Content = dict[str, Any]
-
-
-class Payload:
-    """An object whose unpickling creates a file."""
-
-    def __init__(self, target: Path) -> None:
-        self.target = target
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return os.system, (f"touch '{self.target}'",)
 
 
 def _changed(change: Callable[[Content], Any]) -> Make:
@@ -202,100 +188,6 @@ def _moments(content: Content) -> Content:
     return next(iter(state.values()))
 
 
-def _archive(name: str, harmless: bool = False) -> Callable[[Make], Make]:
-    return ARCHIVES.kind(name, harmless)
-
-
-def rewritten(good: Path, bad: Path, change: Callable[[str, bytes], bytes | None], compression: int = 0) -> None:
-    """Copy a ``torch.save`` archive with changed records; leave out a record where ``change`` returns None."""
-    with zipfile.ZipFile(good) as source, zipfile.ZipFile(bad, "w", compression) as target:
-        for name in source.namelist():
-            content = change(name, source.read(name))
-            if content is not None:
-                target.writestr(name, content)
-
-
-@_archive("a checkpoint with an object that runs a program")
-def _runs(good: Path, bad: Path) -> None:
-    torch.save({**torch.load(good, weights_only=True), "x": Payload(bad.with_name("evil"))}, bad)
-
-
-@_archive("a plain pickle that runs a program")
-def _plain(good: Path, bad: Path) -> None:
-    bad.write_bytes(pickle.dumps({"state_dict": Payload(bad.with_name("evil"))}))
-
-
-@_archive("the legacy torch format")
-def _legacy(good: Path, bad: Path) -> None:
-    torch.save(torch.load(good, weights_only=True), bad, _use_new_zipfile_serialization=False)
-
-
-@_archive("a compressed archive")
-def _deflated(good: Path, bad: Path) -> None:
-    rewritten(good, bad, lambda name, content: content, zipfile.ZIP_DEFLATED)
-
-
-@_archive("missing records")
-def _missing(good: Path, bad: Path) -> None:
-    rewritten(good, bad, lambda name, content: None if "/data/" in name else content)
-
-
-@_archive("truncated records")
-def _short(good: Path, bad: Path) -> None:
-    rewritten(good, bad, lambda name, content: content[:3] if "/data/" in name else content)
-
-
-@_archive("a version from the future", harmless=True)
-def _version(good: Path, bad: Path) -> None:
-    rewritten(good, bad, lambda name, content: b"999\n" if name.endswith("version") else content)
-
-
-@_archive("an unknown byte order")
-def _byteorder(good: Path, bad: Path) -> None:
-    rewritten(good, bad, lambda name, content: b"middle" if name.endswith("byteorder") else content)
-
-
-@_archive("a TorchScript program")
-def _jit(good: Path, bad: Path) -> None:
-    torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), bad)
-
-
-@_archive("a single tensor")
-def _single(good: Path, bad: Path) -> None:
-    torch.save(torch.zeros(3), bad)
-
-
-@_archive("weights of another program")
-def _other(good: Path, bad: Path) -> None:
-    torch.save({"model": {"weight": torch.zeros(3)}, "epoch": 3}, bad)
-
-
-@_archive("a zip archive of something else")
-def _zip(good: Path, bad: Path) -> None:
-    with zipfile.ZipFile(bad, "w") as archive:
-        archive.writestr("readme.txt", "no weights")
-
-
-PICKLES = {
-    "an empty pickle": b"",
-    "a truncated pickle": b"\x80\x02}q\x00(",
-    "a pickle that pops from an empty stack": b"\x80\x02aaaaRRR.",
-    "a text of 2^60 bytes in a pickle": b"\x80\x04\x8d" + struct.pack("<Q", 2**60) + b"a.",
-    "a number of 2^31 bytes in a pickle": b"\x80\x02\x8b" + struct.pack("<i", 2**31 - 1) + b"a.",
-    "a memo of 2^31 entries": b"\x80\x02}r" + struct.pack("<I", 2**31 - 1) + b".",
-    "a pickle of a million nested lists": b"\x80\x02" + b"]" * 1_000_000 + b"a" * 999_999 + b".",
-    "a pickle of an unknown protocol": b"\x80\x09}.",
-    "a pickle that opens a file": b"\x80\x02cbuiltins\nopen\n(U\x04evilU\x01wtR.",
-}
-for name, content in PICKLES.items():
-    ARCHIVES.add(
-        name,
-        lambda good, bad, content=content: rewritten(
-            good, bad, lambda part, record, content=content: content if part.endswith("data.pkl") else record
-        ),
-    )
-
-
 def _song(name: str, change: Callable[[Content], Any], harmless: bool = False) -> None:
     ORIGINALS.add(name, _changed(change), harmless)
 
@@ -326,4 +218,4 @@ _song("a step of NaN", lambda c: c.update(step=math.nan))
 _song("names that are numbers", lambda c: c["model"].update({7: torch.zeros(1)}))
 
 
-KINDS = [*CHECKPOINTS.all, *SAMPLER.all, *SHAPE.all, *TRAINING.all, *ORIGINALS.all, *ARCHIVES.all]
+KINDS = [*CHECKPOINTS.all, *SAMPLER.all, *SHAPE.all, *TRAINING.all, *ORIGINALS.all]

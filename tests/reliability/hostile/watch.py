@@ -27,6 +27,7 @@ from tests.reliability.hostile import (
     networks,
     pictures,
     safetensors,
+    torch_archives,
 )
 from tests.reliability.hostile.entrances import OF_DATA
 from tests.reliability.hostile.entrances_of_runs import OF_RUNS
@@ -43,7 +44,7 @@ _MOST = 8 << 30
 _VARIABLE = "SECRET_OF_THE_TEST"
 _CACHES = ("data", "cache")
 
-_MODULES = (any_file, pictures, archives, arrays, documents, checkpoints, safetensors, networks)
+_MODULES = (any_file, pictures, archives, arrays, documents, checkpoints, torch_archives, safetensors, networks)
 KINDS = [kind for module in _MODULES for kind in module.KINDS]
 
 
