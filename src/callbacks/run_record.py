@@ -9,6 +9,7 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from ..energy import EnergyMeter
 from ..io.atomic import write_json
 from ..outside import read_json
 from ..provenance import provenance
@@ -32,7 +33,7 @@ class RunRecord(Callback):
 
 
 class RunHistory:
-    """Write ``run.json`` in the run folder: for each start the command, commit, versions, host, outcome and duration.
+    """Write ``run.json`` in the run folder: for each start command, commit, versions, host, outcome, duration, energy.
 
     Args:
         run_dir: the folder, which belongs to this run.
@@ -42,7 +43,7 @@ class RunHistory:
 
     def __init__(self, run_dir: Path, overrides: Sequence[str], resumed: Path | None) -> None:
         self.path = run_dir / FILE
-        self._begin = time.monotonic()
+        self._begin, self._energy = time.monotonic(), EnergyMeter()
         self._entry: dict[str, Any] = {
             **provenance(),
             "overrides": list(overrides),
@@ -53,8 +54,9 @@ class RunHistory:
         self._write()
 
     def end(self, how: str, step: int) -> None:
-        """Record how this start ended, at which step and after how many seconds."""
-        self._entry |= {"ended": how, "step": step, "seconds": round(time.monotonic() - self._begin, 1)}
+        """Record how this start ended, at which step, after how many seconds and joules."""
+        spent = {"seconds": round(time.monotonic() - self._begin, 1), "energy": dict(self._energy.stop())}
+        self._entry |= {"ended": how, "step": step, **spent}
         self._write()
 
     def _write(self) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ...annotations import is_number
 from ...io.results import FILE
 from ...progress import duration
 from .folder import Folder
@@ -109,10 +110,10 @@ def commands(folder: Folder) -> list[str]:
     commit = str(first.get("commit") or "").removesuffix("+changes")
     program = str(first.get("command", "")).split()[:1]
     settings = [str(setting) for setting in first.get("overrides") or []]
-    # For an installed package, the program is a file inside it.
-    start = (
-        ["python", "train.py"] if [Path(name).parts for name in program] == [("train.py",)] else ["score-sde", "train"]
-    )
+    paths = [Path(name) for name in program]
+    # For an installed package, the program is commands/train.py inside it. Jobs of a sweep name the script by its path.
+    in_checkout = any(path.name == "train.py" and path.parent.name != "commands" for path in paths)
+    start = ["python", "train.py"] if in_checkout else ["score-sde", "train"]
     return [*([f"git checkout {shlex.quote(commit)}"] if commit else []), shlex.join([*start, *settings])]
 
 
@@ -173,6 +174,7 @@ def _facts(folder: Folder) -> dict[str, str]:
             "ended": str(last.get("ended", "")),
             "steps": number(last["step"]) if isinstance(last.get("step"), int) else "",
             "time": duration(sum(seconds)) if seconds else "",
+            "energy": _energy(folder.starts),
             "host": str(last.get("host", "")),
             **{str(name): str(value) for name, value in hardware.items()},
             "commit": str(last.get("commit") or "unknown"),
@@ -188,6 +190,22 @@ def _facts(folder: Folder) -> dict[str, str]:
         if isinstance(spent, int | float) and isinstance(count, int) and spent > 0:
             found[f"sampling {home.name}"] = f"{count:,} samples in {duration(spent)} of device time"
     return found
+
+
+def _energy(starts: Sequence[Mapping[str, Any]]) -> str:
+    """Energy of all starts in watt-hours, with what is not known."""
+    entries = [start.get("energy") for start in starts]
+    known = [entry for entry in entries if isinstance(entry, dict) and any(map(is_number, entry.values()))]
+    if not known:
+        return "not known (no counter of this machine could be read)"
+    parts = []
+    with_gpus = any("gpus" in (start.get("hardware") or {}) for start in starts)
+    for kind in ("processors", "gpus") if with_gpus else ("processors",):
+        joules = [entry[kind] for entry in known if is_number(entry.get(kind))]
+        at_least = "at least " if len(joules) < len(starts) else ""
+        name = "GPUs" if kind == "gpus" else kind
+        parts.append(f"{name} {at_least}{number(sum(joules) / 3600)} Wh" if joules else f"{name} not known")
+    return ", ".join(parts)
 
 
 def _count(value: Any) -> float:

@@ -20,7 +20,7 @@ from src.tasks.report.findings import findings
 from src.tasks.report.folder import read_folders
 from src.tasks.report.page import page
 from src.tasks.report.settings import ABSENT, differences_from_default, flat
-from src.tasks.report.tables import commands
+from src.tasks.report.tables import commands, runs
 from src.tasks.report.task import report_afterwards, write_report
 from tests.tasks.report.example import HOSTILE, STEPS, loss, write_run
 
@@ -115,6 +115,34 @@ def test_the_page_shows_the_run_and_how_to_repeat_it(html) -> None:
     # Three training steps, grid, film, memorization sheet; the comparison of samplers is a plot.
     assert len(pictures) == 6 and all(str(source).startswith("data:image/") for source in pictures)
     assert "Samples beside the nearest training images" in shown
+
+
+def test_jobs_of_a_sweep_are_repeated_in_the_checkout(run) -> None:
+    (folder,) = read_folders([run])
+    (start,) = folder.starts
+    start["command"] = "/home/me/project/train.py experiment=digits"  # type: ignore[index]
+    assert commands(folder)[-1] == "python train.py experiment=digits optimizer.lr=0.002 name=digits"
+
+
+@pytest.mark.parametrize(
+    ("energies", "said"),
+    [
+        ([{}], "not known"),
+        ([{"processors": 7200.0}], "processors 2 Wh"),
+        ([{"processors": 7200.0}, {}], "processors at least 2 Wh"),
+        ([{"processors": 3600.0}, {"processors": 3600.0}], "processors 2 Wh"),
+    ],
+)
+def test_energy_is_shown_as_far_as_it_is_known(energies, said: str, run_copy: Path) -> None:
+    def row() -> str:
+        (run_copy / "run.json").write_text(json.dumps({"starts": starts}))
+        return next(row[1] for row in runs(read_folders([run_copy])).rows if row[0] == "energy")
+
+    (start,) = json.loads((run_copy / "run.json").read_text())["starts"]
+    starts = [{**start, "energy": energy} for energy in energies]
+    assert row().startswith(said) and "GPU" not in row()
+    starts[0] |= {"hardware": {"gpus": "1 x A"}, "energy": {"gpus": 7.2e6}}
+    assert row().endswith("GPUs 2000 Wh" if len(starts) == 1 else "GPUs at least 2000 Wh")
 
 
 def test_an_installed_package_shows_the_console_command(run) -> None:
