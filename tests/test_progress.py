@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
+import threading
 
 import pytest
 
-from src.progress import Progress, duration, state
+from src.progress import LongCall, Progress, duration, state
 
 
 class Clock:
@@ -42,6 +43,52 @@ def test_lines_at_intervals_and_at_the_end(caplog: pytest.LogCaptureFixture) -> 
         "sampling: 8 of 10 images",
         "sampling: 10 of 10 images",
     ]
+
+
+def test_a_long_call_tells_its_duration_until_it_ends(caplog: pytest.LogCaptureFixture) -> None:
+    clock, reported, waited = Clock(), threading.Event(), []
+
+    def wait(ended: threading.Event, seconds: float) -> bool:
+        waited.append(seconds)
+        clock.now += seconds
+        if len(waited) <= 2:
+            return False
+        reported.set()
+        return ended.wait(30)
+
+    with caplog.at_level(logging.INFO):
+        with LongCall("computing fid", every=20, clock=clock, wait=wait):
+            assert reported.wait(30)
+        assert caplog.messages == ["computing fid has taken 0:20 so far", "computing fid has taken 0:40 so far"]
+    assert set(waited) == {20}
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_the_end_of_a_long_call_ends_its_thread(enabled: bool) -> None:
+    before = set(threading.enumerate())
+    with LongCall("computing fid", every=1e6, enabled=enabled):
+        made = set(threading.enumerate()) - before
+        assert len(made) == enabled
+    for thread in made:
+        thread.join(30)
+        assert not thread.is_alive()
+
+
+def test_work_before_the_first_report_is_a_long_call() -> None:
+    before = set(threading.enumerate())
+    with Progress("sampling", 10, terminal=False) as progress:
+        (waiting,) = set(threading.enumerate()) - before
+        progress.set_fraction(0.1)
+        waiting.join(30)
+        assert not waiting.is_alive()
+
+
+def test_an_unknown_total_has_no_time_left(caplog: pytest.LogCaptureFixture) -> None:
+    clock = Clock()
+    with caplog.at_level(logging.INFO), Progress("statistics", None, every=5, terminal=False, clock=clock) as progress:
+        clock.now += 10
+        progress.add(50)
+    assert caplog.messages == ["statistics: 50 images, 5/s"]
 
 
 def test_only_rank_zero_logs(caplog: pytest.LogCaptureFixture) -> None:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from ..progress import duration
+from ..progress import LongCall
 
 _log = logging.getLogger(__name__)
 
@@ -27,19 +26,18 @@ class TrainingProgress(Callback):
         self.every_seconds = every_seconds
         self._start = self._last = 0.0
         self._first_step = 0
-        self._first_done = threading.Event()
+        self._first = LongCall("the first step", every=every_seconds)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._start = self._last = time.monotonic()
         self._first_step = trainer.global_step
-        self._first_done.clear()
-        if trainer.is_global_zero:
-            threading.Thread(target=self._wait_for_first_batch, daemon=True).start()
+        self._first = LongCall("the first step", every=self.every_seconds, enabled=trainer.is_global_zero)
+        self._first.start()
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        self._first_done.set()
+        self._first.end()
         now = time.monotonic()
         finished = trainer.global_step == trainer.max_steps
         if not trainer.is_global_zero or (now - self._last < self.every_seconds and not finished):
@@ -50,12 +48,7 @@ class TrainingProgress(Callback):
         _log.info("step %s of %s, %s, %s left %s", *self._numbers(trainer, rate), values)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        self._first_done.set()
-
-    def _wait_for_first_batch(self) -> None:
-        # Lines at every interval of less than a second are for tests.
-        while not self._first_done.wait(max(self.every_seconds, 1.0)):
-            _log.info("the first step has taken %s so far", duration(time.monotonic() - self._start))
+        self._first.end()
 
     @staticmethod
     def _numbers(trainer: Trainer, rate: float) -> tuple[str, str, str, str]:

@@ -10,7 +10,8 @@ import hashlib
 import os
 import pickle
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from io import BufferedReader
 from pathlib import Path
@@ -127,9 +128,7 @@ def open_archive(path: str | os.PathLike[str], map_location: Any = "cpu") -> Ope
         digest = verified(file, path)
         file.seek(0)
         try:
-            with warnings.catch_warnings():
-                # Kinds of tensors that are refused here.
-                warnings.simplefilter("ignore")
+            with _no_warnings():
                 content = torch.load(file, map_location=map_location, weights_only=True)
         except pickle.UnpicklingError as error:
             raise UserError(
@@ -197,7 +196,7 @@ def glance(path: str | os.PathLike[str]) -> dict[str, Any]:
         UserError: if the file cannot be understood.
     """
     try:
-        with _open(path) as file:
+        with _open(path) as file, _no_warnings():
             # Read the file of this descriptor, even if another file has its name by now.
             content = torch.load(f"/dev/fd/{file.fileno()}", map_location="cpu", weights_only=True, mmap=True)
     except Exception as error:
@@ -227,6 +226,14 @@ def checkpoint_hash(path: str | os.PathLike[str]) -> str:
         else:
             check_readable(path, WHERE, MAX_PICKLE)
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def _no_warnings() -> Iterator[None]:
+    """Silence torch's warnings about pickle protocols and kinds of tensors that are refused here."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def _open(path: str | os.PathLike[str]) -> BufferedReader:

@@ -43,6 +43,18 @@ def restore_classifier(checkpoint: Mapping[str, Any], weights: str = "ema") -> N
     return model
 
 
+def check_restorable(checkpoint: Mapping[str, Any]) -> None:
+    """Raise UserError unless all weights of a checkpoint fit the model of its configuration; takes no memory."""
+    with torch.device("meta"):
+        described = instantiate_node(checkpoint["config"]["model"])
+    if not isinstance(described, nn.Module):
+        raise UserError(f"the checkpoint's model is a {type(described).__name__}, not a model: give another one")
+    only = checkpoint.get("only_weights")
+    raw = ["raw"] if only in (None, "raw") else []
+    for weights in [*raw, *(f"ema:{name}" for name in checkpoint.get("ema") or {})]:
+        _check_fit(_weights(checkpoint, weights), described)
+
+
 def instantiate_node(node: Mapping[str, Any]) -> Any:
     """Build the object that a configuration node of a checkpoint describes, including nested nodes.
 

@@ -22,6 +22,7 @@ log_dir     where runs are kept (logs)
 from __future__ import annotations
 
 import difflib
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -32,6 +33,7 @@ import torch
 
 from ..checkpoint.find import find_checkpoint, run_of
 from ..checkpoint.read import checkpoint_hash
+from ..checkpoint.restore import check_restorable
 from ..errors import UserError
 from ..io.atomic import replacing
 from ..outside import read_json
@@ -85,9 +87,11 @@ def export(
     if push is not None:
         check_push(push)
     path = find_checkpoint(ckpt_path, log_dir, name)
-    if Path(output).resolve() == path.resolve():
+    if os.path.realpath(output) == os.path.realpath(path):
         raise UserError(f"output={output} is the checkpoint itself: choose another name")
-    writers[format](open_checkpoint(path, experiment), output)
+    checkpoint = open_checkpoint(path, experiment)
+    check_restorable(checkpoint)
+    writers[format](checkpoint, output)
     if push is not None:
         sys.stdout.write(f"{push_folder(output, push)}\n")
 
@@ -116,7 +120,7 @@ def _card(path: Path, step: int, weights: str, license: str | None) -> Card:
         return Card(license=license)
     pictures = sorted((run / "samples").glob("step*.png"))
     try:
-        start = read_json(run / "run.json")["starts"][-1]
+        start = dict(read_json(run / "run.json")["starts"][-1])
     except (ValueError, KeyError, IndexError, TypeError):
         # A run of an older version.
         start = {}

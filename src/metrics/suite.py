@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 from torchmetrics import MetricCollection
 
+from ..distributed import rank
 from ..errors import UserError
+from ..progress import LongCall
 from .distances.base import MAIN, FeatureMetric, SampleCount
 from .extractors.base import FeatureExtractor
 from .intervals import Estimate
@@ -167,7 +169,10 @@ class MetricSuite:
         count = int(metrics[_COUNT].compute()["samples"])
         for metric in self.metrics.values():
             metric.attach(self.extractors[metric.extractor_name], references.get(metric.extractor_name))
-        results = {score: result for name in self.metrics for score, result in metrics[name].compute().items()}
+        results: dict[str, Tensor | Estimate] = {}
+        for name in self.metrics:
+            with LongCall(f"computing {name}", enabled=rank() == 0):
+                results |= metrics[name].compute()
         notes = list(dict.fromkeys(note for metric in self.metrics.values() for note in metric.notes(count)))
         conditions = {"samples": count, **self.conditions(references), "quantization": quantization}
         estimates = {name: result for name, result in results.items() if isinstance(result, Estimate)}

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ...annotations import is_whole
 from ...checkpoint.read import NET_PREFIX, OpenCheckpoint, is_step, is_tensor, load_archive
 from ...checkpoint.restore import instantiate_node
 from ...errors import UserError
@@ -30,6 +31,7 @@ PREFIX = "module."
 _PRIOR_MEAN: dict[str, Any] = {"song": 0.0, "peng": [0.4914, 0.4822, 0.4465]}
 # The noise levels in the table of Song's default configuration, and their number.
 _SIGMA_MIN, _SIGMA_MAX, _NUM_SCALES = 0.01, 50.0, 1000
+_MOST_SCALES = 10**6
 _DECAY = 0.999
 
 
@@ -256,8 +258,10 @@ def _levels(config: Mapping[str, Any]) -> Tensor:
     count = config["model"].get("parametrization", {}).get("num_scales")
     if count is None:
         count = ((config.get("sampler") or {}).get("grid") or {}).get("steps", _NUM_SCALES)
+    if not is_whole(count) or not 1 <= count <= _MOST_SCALES:
+        raise UserError(f"the configuration has {count} noise levels: give another checkpoint")
     largest, smallest = float(sde.get("sigma_max", _SIGMA_MAX)), float(sde.get("sigma_min", _SIGMA_MIN))
-    return torch.linspace(math.log(largest), math.log(smallest), int(count), dtype=torch.float64).exp()
+    return torch.linspace(math.log(largest), math.log(smallest), count, dtype=torch.float64).exp()
 
 
 def _decay(config: Mapping[str, Any]) -> float:

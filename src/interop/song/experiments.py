@@ -27,6 +27,8 @@ from .source import read_python
 
 _log = logging.getLogger(__name__)
 
+# Composing takes most of the time, and every group its share of it.
+_NOT_OF_NETS = ("callbacks", "ema", "likelihood", "logger", "metric", "optimizer", "sampler", "scheduler", "trainer")
 _FILES = (".py", ".yaml", ".yml", ".json")
 _GIVE = "give the original's configuration in Python, YAML or JSON"
 
@@ -107,22 +109,32 @@ def fitting_experiments(state: Mapping[str, Tensor]) -> list[str]:
 
     def fits(name: str) -> bool:
         try:
-            config = training_config(name)
+            net = _net_of(name)
         except OmegaConfBaseException:
             # Its net depends on data that are not named.
             return False
-        net = config["model"].get("net")
         if net is None:
             return False
         if str(net) not in known:
             try:
-                here = {weight.theirs: weight.shape for weight in song_weights(architecture(config))}
+                here = {weight.theirs: weight.shape for weight in song_weights(architecture({"model": {"net": net}}))}
             except UserError:
                 here = {}
             known[str(net)] = here == there
         return known[str(net)]
 
-    return [name for name in experiments() if fits(name)]
+    _log.info("looking for the experiments whose net has these weights")
+    with _hydra():
+        return [name for name in experiments() if fits(name)]
+
+
+def _net_of(experiment: str) -> dict[str, Any] | None:
+    """Return the resolved net of an experiment, composed without the groups that no net depends on."""
+    cfg = compose("train", overrides=[f"experiment={experiment}", *(f"~{group}" for group in _NOT_OF_NETS)])
+    net = OmegaConf.select(cfg, "model.net")
+    found = OmegaConf.to_container(net, resolve=True) if OmegaConf.is_dict(net) else None
+    assert found is None or isinstance(found, dict)
+    return None if found is None else {str(key): value for key, value in found.items()}
 
 
 def _load(path: Path) -> dict[str, Any]:

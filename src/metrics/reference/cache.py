@@ -14,11 +14,13 @@ from torch import Tensor
 from ...errors import UserError
 from ...io.hashing import text_hash
 from ...io.npz import read_npz, write_npz
+from ...progress import Progress
 from ..extractors.base import FeatureExtractor
 from .statistics import Reference, StatisticsAccumulator, parse_statistics
 
 _log = logging.getLogger(__name__)
-_REPORT_EVERY = 10_000
+_REPORT_EVERY = 10.0
+"""Seconds between two lines."""
 
 
 def reference_statistics(
@@ -117,18 +119,16 @@ def _compute(
 ) -> dict[str, Reference]:
     accumulators = {name: StatisticsAccumulator(extractor.num_features) for name, extractor in extractors.items()}
     kept: dict[str, list[Tensor]] = {name: [] for name in extractors if name in keep_features}
-    count = 0
     _log.info("computing the reference statistics of %s (once; they are cached)", source)
-    for batch in batches:
-        images = batch.to(device)
-        for name, extractor in extractors.items():
-            features = extractor.to(device)(images)
-            accumulators[name].update(features)
-            if name in kept:
-                kept[name].append(features.cpu())
-        if (count + len(batch)) // _REPORT_EVERY > count // _REPORT_EVERY:
-            _log.info("reference statistics of %s: %d images", source, count + len(batch))
-        count += len(batch)
+    with Progress("reference statistics", None, every=_REPORT_EVERY, terminal=False) as progress:
+        for batch in batches:
+            images = batch.to(device)
+            for name, extractor in extractors.items():
+                features = extractor.to(device)(images)
+                accumulators[name].update(features)
+                if name in kept:
+                    kept[name].append(features.cpu())
+            progress.add(len(batch))
     return {
         name: Reference(
             accumulators[name].statistics(extractor.fingerprint, source),

@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 from ...checkpoint import find_checkpoint, restore_model
 from ...checkpoint.averages.posthoc import check_reconstructible, reconstruct
 from ...checkpoint.find import find_every, run_of
-from ...checkpoint.read import glance
+from ...checkpoint.read import checked, glance
 from ...checkpoint.weights import parse_weights
 from ...cli.kinds import listed
 from ...errors import UserError
@@ -122,7 +122,7 @@ def _content(path: Path, trained_as: str | None) -> Mapping[str, Any]:
     if path.suffix == ".ckpt":
         content = glance(path)
         if isinstance(content.get("config"), Mapping) and isinstance(content.get("global_step"), int):
-            return content
+            return checked(dict(content), path)
     return open_checkpoint(path, trained_as)
 
 

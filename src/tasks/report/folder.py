@@ -8,6 +8,7 @@ import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ _START |= {"seconds": int | float, "energy": dict}
 _MANIFEST: dict[str, Any] = {"status": str, "invalid": list, "num_samples": int, "far": int}
 _MANIFEST |= dict.fromkeys(("farthest", "seconds"), int | float)
 _LARGEST = 2**48
+_MOST_COLUMNS = 300
 _MOST_CURVES = 1 << 29
 """Bytes of ``metrics.csv``: columns of a long training."""
 
@@ -165,7 +167,7 @@ def _columns(path: Path) -> dict[str, list[tuple[float, float]]]:
     try:
         for row in csv.DictReader(io.StringIO(complete, newline="")):
             step = _number(row.get("step"))
-            for name, text in row.items():
+            for name, text in islice(row.items(), _MOST_COLUMNS):
                 value = _number(text)
                 if step is not None and math.isfinite(step) and value is not None and name not in ("step", None):
                     found.setdefault(str(name), []).append((step, value))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,12 +60,12 @@ def find_groups(given: Any) -> tuple[Group, ...]:
         groups = [Group(str(name), tuple(_members(name, folders))) for name, folders in value.items()]
     else:
         raise UserError(f"groups={value}: {_ASK}")
-    owners: dict[Path, str] = {}
+    owners: dict[str, str] = {}
     for group in groups:
         for path in group.paths:
-            if path.resolve() in owners:
-                raise UserError(f"{path} is in {owners[path.resolve()]} and in {group.name}: name every training once")
-            owners[path.resolve()] = group.name
+            if (real := os.path.realpath(path)) in owners:
+                raise UserError(f"{path} is in {owners[real]} and in {group.name}: name every training once")
+            owners[real] = group.name
     return tuple(groups)
 
 
@@ -103,7 +104,7 @@ def _members(name: Any, folders: Any) -> list[Path]:
 
 def _names(folders: Sequence[str]) -> list[str]:
     """The last parts of the folders' paths, as many as needed to distinguish them."""
-    parts = [Path(folder).expanduser().resolve().parts for folder in folders]
+    parts = [Path(os.path.realpath(Path(folder).expanduser())).parts for folder in folders]
     for length in range(1, max(map(len, parts)) + 1):
         names = ["/".join(p[-length:]) for p in parts]
         if len(set(names)) == len(names):

@@ -20,6 +20,7 @@ from ....metrics import FeatureExtractor, GaussianStatistics, statistics_of
 from ....metrics.distances.frechet_expansion import Expansion, expand
 from ....metrics.intervals import Z95
 from ....noise import uniform
+from ....progress import LongCall
 from .changes import Change, changes
 
 SAMPLES = "samples"
@@ -114,8 +115,9 @@ class Examiner:
     ) -> None:
         self.extractor, self.images, self.splits, self.split = extractor, images, dict(splits), split
         self.others, self.samples, self.done = dict(others or {}), dict(samples or {}), done
-        self._features = self._of(images)
-        self._reference = self._of(self.splits[split]) if self.splits else None
+        with LongCall("extracting features of images and reference"):
+            self._features = self._of(images)
+            self._reference = self._of(self.splits[split]) if self.splits else None
         self._statistics = statistics if self._reference is None else self._moments(self._reference)
         if self._statistics is None:
             raise UserError("the doctor compares with a reference: give reference=<a data set, images or statistics>")
@@ -131,7 +133,8 @@ class Examiner:
         channels = next(self.images.batches())[0].shape[1]
         for family, members in changes(channels).items():
             for text, (side, change) in members.items():
-                self._try(found, family, text, side, change)
+                with LongCall(f"trying {family}: {text}"):
+                    self._try(found, family, text, side, change)
         self._other_splits(found)
         self._class_balance(found)
         for text, extractor in self.others.items():

@@ -14,6 +14,7 @@ from ....distributed import on_rank_zero
 from ....errors import UserError
 from ....metrics import FeatureExtractor, PixelFeatures, reference_statistics
 from ....metrics.memorization import Memorization, memorization
+from ....progress import LongCall, Progress
 from ....sinks.pictures import grid, save_picture
 from ....sinks.record import Result
 from ..environment import ScoringSetup
@@ -95,14 +96,17 @@ class MemorizationCheck:
         self, read: Callable[[Sequence[int]], Tensor], indices: Sequence[int], picture: Path
     ) -> dict[str, Memorization]:
         parts: dict[str, list[Tensor]] = {name: [] for name in self.spaces}
-        for first in range(0, len(indices), _BATCH):
-            images = read(indices[first : first + _BATCH]).to(self.device)
-            for name, extractor in self.spaces.items():
-                parts[name].append(extractor.to(self.device)(images).cpu())
+        with Progress("features of the samples", len(indices)) as progress:
+            for first in range(0, len(indices), _BATCH):
+                images = read(indices[first : first + _BATCH]).to(self.device)
+                for name, extractor in self.spaces.items():
+                    parts[name].append(extractor.to(self.device)(images).cpu())
+                progress.add(len(images))
         found = {}
         for name in self.spaces:
             samples, train, test = (x.to(self._float64) for x in (torch.cat(parts[name]), *self._sets(name)))
-            found[name] = memorization(samples, train, test)
+            with LongCall(f"the search for nearest neighbors in {name}"):
+                found[name] = memorization(samples, train, test)
         self._draw(found, read, indices, picture)
         return found
 

@@ -10,10 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ....distributed import on_rank_zero
+from ....distributed import on_rank_zero, rank
 from ....errors import UserError
 from ....io.atomic import replacing
 from ....metrics.spectrum import RadialSpectrum, spectral_distance
+from ....progress import LongCall
 from ....sinks.record import Result
 from ....values import Values
 
@@ -58,7 +59,8 @@ class SpectrumCheck:
             indices: indices of the samples.
             picture: PNG file to write.
         """
-        k, samples, data = on_rank_zero(lambda: self._compute(read, values, indices, picture, result.label))
+        with LongCall("computing the power spectra", enabled=rank() == 0):
+            k, samples, data = on_rank_zero(lambda: self._compute(read, values, indices, picture, result.label))
         distance = spectral_distance(torch.tensor(samples), torch.tensor(data))
         details = {"spectrum_k": k, "spectrum_samples": samples, "spectrum_data": data}
         return replace(
