@@ -145,6 +145,7 @@ OF_DATA = [
             *("num_samples=40", "sampler.grid.steps=2", "metric=pixel", "score=false", "loss=true", "limit=4"),
             *("split=train", f"output_dir={h}/out", f"metric.cache_dir={w.folder}/cache"),
         ],
+        ignored=frozenset({"sampler"}),
     ),
     Entrance(
         "a checkpoint to resume from",
