@@ -57,16 +57,16 @@ def _taking_numbers(method: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(method)
     def taking_numbers(*args: Any, **named: Any) -> Any:
-        if any(isinstance(args[i], float | int) for i in places if i < len(args)):
-            args = tuple(_time(value) if i in places else value for i, value in enumerate(args))
+        # No any() over a generator: torch.compile traces it only from torch 2.8.
+        times = [_time(value) if i in places else value for i, value in enumerate(args)]
         named = {name: _time(value) if name in ("t", "s") else value for name, value in named.items()}
-        return method(*args, **named)
+        return method(*times, **named)
 
     return taking_numbers
 
 
 def _time(value: Tensor | float) -> Tensor:
-    return torch.tensor(value, dtype=torch.float64) if isinstance(value, float | int) else value
+    return value if isinstance(value, Tensor) else torch.tensor(value, dtype=torch.float64)
 
 
 @dataclass(frozen=True)

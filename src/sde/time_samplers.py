@@ -31,13 +31,6 @@ def _check_eps(sde: SDE, eps: float) -> None:
         raise UserError(f"the smallest time eps={eps} must lie in [0, T={sde.T})")
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator] # torch has no type for it
-def _ends(sde: SDE, eps: float) -> tuple[float, float]:
-    """log_snr at the times eps and T as floats: creating a GPU tensor from a number would synchronize with the host."""
-    first, last = sde.log_snr(torch.tensor([eps, sde.T], dtype=torch.float64, device="cpu")).tolist()
-    return first, last
-
-
 class UniformTime:
     """t uniform on [eps, T], as in the paper.
 
@@ -89,9 +82,11 @@ class LikelihoodTime:
 
     def __call__(self, sde: SDE, u: Float[Tensor, " b"]) -> tuple[Float[Tensor, " b"], Float[Tensor, " b"]]:
         _check_eps(sde, self.eps)
-        first, last = _ends(sde, self.eps)
-        t = sde.time_of_log_snr(first + u * (last - first)).clamp(self.eps, sde.T)
-        normalizer = 2 * (first - last) / (sde.T - self.eps)
+        # Filled on the device of u: a tensor made from a Python number would wait for a GPU.
+        first, last = (sde.log_snr(u.new_full((1,), t, dtype=wide(u.device))) for t in (self.eps, sde.T))
+        first, span = first.to(u.dtype), (last - first).to(u.dtype)
+        t = sde.time_of_log_snr(first + u * span).clamp(self.eps, sde.T)
+        normalizer = -2 * span / (sde.T - self.eps)
         return t, normalizer * sde.sigma(t).square() / sde.diffusion_squared(t)
 
 

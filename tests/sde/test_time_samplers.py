@@ -79,13 +79,9 @@ def test_eps_beyond_the_end_time_is_refused() -> None:
         UniformTime(2.0)(VPSDE(), midpoints(2))
 
 
-def test_likelihood_time_computes_its_constants_on_the_cpu() -> None:
-    class Watched(VESDE):
-        def log_snr(self, t: Tensor) -> Tensor:
-            assert t.device.type == "cpu", "a number computed on the device makes the host wait"
-            return super().log_snr(t)
-
-    times, importance = LikelihoodTime(EPS)(Watched(), torch.empty(4, device="meta"))
+def test_likelihood_time_reads_no_number_back_from_the_device() -> None:
+    # Tensors on the meta device have no values: reading one raises.
+    times, importance = LikelihoodTime(EPS)(VESDE(), torch.empty(4, device="meta"))
     assert times.is_meta and importance.is_meta and times.dtype == importance.dtype == torch.float32
 
 
