@@ -38,6 +38,7 @@ _KEY_INCREMENTS = (0x9E3779B9, 0xBB67AE85)
 _ROUNDS = 10
 
 Word = Tensor | int
+Words = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
 def check_seed(seed: object, name: str = "seed", limit: int = 2**64) -> None:
@@ -67,7 +68,7 @@ def philox(counter: tuple[Word, Word, Word, Word], key: tuple[int, int]) -> tupl
     k0, k1 = key
     for _ in range(_ROUNDS):
         # The product wraps modulo 2^64 as unsigned arithmetic does; the mask removes the sign extension.
-        p0, p1 = _multiply(c0, _MULTIPLIERS[0]), _multiply(c2, _MULTIPLIERS[1])
+        p0, p1 = c0 * _MULTIPLIERS[0], c2 * _MULTIPLIERS[1]
         c0, c1 = ((p1 >> 32) ^ c1 ^ k0) & _MASK, p1 & _MASK
         c2, c3 = ((p0 >> 32) ^ c3 ^ k1) & _MASK, p0 & _MASK
         k0, k1 = (k0 + _KEY_INCREMENTS[0]) & _MASK, (k1 + _KEY_INCREMENTS[1]) & _MASK
@@ -112,10 +113,6 @@ def _check_index(index: Tensor) -> None:
         raise ValueError(f"index must be a vector of int64, got {index.dtype} of shape {tuple(index.shape)}")
 
 
-def _multiply(word: Word, multiplier: int) -> Word:
-    return word * multiplier
-
-
 @functools.lru_cache(256)
 def _block_numbers(count: int, device: torch.device) -> Tensor:
     # An inference tensor could not be used outside.
@@ -129,7 +126,7 @@ def _blocks(count: int, device: torch.device) -> Tensor:
     return _block_numbers(count, device)
 
 
-def words(seed: int, purpose: str, step: Word, index: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def words(seed: int, purpose: str, step: Word, index: Tensor, count: int) -> Words:
     """Return the four Philox words of ``count`` consecutive blocks of every sample.
 
     Args:
@@ -205,14 +202,11 @@ def _unit(word: Tensor, dtype: torch.dtype) -> Tensor:
     return unit.add_(0.5).mul_(2.0**-32)
 
 
-_Words = tuple[Tensor, Tensor, Tensor, Tensor]
-
-
-def _units(words: _Words, dtype: torch.dtype) -> Tensor:
+def _units(words: Words, dtype: torch.dtype) -> Tensor:
     return _unit(torch.stack(words, dim=-1), dtype)
 
 
-def _normals(words: _Words, dtype: torch.dtype) -> Tensor:
+def _normals(words: Words, dtype: torch.dtype) -> Tensor:
     """Box and Muller's pairs of each block."""
     numbers = []
     for radius_word, angle_word in (words[:2], words[2:]):
@@ -222,11 +216,11 @@ def _normals(words: _Words, dtype: torch.dtype) -> Tensor:
     return torch.stack(numbers, dim=-1)
 
 
-def _signs(words: _Words, dtype: torch.dtype) -> Tensor:
+def _signs(words: Words, dtype: torch.dtype) -> Tensor:
     return (torch.stack(words, dim=-1) >> 31).mul_(2).sub_(1)
 
 
-_FROM_WORDS: dict[str, Callable[[_Words, torch.dtype], Tensor]] = {
+_FROM_WORDS: dict[str, Callable[[Words, torch.dtype], Tensor]] = {
     "uniform": _units,
     "normal": _normals,
     "rademacher": _signs,

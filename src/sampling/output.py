@@ -129,4 +129,5 @@ def count(samples: Tensor, evaluations: int | Tensor, model: Model) -> Int[Tenso
 
 def evaluations_per_call(model: Model) -> int:
     """Number of net evaluations in one call of ``model``."""
+    # A model may be any function with an SDE, as closed forms are; it need not declare this.
     return int(getattr(model, "evaluations_per_call", 1))

@@ -18,6 +18,7 @@ from ...nets.layers.blocks import Head, ResBlock
 from ...nets.layers.embedding import FourierFeatures
 from ...nets.layers.pyramid import InputResidual, InputSkip, OutputResidual, OutputResidualStart, OutputSkip
 from ...nets.layers.resample import ConvDown, ConvUp, FIRConvDown, FIRConvUp
+from ...nets.ncsnpp import Level
 
 _NAMED_AT_MOST = 5
 # A table in the original's state dict; here the noise levels belong to the SDE.
@@ -232,6 +233,12 @@ def _all_modules(net: NCSNpp) -> Iterator[list[_Tensor]]:
         unread = None if net.embedding is not None else nn.Linear(4 * net.nf, module.conv1.out_channels, device="meta")
         return [_res_block(module, net.resblock_type == "ddpm", unread)]
 
+    def steps(level: Level) -> Iterator[list[_Tensor]]:
+        for residual, attention in level.steps():
+            yield from entries(residual)
+            if isinstance(attention, Attention):
+                yield from entries(attention)
+
     embedding = net.embedding
     if embedding is None:
         if net.embedding_type == "fourier":
@@ -244,20 +251,14 @@ def _all_modules(net: NCSNpp) -> Iterator[list[_Tensor]]:
 
     yield _layer(net.input_conv)
     for level in net.down:
-        for residual, attention in level.steps():
-            yield from entries(residual)
-            if isinstance(attention, Attention):
-                yield from entries(attention)
+        yield from steps(level)
         for module in (level.resample, level.pyramid):
             if module is not None:
                 yield from entries(module)
     for module in net.middle:
         yield from entries(module)
     for level in net.up:
-        for residual, attention in level.steps():
-            yield from entries(residual)
-            if isinstance(attention, Attention):
-                yield from entries(attention)
+        yield from steps(level)
         for module in (level.pyramid, level.resample):
             if module is not None:
                 yield from entries(module)
