@@ -216,7 +216,7 @@ def test_too_few_samples_are_refused_before_training(tmp_path: Path) -> None:
 @pytest.mark.parametrize("extractor", [PixelFeatures([3, 8, 8]), DigitFeatures()])
 @pytest.mark.parametrize("shape", [(1, 9, 9), (1, 8, 8)])
 def test_extractor_must_accept_the_image_shape(extractor: Any, shape: tuple[int, ...], tmp_path: Path) -> None:
-    data = SimpleNamespace(shape=shape, dataset="letters")
+    data = SimpleNamespace(shape=shape, data_name="letters")
     scores = MetricSuite(extractor, {"frechet": FrechetDistance()}, cache_dir=tmp_path)
     if shape == (1, 8, 8) and isinstance(extractor, DigitFeatures):
         check_extractor(data, scores)

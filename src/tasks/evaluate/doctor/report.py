@@ -9,13 +9,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
-
 from ....distributed import on_rank_zero
 from ....io.atomic import replacing
 from ....sinks.record import Record, Result
+from ..results.table import aligned
 from .examination import Examination, Finding
 from .job import DOCTOR
 from .verdict import closest, sentences, suspect
@@ -88,14 +85,8 @@ def draw(path: Path, found: Examination, score: str, claimed: float | None) -> N
 
 
 def _table(found: Examination, score: str) -> list[str]:
-    grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for name, justify in (("suspicion", "left"), (score, "right"), ("95 % interval", "right"), ("falls by", "right")):
-        grid.add_column(name, justify="right" if justify == "right" else "left", no_wrap=True)
-    grid.add_row("as it is", f"{found.value:.4g}", f"{found.low:.4g} to {found.high:.4g}", "")
+    rows = [["as it is", f"{found.value:.4g}", f"{found.low:.4g} to {found.high:.4g}", ""]]
     for f in sorted(found.findings, key=lambda f: -f.gain):
         gain = f"{f.gain:.3g} ± {1.96 * f.error:.2g}"
-        grid.add_row(escape(f"{f.family}: {f.text}"), f"{f.value:.4g}", f"{f.low:.4g} to {f.high:.4g}", gain)
-    console = Console(width=10_000, color_system=None)
-    with console.capture() as capture:
-        console.print(grid)
-    return [line.rstrip() for line in capture.get().splitlines()]
+        rows.append([f"{f.family}: {f.text}", f"{f.value:.4g}", f"{f.low:.4g} to {f.high:.4g}", gain])
+    return aligned(("suspicion", score, "95 % interval", "falls by"), (False, True, True, True), rows)

@@ -35,22 +35,25 @@ def table(entries: Sequence[Result]) -> list[str]:
     header = ["", *values, *varying]
     if len(rows) <= _FEW and len(values) > _MANY:
         header, *rows = map(list, zip(header, *rows, strict=True))
+    lines = aligned(header, [i > 0 and all(_is_number(row[i]) for row in rows) for i in range(len(header))], rows)
+    notes = list(dict.fromkeys(note for entry in entries for note in entry.notes))
+    protocols = dict.fromkeys(entry.protocol["text"] for entry in entries if entry.protocol)
+    below = [*(f"protocol: {text}" for text in protocols), *(f"note: {note}" for note in notes)]
+    return [text for text in [*lines, common(entries), *below] if text]
+
+
+def aligned(header: Sequence[str], numeric: Sequence[bool], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lay out rows under a header, as lines of a log; columns of numbers are right-aligned."""
     grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for i, name in enumerate(header):
-        # Text is left-aligned, numbers right-aligned.
-        numeric = i > 0 and all(_is_number(row[i]) for row in rows)
-        grid.add_column(escape(name), justify="right" if numeric else "left", no_wrap=True)
+    for name, right in zip(header, numeric, strict=True):
+        grid.add_column(escape(name), justify="right" if right else "left", no_wrap=True)
     for row in rows:
         grid.add_row(*map(escape, row))
     # Log lines have no limit of width.
     console = Console(width=10_000, color_system=None)
     with console.capture() as capture:
         console.print(grid)
-    lines = capture.get().splitlines()
-    notes = list(dict.fromkeys(note for entry in entries for note in entry.notes))
-    protocols = dict.fromkeys(entry.protocol["text"] for entry in entries if entry.protocol)
-    below = [*(f"protocol: {text}" for text in protocols), *(f"note: {note}" for note in notes)]
-    return [text.rstrip() for text in [*lines, common(entries), *below] if text]
+    return [line.rstrip() for line in capture.get().splitlines()]
 
 
 def common(entries: Sequence[Result]) -> str:
