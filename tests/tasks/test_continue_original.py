@@ -190,7 +190,7 @@ FAULTS = [
     ),
     (other_shape, r"optimizer\.state\.3\.exp_avg is not a tensor of shape"),
     (not_finite, r"optimizer_states\.state\.\d+\.exp_avg is not finite"),
-    (no_averages, "holds no averages"),
+    (no_averages, "has no averages"),
 ]
 
 
