@@ -79,7 +79,9 @@ def find_checkpoint(spec: str | int | Path, runs_dir: str | Path, name: str | No
             f"ckpt_path={text} is neither a file nor a folder{nearest(text, ('last', 'best'))}: give one, or `last`, "
             f"`best`, or a step; {_overview(Path(runs_dir))}; models of this package: {_some(shipped_models())}"
         )
-    if not by_run and all((path / name).is_file() for name in (HUB_WEIGHTS, HUB_CONFIG)):
+    if not by_run and (path / HUB_WEIGHTS).is_file():
+        if not (path / HUB_CONFIG).is_file():
+            raise UserError(f"{path} has {HUB_WEIGHTS} but no {HUB_CONFIG}: copy the whole folder")
         return path / HUB_WEIGHTS
     home = path if not by_run else Path(runs_dir, name or "")
     runs = _runs(home)

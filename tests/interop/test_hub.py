@@ -110,6 +110,13 @@ def test_huggingface_hub_reads_the_card(run, tmp_path: Path) -> None:
     assert "# `a/b'<script>`" in card.text and "| `fid` | 2.5 | 2.25 to 2.75 |" in card.text
 
 
+def test_weights_without_their_configuration_are_one_line(run, tmp_path: Path) -> None:
+    folder = exported(run, tmp_path / "out")
+    (folder / "config.json").unlink()
+    with pytest.raises(UserError, match=r"out has model.safetensors but no config.json: copy the whole folder"):
+        load(folder)
+
+
 def rewrite(folder: Path, change: Any) -> None:
     """Change config.json and store the matching hash in the weights, as an attacker would."""
     content = json.loads((folder / "config.json").read_text())

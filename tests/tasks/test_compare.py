@@ -159,4 +159,5 @@ def test_a_single_group_reports_the_spread_of_its_scores(tmp_path: Path, caplog:
     results = [Result("scores", "x", {}, {}, values={"fid": float(v)}) for v in (1, 2, 4, 7)]
     with caplog.at_level(logging.INFO):
         report(Record(tmp_path), [("x", 2)], 2, results, "fid")
+    assert "there is one group, so nothing is compared" in caplog.text
     assert "between_trainings" in caplog.text and [r.task for r in Record(tmp_path).results] == ["spread"]

@@ -154,6 +154,18 @@ def written(folder: Path, images: Tensor) -> Path:
     return folder
 
 
+def test_few_images_of_another_kind_are_examined_with_a_caution(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    written(tmp_path / "color", random_images(6))
+    with caplog.at_level(logging.INFO):
+        evaluate(
+            "mode=doctor", f"images={tmp_path}/color", "reference=digits", "metric=digits", f"output_dir={tmp_path}"
+        )
+    assert "has images of 3 channels, read as 1 as in the reference" in caplog.text
+    assert "6 images are fewer than the 64 features: do not trust this verdict" in caplog.text
+
+
 @pytest.mark.parametrize("kind", ["folder", "statistics"])
 def test_folders_are_examined_by_the_command(kind: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     clean = random_images(120)

@@ -32,9 +32,13 @@ def mismatches(scores: Sequence[Score]) -> list[tuple[str, str]]:
 
 
 def _of_training(folder: Folder) -> Iterator[str]:
+    if folder.damaged:
+        yield f"These files are damaged and left out: {', '.join(folder.damaged)}."
     if folder.starts:
         ended = str(folder.starts[-1].get("ended", "unknown"))
-        if ended != "finished":
+        if ended == "running":
+            yield "Training is not complete: it is still running, or was killed."
+        elif ended != "finished":
             yield f"Training is not complete: {ended}."
         if str(folder.starts[-1].get("commit") or "").endswith("+changes"):
             yield "The code had uncommitted changes: the commit below does not reproduce this run exactly."

@@ -63,6 +63,7 @@ class Folder:
         results: file and content of every result, see ``recorded_results``.
         manifests: folder and content of every ``manifest.json``.
         pictures: in the order of their paths.
+        damaged: names of files that exist but could not be read.
     """
 
     path: Path
@@ -73,6 +74,7 @@ class Folder:
     results: Sequence[tuple[Path, Mapping[str, Any]]]
     manifests: Sequence[tuple[Path, Mapping[str, Any]]]
     pictures: Sequence[Picture]
+    damaged: Sequence[str] = ()
 
 
 def read_folders(paths: Sequence[str | Path]) -> list[Folder]:
@@ -99,20 +101,22 @@ def _folder(home: Path, label: str, config: Mapping[str, Any]) -> Folder:
         for path in files
         if path.suffix in _PICTURES
     ]
-    return Folder(
-        home,
-        label,
-        config,
-        [
-            _of_kinds(start, _START)
-            for start in _list(_json(home / "run.json").get("starts"))
-            if isinstance(start, dict)
-        ],
-        _columns(home / "metrics.csv"),
-        recorded_results(home),
-        manifests,
-        pictures,
-    )
+    starts = [
+        _of_kinds(start, _START) for start in _list(_json(home / "run.json").get("starts")) if isinstance(start, dict)
+    ]
+    columns, results = _columns(home / "metrics.csv"), recorded_results(home)
+    read = {path for path, _ in results}
+    records = [path for path in files if path.name in ("metrics.json", "scores.jsonl")]
+    unread = [
+        *(
+            home / name
+            for name, content in (("run.json", starts), ("config.yaml", config), ("metrics.csv", columns))
+            if not content
+        ),
+        *(path for path in records if path not in read),
+    ]
+    damaged = [str(path.relative_to(home)) for path in unread if path.is_file() and path.stat().st_size]
+    return Folder(home, label, config, starts, columns, results, manifests, pictures, damaged)
 
 
 def _homes(path: Path) -> list[Path]:

@@ -229,7 +229,12 @@ def test_damaged_files_remove_only_their_part_of_the_page(content: bytes, run_co
         (run_copy / name).write_bytes(content)
     for name in ("final/manifest.json", "final/metrics.json", "step00000400.png"):
         (run_copy / "samples" / name).write_bytes(content)
-    found = page(read_folders([run_copy]))
+    (folder,) = read_folders([run_copy])
+    names = {"run.json", "metrics.csv", "scores.jsonl", "samples/final/metrics.json"}
+    # A record in JSON can be read as a configuration.
+    assert set(folder.damaged) - {"config.yaml"} == (names if content else set())
+    found = page([folder])
+    assert ("These files are damaged and left out: " in found) == bool(content)
     assert "memorization-ema.png" in found and "conclusive: A is better" in found
 
 

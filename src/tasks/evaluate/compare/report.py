@@ -50,6 +50,8 @@ def report(
     for result in [*spread, *pairs]:
         result.notes += notes
     _log.info("%s of each group\n%s", score, "\n".join(table(spread)))
+    if not pairs:
+        _log.info("there is one group, so nothing is compared: name another, as 'groups=[FOLDER,FOLDER]'")
     for pair in pairs:
         for note in pair.notes:
             _log.info("%s", note)

@@ -76,6 +76,8 @@ class Examination:
         bias: the score of as many real images against this reference; None if unknown.
         bias_error: standard deviation of ``bias``.
         findings: one for each suspicion.
+        features: number of features.
+        samples: number of images.
         skipped: suspicions that could not be tried, with the reason.
     """
 
@@ -86,6 +88,8 @@ class Examination:
     bias_error: float = 0.0
     findings: list[Finding] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
+    features: int = 0
+    samples: int = 0
 
 
 class Examiner:
@@ -126,7 +130,8 @@ class Examiner:
         """Try every suspicion."""
         assert self._statistics is not None
         self._base = self._expand(self._features, self._statistics)
-        found = Examination(*self._interval(self._base))
+        count, width = self._features.shape
+        found = Examination(*self._interval(self._base), features=width, samples=count)
         # B of the bias B / N + B / M.
         self._bias = 0.0
         self._number_of_samples(found)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,6 +25,8 @@ from ..environment import Environment
 from ..jobs.scores import settings_for_cache_key
 from .examination import Examiner, Images
 from .sources import Net, bytes_of, data_of_name, is_run, is_statistics, of_files, splits_of
+
+_log = logging.getLogger(__name__)
 
 DOCTOR = "doctor"
 
@@ -161,6 +164,9 @@ class DoctorWork:
             source = self.job.source
             assert isinstance(source, ImageSource)
             channels = None if reference is None else next(reference.batches())[0].shape[1]
+            own = source.shape(None)[0]
+            if channels not in (None, own):
+                _log.warning("%s has images of %d channels, read as %d as in the reference", source.path, own, channels)
             return of_files(source, channels, bytes_of(source, None if data is None else data.values)), {}
         others = {
             family: {text: one.samples(quantize, device) for text, (one, quantize) in members.items()}

@@ -59,6 +59,11 @@ def named(found: Examination, claimed: float | None = None) -> str:
 def sentences(found: Examination, score: str, claimed: float | None = None) -> list[str]:
     """Describe the findings, the most important first."""
     said = [_of_claim(found, score, claimed)] if claimed is not None else []
+    if found.samples < found.features:
+        said.append(
+            f"{found.samples} images are fewer than the {found.features} features: do not trust this verdict, and give "
+            f"at least {2 * found.features} images"
+        )
     best = suspect(found)
     if best is None:
         said.append(f"no suspicion explains {score} {found.value:.4g}")
@@ -102,4 +107,4 @@ def _of_claim(found: Examination, score: str, claimed: float) -> str:
 
 
 def _share(part: float, whole: float) -> str:
-    return f"{100 * part / whole:.0f} %" if whole > 0 else "all"
+    return f"{min(100 * part / whole, 100.0):.0f} %" if whole > 0 else "all"
