@@ -33,10 +33,10 @@ DOCS = Path(__file__).parent.parent / "docs"
 EPS = 2e-3
 # Nets by argument: label and color in the picture, and samplers from few to many evaluations.
 NETS: dict[str, tuple[str, str, list[Sampler]]] = {
-    "ve": ("VE net, dpm_solver_sde", "C3", [DPMSolverSDE(LogSNRGrid(n, 1e-3)) for n in (3, 5, 9)]),
-    "edm": ("EDM net, heun", "C0", [Heun(KarrasGrid(n, EPS)) for n in (1, 2, 3, 5)]),
+    "ve": ("VE net, dpm_solver_sde", "C3", [DPMSolverSDE(LogSNRGrid(n, 1e-3)) for n in (1, 2, 3, 5, 9, 17)]),
+    "edm": ("EDM net, heun", "C0", [Heun(KarrasGrid(n, EPS)) for n in (1, 2, 3, 5, 9)]),
     "ect": ("ECT net, consistency", "C2", [Consistency(KarrasGrid(n, 0.8)) for n in (1, 2, 3)]),
-    "meanflow": ("MeanFlow net, meanflow", "C4", [MeanFlow(EvenGrid(n)) for n in (1, 2, 4)]),
+    "meanflow": ("MeanFlow net, meanflow", "C4", [MeanFlow(EvenGrid(n)) for n in (1, 2, 4, 8)]),
 }
 
 
