@@ -18,6 +18,7 @@ _SINGLE = (
     *("every", "limit", "given_count"),
 )
 _LISTS_TOO = ("weights", "devices")
+_FLOATS = ("ema_length", "claimed")
 _KINDS: dict[type, tuple[tuple[type, ...], str]] = {
     bool: ((bool,), "true or false"),
     int: ((int,), f"a whole number below {_LARGEST}"),
@@ -71,7 +72,7 @@ def _is_odd(key: str, value: Any) -> bool:
         return key not in _SECTIONS
     if OmegaConf.is_list(value):
         return key in _SINGLE
-    return isinstance(value, bool) or (isinstance(value, float) and key != "ema_length")
+    return isinstance(value, bool) or (isinstance(value, float) and key not in _FLOATS)
 
 
 def name_as_text(cfg: DictConfig) -> None:

@@ -51,6 +51,9 @@ SHELL = {"source", "pip", "docker", "srun", "setopt", "apt", "wandb", "tensorboa
 # Files of other programs are tested elsewhere.
 STAND_INS = {
     "ckpt_path=edm.ckpt": "ckpt_path=logs/digits_edm",
+    "groups=SWEEP": "groups=logs/digits",
+    "images=logs/digits/TIME": f"images=logs/digits/{TIME.replace('01-01', '01-07')}",
+    "guidance.path=logs/digits_edm/TIME/checkpoints/step00000400.ckpt": "guidance.path=logs/digits_edm",
     "ckpt_path=checkpoint_24.pth": "ckpt_path=logs/cifar10_ncsnpp_continuous",
     "experiment=configs/ve/cifar10_ncsnpp_continuous.py": "experiment=ve/cifar10_ncsnpp_continuous",
     "experiment=configs/ve/ffhq_ncsnpp_continuous.py": "experiment=ve/ffhq_ncsnpp_continuous",
@@ -102,10 +105,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         path.parent.parent.rename(made / "logs" / name / TIME.replace("01-01", f"01-{age + 1:02}"))
     write_run(made / "logs", "digits_classifier", "experiment=digits_classifier", "model.net.nf=8")
     draw = np.random.default_rng(0)
-    for name in ("pictures", "photos", "folder", "patches/flower", "patches/temple"):
+    for name in ("pictures", "photos", "folder", "samples", "patches/flower", "patches/temple"):
         (made / name).mkdir(parents=True)
         for i in range(24):
             Image.fromarray(draw.integers(0, 256, (32, 32, 3), np.uint8)).save(made / name / f"{i:02}.png")
+    for name in ("data", "made"):
+        np.save(made / f"{name}.npy", draw.integers(0, 65536, (24, 32, 32), np.uint16))
     np.save(made / "x.npy", draw.normal(size=(40, 5)).astype(np.float32))
     save_random_inception(made / "inception.pth")
     return made
@@ -146,7 +151,7 @@ def check_train(arguments: list[str]) -> None:
         cfg.metric.extractor.weights_path = "inception.pth"
     choose_settings(cfg)
     # Large nets are built without weights.
-    with torch.device("meta" if cfg.net.get("nf", 0) >= 128 else "cpu"):
+    with torch.device("meta" if (cfg.get("net") or {}).get("nf", 0) >= 128 else "cpu"):
         check_run(cfg)
 
 
@@ -190,7 +195,8 @@ def test_command_passes_its_checks(line: str, monkeypatch: pytest.MonkeyPatch) -
     assert not unquoted(line), f"{unquoted(line)} needs quotes in zsh"
     found = [STAND_INS.get(word, os.path.expandvars(word)).replace("/TIME", "") for word in words(line)]
     if COMMANDS[line] == "docs/your-data.md":
-        found = [word for word in found if not word.startswith("labels=")]
+        # Its newest run is one of images.
+        found = [word.replace("=last", "=logs/photos") for word in found if not word.startswith("labels=")]
     if found[:1] == ["srun"]:
         found = [word for word in found[1:] if not word.startswith("${")]
     program, *rest = found
@@ -249,7 +255,7 @@ def main_commands() -> Iterator[list[str]]:
     page = (ROOT / "docs/index.md").read_text(encoding="utf-8")
     section = re.search(r"^## Train, sample, evaluate\n(.*?)^## ", page, re.MULTILINE | re.DOTALL)
     assert section
-    for line in re.findall(r"^python .*", section[1], re.MULTILINE):
+    for line in re.findall(r"^python \w+\.py .*", section[1], re.MULTILINE):
         yield words(line)[1:]
 
 
