@@ -91,9 +91,22 @@ def _run(job: Main, config_name: str) -> None:
     from . import sweeps
     from .run_dir import register_resolvers
 
+    _check_flags()
     register_resolvers()
     with sweeps.reported():
         hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name=config_name)(_task(job, config_name))()
+
+
+def _check_flags() -> None:
+    """Raise UserError for flags that Hydra refuses: it would print the usage of all its flags."""
+    from hydra._internal.utils import get_args_parser
+
+    def refuse(message: str) -> NoReturn:
+        raise UserError(f"{message}: see --help for the settings of this command")
+
+    parser = get_args_parser()
+    parser.error = refuse  # type: ignore[method-assign]
+    parser.parse_args()
 
 
 def _task(job: Main, config_name: str) -> Main:

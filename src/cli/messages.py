@@ -66,8 +66,17 @@ def _flat(text: str) -> str:
 
 
 def _unreadable_argument(error: OverrideParseException, config_name: str | None) -> str:
-    reason = _flat(str(error)).split("See https")[0].strip()
-    return f"cannot read the argument {error.override!r}: {reason}"
+    argument = _flat(str(error.override))
+    name, equals, value = argument.partition("=")
+    if not equals:
+        return f"cannot read the argument {argument!r}: type {name}=<value>"
+    if not re.fullmatch(r"[+~]*[\w./@$:-]+", name):
+        return f"cannot read the argument {argument!r}: {name!r} is no name of a setting"
+    quoted = value.strip("'\"").replace("'", "")
+    return (
+        f"cannot read the argument {argument!r}: close its brackets and quotes, or give a text in quotes, "
+        f"\"{name}='{quoted}'\""
+    )
 
 
 def _missing_value(error: Exception, config_name: str | None) -> str | None:
@@ -85,6 +94,8 @@ def _unwritable(error: OSError, config_name: str | None) -> str | None:
 def _unknown_key(error: Exception, config_name: str | None) -> str:
     """Return the line for a setting that does not exist; the library's own text for its other errors."""
     text = " ".join(str(cause) for cause in _chain(error))
+    if forced := re.search(r"force-add of config groups is not supported: '\++([^=']+)", text):
+        return f"{forced[1]} is a group of configurations: type {forced[1]}=<name>"
     found = re.search(r"Could not override '([^']+)'", text) or re.search(r"Key '([^']+)' is not in struct", text)
     if not found or config_name is None:
         return _flat(str(error))
@@ -96,6 +107,9 @@ def _unknown_choice(error: MissingConfigException, config_name: str | None) -> s
     """Return the line for a name that no file of a group has; files in folders of the group count too."""
     from ..config_dir import CONFIG_DIR
 
+    for override in _overrides():
+        if override.value() == "" and _folder(override).is_dir():
+            return f"{override.input_line} names no configuration: {_choices(override)}"
     if not error.options:
         return None
 
@@ -120,15 +134,21 @@ def _elsewhere(error: InterpolationKeyError, config_name: str | None) -> str:
     return f"{error.full_key} is {found.group(1)}, which this {group} does not have: choose another {name} or {group}"
 
 
+def _long_number(error: ValueError, config_name: str | None) -> str | None:
+    """Return the line for a number with more digits than Python reads."""
+    if not str(error).startswith("Exceeds the limit"):
+        return None
+    longest = max(sys.argv[1:], key=len)
+    return f"{longest[:60]}... has a number with too many digits: give a shorter one"
+
+
 def _no_choice(error: ValueError, config_name: str | None) -> str | None:
     """Return the line for a group that was given something else than a name, null most often."""
     if not str(error).startswith("Config group override must be"):
         return None
     for override in _overrides():
-        folder = _folder(override)
-        if folder.is_dir() and not isinstance(override.value(), str | list):
-            choices = ", ".join(sorted(path.stem for path in folder.glob("*.yaml")))
-            return f"{override.input_line}: choose one of {choices}, or leave it out with ~{override.key_or_group}"
+        if _folder(override).is_dir() and not isinstance(override.value(), str | list):
+            return f"{override.input_line}: {_choices(override)}"
     return None
 
 
@@ -163,6 +183,11 @@ def _folder(override: Override) -> Path:
     return CONFIG_DIR / override.key_or_group
 
 
+def _choices(override: Override) -> str:
+    names = ", ".join(sorted(path.stem for path in _folder(override).glob("*.yaml")))
+    return f"choose one of {names}, or leave it out with ~{override.key_or_group}"
+
+
 def _paths(cfg: DictConfig, prefix: str = "") -> Iterator[str]:
     raw: Any = OmegaConf.to_container(cfg, resolve=False)
     stack = [(prefix, raw)]
@@ -177,6 +202,7 @@ def _paths(cfg: DictConfig, prefix: str = "") -> Iterator[str]:
 _LINES: tuple[tuple[type[BaseException], Callable[[Any, str | None], str | None]], ...] = (
     (MissingConfigException, _unknown_choice),
     (OverrideParseException, _unreadable_argument),
+    (ValueError, _long_number),
     (ValueError, _no_choice),
     (Exception, _missing_value),
     (InterpolationKeyError, _elsewhere),

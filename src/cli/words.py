@@ -15,6 +15,7 @@ _FLAGS = {
     *("help", "hydra-help", "version", "cfg", "resolve", "package", "run", "multirun", "shell-completion"),
     *("config-path", "config-name", "config-dir", "experimental-rerun", "info"),
 }
+_SHORT = ("-h", "-c", "-p", "-r", "-m", "-i", "-sc", "-cp", "-cn", "-cd")
 _PATHS = {
     *("ckpt_path", "init_from", "images", "given", "reference", "output_dir", "datamodule.path", "guidance.path"),
     *("guidance.classifier_path", "control.mask", "metric.statistics_path"),
@@ -79,11 +80,11 @@ def _seed(argument: str, known: Collection[str]) -> str:
 
 
 def _check_flag(argument: str, following: str) -> None:
-    if not argument.startswith("--") or argument == "--":
+    if not argument.startswith("-") or argument in ("--", *_SHORT):
         return
-    name, _, value = argument[2:].partition("=")
+    name, _, value = argument.lstrip("-").partition("=")
     # Hydra would accept the beginning of a flag as the flag.
-    if name in _FLAGS:
+    if argument.startswith("--") and name in _FLAGS:
         return
     if name in ("config", "conf", "cfg-path"):
         raise UserError(

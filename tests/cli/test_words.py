@@ -46,6 +46,8 @@ def test_other_arguments_are_unchanged(untouched: str) -> None:
         ("--experiment=digits", "type experiment=digits$"),
         ("--config", r"choose a configuration by its name, for example experiment=digits$"),
         ("--config-file=x", "type config-file=x$"),
+        ("-labels=cat", "type labels=cat$"),
+        ("-metric.statistics_path", r"type metric\.statistics_path=<value>$"),
         ("lr=1e-3", r"^there is no setting lr: type optimizer\.lr=1e-3$"),
         ("sampler.steps=18", r"type sampler\.grid\.steps=18$"),
         ("resume=true", "type ckpt_path=last$"),

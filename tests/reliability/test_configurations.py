@@ -40,6 +40,18 @@ WRONG = {
     ("net.attn_resolutions=[5]",): "attn_resolutions",
     ("net.nonlinearity=tanh",): "nonlinearity",
     ("net.nf=many",): "net",
+    # What Hydra's parser refuses: quotes, brackets, numbers without end.
+    ("seeds.data=~",): "seeds.data='~'",
+    ("net.ch_mult=[1,2",): "close its brackets",
+    ("model.data_range",): "type model.data_range=<value>",
+    ("name=\x1b[2J",): "in quotes",
+    ("trainer.max_steps=" + "1" * 5000,): "too many digits",
+    ("++metric=pixel",): "type metric=<name>",
+    ("sampler=",): "choose one of",
+    # What its parser of flags refuses.
+    ("--cfg",): "expected one argument",
+    ("--info=nothing",): "invalid choice",
+    ("datamodule=",): "choose one of",
     ("net.dropout=2",): "dropout",
     ("sampler.corrector.snr=0",): "snr",
     ("sampler.corrector.snr=-0.1",): "snr",
