@@ -31,8 +31,12 @@ def settings(objective: str) -> list[str]:
     return [f"experiment={experiment}", f"objective={objective}", "net.nf=8", *own]
 
 
+# The assignment of optimal transport runs outside of graphs, on the host.
+ONE_GRAPH = [name for name in names("objective") if name != "flow_ot"]
+
+
 @pytest.mark.parametrize(
-    "objectives", [["edm", "likelihood_importance"], pytest.param(names("objective"), marks=pytest.mark.slow)]
+    "objectives", [["edm", "likelihood_importance"], pytest.param(ONE_GRAPH, marks=pytest.mark.slow)]
 )
 def test_the_compiled_loss_is_one_graph_and_equals_the_plain_loss(objectives: list[str]) -> None:
     # In its own process: the shape checks of the test session break graphs.
