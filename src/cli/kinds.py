@@ -42,6 +42,12 @@ def check_kinds(cfg: DictConfig, defaults: str | Path) -> None:
     """
     expected = OmegaConf.to_container(OmegaConf.load(defaults), resolve=False)
     assert isinstance(expected, dict)
+    for entry in expected.get("defaults", []):
+        group = str(next(iter(entry))) if isinstance(entry, dict) else ""
+        node = group.partition("@")[2]
+        # Hydra does not know that a configuration was meant for a group under another name.
+        if node and not isinstance(value := cfg.get(node), DictConfig | None):
+            raise UserError(f"{node}={shown(value)}: type {group}=<name>, or ~{group} to leave it out")
     _check(cfg, {key: value for key, value in expected.items() if key not in ("defaults", "hydra")})
 
 

@@ -18,7 +18,10 @@ from ..build import nearest
 from ..errors import UserError
 
 _LONGEST = 900
-_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR)
+_OF_THE_DISK = (
+    *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR),
+    *(errno.EEXIST, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG),
+)
 
 _OF_GLOO = re.compile("Connection (closed|reset) by peer|Broken pipe|connectFullMesh failed")
 
@@ -108,7 +111,8 @@ def _unknown_choice(error: MissingConfigException, config_name: str | None) -> s
     from ..config_dir import CONFIG_DIR
 
     for override in _overrides():
-        if override.value() == "" and _folder(override).is_dir():
+        # Hydra looks for names such as `.` and `/` in other groups.
+        if _folder(override).is_dir() and not re.search(r"\w", str(override.value())):
             return f"{override.input_line} names no configuration: {_choices(override)}"
     if not error.options:
         return None
