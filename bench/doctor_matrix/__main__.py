@@ -1,13 +1,15 @@
 """The command: a row of the matrix for each fault, a column for each family that the doctor can name.
 
-    python -m bench.doctor_matrix [--trials 5] [--sets digits patches color]
+    python -m bench.doctor_matrix [--seeds 0 1 2 3 4] [--sets digits patches color]
 
-Writes ``docs/doctor_matrix.json`` and ``docs/images/doctor_matrix.png``.
+Run it again to go on after an interruption, or to add seeds. Writes ``docs/doctor_matrix.json`` and
+``docs/images/doctor_matrix.png``.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import time
 from collections import Counter
@@ -30,21 +32,21 @@ SIZES = {"digits": (500, 700), "patches": (1200, 1200), "color": (600, 800)}
 
 @dataclass(frozen=True)
 class Rows:
-    """Part of the matrix.
+    """The part of the matrix of one set of images.
 
     Attributes:
-        samples, reference: numbers of images.
+        seeds: of the trials that are complete.
         named: for each fault, how often the doctor named what, as ``family: text``.
     """
 
-    samples: int
-    reference: int
+    seeds: list[int]
     named: dict[str, Counter[str]]
 
-    def plain(self) -> dict[str, Any]:
-        """Plain containers for JSON."""
-        named = {fault: dict(found) for fault, found in self.named.items()}
-        return {"samples": self.samples, "reference": self.reference, "named": named}
+    @classmethod
+    def of(cls, name: str, stored: Mapping[str, Any]) -> Rows:
+        """The trials that a file holds already."""
+        known = stored.get("named", {})
+        return cls(list(stored.get("seeds", [])), {fault: Counter(known.get(fault, {})) for fault in faults_of(name)})
 
     def families(self, fault: str) -> Counter[str]:
         """How often the doctor named which family."""
@@ -53,8 +55,15 @@ class Rows:
             found[text.partition(":")[0]] += count
         return found
 
+    def plain(self, name: str) -> dict[str, Any]:
+        """Plain containers for JSON, with the percentage of trials in which the right family was named."""
+        samples, reference = SIZES[name]
+        right = {fault: 100 * self.families(fault)[FAULTS[fault]] / max(len(self.seeds), 1) for fault in self.named}
+        counts = {"samples": samples, "reference": reference, "trials": len(self.seeds), "seeds": self.seeds}
+        return {**counts, "right": right, "named": {fault: dict(found) for fault, found in self.named.items()}}
 
-def draw(path: Path, sets: Mapping[str, Rows], trials: int) -> None:
+
+def draw(path: Path, sets: Mapping[str, Rows]) -> None:
     """Write a panel for each set: a row for each fault, a column for each family."""
     from matplotlib.figure import Figure
 
@@ -64,6 +73,7 @@ def draw(path: Path, sets: Mapping[str, Rows], trials: int) -> None:
     panels = figure.subplots(len(sets), 1, height_ratios=counts, squeeze=False)[:, 0]
     for axes, (name, content) in zip(panels, sets.items(), strict=True):
         rows = {fault: content.families(fault) for fault in content.named}
+        trials = max(len(content.seeds), 1)
         shares = [[100 * row[family] / trials for family in families] for row in rows.values()]
         axes.imshow(shares, cmap="Greens", vmin=0, vmax=120, aspect="auto")
         for i, (fault, row) in enumerate(zip(rows, shares, strict=True)):
@@ -75,7 +85,7 @@ def draw(path: Path, sets: Mapping[str, Rows], trials: int) -> None:
                     )
         axes.set_xticks(range(len(families)), families, rotation=40, ha="right")
         axes.set_yticks(range(len(rows)), list(rows), fontsize=8)
-        title = f"{name}: {content.samples} images, percent of {trials} trials"
+        title = f"{name}: {SIZES[name][0]} images, percent of {trials} trials"
         axes.set(ylabel="planted", title=title)
     panels[-1].set_xlabel("what the doctor names")
     with replacing(path) as temporary:
@@ -83,27 +93,30 @@ def draw(path: Path, sets: Mapping[str, Rows], trials: int) -> None:
 
 
 def main() -> None:
-    """Run the trials of all sets, seed by seed."""
+    """Run the trials that the file does not hold yet; each is written once it is complete."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     parser = argparse.ArgumentParser(prog="python -m bench.doctor_matrix", description=__doc__)
-    parser.add_argument("--trials", type=int, default=5)
+    parser.add_argument("--seeds", nargs="+", type=int, default=list(range(5)))
     parser.add_argument("--sets", nargs="+", choices=list(SIZES), default=list(SIZES))
+    parser.add_argument("--results", type=Path, default=RESULTS)
     asked = parser.parse_args()
     start = time.monotonic()
-    sets = {name: Rows(*SIZES[name], {fault: Counter() for fault in faults_of(name)}) for name in asked.sets}
-    for seed in range(asked.trials):
-        for name, rows in sets.items():
-            trial = Trial.of(name, seed, rows.samples, rows.reference)
-            for fault, counter in rows.named.items():
-                family, text = trial.named(fault)
-                counter[f"{family}: {text}"] += 1
-                _log.info("%5.0f s  %s %-60s %s: %s", time.monotonic() - start, name, fault, family, text)
-        # An interrupted call leaves the trials that are complete.
-        command = f"python -m bench.doctor_matrix --trials {seed + 1}"
-        content = {"command": command, "trials": seed + 1, "sets": {name: rows.plain() for name, rows in sets.items()}}
-        write_json(RESULTS, content)
-        draw(PICTURE, sets, seed + 1)
-    _log.info("%.0f s: %s and %s", time.monotonic() - start, RESULTS, PICTURE)
+    stored = json.loads(asked.results.read_text())["sets"] if asked.results.exists() else {}
+    sets = {name: Rows.of(name, stored.get(name, {})) for name in SIZES if name in {*stored, *asked.sets}}
+    for seed in asked.seeds:
+        for name in asked.sets:
+            if seed in sets[name].seeds:
+                continue
+            trial = Trial.of(name, seed, *SIZES[name])
+            said = {fault: trial.named(fault) for fault in sets[name].named}
+            for fault, (family, text) in said.items():
+                sets[name].named[fault][f"{family}: {text}"] += 1
+            sets[name].seeds.append(seed)
+            _log.info("%5.0f s  %s, seed %d", time.monotonic() - start, name, seed)
+            plain = {name: rows.plain(name) for name, rows in sets.items()}
+            write_json(asked.results, {"command": "python -m bench.doctor_matrix", "sets": plain})
+    draw(PICTURE, sets)
+    _log.info("%.0f s: %s and %s", time.monotonic() - start, asked.results, PICTURE)
 
 
 if __name__ == "__main__":

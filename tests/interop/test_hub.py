@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ from src.interop.hub.folder import _hash
 from src.interop.hub.remote import download, is_repository
 from src.sinks.record import Result, write_results
 from tests.checkpoint import example
+from tests.interop.hub_server import running_hub
 
 needs_hub = pytest.mark.skipif(importlib.util.find_spec("huggingface_hub") is None, reason="needs the hub extra")
 
@@ -231,3 +234,42 @@ def test_the_written_folder_is_pushed(run, tmp_path: Path, monkeypatch, capsys) 
     exported(run, tmp_path / "out", "push=organization/name")
     files = ["README.md", "config.json", "model.safetensors", "samples.png"]
     assert done == [("organization/name", {"private": True, "exist_ok": True}), ("organization/name", files)]
+
+
+CLIENT = """
+import sys
+import torch
+from src.checkpoint import restore_model
+from src.errors import UserError
+from src.interop.checkpoints import open_checkpoint
+from src.interop.export import main
+from src.interop.hub import download
+
+assert main([f"ckpt_path={sys.argv[1]}", "format=hub", f"output={sys.argv[2]}", "push=organization/name"]) == 0
+first, second = (
+    restore_model(open_checkpoint(folder + "/model.safetensors")).state_dict()
+    for folder in (sys.argv[2], str(download("organization/name")))
+)
+assert first.keys() == second.keys() and all(torch.equal(x, second[name]) for name, x in first.items())
+try:
+    download("organization/absent")
+except UserError as error:
+    print(error)
+"""
+
+
+@needs_hub
+@pytest.mark.slow
+def test_a_model_goes_to_a_server_and_comes_back(run, tmp_path: Path) -> None:
+    with running_hub() as server:
+        home = {"HF_ENDPOINT": server.address, "HF_HOME": str(tmp_path / "cache"), "HF_TOKEN": "hf_none"}
+        environment = {**os.environ, **home, "HF_HUB_DISABLE_XET": "1", "HF_HUB_OFFLINE": "0"}
+        command = [sys.executable, "-c", CLIENT, str(run), str(tmp_path / "out")]
+        ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    assert ended.returncode == 0, ended.stderr
+    stored = server.repositories["organization/name"]
+    assert sorted(stored) == ["README.md", "config.json", "model.safetensors", "samples.png"]
+    assert all(content == (tmp_path / "out" / path).read_bytes() for path, content in stored.items())
+    (created,) = server.created
+    assert "private" in (created.get("visibility"), "private" if created.get("private") else "")
+    assert "organization/absent is not a file or folder on this machine" in ended.stdout
