@@ -35,7 +35,7 @@ EPS = 2e-3
 NETS: dict[str, tuple[str, str, list[Sampler]]] = {
     "ve": ("VE net, dpm_solver_sde", "C3", [DPMSolverSDE(LogSNRGrid(n, 1e-3)) for n in (1, 2, 3, 5, 9, 17)]),
     "edm": ("EDM net, heun", "C0", [Heun(KarrasGrid(n, EPS)) for n in (1, 2, 3, 5, 9)]),
-    "ect": ("ECT net, consistency", "C2", [Consistency(KarrasGrid(n, 0.8)) for n in (1, 2, 3)]),
+    "ect": ("ECT net, consistency", "C2", [Consistency(KarrasGrid(n, 0.5)) for n in (1, 2, 3)]),
     "meanflow": ("MeanFlow net, meanflow", "C4", [MeanFlow(EvenGrid(n)) for n in (1, 2, 4, 8)]),
 }
 
