@@ -65,24 +65,28 @@ class Rows:
 
 def draw(path: Path, sets: Mapping[str, Rows]) -> None:
     """Write a panel for each set: a row for each fault, a column for each family."""
+    from matplotlib import colormaps
     from matplotlib.figure import Figure
 
     families = [*FAMILIES, "none"]
     counts = [len(content.named) for content in sets.values()]
-    figure = Figure(figsize=(9.5, 1.6 + 0.3 * sum(counts)), layout="constrained")
+    figure = Figure(figsize=(9.5, 1.6 + 0.24 * sum(counts)), layout="constrained")
     panels = figure.subplots(len(sets), 1, height_ratios=counts, squeeze=False)[:, 0]
     for axes, (name, content) in zip(panels, sets.items(), strict=True):
         rows = {fault: content.families(fault) for fault in content.named}
         trials = max(len(content.seeds), 1)
         shares = [[100 * row[family] / trials for family in families] for row in rows.values()]
-        axes.imshow(shares, cmap="Greens", vmin=0, vmax=120, aspect="auto")
-        for i, (fault, row) in enumerate(zip(rows, shares, strict=True)):
+        # Right verdicts are green, wrong ones orange.
+        right = [[family == FAULTS[fault] for family in families] for fault in rows]
+        colors = [
+            [colormaps["Greens" if is_right else "Oranges"](share / 200) for is_right, share in zip(*row, strict=True)]
+            for row in zip(right, shares, strict=True)
+        ]
+        axes.imshow(colors, aspect="auto")
+        for i, row in enumerate(shares):
             for j, share in enumerate(row):
-                right = families[j] == FAULTS[fault]
-                if share or right:
-                    axes.text(
-                        j, i, f"{share:.0f}", ha="center", va="center", color="black" if right else "C3", fontsize=8
-                    )
+                if share or right[i][j]:
+                    axes.text(j, i, f"{share:.0f}", ha="center", va="center", fontsize=8)
         axes.set_xticks(range(len(families)), families, rotation=40, ha="right")
         axes.set_yticks(range(len(rows)), list(rows), fontsize=8)
         title = f"{name}: {SIZES[name][0]} images, percent of {trials} trials"

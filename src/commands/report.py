@@ -2,7 +2,8 @@
 
     score-sde report RUN [RUN ...] [output=FILE]
 
-RUN      a run (logs/NAME/TIME), a folder of runs (the newest), or a folder of sample.py or evaluate.py
+RUN      a run (logs/NAME/TIME), a sweep (all its runs), another folder of runs (the newest), or a folder of sample.py
+         or evaluate.py
 output   the file; by default report.html in the folder, for several runs in the working directory
 """
 
