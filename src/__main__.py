@@ -7,6 +7,7 @@ import sys
 
 from . import __version__
 from .build import nearest
+from .cli.streams import forgive_streams
 from .config_dir import CONFIG_DIR
 from .errors import UserError
 
@@ -35,6 +36,8 @@ def usage() -> str:
 
 def main() -> int:
     """Run the command that ``sys.argv`` names; return the exit code."""
+    # A full disk or a closed pipe for the output does not end a command.
+    forgive_streams()
     name = sys.argv[1] if len(sys.argv) > 1 else "--help"
     if name in ("-h", "--help"):
         print(usage(), end="")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import shlex
+import subprocess
 import sys
 from pathlib import Path
 
@@ -72,3 +74,15 @@ def test_no_message_contains_a_literal_command() -> None:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Raise):
                 assert "python -m src" not in ast.unparse(node), path
+
+
+@pytest.mark.parametrize("end", ["> /dev/full", ">&-"])
+def test_a_full_disk_for_the_output_does_not_fail_a_command(end: str) -> None:
+    ended = subprocess.run(
+        f"{shlex.quote(sys.executable)} -m src --version {end}",
+        shell=True,
+        cwd=config_dir.CONFIG_DIR.parent,
+        capture_output=True,
+        text=True,
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")

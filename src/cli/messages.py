@@ -146,12 +146,14 @@ def _long_number(error: ValueError, config_name: str | None) -> str | None:
     return f"{longest[:60]}... has a number with too many digits: give a shorter one"
 
 
-def _no_choice(error: ValueError, config_name: str | None) -> str | None:
+def _no_choice(error: ValueError | TypeError, config_name: str | None) -> str | None:
     """Return the line for a group that was given something else than a name, null most often."""
-    if not str(error).startswith("Config group override must be"):
+    if isinstance(error, ValueError) and not str(error).startswith("Config group override must be"):
         return None
     for override in _overrides():
-        if _folder(override).is_dir() and not isinstance(override.value(), str | list):
+        value = override.value()
+        names = value if isinstance(value, list) else [value]
+        if _folder(override).is_dir() and not all(isinstance(name, str) for name in names):
             return f"{override.input_line}: {_choices(override)}"
     return None
 
@@ -208,6 +210,7 @@ _LINES: tuple[tuple[type[BaseException], Callable[[Any, str | None], str | None]
     (OverrideParseException, _unreadable_argument),
     (ValueError, _long_number),
     (ValueError, _no_choice),
+    (TypeError, _no_choice),
     (Exception, _missing_value),
     (InterpolationKeyError, _elsewhere),
     (HydraException, _unknown_key),

@@ -28,7 +28,7 @@ def compose_datamodule(overrides: Sequence[str]) -> Any:
         UserError: if no datamodule is named or the configuration has an error.
     """
     from hydra import compose, initialize_config_dir
-    from hydra.errors import HydraException
+    from hydra.errors import HydraException, OverrideParseException
     from omegaconf import OmegaConf
 
     if not any(override.startswith("datamodule=") for override in overrides):
@@ -37,6 +37,10 @@ def compose_datamodule(overrides: Sequence[str]) -> Any:
     try:
         with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
             config = compose(overrides=marked)
+    except OverrideParseException as error:
+        raise UserError(
+            f"cannot read the argument {error.override!r}: close its brackets and quotes, or give a text in quotes"
+        ) from error
     except HydraException as error:
         raise UserError(" ".join(str(error).split())) from error
     return build(OmegaConf.to_container(config.datamodule, resolve=True), "datamodule")

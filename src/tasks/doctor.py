@@ -12,6 +12,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 
 from ..cli.instantiate import fill_in_from_data, instantiate
+from ..cli.messages import one_line
 from ..cli.run_dir import register_resolvers
 from ..cli.words import readable
 from ..config_dir import CONFIG_DIR, how_to_run
@@ -36,7 +37,7 @@ def report(overrides: Sequence[str]) -> str:
         with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
             cfg = compose("train", ["experiment=images", "paths.run_dir=.", *readable(overrides, [])])
     except HydraException as error:
-        raise UserError(" ".join(str(error).split())) from error
+        raise UserError(one_line(error, "train") or " ".join(str(error).split())) from error
     choices = choose_settings(cfg)
     if choices is None:
         raise UserError(f"every setting is given, so nothing is left to choose: run {how_to_run('train')} with them")

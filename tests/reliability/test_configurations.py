@@ -48,6 +48,7 @@ WRONG = {
     ("trainer.max_steps=" + "1" * 5000,): "too many digits",
     ("++metric=pixel",): "type metric=<name>",
     ("sampler=",): "choose one of",
+    ("logger=[[]]",): "choose one of",
     ("callbacks=.",): "names no configuration: choose one of",
     ("preview=heun",): "type sampler@preview=<name>",
     # What its parser of flags refuses.
