@@ -26,6 +26,8 @@ def quiet_lightning() -> None:
         r"The number of training batches .* is smaller than",
         # Printed on a cluster's login node, and by jobs that need one process.
         r"The `srun` command is available on your system",
+        # A resumed run may leave out callbacks; their settings are compared by this project.
+        r"Be aware that when using `ckpt_path`, callbacks used to create the checkpoint",
         # Data without a validation split.
         r"Total length of `.*` across ranks is zero",
         # An existing run folder belongs to this run.
