@@ -67,12 +67,29 @@ def philox(counter: tuple[Word, Word, Word, Word], key: tuple[int, int]) -> tupl
     c0, c1, c2, c3 = counter
     k0, k1 = key
     for _ in range(_ROUNDS):
-        # The product wraps modulo 2^64 as unsigned arithmetic does; the mask removes the sign extension.
-        p0, p1 = c0 * _MULTIPLIERS[0], c2 * _MULTIPLIERS[1]
-        c0, c1 = ((p1 >> 32) ^ c1 ^ k0) & _MASK, p1 & _MASK
-        c2, c3 = ((p0 >> 32) ^ c3 ^ k1) & _MASK, p0 & _MASK
+        (high0, low0), (high1, low1) = _product(c0, _MULTIPLIERS[0]), _product(c2, _MULTIPLIERS[1])
+        c0, c1 = (high1 ^ c1 ^ k0) & _MASK, low1
+        c2, c3 = (high0 ^ c3 ^ k1) & _MASK, low0
         k0, k1 = (k0 + _KEY_INCREMENTS[0]) & _MASK, (k1 + _KEY_INCREMENTS[1]) & _MASK
     return c0, c1, c2, c3
+
+
+def _product(word: Word, multiplier: int) -> tuple[Word, Word]:
+    """Return the high and the low 32 bits of a product of 32-bit words; bits above 32 of the high word have no meaning.
+
+    Eager kernels wrap a signed product modulo 2^64. In the C++ that torch.compile writes, its overflow is undefined,
+    and gcc does use that (wrong words with torch 2.6 to 2.8): compiled, the product is made of halves that fit.
+    """
+    if not torch.compiler.is_compiling():
+        product = word * multiplier
+        return product >> 32, product & _MASK
+    return _product_of_halves(word, multiplier)
+
+
+def _product_of_halves(word: Word, multiplier: int) -> tuple[Word, Word]:
+    upper = word * (multiplier >> 16)
+    lower = word * (multiplier & 0xFFFF) + ((upper & 0xFFFF) << 16)
+    return (upper >> 16) + (lower >> 32), lower & _MASK
 
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator] # torch has no type for it

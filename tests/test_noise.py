@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -16,6 +19,7 @@ INDEX = torch.arange(2000)
 PURPOSES = ("predictor", "corrector")
 
 
+@pytest.mark.parametrize("compiling", [False, True])
 @pytest.mark.parametrize(
     ("word", "expected"),
     [
@@ -23,11 +27,27 @@ PURPOSES = ("predictor", "corrector")
         (0xFFFFFFFF, (0x408F276D, 0x41C83B0E, 0xA20BC7C6, 0x6D5451FD)),
     ],
 )
-def test_philox_known_answers(word: int, expected: tuple[int, ...]) -> None:
+def test_philox_known_answers(
+    word: int, expected: tuple[int, ...], compiling: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Answers published with the generator (Salmon et al. 2011), for integers and tensors."""
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: compiling)
     assert philox((word,) * 4, (word, word)) == expected
     tensor = torch.full((1,), word)
     assert tuple(int(w) for w in philox((tensor,) * 4, (word, word))) == expected
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [1, 3, 64])
+def test_compiled_words(count: int) -> None:
+    # In its own process: the shape checks of the test session break graphs.
+    program = (
+        "import torch; from src.noise import words\n"
+        f"def draw(step): return words(3, 'z', step, torch.arange(4), {count})\n"
+        "step = torch.tensor(5)\n"
+        "for a, b in zip(draw(step), torch.compile(draw)(step)): assert torch.equal(a, b), (a, b)"
+    )
+    subprocess.run([sys.executable, "-c", program], cwd=Path(__file__).parents[1], check=True)
 
 
 addresses = st.tuples(
