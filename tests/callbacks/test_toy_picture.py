@@ -46,6 +46,7 @@ def train(cfg: DictConfig) -> tuple[Trainer, Any, Any]:
     return trainer, module, datamodule
 
 
+@pytest.mark.slow
 def test_the_exact_score_is_learned(tmp_path: Path) -> None:
     cfg = toy2d(
         tmp_path,

@@ -210,7 +210,7 @@ def test_invalid_settings_are_refused() -> None:
         Downsampling(3).forward(torch.zeros(1, *SHAPE))
     with pytest.raises(UserError, match="random measurements"):
         RandomProjection(SHAPE, 17)
-    with pytest.raises(UserError, match="nothing"):
+    with pytest.raises(UserError, match="no known pixels"):
         Masking(SHAPE, torch.zeros(1, 4, 4))
 
 

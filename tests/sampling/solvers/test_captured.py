@@ -62,7 +62,8 @@ def test_compiled_steps_give_the_same_samples(
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("name", [n if n == "pc" else pytest.param(n, marks=pytest.mark.slow) for n in COMPILABLE])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", COMPILABLE)
 def test_compiled(name: str, tmp_path: Path) -> None:
     # In its own process: the shape checks of the test session break graphs.
     file = tmp_path / "samples.pt"
