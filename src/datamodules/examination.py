@@ -44,7 +44,7 @@ class Findings:
     def __str__(self) -> str:
         width = max(len(name) for name, _ in self.facts)
         lines = [f"{name:<{width}}  {value}" for name, value in self.facts]
-        return "\n".join([*lines, *(f"! {line}" for line in self.warnings or ["nothing wrong found"])])
+        return "\n".join([*lines, *([f"! {line}" for line in self.warnings] or ["no problem found"])])
 
 
 def largest_distance(x: Tensor) -> float:
