@@ -103,6 +103,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         content["config"]["objective"]["null_label"] = None
         torch.save(content, path)
         path.parent.parent.rename(made / "logs" / name / TIME.replace("01-01", f"01-{age + 1:02}"))
+    write_run(made / "logs", "digits_64", "experiment=digits", *SMALL)
     write_run(made / "logs", "digits_classifier", "experiment=digits_classifier", "model.net.nf=8")
     draw = np.random.default_rng(0)
     for name in ("pictures", "photos", "folder", "samples", "patches/flower", "patches/temple"):
