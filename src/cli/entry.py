@@ -105,7 +105,7 @@ def _check_flags() -> None:
         raise UserError(f"{message}: see --help for the settings of this command")
 
     parser = get_args_parser()
-    parser.error = refuse  # type: ignore[method-assign]
+    parser.error = refuse  # type: ignore[method-assign] # argparse offers no other way to keep its usage quiet
     parser.parse_args()
 
 
