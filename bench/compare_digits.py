@@ -18,7 +18,7 @@ from omegaconf import DictConfig
 
 from src.cli.run_dir import register_resolvers
 from src.commands.evaluate import main as evaluate
-from src.config_dir import CONFIG_DIR
+from src.config.location import CONFIG_DIR
 from src.io.atomic import write_json
 from src.tasks.train import Run
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from bench.rows import Row, row
 from bench.timing import interleaved, ratio
 from bench.variants import Diffusers
-from src.config_dir import CONFIG_DIR
+from src.config.location import CONFIG_DIR
 from src.noise import AddressedNoise
 from src.sampling import SampleOutput
 

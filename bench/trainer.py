@@ -17,7 +17,7 @@ from torch import nn
 
 from bench.rows import Row, row
 from bench.timing import Timing, difference, now
-from src.config_dir import CONFIG_DIR
+from src.config.location import CONFIG_DIR
 from src.noise import Address
 
 SECTION = "Trainer, digits net of 8 channels, batch 16"

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
 from bench.textbook import textbook
-from src.config_dir import CONFIG_DIR
+from src.config.location import CONFIG_DIR
 
 Score = Callable[[Tensor, Tensor], Tensor]
 

@@ -6,9 +6,9 @@ import runpy
 import sys
 
 from . import __version__
-from .build import nearest
 from .cli.streams import forgive_streams
-from .config_dir import CONFIG_DIR
+from .config.build import nearest
+from .config.location import CONFIG_DIR
 from .errors import UserError
 
 COMMANDS = {

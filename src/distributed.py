@@ -10,8 +10,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from . import signals
 from .errors import UserError
+from .runtime import signals
 
 T = TypeVar("T")
 

@@ -13,8 +13,8 @@ import pytest
 
 import src
 from src import __main__ as console
-from src import config_dir
 from src.cli import entry
+from src.config import location
 
 
 @pytest.mark.parametrize("name", console.COMMANDS)
@@ -63,9 +63,9 @@ def test_sweep_jobs_run_the_script_or_the_installed_module(name: str, monkeypatc
     ],
 )
 def test_how_to_run_in_a_checkout_and_installed(name: str, in_checkout: str, installed: str, monkeypatch) -> None:
-    assert config_dir.how_to_run(name) == in_checkout
-    monkeypatch.setattr(config_dir, "IS_INSTALLED", True)
-    assert config_dir.how_to_run(name) == installed
+    assert location.how_to_run(name) == in_checkout
+    monkeypatch.setattr(location, "IS_INSTALLED", True)
+    assert location.how_to_run(name) == installed
 
 
 def test_no_message_contains_a_literal_command() -> None:
@@ -81,7 +81,7 @@ def test_a_full_disk_for_the_output_does_not_fail_a_command(end: str) -> None:
     ended = subprocess.run(
         f"{shlex.quote(sys.executable)} -m src --version {end}",
         shell=True,
-        cwd=config_dir.CONFIG_DIR.parent,
+        cwd=location.CONFIG_DIR.parent,
         capture_output=True,
         text=True,
     )

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 
 from bench.timing import Timing
-from src.precision import set_float32_precision
+from src.runtime.precision import set_float32_precision
 
 
 def wait() -> None:

@@ -23,7 +23,7 @@ from bench.gpu_proof.steps import FASTER_THAN_TEXTBOOK, LEAST_RATE, flops_per_im
 from bench.gpu_proof.turn import await_turn
 from bench.rows import row
 from bench.timing import Timing
-from src.config_dir import CONFIG_DIR
+from src.config.location import CONFIG_DIR
 
 PROFILED = 10
 """Steps whose kernels are counted."""

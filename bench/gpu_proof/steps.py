@@ -19,7 +19,7 @@ from bench.gpu_proof.setup import Say, Setup, value_of
 from bench.rows import row
 from bench.textbook import textbook
 from bench.variants import Diffusers, Step, Variant
-from src.config_dir import CONFIG_DIR
+from src.config.location import CONFIG_DIR
 
 LEAST_RATE = 3500.0
 FASTER_THAN_TEXTBOOK = 4.0

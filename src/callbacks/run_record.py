@@ -9,10 +9,10 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from ..energy import EnergyMeter
 from ..io.atomic import write_json
 from ..outside import read_json
-from ..provenance import provenance
+from ..runtime.energy import EnergyMeter
+from ..runtime.provenance import provenance
 
 FILE = "run.json"
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
-from .. import signals
 from ..errors import Interrupted
 from ..io.step_names import step_name
+from ..runtime import signals
 from .after_step import AfterStep
 
 

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..build import nearest
+from ..config.build import nearest
 from ..errors import UserError
 from ..io.step_names import step_of
 from .jobs import NothingToResume, is_restart, made_by_this_job

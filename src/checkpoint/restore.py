@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..build import CANONICAL, SettingsError, build, located
+from ..config.build import CANONICAL, SettingsError, build, located
 from ..errors import UserError
 from ..image_shape import configured_shape
 from ..sde import ScoreModel

@@ -16,9 +16,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from .. import signals
-from ..config_dir import CONFIG_DIR, IS_INSTALLED
+from ..config.location import CONFIG_DIR, IS_INSTALLED
 from ..errors import UserError
+from ..runtime import signals
 from .completion import keys
 from .help import help_text
 from .streams import RunLog, forgive_streams

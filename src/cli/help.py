@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..config_dir import CONFIG_DIR
+from ..config.location import CONFIG_DIR
 
 _WIDTH = 26
 _KEY = re.compile(r"^(\w+):(?: (.*))?$")

@@ -8,7 +8,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import InterpolationResolutionError
 
-from ..build import build, check_arguments, located
+from ..config.build import build, check_arguments, located
 from ..errors import UserError
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from ..annotations import shown
+from ..config.annotations import shown
 from ..errors import UserError
 
 _LARGEST = 2**63

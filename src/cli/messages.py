@@ -14,7 +14,7 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationKeyError, OmegaConfBaseException
 
-from ..build import nearest
+from ..config.build import nearest
 from ..errors import UserError
 
 _LONGEST = 900
@@ -108,7 +108,7 @@ def _unknown_key(error: Exception, config_name: str | None) -> str:
 
 def _unknown_choice(error: MissingConfigException, config_name: str | None) -> str | None:
     """Return the line for a name that no file of a group has; files in folders of the group count too."""
-    from ..config_dir import CONFIG_DIR
+    from ..config.location import CONFIG_DIR
 
     for override in _overrides():
         # Hydra looks for names such as `.` and `/` in other groups.
@@ -163,7 +163,7 @@ def _known_keys(config_name: str) -> list[str]:
     from hydra import compose, initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
 
-    from ..config_dir import CONFIG_DIR
+    from ..config.location import CONFIG_DIR
 
     try:
         choices = [o.input_line for o in _overrides() if not o.is_sweep_override() and _folder(o).is_dir()]
@@ -184,7 +184,7 @@ def _overrides() -> list[Override]:
 
 
 def _folder(override: Override) -> Path:
-    from ..config_dir import CONFIG_DIR
+    from ..config.location import CONFIG_DIR
 
     return CONFIG_DIR / override.key_or_group
 

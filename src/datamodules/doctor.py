@@ -15,8 +15,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from ..build import build
-from ..config_dir import CONFIG_DIR, how_to_run
+from ..config.build import build
+from ..config.location import CONFIG_DIR, how_to_run
 from ..errors import UserError
 from .examination import Findings, examine_images, examine_points
 

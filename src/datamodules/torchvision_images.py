@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..build import nearest
+from ..config.build import nearest
 from ..errors import UserError
 from ..pictures import fit
 from ..pictures.decode import byte_pixels

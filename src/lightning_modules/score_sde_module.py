@@ -14,7 +14,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from ..errors import NotFinite
 from ..noise import Address, integer
-from ..precision import full_precision, wide
+from ..runtime.precision import full_precision, wide
 from .compiled import CompiledLoss, check_mode
 from .gradients import DeviceFlag, let_others_unscale, match_layout, prepare_step, total_norm
 

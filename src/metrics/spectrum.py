@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..precision import wide
+from ..runtime.precision import wide
 
 
 class RadialSpectrum:

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
-from ..compilation import many_graphs
 from ..errors import UserError
+from ..runtime.compilation import many_graphs
 
 Forward = Callable[[Tensor, Tensor, Mapping[str, Tensor] | None], Tensor]
 

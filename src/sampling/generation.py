@@ -16,11 +16,11 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from .. import signals
 from ..distributed import failing_together, rank, world_size
 from ..errors import UserError
 from ..noise import AddressedNoise
 from ..progress import Progress
+from ..runtime import signals
 from ..sde.score_model import Model
 from ..values import BYTES, Values
 from .batch import GeneratedBatch

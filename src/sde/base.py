@@ -29,7 +29,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..precision import wide
+from ..runtime.precision import wide
 
 Score = Callable[[Tensor, Tensor], Tensor]
 """score(x, t) -> gradient of log p_t at x, in the shape of x."""

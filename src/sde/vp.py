@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..errors import UserError
-from ..precision import wide
+from ..runtime.precision import wide
 from .base import SDE, expand
 
 

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..annotations import is_number, is_whole
 from ..checkpoint.older import up_to_date
+from ..config.annotations import is_number, is_whole
 from ..io.atomic import write_json
 from ..outside import read_json
 from .files import ADVICE

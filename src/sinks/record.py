@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from ..annotations import is_number
+from ..config.annotations import is_number
 from ..errors import UserError
 from ..io.atomic import write_json
 from ..io.results import FILE

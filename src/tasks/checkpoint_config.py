@@ -12,10 +12,10 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationKeyError
 
-from ..annotations import is_whole, shown
-from ..build import build as build_node
 from ..checkpoint.restore import check_node
 from ..cli.instantiate import check_settings
+from ..config.annotations import is_whole, shown
+from ..config.build import build as build_node
 from ..data_range import check_range
 from ..errors import UserError
 from ..image_shape import configured_shape

@@ -17,8 +17,8 @@ import numpy as np
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from ..build import build
-from ..config_dir import how_to_run
+from ..config.build import build
+from ..config.location import how_to_run
 from ..datamodules.examination import Findings, examine_images
 from ..datamodules.image_folder import ImageFolderDataModule
 from ..datamodules.reading import Source, open_source

@@ -10,7 +10,7 @@ from lightning.fabric import Fabric
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from ..errors import UserError
-from ..precision import check_float32_precision, set_float32_precision
+from ..runtime.precision import check_float32_precision, set_float32_precision
 
 NET_PRECISIONS = ("32-true", "16-mixed", "bf16-mixed")
 

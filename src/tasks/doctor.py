@@ -15,7 +15,7 @@ from ..cli.instantiate import fill_in_from_data, instantiate
 from ..cli.messages import one_line
 from ..cli.run_dir import register_resolvers
 from ..cli.words import readable
-from ..config_dir import CONFIG_DIR, how_to_run
+from ..config.location import CONFIG_DIR, how_to_run
 from ..errors import UserError
 from ..noise import Address
 from .choices import Choices, choose_settings, command

@@ -12,8 +12,8 @@ from typing import Any
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from ..build import located, parameters_of
 from ..checkpoint import OpenCheckpoint
+from ..config.build import located, parameters_of
 from ..errors import UserError
 
 _log = logging.getLogger(__name__)

@@ -36,7 +36,7 @@ from ..interop.song.experiments import read_original, say_unused
 from ..io.atomic import replacing, write_json
 from ..lightning_modules import ScoreSDEModule
 from ..loggers import finish_loggers, forget_after, log_settings
-from ..precision import set_float32_precision
+from ..runtime.precision import set_float32_precision
 from ..sampling.ode.bits_per_dim import BitsPerDim
 from .choices import choose_settings
 from .devices import quiet_lightning

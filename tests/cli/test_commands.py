@@ -10,7 +10,7 @@ import pytest
 
 from src import distributed
 from src.cli import entry as cli
-from src.config_dir import CONFIG_DIR
+from src.config.location import CONFIG_DIR
 from src.errors import Interrupted, UserError
 
 ROOT = CONFIG_DIR.parent

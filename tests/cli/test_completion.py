@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from src.cli.completion import SHELLS, candidates, complete
-from src.config_dir import CONFIG_DIR
+from src.config.location import CONFIG_DIR
 from src.errors import UserError
 from tests.support.configs import names
 

@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 
 from src.cli.entry import entry
 from src.cli.help import documented, help_text
-from src.config_dir import CONFIG_DIR
+from src.config.location import CONFIG_DIR
 from tests.tasks.example import config
 
 COMMANDS = ("train", "sample", "evaluate")

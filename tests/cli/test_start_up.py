@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from src.config_dir import CONFIG_DIR
+from src.config.location import CONFIG_DIR
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc")
 

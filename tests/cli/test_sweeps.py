@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from src.config_dir import CONFIG_DIR
+from src.config.location import CONFIG_DIR
 
 JOB = """
 import pathlib, signal, sys, time

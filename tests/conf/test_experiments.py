@@ -15,7 +15,7 @@ from PIL import Image
 
 from src.cli.instantiate import instantiate, instantiate_all, needs_data, plain
 from src.cli.run_dir import register_resolvers
-from src.config_dir import CONFIG_DIR
+from src.config.location import CONFIG_DIR
 from src.errors import UserError
 from src.tasks.choices import choose_settings, wants_choices
 from src.tasks.train_checks import check_model, check_run

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from src.build import located
+from src.config.build import located
 from tests.docs.pages import ROOT
 from tests.support.configs import CONF
 

@@ -12,7 +12,7 @@ import pytest
 import yaml
 from omegaconf import OmegaConf
 
-from src.build import build
+from src.config.build import build
 from tests.docs.pages import ROOT, blocks, files, lines, words
 from tests.support.checkout import copy_of_project
 

@@ -50,7 +50,7 @@ def device(request: pytest.FixtureRequest) -> torch.device:
 def full_precision() -> Iterator[None]:
     """Disable TF32, and restore global switches that a test changes."""
     # Not at the top: whether shapes are checked must be decided before src is imported.
-    from src.precision import set_float32_precision
+    from src.runtime.precision import set_float32_precision
 
     matmul, convolution = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
     set_float32_precision("highest")

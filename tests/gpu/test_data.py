@@ -11,7 +11,7 @@ from torch import Tensor
 
 from src.datamodules.augmentation.geometric import GeometricAugmentation, transformed
 from src.noise import Address
-from src.precision import set_float32_precision
+from src.runtime.precision import set_float32_precision
 from tests.datamodules.memory import MemoryDataModule
 from tests.gpu.conftest import Record
 

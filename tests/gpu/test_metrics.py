@@ -19,7 +19,7 @@ from src.metrics import (
     statistics_of,
 )
 from src.metrics.extractors.digits import digit_images
-from src.precision import set_float32_precision
+from src.runtime.precision import set_float32_precision
 from tests.gpu.conftest import Record
 from tests.support.golden import relative
 from tests.support.inception import save_random_inception

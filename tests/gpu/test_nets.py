@@ -9,7 +9,7 @@ from torch import Tensor
 from src.interop.song.config import build_net
 from src.interop.song.names import from_song
 from src.nets import NCSNpp
-from src.precision import set_float32_precision
+from src.runtime.precision import set_float32_precision
 from tests.gpu.conftest import Record
 from tests.nets import goldens
 

@@ -7,8 +7,8 @@ import torch
 
 from src import load
 from src.api import LoadedModel
-from src.build import build
 from src.checkpoint.find import SHIPPED, find_checkpoint, shipped_models
+from src.config.build import build
 from src.interop.checkpoints import open_checkpoint
 
 MOST_BYTES = 3_000_000

@@ -9,7 +9,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from src.cli.arguments import of_training
-from src.config_dir import CONFIG_DIR
+from src.config.location import CONFIG_DIR
 from src.errors import UserError
 from src.interop.song.config import build_net
 from src.interop.song.experiments import read_original

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 from torch._dynamo.testing import CompileCounter
 
-from src.compilation import GRAPHS, many_graphs
 from src.errors import UserError
 from src.nets import NCSNpp
 from src.nets.compiled import CompiledForward, compile_mode
 from src.nets.layers.resample import FIRUp, double_by_slices, filter_by_slices
+from src.runtime.compilation import GRAPHS, many_graphs
 
 BATCHES = (16, 16, 25, 7, 12)
 

@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from src.build import build
+from src.config.build import build
 from src.errors import UserError
 from src.nets import ScoreNet
 from src.sde import VESDE, ScoreModel

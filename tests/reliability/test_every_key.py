@@ -17,7 +17,7 @@ from src.cli.instantiate import instantiate
 from src.cli.kinds import check_kinds
 from src.cli.messages import one_line
 from src.cli.run_dir import register_resolvers
-from src.config_dir import CONFIG_DIR
+from src.config.location import CONFIG_DIR
 from tests.reliability.support.figures import Figures
 from tests.tasks.example import IMAGES, write_checkpoint
 

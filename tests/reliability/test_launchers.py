@@ -16,7 +16,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from src.cli.run_dir import register_resolvers
-from src.config_dir import CONFIG_DIR
+from src.config.location import CONFIG_DIR
 from tests.loggers.wandb_reader import read_offline
 from tests.reliability.support.entry import ONE_THREAD, ROOT, train
 from tests.reliability.support.runs import TINY, curve, in_folder, only_run

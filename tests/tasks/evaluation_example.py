@@ -16,7 +16,7 @@ from evaluate import main as script
 from src.checkpoint import read_checkpoint, restore_model
 from src.cli.instantiate import instantiate, plain
 from src.cli.run_dir import register_resolvers
-from src.config_dir import CONFIG_DIR
+from src.config.location import CONFIG_DIR
 from src.data_range import to_bytes
 from src.metrics import DigitFeatures, frechet_distance, statistics_of
 from src.metrics.extractors.base import FeatureExtractor

@@ -13,12 +13,12 @@ import torch
 from hydra import compose, initialize_config_dir
 from torch import Tensor
 
-from src.build import build
 from src.checkpoint.read import read_checkpoint
 from src.checkpoint.restore import instantiate_node
 from src.cli.arguments import of_training
 from src.cli.run_dir import register_resolvers
-from src.config_dir import CONFIG_DIR
+from src.config.build import build
+from src.config.location import CONFIG_DIR
 from src.datamodules.addressing.module import AddressedDataModule
 from src.errors import UserError
 from src.interop.song.checkpoint import write_song_checkpoint

@@ -13,7 +13,7 @@ from lightning.pytorch.loggers import WandbLogger
 from PIL import Image
 
 from src.cli.arguments import of_checkpoint
-from src.config_dir import CONFIG_DIR
+from src.config.location import CONFIG_DIR
 from src.errors import UserError
 from src.loggers import AppendingCSVLogger
 from src.sinks.manifest import Manifest

@@ -17,7 +17,7 @@ from PIL import Image
 from src.checkpoint.read import read_checkpoint
 from src.cli.run_dir import register_resolvers
 from src.cli.words import readable
-from src.config_dir import CONFIG_DIR
+from src.config.location import CONFIG_DIR
 from src.datamodules.doctor import main as doctor
 from src.errors import UserError
 from src.pictures import open_picture

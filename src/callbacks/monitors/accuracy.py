@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ...errors import UserError
 from ...noise import Address
-from ...precision import wide
+from ...runtime.precision import wide
 
 
 class NoisyAccuracy(Callback):

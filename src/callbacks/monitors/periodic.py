@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.seed import isolate_rng
 
-from ... import signals
 from ...errors import UserError
+from ...runtime import signals
 from ..after_step import AfterStep
 from ..checkpoints import Checkpoints
 

@@ -16,9 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...annotations import is_whole
 from ...checkpoint.read import NET_PREFIX, OpenCheckpoint, is_step, is_tensor, load_archive
 from ...checkpoint.restore import instantiate_node
+from ...config.annotations import is_whole
 from ...errors import UserError
 from ...io.atomic import replacing
 from ...nets import NCSNpp

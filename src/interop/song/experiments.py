@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ...checkpoint.plain import check_plain
 from ...checkpoint.read import is_tensor
-from ...config_dir import CONFIG_DIR
+from ...config.location import CONFIG_DIR
 from ...errors import UserError
 from ...outside import MAX_RECORD, read_bytes
 from .checkpoint import PREFIX, architecture

@@ -12,7 +12,7 @@ from torchmetrics.utilities import dim_zero_cat
 
 from ...distributed import gather_parts
 from ...errors import UserError
-from ...precision import full_precision
+from ...runtime.precision import full_precision
 from ..extractors.base import FeatureExtractor
 from ..intervals import Estimate
 from ..reference.statistics import Reference

@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
-from ...precision import full_precision
+from ...runtime.precision import full_precision
 
 
 def weights_hash(net: nn.Module) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from ...config_dir import how_to_run
+from ...config.location import how_to_run
 from ...errors import UserError
 from ...io.hashing import bytes_hash
 from ...noise import permutation

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ...config_dir import how_to_run
+from ...config.location import how_to_run
 from ...errors import UserError
 from .base import FeatureExtractor, weights_hash
 

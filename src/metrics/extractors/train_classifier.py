@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...config_dir import how_to_run
+from ...config.location import how_to_run
 from ...errors import UserError
 from ...io.safetensors import write_safetensors
 from .image_classifier import ClassifierNet

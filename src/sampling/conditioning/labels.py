@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ...errors import UserError
 from ...noise import uniform
-from ...precision import wide
+from ...runtime.precision import wide
 
 RULES = ("cycle", "random", "none")
 

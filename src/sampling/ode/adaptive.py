@@ -19,7 +19,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from ...errors import UserError
-from ...precision import wide
+from ...runtime.precision import wide
 
 VectorField = Callable[[Tensor, Tensor, Tensor], Tensor]
 """field(t (R,) float64, y (R, F), rows (R,) int64) -> dy/dt (R, F), for the rows of the batch that still run."""

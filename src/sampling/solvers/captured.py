@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...compilation import many_graphs
+from ...runtime.compilation import many_graphs
 from .run import SolverRun
 
 StepFunction = Callable[[SolverRun, Tensor, int], tuple[Tensor, Tensor]]

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from jaxtyping import Float
 from torch import Tensor
 
-from ...precision import wide
+from ...runtime.precision import wide
 from ..base import SDE, expand
 from .score_matching import ScoreMatching
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from ...build import nearest
-from ...config_dir import CONFIG_DIR
+from ...config.build import nearest
+from ...config.location import CONFIG_DIR
 from ...errors import UserError
 from ...sinks.record import Result
 from .. import checkpoint_config

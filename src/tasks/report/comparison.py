@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from ...annotations import is_number
+from ...config.annotations import is_number
 from ...io.results import FILE, recorded_results
 from ...metrics.protocol import GENERATION, MEASUREMENT, text_of
 from ...sinks.record import Result

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ...annotations import is_number
+from ...config.annotations import is_number
 from ...io.results import FILE
 from ...progress import duration
 from .folder import Folder

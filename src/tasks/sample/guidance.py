@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 from torch import nn
 
 from ...checkpoint import checkpoint_hash, find_checkpoint, restore_classifier, restore_model
-from ...config_dir import how_to_run
+from ...config.location import how_to_run
 from ...errors import UserError
 from ...sampling.conditioning.guidance import Guidance, IntervalGuidance
 from ...sde import ScoreModel

@@ -11,9 +11,9 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
-from ....build import nearest
 from ....checkpoint import find_checkpoint, restore_model
-from ....config_dir import CONFIG_DIR
+from ....config.build import nearest
+from ....config.location import CONFIG_DIR
 from ....errors import UserError
 from ....interop.checkpoints import open_checkpoint
 from ....io.headers import opened

@@ -21,8 +21,8 @@ from ....errors import UserError
 from ....io.hashing import settings_hash
 from ....io.npz import write_npz
 from ....noise import Address
-from ....precision import full_precision
 from ....progress import Progress
+from ....runtime.precision import full_precision
 from ....sampling.ode.bits_per_dim import BitsPerDim
 from ....sde import ScoreModel
 from ....sinks.files import NpzFiles

@@ -9,7 +9,7 @@ import torch
 
 from src.errors import UserError
 from src.metrics import PixelFeatures
-from src.precision import full_precision, set_float32_precision, wide
+from src.runtime.precision import full_precision, set_float32_precision, wide
 
 
 @pytest.fixture(autouse=True)

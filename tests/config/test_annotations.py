@@ -10,8 +10,8 @@ from typing import Any, Literal
 import pytest
 import torch
 
-from src.annotations import mismatch
-from src.build import build
+from src.config.annotations import mismatch
+from src.config.build import build
 from src.errors import UserError
 
 

@@ -15,8 +15,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+from ..errors import UserError
 from .annotations import mismatch, shown
-from .errors import UserError
 
 CANONICAL = "src"
 """Name of the package in configurations."""

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from src import energy
 from src.callbacks.run_record import RunHistory
-from src.energy import Counter, EnergyMeter, processor_counters
+from src.runtime import energy
+from src.runtime.energy import Counter, EnergyMeter, processor_counters
 
 RANGE = 262_143_328_850
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from src.build import build, located, nearest
+from src.config.build import build, located, nearest
 from src.errors import UserError
 from src.sampling.solvers.schedule import LinearGrid
 from src.sde import VESDE
@@ -54,9 +54,9 @@ def test_located_and_nearest() -> None:
 
 
 def test_src_targets_work_in_the_installed_package(tmp_path: Path) -> None:
-    (tmp_path / "score_sde").symlink_to(Path(__file__).parents[1] / "src")
+    (tmp_path / "score_sde").symlink_to(Path(__file__).parents[2] / "src")
     code = (
-        "import sys; from score_sde.build import build; sde = build({'_target_': 'src.sde.VESDE'}); "
+        "import sys; from score_sde.config.build import build; sde = build({'_target_': 'src.sde.VESDE'}); "
         "assert type(sde).__module__ == 'score_sde.sde.ve', type(sde); assert 'src' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)

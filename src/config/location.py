@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-_PACKAGE = Path(__file__).resolve().parent
+_PACKAGE = Path(__file__).resolve().parents[1]
 
 IS_INSTALLED = (_PACKAGE / "conf").is_dir()
 """Whether this package was installed from a wheel; a checkout has ``conf`` and the scripts next to it."""

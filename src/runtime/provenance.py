@@ -64,7 +64,7 @@ def commit() -> str | None:
     """Return the commit of the checkout that contains this file, with ``+changes`` if files differ; None outside of
     one.
     """
-    root = Path(__file__).resolve().parents[1]
+    root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
         return None
     try:

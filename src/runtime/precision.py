@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 import torch
 
-from .errors import UserError
+from ..errors import UserError
 
 PRECISIONS = ("highest", "high", "medium")
 
