@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -183,6 +184,15 @@ def cases() -> list[Case]:
     return [*distances, *kernels, *shares, *classes]
 
 
+def extremes(rows: list[dict[str, Any]]) -> dict[str, list[float]]:
+    """Return the smallest and the largest coverage of each score."""
+    found = {
+        str(row["score"]): [float(other["coverage"]) for other in rows if other["score"] == row["score"]]
+        for row in rows
+    }
+    return {score: [min(values), max(values)] for score, values in found.items()}
+
+
 def draw(path: Path, rows: list[dict[str, object]]) -> None:
     """Draw the coverage of each row as a point, with the accepted range."""
     from matplotlib.figure import Figure
@@ -220,7 +230,8 @@ def main() -> None:
         for row in case.run(trials):
             rows.append(row)
             _log.info("%(score)-18s d %(features)3d N %(samples)5d target %(target)9.4f coverage %(coverage).3f", row)
-    write_json(RESULTS, {"command": f"python -m bench.coverage --trials {trials}", "rows": rows})
+    command = f"python -m bench.coverage --trials {trials}"
+    write_json(RESULTS, {"command": command, "range": extremes(rows), "rows": rows})
     draw(PICTURE, rows)
     _log.info("%.0f s: %s and %s", time.monotonic() - start, RESULTS, PICTURE)
 

@@ -1,67 +1,32 @@
-"""Numbers in the documents are those written by the measuring commands.
-
-A page marks them: ``<!-- from few_steps.json remedies -->`` ... ``<!-- /from -->``. Every number in between must
-occur in this part of the file, rounded to the digits that the page shows.
-"""
+"""Numbers in the documents are those written by the measuring commands, in their rows and columns."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
-from decimal import Decimal
+import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from bench import report
+from tests.docs.figures import Mark, marks
 from tests.docs.pages import PAGES, ROOT
 
-_MARKED = re.compile(r"<!-- from (\S+\.json) ?(.*?) ?-->(.*?)<!-- /from -->", re.DOTALL)
-_NUMBER = re.compile(r"(?<![\w.])[-+]?\d[\d,]*(?:\.\d+)?(?: %)?")
-_CODE = re.compile(r"`[^`]*`|95 %")  # the level of all intervals is no measurement
+PARTS = [
+    pytest.param(mark, id=f"{page.stem}: {mark.file} {mark.fields[:40]}") for page in PAGES for mark in marks(page)
+]
 
 
-def marked(page: Path) -> list[tuple[str, str, str]]:
-    """Return file, keys and text of every marked part of a page."""
-    return _MARKED.findall(page.read_text(encoding="utf-8"))
+@pytest.mark.parametrize("mark", PARTS)
+def test_quoted_numbers_were_measured(mark: Mark) -> None:
+    assert not mark.mistakes(json.loads((ROOT / "docs" / mark.file).read_text(encoding="utf-8")))
 
 
-def numbers(node: Any) -> Iterator[float]:
-    """Yield all numbers in a JSON node, including those in keys and strings."""
-    if isinstance(node, dict):
-        for item in node.items():
-            yield from numbers(list(item))
-    elif isinstance(node, list):
-        for item in node:
-            yield from numbers(item)
-    elif isinstance(node, str):
-        yield from (float(found.replace(",", "")) for found in re.findall(r"\d[\d,]*(?:\.\d+)?(?:e-?\d+)?", node))
-    elif node is not None:
-        yield float(node)
-
-
-def absent(text: str, known: list[float]) -> list[str]:
-    """Return the numbers of a text that no known number rounds to; a known fraction matches a percentage."""
-    missing = []
-    for quoted in _NUMBER.findall(_CODE.sub("", text)):
-        digits = Decimal(quoted.removesuffix(" %").replace(",", ""))
-        half = 0.5001 * 10.0 ** min(digits.as_tuple().exponent, 0)
-        scales = (1, 100) if quoted.endswith("%") else (1,)
-        if not any(abs(abs(scale * value) - abs(float(digits))) <= half for value in known for scale in scales):
-            missing.append(quoted)
-    return missing
-
-
-PARTS = [pytest.param(*part, id=f"{page.stem}: {part[0]} {part[1]}") for page in PAGES for part in marked(page)]
-
-
-@pytest.mark.parametrize(("file", "keys", "text"), PARTS)
-def test_quoted_numbers_were_measured(file: str, keys: str, text: str) -> None:
-    node = json.loads((ROOT / "docs" / file).read_text(encoding="utf-8"))
-    for key in filter(None, keys.split(" / ")):
-        node = node[int(key) if isinstance(node, list) else key]
-    assert not absent(text, list(numbers(node)))
+def test_every_mark_is_closed() -> None:
+    for page in PAGES:
+        text = re.sub("`.*?`", "", page.read_text(encoding="utf-8"))
+        assert len(re.findall("<!-- (?:from|table) ", text)) == len(marks(page)), page
 
 
 def test_marks_do_not_split_a_paragraph() -> None:
@@ -71,7 +36,49 @@ def test_marks_do_not_split_a_paragraph() -> None:
         assert not re.findall(r"^\S.*\n<!-- /?from[^\n]*-->\S.*$", text, re.MULTILINE), page
 
 
-def test_a_wrong_number_is_found() -> None:
-    known = [44.7557, -85.23, 0.1234, 1500.0]
-    assert not absent("44.8 | 44.76 | -85 | 12 % of 1,500 | `7` | step2", known)
-    assert absent("44.9 | -86 | 13 % | 1,501 | 0.13", known) == ["44.9", "-86", "13 %", "1,501", "0.13"]
+def test_tables_of_the_benchmark_are_those_of_its_results(tmp_path: Path) -> None:
+    page = Path(shutil.copy(report.PAGE, tmp_path))
+    report.insert(page, report.RESULTS)
+    assert page.read_text(encoding="utf-8") == report.PAGE.read_text(encoding="utf-8")
+
+
+RESULTS = {
+    "Heun": {"nfe": 35, "distance": 0.2205, "interval": [0.19, 0.25], "broken": 0.166},
+    "SDE": {"nfe": 34, "distance": 0.0797, "interval": [0.07, 0.09], "broken": 0.0},
+    "points": [{"nfe": 1, "loss": -85.23}, {"nfe": 4, "loss": 1500.0}],
+}
+TABLE = """
+| | evaluations | note | distance | broken |
+|---|---:|---|---|---:|
+| `Heun` | 35 | 7 | 0.221 (0.19 to 0.25) | 17 % |
+| **SDE** | 34 | 8 | 0.08 (0.07 to 0.09) | 0 |
+"""
+FIELDS = ": nfe; -; distance + interval; broken"
+
+
+def test_right_tables_and_texts_pass() -> None:
+    assert not Mark("table", "a.json", FIELDS, TABLE).mistakes(RESULTS)
+    fields = "points / nfe=1 / loss; points / nfe=3|4 / loss; Heun / broken"
+    assert not Mark("from", "a.json", fields, "-85 and 1,500 with `4` steps: 16.6 %").mistakes(RESULTS)
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        ("0.221", "0.222"),
+        ("17 %", "16 %"),
+        ("`Heun` | 35", "`Heun` | 34"),
+        ("`Heun`", "`Heun2`"),
+        ("| 0 |", "| |"),
+        ("(0.19 to 0.25)", "(0.25 to 0.19)"),
+    ],
+)
+def test_a_wrong_cell_is_found(right: str, wrong: str) -> None:
+    assert Mark("table", "a.json", FIELDS, TABLE.replace(right, wrong)).mistakes(RESULTS)
+
+
+def test_swapped_rows_and_columns_are_found() -> None:
+    swapped = TABLE.replace("`Heun`", "HEUN").replace("**SDE**", "Heun").replace("HEUN", "SDE")
+    assert len(Mark("table", "a.json", FIELDS, swapped).mistakes(RESULTS)) == 10
+    assert Mark("table", "a.json", ": nfe; -; broken; distance + interval", TABLE).mistakes(RESULTS)
+    assert Mark("from", "a.json", "SDE / nfe; Heun / nfe", "35 and 34").mistakes(RESULTS)
