@@ -13,16 +13,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from ..checkpoint.restore import restore_model
 from ..errors import UserError
 from ..io.atomic import replacing
 from ..nets import NCSNpp
-from ..nets.layers.attention import Attention
-from ..nets.layers.blocks import ResBlock
-from ..nets.layers.embedding import FourierFeatures
-from ..nets.layers.pyramid import InputSkip, OutputSkip
+from ..nets.ncsnpp import Level
 from ..sde import VESDE, ScoreModel
 from ..sde.parametrization import SongVE
 
@@ -51,6 +49,17 @@ _REQUIRED: dict[str, Any] = {
 }
 # Options of the published NCSN++, for a configuration that leaves an option out.
 _DEFAULTS: dict[str, Any] = {**_REQUIRED, "progressive": "none", "progressive_input": "residual"}
+
+# Our names of the layers of a block, and those of UNet2DModel.
+_BLOCK = {
+    "norm1": "norm1",
+    "conv1": "conv1",
+    "emb": "time_emb_proj",
+    "norm2": "norm2",
+    "conv2": "conv2",
+    "shortcut": "conv_shortcut",
+}
+_ATTENTION = {"norm": "group_norm", "query": "to_q", "key": "to_k", "value": "to_v", "proj": "to_out.0"}
 
 
 def write_diffusers(checkpoint: Mapping[str, Any], folder: str | os.PathLike[str], weights: str = "ema") -> None:
@@ -130,35 +139,32 @@ def _refuse_inexpressible(model: ScoreModel, node: Mapping[str, Any]) -> None:
             )
     if net.image_shape[0] != _IMAGE_CHANNELS:
         raise UserError(f"in_channels={net.image_shape[0]} cannot be expressed by diffusers' UNet2DModel, which has 3")
-    in_levels = [a for level in (*net.down, *net.up) for _, a in level.steps() if isinstance(a, Attention)]
-    if any(attention.norm.num_groups != _ATTENTION_GROUPS for attention in in_levels):
+    in_levels = [attention for level in (*net.down, *net.up) for _, attention in level.steps()]
+    if any(attention is not None and attention.norm.num_groups != _ATTENTION_GROUPS for attention in in_levels):
         raise UserError(
             f"attn_resolutions={list(net.attn_resolutions)} with fewer than 128 channels cannot be expressed by "
             f"diffusers' UNet2DModel, whose attention has {_ATTENTION_GROUPS} groups"
         )
     # At levels with attention, UNet2DModel computes the groups of the up blocks from other channels.
-    for level in net.up:
-        if any(isinstance(attention, Attention) for _, attention in level.steps()):
-            for block, _ in level.steps():
-                assert isinstance(block, ResBlock)
-                if block.norm1.num_groups != _ATTENTION_GROUPS:
-                    raise UserError(
-                        f"nf={net.nf} is too small for diffusers' UNet2DModel, whose blocks beside attention have "
-                        f"{_ATTENTION_GROUPS} groups"
-                    )
+    beside = [block for level in net.up if level.attentions for block, _ in level.steps()]
+    if any(block.norm1.num_groups != _ATTENTION_GROUPS for block in beside):
+        raise UserError(
+            f"nf={net.nf} is too small for diffusers' UNet2DModel, whose blocks beside attention have "
+            f"{_ATTENTION_GROUPS} groups"
+        )
 
 
 def _unet_config(net: NCSNpp, node: Mapping[str, Any]) -> dict[str, Any]:
-    attends = [any(isinstance(attention, Attention) for _, attention in level.steps()) for level in net.down]
-    widths = [_conv_width(level.blocks[-1]) for level in net.down]
+    attends = [bool(level.attentions) for level in net.down]
+    blocks = [list(level.blocks) for level in net.down]
     return {
         "sample_size": net.image_shape[1],
         "in_channels": _IMAGE_CHANNELS,
         "out_channels": _IMAGE_CHANNELS,
         "center_input_sample": True,
         "time_embedding_type": "fourier",
-        "block_out_channels": widths,
-        "layers_per_block": len(next(iter(net.down)).blocks),
+        "block_out_channels": [level[-1].conv1.out_channels for level in blocks],
+        "layers_per_block": len(blocks[0]),
         "down_block_types": ["AttnSkipDownBlock2D" if attention else "SkipDownBlock2D" for attention in attends],
         "up_block_types": ["AttnSkipUpBlock2D" if attention else "SkipUpBlock2D" for attention in reversed(attends)],
         "mid_block_scale_factor": math.sqrt(2.0),
@@ -170,14 +176,8 @@ def _unet_config(net: NCSNpp, node: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _conv_width(block: nn.Module) -> int:
-    assert isinstance(block, ResBlock)
-    return block.conv1.out_channels
-
-
 def _scheduler(sde: Any, sampler: Mapping[str, Any]) -> Any:
-    mean = sde.prior_mean if isinstance(sde.prior_mean, list | tuple) else [sde.prior_mean]
-    if any(mean):
+    if torch.as_tensor(sde.prior_mean).any():
         _log.warning("the prior of diffusers' pipeline has mean zero, not %s", sde.prior_mean)
     grid, corrector = sampler.get("grid") or {}, sampler.get("corrector") or {}
     return _diffusers().ScoreSdeVeScheduler(
@@ -194,28 +194,29 @@ def _weight_names(net: NCSNpp) -> Iterator[tuple[str, str]]:
     """Pairs of a tensor's name in UNet2DModel and in our net."""
     modules: list[tuple[str, nn.Module]] = []
     embedding = net.embedding
-    assert embedding is not None and isinstance(embedding.features, FourierFeatures)
+    assert embedding is not None
     modules += [("time_embedding.linear_1", embedding.dense1), ("time_embedding.linear_2", embedding.dense2)]
     modules.append(("conv_in", net.input_conv))
     for i, level in enumerate(net.down):
         modules += _level(f"down_blocks.{i}", level)
         if level.resample is not None:
-            modules += _res_block(f"down_blocks.{i}.resnet_down", level.resample)
-        if isinstance(level.pyramid, InputSkip):
-            modules.append((f"down_blocks.{i}.skip_conv", level.pyramid.conv))
+            modules += _parts(f"down_blocks.{i}.resnet_down", level.resample, _BLOCK)
+        if level.pyramid is not None:
+            modules.append((f"down_blocks.{i}.skip_conv", level.pyramid.get_submodule("conv")))
     block1, attention, block2 = net.middle
-    modules += _res_block("mid_block.resnets.0", block1) + _attention("mid_block.attentions.0", attention)
-    modules += _res_block("mid_block.resnets.1", block2)
+    modules += _parts("mid_block.resnets.0", block1, _BLOCK) + _parts("mid_block.attentions.0", attention, _ATTENTION)
+    modules += _parts("mid_block.resnets.1", block2, _BLOCK)
     for i, level in enumerate(net.up):
         modules += _level(f"up_blocks.{i}", level)
-        assert isinstance(level.pyramid, OutputSkip)
+        assert level.pyramid is not None
         norm, conv = f"up_blocks.{i}.skip_norm", f"up_blocks.{i}.skip_conv"
         if level.resample is None:
             # In UNet2DModel the finest image comes from the end of the net.
             norm, conv = "conv_norm_out", "conv_out"
         else:
-            modules += _res_block(f"up_blocks.{i}.resnet_up", level.resample)
-        modules += [(norm, level.pyramid.head.norm), (conv, level.pyramid.head.conv)]
+            modules += _parts(f"up_blocks.{i}.resnet_up", level.resample, _BLOCK)
+        head = level.pyramid.get_submodule("head")
+        modules += [(norm, head.get_submodule("norm")), (conv, head.get_submodule("conv"))]
     prefixes = {module: name for name, module in net.named_modules()}
     yield "time_proj.weight", f"{prefixes[embedding.features]}.frequencies"
     for theirs, module in modules:
@@ -223,35 +224,16 @@ def _weight_names(net: NCSNpp) -> Iterator[tuple[str, str]]:
             yield f"{theirs}.{kind}", f"{prefixes[module]}.{kind}"
 
 
-def _level(theirs: str, level: Any) -> list[tuple[str, nn.Module]]:
+def _level(theirs: str, level: Level) -> list[tuple[str, nn.Module]]:
     modules: list[tuple[str, nn.Module]] = []
-    attentions = 0
-    for i, (block, attention) in enumerate(level.steps()):
-        modules += _res_block(f"{theirs}.resnets.{i}", block)
-        if isinstance(attention, Attention):
-            modules += _attention(f"{theirs}.attentions.{attentions}", attention)
-            attentions += 1
+    for i, (block, _) in enumerate(level.steps()):
+        modules += _parts(f"{theirs}.resnets.{i}", block, _BLOCK)
+    attentions = [attention for _, attention in level.steps() if attention is not None]
+    for i, attention in enumerate(attentions):
+        modules += _parts(f"{theirs}.attentions.{i}", attention, _ATTENTION)
     return modules
 
 
-def _res_block(theirs: str, block: nn.Module) -> list[tuple[str, nn.Module]]:
-    assert isinstance(block, ResBlock) and block.emb is not None
-    modules: list[tuple[str, nn.Module]] = [
-        (f"{theirs}.norm1", block.norm1),
-        (f"{theirs}.conv1", block.conv1),
-        (f"{theirs}.time_emb_proj", block.emb),
-        (f"{theirs}.norm2", block.norm2),
-        (f"{theirs}.conv2", block.conv2),
-    ]
-    return modules if block.shortcut is None else [*modules, (f"{theirs}.conv_shortcut", block.shortcut)]
-
-
-def _attention(theirs: str, attention: nn.Module) -> list[tuple[str, nn.Module]]:
-    assert isinstance(attention, Attention)
-    return [
-        (f"{theirs}.group_norm", attention.norm),
-        (f"{theirs}.to_q", attention.query),
-        (f"{theirs}.to_k", attention.key),
-        (f"{theirs}.to_v", attention.value),
-        (f"{theirs}.to_out.0", attention.proj),
-    ]
+def _parts(theirs: str, module: nn.Module, names: Mapping[str, str]) -> list[tuple[str, nn.Module]]:
+    parts = dict(module.named_children())
+    return [(f"{theirs}.{other}", parts[ours]) for ours, other in names.items() if ours in parts]

@@ -37,27 +37,28 @@ class Level(nn.Module):
 
     Args:
         blocks: residual blocks, in order.
-        attentions: the module after each block: attention or the identity.
+        attentions: the attention after each block, None for none.
         pyramid: the connection with the progressive path, or None.
         resample: the change of resolution after this level, or None at the last one.
     """
 
     def __init__(
         self,
-        blocks: Sequence[nn.Module],
-        attentions: Sequence[nn.Module],
+        blocks: Sequence[ResBlock],
+        attentions: Sequence[Attention | None],
         pyramid: nn.Module | None,
         resample: nn.Module | None,
     ) -> None:
         super().__init__()
-        self.blocks = nn.ModuleList(blocks)
-        self.attentions = nn.ModuleList(attentions)
+        self.blocks: Iterable[ResBlock] = nn.ModuleList(blocks)  # type: ignore[assignment] # torch has no typed ModuleList
+        self.attentions = nn.ModuleDict({str(i): each for i, each in enumerate(attentions) if each is not None})
         self.pyramid = pyramid
         self.resample = resample
 
-    def steps(self) -> Iterator[tuple[nn.Module, nn.Module]]:
-        """Pairs of a block and the module after it."""
-        return zip(self.blocks, self.attentions, strict=True)
+    def steps(self) -> Iterator[tuple[ResBlock, Attention | None]]:
+        """Pairs of a block and the attention after it."""
+        attentions: dict[str, Any] = dict(self.attentions.items())
+        return ((block, attentions.get(str(i))) for i, block in enumerate(self.blocks))
 
 
 class NCSNpp(ScoreNet):
@@ -168,7 +169,7 @@ class NCSNpp(ScoreNet):
 
         biggan = self.resblock_type == "biggan"
         common: dict[str, Any] = {"init_scale": init_scale, "skip_rescale": skip_rescale, "norm_groups": norm_groups}
-        block: Callable[..., nn.Module] = partial(
+        block: Callable[..., ResBlock] = partial(
             ResBlock,
             act=act,
             emb_width=4 * nf if conditional else None,
@@ -179,8 +180,8 @@ class NCSNpp(ScoreNet):
             **common,
         )
 
-        def attention(channels: int, resolution: int) -> nn.Module:
-            return Attention(channels, **common) if resolution in self.attn_resolutions else nn.Identity()
+        def attention(channels: int, resolution: int) -> Attention | None:
+            return Attention(channels, **common) if resolution in self.attn_resolutions else None
 
         def shrink(channels: int) -> nn.Module:
             if biggan:
@@ -196,7 +197,8 @@ class NCSNpp(ScoreNet):
         channels, skips, pyramid_channels = nf, [nf], in_channels
         down: list[Level] = []
         for multiple, resolution in zip(ch_mult, resolutions, strict=True):
-            blocks, attentions = [], []
+            blocks: list[ResBlock] = []
+            attentions: list[Attention | None] = []
             for _ in range(num_res_blocks):
                 blocks.append(block(channels, nf * multiple))
                 channels = nf * multiple
@@ -214,11 +216,10 @@ class NCSNpp(ScoreNet):
                     pyramid_channels = channels
                 skips.append(channels)
             down.append(Level(blocks, attentions, pyramid, resample))
-        self.down: Iterable[Level] = nn.ModuleList(down)  # type: ignore[assignment] # torch has no typed ModuleList
+        self.down: Iterable[Level] = nn.ModuleList(down)  # type: ignore[assignment] # the same
 
-        self.middle = nn.ModuleList(
-            [block(channels, channels), Attention(channels, **common), block(channels, channels)]
-        )
+        middle = block(channels, channels), Attention(channels, **common), block(channels, channels)
+        self.middle: tuple[ResBlock, Attention, ResBlock] = nn.ModuleList(middle)  # type: ignore[assignment] # the same
 
         up: list[Level] = []
         for multiple, resolution in zip(reversed(ch_mult), reversed(resolutions), strict=True):
@@ -226,7 +227,7 @@ class NCSNpp(ScoreNet):
             for _ in range(num_res_blocks + 1):
                 blocks.append(block(channels + skips.pop(), nf * multiple))
                 channels = nf * multiple
-            attentions = [nn.Identity() for _ in range(num_res_blocks)] + [attention(channels, resolution)]
+            attentions = [*[None] * num_res_blocks, attention(channels, resolution)]
             first = resolution == resolutions[-1]
             pyramid = None
             if self.progressive == "output_skip":
@@ -258,7 +259,7 @@ class NCSNpp(ScoreNet):
         skips = [h]
         for level in self.down:
             for block, attention in level.steps():
-                h = self.run(attention, self.run(block, h, emb))
+                h = self._step(block, attention, h, emb)
                 skips.append(h)
             if level.resample is not None:
                 h = self.run(level.resample, h, *resample_args)
@@ -267,12 +268,12 @@ class NCSNpp(ScoreNet):
                 skips.append(h)
 
         block1, attention, block2 = self.middle
-        h = self.run(block2, self.run(attention, self.run(block1, h, emb)), emb)
+        h = self.run(block2, self._step(block1, attention, h, emb), emb)
 
         image: Tensor | None = None
         for level in self.up:
             for block, attention in level.steps():
-                h = self.run(attention, self.run(block, torch.cat([h, skips.pop()], dim=1), emb))
+                h = self._step(block, attention, torch.cat([h, skips.pop()], dim=1), emb)
             if level.pyramid is not None:
                 h, image = level.pyramid(h, image)
             if level.resample is not None:
@@ -281,6 +282,10 @@ class NCSNpp(ScoreNet):
         out: Tensor | None = image if self.output is None else self.output(h)
         assert out is not None
         return out
+
+    def _step(self, block: ResBlock, attention: Attention | None, h: Tensor, emb: Tensor | None) -> Tensor:
+        h = self.run(block, h, emb)
+        return h if attention is None else self.run(attention, h)
 
 
 def _resolutions(height: int, width: int, levels: int, attn_resolutions: Sequence[int]) -> list[int]:

@@ -161,19 +161,9 @@ def _nin(module: nn.Conv2d, name: str) -> list[_Tensor]:
     return [(f"{name}.W", module.weight), (f"{name}.b", module.bias)]
 
 
-def _res_block(block: ResBlock, ddpm: bool, unread: nn.Module | None) -> list[_Tensor]:
-    emb = block.emb if block.emb is not None else unread
-    tensors = _layer(block.norm1, "GroupNorm_0") + _layer(block.conv1, "Conv_0")
-    tensors += [] if emb is None else _layer(emb, "Dense_0")
-    tensors += _layer(block.norm2, "GroupNorm_1") + _layer(block.conv2, "Conv_1")
-    if block.shortcut is not None:
-        tensors += _nin(block.shortcut, "NIN_0") if ddpm else _layer(block.shortcut, "Conv_2")
-    return tensors
-
-
 @singledispatch
-def _entries(module: nn.Module) -> list[list[_Tensor]]:
-    """The entries of the original's list for one of our modules.
+def _entries(module: nn.Module, net: NCSNpp) -> list[list[_Tensor]]:
+    """The entries of the original's list for one of the modules of ``net``.
 
     Resampling without weights still takes a place in the list; its other kinds are below.
     """
@@ -181,71 +171,74 @@ def _entries(module: nn.Module) -> list[list[_Tensor]]:
 
 
 @_entries.register
-def _(layer: ConvDown | ConvUp) -> list[list[_Tensor]]:
+def _(block: ResBlock, net: NCSNpp) -> list[list[_Tensor]]:
+    # Without conditioning the original still makes the dense layer of every block.
+    emb = block.emb if block.emb is not None else nn.Linear(4 * net.nf, block.conv1.out_channels, device="meta")
+    tensors = _layer(block.norm1, "GroupNorm_0") + _layer(block.conv1, "Conv_0") + _layer(emb, "Dense_0")
+    tensors += _layer(block.norm2, "GroupNorm_1") + _layer(block.conv2, "Conv_1")
+    if block.shortcut is not None:
+        ddpm = net.resblock_type == "ddpm"
+        tensors += _nin(block.shortcut, "NIN_0") if ddpm else _layer(block.shortcut, "Conv_2")
+    return [tensors]
+
+
+@_entries.register
+def _(layer: ConvDown | ConvUp, net: NCSNpp) -> list[list[_Tensor]]:
     return [_layer(layer, "Conv_0")]
 
 
 @_entries.register
-def _(layer: FIRConvDown | FIRConvUp) -> list[list[_Tensor]]:
+def _(layer: FIRConvDown | FIRConvUp, net: NCSNpp) -> list[list[_Tensor]]:
     return [_layer(layer.conv, "Conv2d_0")]
 
 
 @_entries.register
-def _(attention: Attention) -> list[list[_Tensor]]:
+def _(attention: Attention, net: NCSNpp) -> list[list[_Tensor]]:
     layers = (attention.query, attention.key, attention.value, attention.proj)
     tensors = [tensor for i, layer in enumerate(layers) for tensor in _nin(layer, f"NIN_{i}")]
     return [[*_layer(attention.norm, "GroupNorm_0"), *tensors]]
 
 
 @_entries.register
-def _(head: Head) -> list[list[_Tensor]]:
+def _(head: Head, net: NCSNpp) -> list[list[_Tensor]]:
     return [_layer(head.norm), _layer(head.conv)]
 
 
 # In a progressive path, resampling without weights is not in the list.
 @_entries.register
-def _(pyramid: InputSkip) -> list[list[_Tensor]]:
+def _(pyramid: InputSkip, net: NCSNpp) -> list[list[_Tensor]]:
     return [_layer(pyramid.conv, "Conv_0")]
 
 
 @_entries.register
-def _(pyramid: InputResidual) -> list[list[_Tensor]]:
-    return _entries(pyramid.down)
+def _(pyramid: InputResidual, net: NCSNpp) -> list[list[_Tensor]]:
+    return _entries(pyramid.down, net)
 
 
 @_entries.register
-def _(pyramid: OutputSkip | OutputResidualStart) -> list[list[_Tensor]]:
-    return _entries(pyramid.head)
+def _(pyramid: OutputSkip | OutputResidualStart, net: NCSNpp) -> list[list[_Tensor]]:
+    return _entries(pyramid.head, net)
 
 
 @_entries.register
-def _(pyramid: OutputResidual) -> list[list[_Tensor]]:
-    return _entries(pyramid.up)
+def _(pyramid: OutputResidual, net: NCSNpp) -> list[list[_Tensor]]:
+    return _entries(pyramid.up, net)
 
 
 def _all_modules(net: NCSNpp) -> Iterator[list[_Tensor]]:
     """The entries of the original's list of modules, each with its tensors."""
 
-    def entries(module: nn.Module) -> list[list[_Tensor]]:
-        if not isinstance(module, ResBlock):
-            return _entries(module)
-        # Without conditioning the original still makes the dense layer of every block.
-        unread = None if net.embedding is not None else nn.Linear(4 * net.nf, module.conv1.out_channels, device="meta")
-        return [_res_block(module, net.resblock_type == "ddpm", unread)]
-
     def steps(level: Level) -> Iterator[list[_Tensor]]:
         for residual, attention in level.steps():
-            yield from entries(residual)
-            if isinstance(attention, Attention):
-                yield from entries(attention)
+            yield from _entries(residual, net)
+            if attention is not None:
+                yield from _entries(attention, net)
 
     embedding = net.embedding
-    if embedding is None:
-        if net.embedding_type == "fourier":
-            yield [("W", FourierFeatures(net.nf).frequencies)]
-    else:
-        if isinstance(embedding.features, FourierFeatures):
-            yield [("W", embedding.features.frequencies)]
+    if net.embedding_type == "fourier":
+        features = FourierFeatures(net.nf) if embedding is None else embedding.features
+        yield [("W", features.get_buffer("frequencies"))]
+    if embedding is not None:
         yield _layer(embedding.dense1)
         yield _layer(embedding.dense2)
 
@@ -254,13 +247,13 @@ def _all_modules(net: NCSNpp) -> Iterator[list[_Tensor]]:
         yield from steps(level)
         for module in (level.resample, level.pyramid):
             if module is not None:
-                yield from entries(module)
+                yield from _entries(module, net)
     for module in net.middle:
-        yield from entries(module)
+        yield from _entries(module, net)
     for level in net.up:
         yield from steps(level)
         for module in (level.pyramid, level.resample):
             if module is not None:
-                yield from entries(module)
+                yield from _entries(module, net)
     if net.output is not None:
-        yield from entries(net.output)
+        yield from _entries(net.output, net)
