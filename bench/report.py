@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from bench.rows import Row
+from src.io.atomic import write_text
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "docs" / "performance.json"
@@ -28,7 +28,7 @@ def save(path: Path, command: str, machine: dict[str, str], rows: Iterable[Row])
             "machine": machine,
             "rows": [r.as_dict() for r in rows if r.section == section],
         }
-    _write(path, json.dumps(results, indent=1) + "\n")
+    write_text(path, json.dumps(results, indent=1) + "\n")
 
 
 def markdown(results: dict[str, Any]) -> str:
@@ -67,7 +67,7 @@ def insert(page: Path, results: Path) -> None:
         if not mark or not closed:
             raise ValueError(f"{page} has no {begin} ... {end}")
         text = f"{before}{begin}\n{table}\n{end}{after}"
-    _write(page, text)
+    write_text(page, text)
 
 
 def text(rows: Iterable[Row]) -> str:
@@ -101,9 +101,3 @@ def _line(r: Row) -> str:
     spread = "" if r.runs == 1 else f"{number(r.low)} to {number(r.high)}"
     met = {None: "", True: "met", False: "**missed**"}[r.met]
     return f"| {r.what} | {number(r.value)} {r.unit} | {spread} | {r.runs} | {_goal(r)} | {met} |"
-
-
-def _write(path: Path, content: str) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(content, encoding="utf-8")
-    temporary.replace(path)

@@ -16,6 +16,7 @@ import numpy as np
 
 from bench.gpu_proof.setup import Say, Setup
 from bench.rows import row
+from src.io.npz import write_npz
 
 if TYPE_CHECKING:
     from src.datamodules import ImageDataModule
@@ -30,9 +31,7 @@ def prepare(setup: Setup, say: Say) -> Callable[[], None]:
     def unpack() -> None:
         start = time.perf_counter()
         arrays = _digits() if setup.small and not _archives(setup.data) else cifar10(setup.data)
-        temporary = setup.npz.with_suffix(".part.npz")
-        np.savez(temporary, allow_pickle=False, **arrays)
-        temporary.replace(setup.npz)
+        write_npz(setup.npz, arrays)
         seconds = time.perf_counter() - start
         count = sum(len(arrays[f"{split}_images"]) for split in ("train", "test"))
         say(row(_SECTION, "images decoded", float(count), "images"))

@@ -7,7 +7,6 @@ from pathlib import Path
 import torch
 from lightning.pytorch import LightningModule, Trainer
 
-from ..checkpoint.averages.functions import PowerAverage
 from ..checkpoint.averages.posthoc import write_snapshot
 from ..errors import UserError
 from ..io.step_names import step_name
@@ -43,7 +42,7 @@ class EMASnapshots(Periodic):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         self._ema = ema_of(trainer)
         averages = self._ema.averages if self._ema is not None else {}
-        self.sigma_rel = {name: kept.sigma_rel for name, kept in averages.items() if isinstance(kept, PowerAverage)}
+        self.sigma_rel = {name: kept.sigma_rel for name, kept in averages.items() if kept.sigma_rel is not None}
         if not self.sigma_rel:
             raise UserError("callbacks.ema_snapshots needs power-function averages: add ema=posthoc", shared=True)
 

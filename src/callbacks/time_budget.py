@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import time
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from ..errors import UserError
+from ..lightning_modules.schedules import annealing_factor, warm_up_factor
 
 
 class TimeBudget(Callback):
@@ -52,9 +52,7 @@ class TimeBudget(Callback):
 
     def factor(self, step: int, elapsed: float) -> float:
         """Return the learning-rate factor at ``step`` (from 0), ``elapsed`` seconds after the first step."""
-        warm = min(1.0, (step + 1) / max(self.warm_up_steps, 1))
-        progress = min(1.0, elapsed / self.seconds)
-        return warm * (self.final + (1 - self.final) * 0.5 * (1 + math.cos(math.pi * progress)))
+        return warm_up_factor(step, self.warm_up_steps) * annealing_factor(elapsed / self.seconds, self.final)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._start = time.monotonic()

@@ -6,7 +6,6 @@ The pickle inside is read by torch's restricted unpickler, which builds tensors 
 
 from __future__ import annotations
 
-import hashlib
 import os
 import pickle
 import warnings
@@ -21,6 +20,7 @@ import torch
 from torch import Tensor
 
 from ..errors import UserError
+from ..io.hashing import stream_hash
 from ..io.safetensors import check_size
 from ..outside import check_readable
 from .older import up_to_date
@@ -225,7 +225,7 @@ def checkpoint_hash(path: str | os.PathLike[str]) -> str:
             check_size(path)
         else:
             check_readable(path, WHERE, MAX_PICKLE)
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        return stream_hash(file)
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from ..errors import UserError
+from ..io.hashing import text_hash
 
 VARIABLE = "SCORE_SDE_VERIFIED"
 """Environment variable with the newest results as JSON; child processes inherit it."""
@@ -123,7 +124,7 @@ def _once_on_this_node(key: str, read: Callable[[], list[str]]) -> list[str]:
     launch = _launch()
     if launch is None:
         return read()
-    folder = Path(tempfile.gettempdir(), f"score-sde-{os.getuid()}", hashlib.sha256(launch.encode()).hexdigest()[:16])
+    folder = Path(tempfile.gettempdir(), f"score-sde-{os.getuid()}", text_hash(launch)[:16])
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         if folder.parent.stat().st_uid != os.getuid():

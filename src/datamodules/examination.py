@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from dataclasses import dataclass, field
 
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..data_range import RANGES
+from ..io.hashing import bytes_hash
 from ..noise import permutation
 from .base import ImageDataModule
 from .toy import ToyDataModule
@@ -118,7 +118,7 @@ def examine_points(datamodule: ToyDataModule) -> Findings:
 
 
 def _duplicates_and_constants(datamodule: ImageDataModule) -> list[str]:
-    seen: dict[bytes, int] = {}
+    seen: dict[str, int] = {}
     repeated: list[tuple[int, int]] = []
     constant: list[int] = []
     number = 0
@@ -126,8 +126,7 @@ def _duplicates_and_constants(datamodule: ImageDataModule) -> list[str]:
         flat = chunk.flatten(1)
         constant += (number + (flat == flat[:, :1]).all(1).nonzero().flatten()).tolist()
         for row in flat.numpy():
-            digest = hashlib.blake2b(row.data, digest_size=16).digest()
-            first = seen.setdefault(digest, number)
+            first = seen.setdefault(bytes_hash(row.data), number)
             if first != number:
                 repeated.append((first, number))
             number += 1

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ..errors import UserError
+from ..io.hashing import pieces_hash
 
 _CHUNK_BYTES = 1 << 26
 _DTYPES = (torch.uint8, torch.uint16, torch.int32, torch.float16, torch.float32)
@@ -214,9 +215,6 @@ class ImageSet:
 
     def fingerprint(self) -> str:
         """Return the SHA-256 of shape, pixels and labels in hexadecimal, wherever the images are stored."""
-        digest = hashlib.sha256(repr(self.shape).encode())
-        for images in self.chunks():
-            digest.update(images.numpy().data)
-        if (labels := self.labels) is not None:
-            digest.update(labels.numpy().data)
-        return digest.hexdigest()
+        labels = [] if self.labels is None else [self.labels]
+        parts = (part.numpy().data for part in chain(self.chunks(), labels))
+        return pieces_hash(chain([repr(self.shape).encode()], parts))

@@ -63,6 +63,12 @@ def write_json(path: str | os.PathLike[str], content: Any, advice: str = ADVICE)
     write_text(path, json.dumps(content, indent=2) + "\n", advice)
 
 
+def set_aside(path: Path, advice: str = ADVICE) -> Path:
+    """Rename a damaged file to ``<name>.damaged`` and return the new path; raise UserError if the system refuses."""
+    with refusals(path, advice):
+        return path.replace(path.with_name(f"{path.name}.damaged"))
+
+
 @contextmanager
 def temporary_beside(target: Path) -> Iterator[Path]:
     """Yield an unused path in the folder of ``target``, created if missing; delete what exists there at the end."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
+from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,25 @@ from typing import Any
 def file_hash(path: str | Path) -> str:
     """Return the SHA-256 of a file in hexadecimal, read once in small pieces."""
     with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        return stream_hash(file)
 
 
-def bytes_hash(content: bytes) -> str:
+def stream_hash(file: BufferedReader) -> str:
+    """Return the SHA-256 of the rest of an open file in hexadecimal."""
+    return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def pieces_hash(pieces: Iterable[bytes | memoryview]) -> str:
+    """Return the SHA-256 of the concatenated pieces in hexadecimal."""
+    digest = hashlib.sha256()
+    for piece in pieces:
+        digest.update(piece)
+    return digest.hexdigest()
+
+
+def bytes_hash(content: bytes | memoryview) -> str:
     """Return the SHA-256 of bytes in hexadecimal."""
-    return hashlib.sha256(content).hexdigest()
+    return pieces_hash([content])
 
 
 def text_hash(text: str) -> str:
@@ -28,9 +42,3 @@ def text_hash(text: str) -> str:
 def settings_hash(settings: Any) -> str:
     """Return eight hexadecimal digits that identify plain containers, independent of the order of keys."""
     return text_hash(json.dumps(settings, sort_keys=True))[:8]
-
-
-def listing_hash(files: Iterable[Path]) -> str:
-    """Return a hash of names, sizes and modification times of files, without reading their contents."""
-    stats = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
-    return text_hash(repr(stats))

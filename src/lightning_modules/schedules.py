@@ -18,7 +18,7 @@ def warm_up(optimizer: Optimizer, steps: int = 5000) -> LambdaLR:
     part in ``steps``.
     """
     _check(steps)
-    return LambdaLR(optimizer, partial(_linear, warm_up_steps=steps))
+    return LambdaLR(optimizer, partial(warm_up_factor, warm_up_steps=steps))
 
 
 def warm_up_cosine(optimizer: Optimizer, steps: int, total_steps: int, final: float = 0.0) -> LambdaLR:
@@ -34,12 +34,17 @@ def _check(steps: int) -> None:
         raise UserError(f"scheduler.steps is {steps}: the warm-up cannot be negative")
 
 
-def _linear(done: int, warm_up_steps: int) -> float:
+def warm_up_factor(done: int, warm_up_steps: int) -> float:
+    """Factor of a linear warm-up after ``done`` steps: from 1 / ``warm_up_steps`` to 1."""
     return min(1.0, (done + 1) / max(warm_up_steps, 1))
+
+
+def annealing_factor(progress: float, final: float) -> float:
+    """Factor of half a cosine, from 1 at ``progress`` 0 to ``final`` from 1 on."""
+    return final + (1 - final) * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
 
 
 def _cosine(done: int, warm_up_steps: int, total_steps: int, final: float) -> float:
     if done < warm_up_steps:
-        return _linear(done, warm_up_steps)
-    progress = min(1.0, (done - warm_up_steps) / (total_steps - warm_up_steps))
-    return final + (1 - final) * 0.5 * (1 + math.cos(math.pi * progress))
+        return warm_up_factor(done, warm_up_steps)
+    return annealing_factor((done - warm_up_steps) / (total_steps - warm_up_steps), final)

@@ -15,7 +15,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 from typing_extensions import override
 
-from ..io.atomic import refusals, write_text
+from ..io.atomic import refusals, set_aside, write_text
 from ..outside import read_record
 
 FILE = "metrics.csv"
@@ -153,9 +153,7 @@ class _Table:
 
     def _set_aside(self, reason: str) -> None:
         """Rename a file that cannot be continued: a damaged table must not end a run."""
-        kept = self.path.with_name(f"{self.path.name}.damaged")
-        with refusals(self.path, _ADVICE):
-            self.path.replace(kept)
+        kept = set_aside(self.path, _ADVICE)
         self.columns, self._last, self._place = list(_FIRST), {}, None
         _log.warning("%s is damaged (%s): it is kept as %s, and a new file is started", self.path, reason, kept.name)
 

@@ -283,7 +283,7 @@ class NCSNpp(ScoreNet):
         assert out is not None
         return out
 
-    def _step(self, block: ResBlock, attention: Attention | None, h: Tensor, emb: Tensor | None) -> Tensor:
+    def _step(self, block: nn.Module, attention: nn.Module | None, h: Tensor, emb: Tensor | None) -> Tensor:
         h = self.run(block, h, emb)
         return h if attention is None else self.run(attention, h)
 

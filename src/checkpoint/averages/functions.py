@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
+from abc import ABC, abstractmethod
 
 from ...errors import UserError
 from .power_profile import gamma_of
 
 
-@runtime_checkable
-class Average(Protocol):
+class Average(ABC):
     """The weight of the newest parameters at an update."""
 
+    sigma_rel: float | None = None
+    """The relative length of a power-function average, from which averages of other lengths follow; None for others."""
+
+    @abstractmethod
     def rate(self, update: int) -> float:
         """1 - decay at the n-th update, counted from 1."""
-        ...
 
 
-class ExponentialAverage:
+class ExponentialAverage(Average):
     """Exponential moving average with the originals' warm-up: decay = min(d, (1 + n) / (10 + n)) at update n.
 
     Args:
@@ -36,7 +38,7 @@ class ExponentialAverage:
         return 1 - decay
 
 
-class HalfLifeAverage:
+class HalfLifeAverage(Average):
     """EDM's exponential average (Karras et al. 2022, appendix F): a half-life in images, ramped up from zero.
 
     Args:
@@ -59,7 +61,7 @@ class HalfLifeAverage:
         return 1 - float(0.5 ** (self.batch_size / max(half_life, 1e-8)))
 
 
-class PowerAverage:
+class PowerAverage(Average):
     """EDM2's power-function average (Karras et al. 2024, section 3): decay = (1 - 1/n)^(gamma + 1) at update n.
 
     Two of them, as in ``conf/ema/posthoc.yaml``, let averages of any other length be built after training.

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from ...errors import UserError
+from ...io.hashing import bytes_hash
 from ...io.headers import as_stored
 from .labels import numbered, rows_of_splits
 from .source import Row, Source, digest
@@ -102,9 +102,9 @@ class ArraySource(Source):
         for file in self._files:
             size = file.stat().st_size
             with file.open("rb") as content:
-                parts.append(hashlib.sha256(content.read(_SAMPLED)).hexdigest())
+                parts.append(bytes_hash(content.read(_SAMPLED)))
                 content.seek(max(0, size - _SAMPLED))
-                parts.append(hashlib.sha256(content.read(_SAMPLED)).hexdigest())
+                parts.append(bytes_hash(content.read(_SAMPLED)))
             parts += [size, file.stat().st_mtime_ns]
         return digest([*parts, self._move])
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import stat
 import zipfile
@@ -12,9 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from ...errors import UserError, bytes_in_words
+from ...io.atomic import write_text
+from ...io.hashing import bytes_hash
 from ...outside import bomb, why_unreadable
 from ...pictures import MAX_FILE
-from .cache import make_folder
+from .cache import ADVICE
 from .source import digest
 
 
@@ -94,12 +95,11 @@ class Listing:
         if note.is_file():
             return note.read_text()
         with ThreadPoolExecutor() as pool:
-            contents = list(pool.map(lambda name: hashlib.sha256(self._read_file(name)).digest(), readable))
+            contents = [
+                bytes.fromhex(key) for key in pool.map(lambda name: bytes_hash(self._read_file(name)), readable)
+            ]
         key = digest([*zip(readable, contents, strict=True), *bad])
-        make_folder(notes)
-        partial = note.with_suffix(f".{os.getpid()}")
-        partial.write_text(key)
-        partial.replace(note)
+        write_text(note, key, ADVICE)
         return key
 
 

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 from abc import ABC, abstractmethod
 
 import torch
 from torch import Tensor, nn
 
+from ...io.hashing import pieces_hash
 from ...runtime.precision import full_precision
 
 
 def weights_hash(net: nn.Module) -> str:
     """Return twelve hexadecimal digits that identify the names and values of the weights of ``net``, on the CPU."""
-    digest = hashlib.sha256()
-    for name, value in sorted(net.state_dict().items()):
-        digest.update(name.encode() + value.numpy().tobytes())
-    return digest.hexdigest()[:12]
+    return pieces_hash(name.encode() + value.numpy().tobytes() for name, value in sorted(net.state_dict().items()))[:12]
 
 
 class FeatureExtractor(nn.Module, ABC):

@@ -11,8 +11,6 @@ from typing import Any
 import torch
 from omegaconf import DictConfig
 
-from ....checkpoint import checkpoint_hash
-from ....checkpoint.older import up_to_date
 from ....distributed import on_rank_zero
 from ....errors import UserError
 from ....io.hashing import file_hash
@@ -20,11 +18,12 @@ from ....metrics import FeatureExtractor, MetricSuite, load_statistics
 from ....metrics.extractors.resize import RESIZES
 from ....sinks.record import Result
 from ... import checkpoint_config
-from ...image_source import ImageSource, manifest_of, open_images
+from ...image_source import open_images
 from ..environment import Environment
 from ..jobs.scores import settings_for_cache_key
 from .examination import Examiner, Images
-from .sources import Net, bytes_of, data_of_name, is_run, is_statistics, of_files, splits_of
+from .sources import bytes_of, data_of_name, is_statistics, of_files, splits_of
+from .subject import open_subject
 
 _log = logging.getLogger(__name__)
 
@@ -45,49 +44,22 @@ class DoctorJob:
 
     def __init__(self, cfg: DictConfig) -> None:
         self.cfg = cfg
-        self.net = Net.open(cfg) if is_run(str(cfg.images)) else None
-        self.source = None if self.net else open_images(str(cfg.images))
-        config = self._config()
+        self.examined = open_subject(cfg)
+        config = self.examined.config
         self.data, reference = self._reference(config)
-        beside = {"datamodule": self._shape() if self.data is None else self.data}
+        beside = {"datamodule": self.examined.shape() if self.data is None else self.data}
         if cfg.get("metric") is None and "metric" not in config:
             raise UserError(f"metric is missing for {cfg.images}: add metric=<a file of conf/metric>")
         self.metric = {**checkpoint_config.node(config, "metric", cfg.get("metric"), **beside), "metrics": {}}
         self.metric["statistics_path"] = None
-        self.label = str(self.net.path if self.net else cfg.images)
-        self.subject = {"images": self._identity(), "reference": reference}
-        self.settings = {
-            "metric": settings_for_cache_key(self.metric),
-            **({key: cfg[key] for key in ("num_samples", "seed", "quantize", "weights")} if self.net else {}),
-            **({"sampler": self.net.sampler} if self.net else {}),
-        }
+        self.label = self.examined.label
+        self.subject = {"images": self.examined.identity, "reference": reference}
+        self.settings = {"metric": settings_for_cache_key(self.metric), **self.examined.settings}
 
     def prepare(self, environment: Environment) -> DoctorWork:
         """Load the extractor and open the reference."""
         suite: MetricSuite = checkpoint_config.build("metric", self.metric)
         return DoctorWork(self, environment, suite.extractor.to(environment.fabric.device))
-
-    def _config(self) -> Mapping[str, Any]:
-        """What the origin of the images says about data and metric."""
-        if self.net is not None:
-            return self.net.config
-        assert self.source is not None
-        manifest = manifest_of(self.source.path)
-        return {} if manifest is None else dict(up_to_date(manifest.about.get("trained_with", {})))
-
-    def _shape(self) -> dict[str, Any]:
-        """The nodes that a metric may refer to, for images whose reference is files."""
-        if self.net is not None:
-            return checkpoint_config.data_node(self.net.config, None)
-        assert self.source is not None
-        channels, *sides = self.source.shape(None)
-        return {"channels": channels, "image_size": sides[0] if len(set(sides)) == 1 else sides}
-
-    def _identity(self) -> str:
-        if self.net is not None:
-            return checkpoint_hash(self.net.path)
-        assert self.source is not None
-        return self.source.fingerprint
 
     def _reference(self, config: Mapping[str, Any]) -> tuple[dict[str, Any] | None, Any]:
         """Return the node of the reference's data (None if files are the reference) and what identifies it."""
@@ -136,7 +108,8 @@ class DoctorWork:
         else:
             files = open_images(source, "reference")
             splits = {split: of_files(files, None, bytes_of(files, None))}
-        images, samples = self._images(data, splits.get(split))
+        values_of_data, device = None if data is None else data.values, self.environment.fabric.device
+        images, samples = job.examined.images(splits.get(split), values_of_data, device)
         self._check(images, splits.get(split))
         examiner = Examiner(self.extractor, images, splits, split, statistics, self._other_rules(), samples)
         found = examiner.run()
@@ -156,23 +129,6 @@ class DoctorWork:
         return Result(
             job.task, job.label, job.subject, job.settings, values, conditions, intervals=intervals, about=about
         )
-
-    def _images(self, data: Any, reference: Images | None) -> tuple[Images, dict[str, dict[str, Images]]]:
-        """Return the images to examine, and other samples of the same net."""
-        net, device = self.job.net, self.environment.fabric.device
-        if net is None:
-            source = self.job.source
-            assert isinstance(source, ImageSource)
-            channels = None if reference is None else next(reference.batches())[0].shape[1]
-            own = source.shape(None)[0]
-            if channels not in (None, own):
-                _log.warning("%s has images of %d channels, read as %d as in the reference", source.path, own, channels)
-            return of_files(source, channels, bytes_of(source, None if data is None else data.values)), {}
-        others = {
-            family: {text: one.samples(quantize, device) for text, (one, quantize) in members.items()}
-            for family, members in net.variants().items()
-        }
-        return net.samples(str(self.job.cfg.quantize), device), others
 
     def _check(self, images: Images, reference: Images | None) -> None:
         """Raise UserError if the images cannot be compared with the reference."""

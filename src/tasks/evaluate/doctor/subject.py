@@ -1,0 +1,225 @@
+"""What the doctor examines: images in files, or samples of a checkpoint."""
+
+from __future__ import annotations
+
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from ....checkpoint import checkpoint_hash, find_checkpoint, restore_model
+from ....checkpoint.older import up_to_date
+from ....errors import UserError
+from ....interop.checkpoints import open_checkpoint
+from ....sampling import Sampler
+from ....sampling.conditioning.labels import class_condition, class_numbers
+from ....sampling.generation import Generation
+from ....values import Values, values_of
+from ... import checkpoint_config
+from ...image_source import ImageSource, manifest_of, open_images
+from .examination import Images
+from .sources import bytes_of, of_files, of_tensor
+
+_log = logging.getLogger(__name__)
+
+ExaminedImages = tuple[Images, dict[str, dict[str, Images]]]
+"""The images, and other samples of the same net by family and description of the change."""
+
+
+class Subject(ABC):
+    """What is examined.
+
+    Attributes:
+        config: what the origin of the images says about data and metric; empty if it says nothing.
+    """
+
+    config: Mapping[str, Any]
+
+    @property
+    @abstractmethod
+    def label(self) -> str:
+        """Name for a reader."""
+
+    @property
+    @abstractmethod
+    def identity(self) -> str:
+        """A hash that changes with the images."""
+
+    @property
+    @abstractmethod
+    def settings(self) -> dict[str, Any]:
+        """Settings on which the images depend."""
+
+    @abstractmethod
+    def shape(self) -> dict[str, Any]:
+        """The nodes that a metric may refer to, for images whose reference is files."""
+
+    @abstractmethod
+    def images(self, reference: Images | None, values: Values | None, device: torch.device) -> ExaminedImages:
+        """Read or generate the images, as uint8.
+
+        Args:
+            reference: images to compare with, if the reference is not statistics.
+            values: meaning of the values of the data set that is the reference, None without one.
+            device: where to generate.
+
+        Raises:
+            UserError: the images cannot be read, or samples diverged.
+        """
+
+
+def open_subject(cfg: DictConfig) -> Subject:
+    """Open what ``images`` of ``conf/evaluate.yaml`` names; raise UserError if it does not exist."""
+    return NetSubject.open(cfg) if _is_run(str(cfg.images)) else FilesSubject(str(cfg.images))
+
+
+def _is_run(path: str) -> bool:
+    """Return whether ``images`` names a checkpoint or a folder of runs rather than images."""
+    there = Path(path).expanduser()
+    if there.is_file():
+        return there.suffix in (".ckpt", ".pth", ".safetensors", ".pkl")
+    return there.is_dir() and ((there / "checkpoints").is_dir() or any(there.glob("*.ckpt")))
+
+
+class FilesSubject(Subject):
+    """Images in files.
+
+    Args:
+        path: as in ``images=``.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.source: ImageSource = open_images(path)
+        manifest = manifest_of(self.source.path)
+        self.config = {} if manifest is None else up_to_date(manifest.about.get("trained_with", {}))
+
+    @property
+    def label(self) -> str:
+        return self.path
+
+    @property
+    def identity(self) -> str:
+        return self.source.fingerprint
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        return {}
+
+    def shape(self) -> dict[str, Any]:
+        channels, *sides = self.source.shape(None)
+        return {"channels": channels, "image_size": sides[0] if len(set(sides)) == 1 else sides}
+
+    def images(self, reference: Images | None, values: Values | None, device: torch.device) -> ExaminedImages:
+        source = self.source
+        channels = None if reference is None else next(reference.batches())[0].shape[1]
+        own = source.shape(None)[0]
+        if channels not in (None, own):
+            _log.warning("%s has images of %d channels, read as %d as in the reference", source.path, own, channels)
+        return of_files(source, channels, bytes_of(source, values)), {}
+
+
+@dataclass(frozen=True)
+class NetSubject(Subject):
+    """A checkpoint whose samples are examined, and the variations that can be tried.
+
+    Attributes:
+        path: the checkpoint file.
+        cfg: the composed configuration of ``conf/evaluate.yaml``.
+        config: the configuration inside it.
+        sampler: the sampler's node.
+        weights: ``ema``, ``raw``, ...
+    """
+
+    path: Path
+    cfg: DictConfig
+    config: Mapping[str, Any]
+    sampler: dict[str, Any]
+    weights: str
+
+    @classmethod
+    def open(cls, cfg: DictConfig) -> NetSubject:
+        """Open the checkpoint that ``images`` names."""
+        path = find_checkpoint(str(cfg.images), cfg.paths.log_dir, cfg.name)
+        config = open_checkpoint(path, cfg.trained_as)["config"]
+        sampler = checkpoint_config.node(config, "sampler", cfg.get("sampler"))
+        return cls(path, cfg, config, sampler, str(cfg.weights))
+
+    @property
+    def label(self) -> str:
+        return str(self.path)
+
+    @property
+    def identity(self) -> str:
+        return checkpoint_hash(self.path)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        return {key: self.cfg[key] for key in ("num_samples", "seed", "quantize", "weights")} | {
+            "sampler": self.sampler
+        }
+
+    def shape(self) -> dict[str, Any]:
+        return checkpoint_config.data_node(self.config, None)
+
+    def images(self, reference: Images | None, values: Values | None, device: torch.device) -> ExaminedImages:
+        others = {
+            family: {text: net.samples(quantize, device) for text, (net, quantize) in members.items()}
+            for family, members in self.variants().items()
+        }
+        return self.samples(str(self.cfg.quantize), device), others
+
+    def variants(self) -> dict[str, dict[str, tuple[NetSubject, str]]]:
+        """Return variations by family and description: the same net with one thing changed, and the quantization."""
+        quantize = str(self.cfg.quantize)
+        other = "truncate" if quantize == "round" else "round"
+        found: dict[str, dict[str, tuple[NetSubject, str]]] = {"quantize": {f"quantize={other}": (self, other)}}
+        weights = "ema" if self.weights == "raw" else "raw"
+        if weights == "raw" or open_checkpoint(self.path, self.cfg.trained_as).get("ema"):
+            found["weights"] = {f"weights={weights}": (replace(self, weights=weights), quantize)}
+        if isinstance(self.sampler.get("denoise"), bool):
+            denoise = not self.sampler["denoise"]
+            changed = replace(self, sampler={**self.sampler, "denoise": denoise})
+            found["denoise"] = {f"sampler.denoise={str(denoise).lower()}": (changed, quantize)}
+        return found
+
+    def samples(self, quantize: str, device: torch.device) -> Images:
+        """Generate samples 0 to num_samples - 1, as uint8.
+
+        Raises:
+            UserError: the net does not generate images, or samples diverged.
+        """
+        cfg = self.cfg
+        datamodule = checkpoint_config.data_node(self.config, cfg.get("datamodule"))
+        shape = checkpoint_config.sample_shape(datamodule)
+        if len(shape) != 3:
+            raise UserError(f"{self.path} does not generate images: give a checkpoint of an image model")
+        model = restore_model(open_checkpoint(self.path, cfg.trained_as), self.weights).to(device)
+        sampler: Sampler = checkpoint_config.build("sampler", self.sampler)
+        sampler.check(model.sde)
+        labels = OmegaConf.to_container(cfg.labels) if OmegaConf.is_config(cfg.labels) else cfg.labels
+        numbers: Any = class_numbers(labels, datamodule.get("class_names"))
+        generation = Generation(
+            model,
+            sampler,
+            shape,
+            cfg.seed,
+            cfg.batch_size,
+            model.data_range,
+            quantize,
+            conditioning=class_condition(numbers, model.num_classes, cfg.seed),
+            device=device,
+            values=values_of(datamodule),
+        )
+        parts = []
+        for batch in generation.batches(range(cfg.num_samples)):
+            if not bool(batch.valid.all()):
+                lost = int((~batch.valid).sum())
+                raise UserError(f"{lost} samples of {self.path} with weights={self.weights} diverged: take more steps")
+            parts.append(batch.shown.cpu())
+        return of_tensor(torch.cat(parts))
