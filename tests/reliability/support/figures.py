@@ -1,12 +1,20 @@
-"""Counts reported at the end of a test run, such as survived kills and tried inputs."""
+"""Counts reported at the end of a test run, such as survived kills and tried inputs.
+
+``FIGURES=docs/reliability.json python -m pytest ...`` also writes them to a file, for the documents.
+"""
 
 from __future__ import annotations
 
+import json
+import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
+
+from src.io.atomic import write_json
 
 Figures = Callable[[str, Mapping[str, int]], None]
 _FIGURE = "figure"
@@ -24,7 +32,7 @@ def figures(record_property: Callable[[str, object], None]) -> Figures:
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """Print the sums."""
+    """Print the sums, and update the file of the environment variable FIGURES."""
     sums: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for reports in terminalreporter.stats.values():
         for report in reports:
@@ -37,3 +45,11 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     for what, counts in sorted(sums.items()):
         kinds = ", ".join(f"{kind} {count}" for kind, count in counts.most_common())
         terminalreporter.write_line(f"{what}: {counts.total()} ({kinds})")
+    if sums and (name := os.environ.get("FIGURES")):
+        update(Path(name), {what: {"total": counts.total(), **counts} for what, counts in sums.items()})
+
+
+def update(path: Path, found: Mapping[str, Mapping[str, Any]]) -> None:
+    """Replace results of the same names in a JSON file; create the file if it is missing."""
+    results = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    write_json(path, results | dict(found))

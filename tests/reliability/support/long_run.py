@@ -1,6 +1,7 @@
 """Train with repeated scores and sample at the same time for long, and record the resources of both.
 
-python -m tests.reliability.support.long_run --minutes 35 --folder logs/long_run --picture docs/images/memory.png
+python -m tests.reliability.support.long_run --minutes 35 --folder logs/long_run --picture docs/images/memory.png \\
+    --results docs/reliability.json
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import psutil
 from matplotlib.figure import Figure
 
 from tests.reliability.support.entry import ONE_THREAD, ROOT
+from tests.reliability.support.figures import update
 from tests.reliability.support.runs import TINY
 
 # All activities of a run in short cycles, with data from a worker process.
@@ -163,6 +165,19 @@ def write(records: Mapping[str, Sequence[Held]], path: Path) -> None:
             table.writerows({"job": job, **{key: round(v, 3) for key, v in asdict(row).items()}} for row in of_job)
 
 
+def summary(records: Sequence[Held]) -> dict[str, dict[str, float]]:
+    """Return growth, smallest and largest value of each resource after the warm-up."""
+    late = [record for record in records if record.minutes >= WARM_UP * records[-1].minutes]
+    return {
+        what: {
+            "growth": growth(records, what),
+            "from": min(getattr(record, what) for record in late),
+            "to": max(getattr(record, what) for record in late),
+        }
+        for what in UNITS
+    }
+
+
 def draw(records: Mapping[str, Sequence[Held]], path: Path) -> None:
     figure = Figure(figsize=(8, 6), layout="constrained")
     for axes, (what, unit) in zip(figure.subplots(2, 2, sharex=True).flat, UNITS.items(), strict=True):
@@ -183,12 +198,15 @@ def main() -> None:
     options.add_argument("--minutes", type=float, default=35.0)
     options.add_argument("--folder", type=Path, required=True)
     options.add_argument("--picture", type=Path)
+    options.add_argument("--results", type=Path, help="JSON file to update")
     chosen = options.parse_args()
     chosen.folder.mkdir(parents=True, exist_ok=True)
     jobs = run(chosen.minutes, chosen.folder)
     records = {name: job.records for name, job in jobs.items()}
     write(records, chosen.folder / "long_run.csv")
     draw(records, chosen.picture or chosen.folder / "memory.png")
+    if chosen.results:
+        update(chosen.results, {f"long run, {name}": summary(of_job) for name, of_job in records.items()})
     for name, job in jobs.items():
         code, left = job.stop()
         grown = ", ".join(f"{what} {growth(job.records, what):+.2f}" for what in UNITS)
