@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 MEASUREMENT = ("samples", "extractor", "resize", "reference", "reference_samples", "flips", "quantization")
-GENERATION = ("weights", "sampler", "labels")
+GENERATION = ("weights", "sampler", "labels", "guidance", "temperature")
 
 
 def facts_of(conditions: Mapping[str, Any]) -> dict[str, Any]:
@@ -47,7 +47,7 @@ def text_of(score: str, conditions: Mapping[str, Any]) -> str:
         str(facts.get("quantization", "unknown")),
         *(str(facts[name]) for name in ("weights",) if name in facts),
         *(_sampler(str(facts[name])) for name in ("sampler",) if name in facts),
-        *(f"labels {facts[name]}" for name in ("labels",) if name in facts),
+        *(f"{name} {facts[name]}" for name in ("labels", "guidance", "temperature") if name in facts),
     ]
     return " · ".join(parts)
 
@@ -66,4 +66,4 @@ def _extractor(fingerprints: str, resize: str) -> str:
 
 def _sampler(described: str) -> str:
     """``Heun 18 steps`` as ``heun-18``."""
-    return re.sub(r"[, ]+", "-", re.sub(r" (\d+) steps$", r"-\1", described.lower())).replace("-)", ")")
+    return re.sub(r"[, ]+", "-", re.sub(r" (\d+) steps", r"-\1", described.lower())).replace("-)", ")")

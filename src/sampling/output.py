@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -75,6 +75,17 @@ class Sampler(ABC):
         standard deviation. None if more steps do not converge to the exact solution: adaptive steps, Langevin dynamics
         with a fixed step size, one-step maps. The tests measure the declared order.
         """
+
+    @property
+    def parts(self) -> Sequence[object]:
+        """Exchangeable parts, such as predictor and corrector, for ``described``."""
+        return ()
+
+    @property
+    def described(self) -> str:
+        """Class, classes of the parts and number of steps, such as ``Heun 18 steps``, for the protocol of a score."""
+        inside = ", ".join(type(part).__name__ for part in self.parts)
+        return type(self).__name__ + (f"({inside})" if inside else "")
 
     invertible: bool = False
     """Whether the sampler is reversible: ``encode`` finds the latent of data."""

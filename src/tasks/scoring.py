@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from ..config.annotations import is_number
 from ..distributed import on_rank_zero
 from ..errors import UserError
 from ..metrics import MetricSuite, Scores
@@ -66,16 +67,15 @@ def score(
     return scoring.scores
 
 
-def describe(sampler: Mapping[str, Any]) -> str:
-    """Describe a sampler's node: its class, the classes of its parts, its steps."""
+def generation_facts(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Conditions of a score that the settings of its samples name; settings without effect are left out.
 
-    def name(node: Mapping[str, Any]) -> str:
-        return str(node["_target_"]).rpartition(".")[2]
-
-    grid = sampler.get("grid")
-    parts = [
-        name(part) for part in sampler.values() if isinstance(part, Mapping) and "_target_" in part and part != grid
-    ]
-    inside = ", ".join(part for part in parts if not part.startswith("No"))
-    steps = f" {grid['steps']} steps" if isinstance(grid, Mapping) and "steps" in grid else ""
-    return name(sampler) + (f"({inside})" if inside else "") + steps
+    Args:
+        settings: settings in the manifest of the samples.
+    """
+    facts = {name: settings.get(name) for name in ("weights", "seed", "labels", "precision", "temperature")}
+    guidance = settings.get("guidance") or {}
+    if "_target_" in guidance:
+        numbers = [f"{name} {value:g}" for name, value in guidance.items() if is_number(value)]
+        facts["guidance"] = ", ".join([str(guidance["_target_"]).rpartition(".")[2], *numbers])
+    return {name: value for name, value in facts.items() if value is not None}

@@ -128,6 +128,11 @@ def test_scores_use_the_averaged_weights(trained: tuple[Path, Trainer, Keep, FID
         assert entry["conditions"]["samples"] == 9
         assert entry["conditions"]["reference"] == "digits train"
         assert entry["conditions"]["nfe"] == 3
+        assert entry["protocol"]["text"] == (
+            "frechet_pixel 9 · pixel · digits train · no flips · round · ema · predictorcorrector(eulermaruyama)-3"
+        )
+        made = {"weights": "ema", "sampler": "PredictorCorrector(EulerMaruyama) 3 steps"}
+        assert made.items() <= entry["protocol"]["facts"].items()
     assert float(trainer.callback_metrics["frechet_pixel"]) == pytest.approx(expected, rel=1e-4)
 
 

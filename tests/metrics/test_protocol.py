@@ -22,6 +22,8 @@ def test_protocol_text_is_one_line():
     pc = {**CONDITIONS, "samples": 297, "sampler": "PredictorCorrector(AncestralSampling, Langevin) 10 steps"}
     assert text_of("kid", pc).endswith("predictorcorrector(ancestralsampling-langevin)-10")
     assert text_of("kid", pc).startswith("kid 297 · ")
+    noisy = {**CONDITIONS, "sampler": "Heun 18 steps, not denoised", "guidance": "ClassifierFree, scale 2"}
+    assert text_of("fid", noisy).endswith("heun-18-not-denoised · guidance ClassifierFree, scale 2")
 
 
 def test_unknown_facts_are_written_as_unknown():

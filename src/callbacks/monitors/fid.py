@@ -7,7 +7,7 @@ import logging
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
@@ -21,9 +21,11 @@ from ...loggers import keep_best
 from ...metrics import MetricSuite, Reference, Scores
 from ...sampling import Sampler
 from ...sampling.statistics import Statistics
+from ...sde import ScoreModel
 from ...sinks.record import VERSION, Result
 from ...sinks.reference import check_extractor, reference_of
 from ...sinks.scores import Scoring
+from ..ema import ema_of
 from .periodic import Periodic
 from .sampling import TrainingSamples, data_of
 
@@ -116,7 +118,8 @@ class FID(Periodic):
         if scores is None:
             _log.warning("step %d: no score: %d samples diverged or are not finite", trainer.global_step, invalid)
             return
-        self._log(trainer, scores, statistics)
+        result = self._result(trainer, pl_module, scores, statistics)
+        self._log(trainer, scores, result)
         # Scores without the diverged samples are too good: show them, but do not use them for the best checkpoint.
         if not invalid and scores.values.get(self.monitor, math.inf) < self.best:
             self.best, self.best_step = scores.values[self.monitor], trainer.global_step
@@ -124,7 +127,8 @@ class FID(Periodic):
             if self.save_best is not None:
                 trainer.save_checkpoint(self.save_best, weights_only=False)
         # Write the row last: a run that is killed before repeats the score when it resumes.
-        self._keep(trainer, scores, statistics)
+        if (path := self.record) is not None:
+            on_rank_zero(lambda: _append(path, {"version": VERSION, **result.plain()}))
 
     def state_dict(self) -> dict[str, Any]:
         return {"best": self.best, "best_step": self.best_step}
@@ -132,9 +136,25 @@ class FID(Periodic):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.best, self.best_step = state_dict["best"], state_dict["best_step"]
 
-    def _log(self, trainer: Trainer, scores: Scores, statistics: Statistics) -> None:
-        invalid = len(statistics.invalid)
-        nfe = statistics.evaluations / statistics.count
+    def _result(
+        self, trainer: Trainer, pl_module: LightningModule, scores: Scores, statistics: Statistics
+    ) -> Result:
+        """The scores with all conditions; names of conditions are those of the other commands."""
+        step, samples, model = trainer.global_step, self.samples, cast(ScoreModel, pl_module.model)
+        conditions = {
+            "sampler": samples.sampler.described,
+            "nfe": statistics.evaluations / statistics.count,
+            "seed": samples.seed,
+            "weights": "raw" if ema_of(trainer) is None else "ema",
+            "precision": str(trainer.precision),
+            **({"labels": "cycle"} if model.num_classes else {}),
+            "invalid_samples": len(statistics.invalid),
+        }
+        settings = {"num_samples": samples.count, "seed": samples.seed, "quantize": samples.quantize}
+        return Result("scores", f"step {step}", {"step": step}, settings, conditions=conditions).of_scores(scores)
+
+    def _log(self, trainer: Trainer, scores: Scores, result: Result) -> None:
+        invalid = result.conditions["invalid_samples"]
         values = {**scores.flat(), **({"invalid_samples": float(invalid)} if invalid else {})}
         # Log metrics directly: Lightning would drop values between two of its logging steps, and logs nothing at the
         # end of a validation.
@@ -142,21 +162,13 @@ class FID(Periodic):
         for logger in trainer.loggers:
             logger.log_metrics({"epoch": trainer.current_epoch, **values}, step=trainer.global_step)
             logger.save()
-        _log.info("step %d: %s, %.4g evaluations per sample", trainer.global_step, scores, nfe)
-
-    def _keep(self, trainer: Trainer, scores: Scores, statistics: Statistics) -> None:
-        invalid = len(statistics.invalid)
-        nfe = statistics.evaluations / statistics.count
-        if (path := self.record) is not None:
-            step, samples = trainer.global_step, self.samples
-            result = Result(
-                "scores",
-                f"step {step}",
-                {"step": step},
-                {"num_samples": samples.count, "seed": samples.seed, "quantize": samples.quantize},
-                conditions={"nfe": nfe, "seed": samples.seed, "invalid_samples": invalid},
-            ).of_scores(scores)
-            on_rank_zero(lambda: _append(path, {"version": VERSION, **result.plain()}))
+        _log.info(
+            "%s: %s, %.4g evaluations per sample; protocol: %s",
+            result.label,
+            ", ".join(f"{name} {scores.shown(name)}" for name in scores.values),
+            result.conditions["nfe"],
+            result.protocol["text"],
+        )
 
     def _recorded(self) -> list[dict[str, Any]]:
         """Return the scores recorded by earlier starts of this run; skip an incomplete line of a killed run."""

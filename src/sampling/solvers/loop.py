@@ -45,6 +45,10 @@ class GridSampler(Sampler):
         self.trajectory_frames = trajectory_frames
         self._take_step = CapturedStep(self.step, self.reach) if compile else self.step
 
+    @property
+    def described(self) -> str:
+        return f"{super().described} {self.grid.steps} steps{'' if self.denoise else ', not denoised'}"
+
     def check(self, sde: SDE) -> None:
         self.grid(sde)
 

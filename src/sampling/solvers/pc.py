@@ -11,14 +11,15 @@ omits the correction at T. Both original codes run the corrector first, as does 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor
 
-from .correctors import Corrector
+from .correctors import Corrector, NoCorrector
 from .loop import GridSampler
-from .predictors import Predictor
+from .predictors import NoPredictor, Predictor
 from .run import SolverRun
 from .schedule import TimeGrid
 
@@ -53,6 +54,11 @@ class PredictorCorrector(GridSampler):
     @property
     def convergence_order(self) -> int | None:
         return self.predictor.convergence_order if self.corrector.steps == 0 else None
+
+    @property
+    def parts(self) -> Sequence[object]:
+        both = (self.predictor, self.corrector)
+        return [part for part in both if not isinstance(part, NoPredictor | NoCorrector)]
 
     def step(
         self, run: SolverRun, x: Float[Tensor, "b *d"], i: int

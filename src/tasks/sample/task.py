@@ -78,10 +78,7 @@ class SamplingRun:
                 quantize=plan.cfg.quantize,
             )
         if scores is not None:
-            made = {
-                name: plan.settings[name] for name in ("weights", "seed", "labels") if plan.settings[name] is not None
-            }
-            conditions = {"sampler": scoring.describe(plan.settings["sampler"]), **made}
+            conditions = {"sampler": plan.sampler.described, **scoring.generation_facts(plan.settings)}
             result = replace(result, conditions=conditions).of_scores(scores)
             _log.info("scores\n%s", "\n".join(table([replace(result, label=f"{plan.request.count:,} samples")])))
         if plan.compares:

@@ -13,6 +13,7 @@ from torch import Tensor
 from src.errors import UserError
 from src.noise import AddressedNoise, NoiseSource, normal
 from src.sampling import Sampler, SamplerStep
+from src.sampling.solvers.heun import Heun
 from src.sampling.solvers.loop import GridSampler
 from src.sampling.solvers.schedule import LogSNRGrid
 from src.sde import EDMSDE, SDE, VESDE, VPSDE
@@ -47,6 +48,14 @@ def sampler(name: str) -> Sampler:
 
 def start(index: Tensor, sde: SDE = SDES["ve"][0]) -> Tensor:
     return sde.prior_sample(normal(1, "prior", 0, index, (5,), torch.float64))
+
+
+def test_descriptions_name_class_parts_and_steps() -> None:
+    made = {name: build("sampler", name).described for name in SAMPLERS}
+    assert made["heun"] == "Heun 18 steps" and made["ode"] == "ProbabilityFlowODE"
+    assert made["pc"] == "PredictorCorrector(ReverseDiffusion, Langevin) 1000 steps"
+    assert made["corrector_only"] == "PredictorCorrector(Langevin) 1000 steps"
+    assert Heun(LogSNRGrid(5), denoise=False).described == "Heun 5 steps, not denoised"
 
 
 @pytest.mark.parametrize("name", SAMPLERS)

@@ -15,6 +15,7 @@ from ....cli.kinds import listed
 from ....distributed import failing_together, on_rank_zero
 from ....errors import UserError
 from ....progress import Progress
+from ....sampling import Sampler
 from ....sampling.generation import shard
 from ....sinks.record import Result
 from ....values import BYTES, Values
@@ -43,6 +44,10 @@ class ImagesJob:
         self.source = open_images(str(cfg.images))
         manifest = manifest_of(self.source.path)
         self.made: dict[str, Any] = {} if manifest is None else {**manifest.settings, "nfe": manifest.nfe.get("mean")}
+        node = self.made.get("sampler")
+        self.sampler: Sampler | None = (
+            None if node is None else checkpoint_config.build("sampler", checkpoint_config.node(self.made, "sampler", None))
+        )
         config = {} if manifest is None else up_to_date(manifest.about.get("trained_with", {}))
         names = None if cfg.metrics is None else list(map(str, listed(cfg.metrics)))
         if cfg.get("metric") is None and "metric" not in config:
@@ -121,13 +126,11 @@ class ImagesWork:
         references = self.environment.references(job.setup)
         scores = suite.compute(references, quantization=self.values.scored_as(job.made.get("quantize", "unknown")))
         suite.reset()
-        made = {
-            key: job.made[key]
-            for key in ("seed", "weights", "labels", "precision", "nfe")
-            if job.made.get(key) is not None
-        }
-        if "sampler" in job.made:
-            made["sampler"] = scoring.describe(job.made["sampler"])
+        made = scoring.generation_facts(job.made)
+        if job.made.get("nfe") is not None:
+            made["nfe"] = job.made["nfe"]
+        if job.sampler is not None:
+            made["sampler"] = job.sampler.described
         about = {"path": str(job.source.path)}
         result = Result(job.task, job.label, job.subject, job.settings, conditions=made, about=about)
         result = result.of_scores(scores)

@@ -147,13 +147,13 @@ class ScoresWork:
         """Generate the missing samples and score all."""
         job, cfg, device = self.job, self.environment.cfg, self.environment.fabric.device
         model, notes = self.environment.model(job.of)
-        _log.info("%s: %s samples with %s", job.label, f"{cfg.num_samples:,}", scoring.describe(job.sampler_node))
+        _log.info("%s: %s samples with %s", job.label, f"{cfg.num_samples:,}", job.sampler.described)
         generation, labels = self._generation(model)
         quantization = job.stored_as.scored_as(cfg.quantize)
         scored = Scoring(job.setup.suite, self.environment.references(job.setup), quantization, device)
         statistics = self._make(generation, scored)
         conditions = {
-            "sampler": scoring.describe(job.sampler_node),
+            "sampler": job.sampler.described,
             "nfe": statistics.evaluations / statistics.count,
             "seed": job.seed,
             "weights": job.of.weights,
