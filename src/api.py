@@ -20,6 +20,8 @@ from omegaconf import OmegaConf
 from torch import Tensor
 
 from .checkpoint import find_checkpoint, restore_model
+from .checkpoint.find import can_be_found, shipped_models
+from .config.annotations import is_whole
 from .config.build import nearest
 from .config.location import CONFIG_DIR
 from .errors import UserError
@@ -65,7 +67,16 @@ def load(
     Raises:
         UserError: there is no such checkpoint, it is damaged, or it has no such weights.
     """
-    spec = os.fspath(path_or_run)
+    spec = str(path_or_run)
+    if not isinstance(weights, str):
+        raise UserError(f'weights={weights!r}: give "ema", "ema:<name>" or "raw"')
+    if not can_be_found(spec) and not is_repository(spec):
+        names = shipped_models()
+        known = " or ".join(f'"{name}"' for name in names)
+        raise UserError(
+            f"load({path_or_run!r}): there is no such file, folder or model{nearest(spec, names)}: pass a checkpoint, "
+            f'a run folder, {known}, "last", or "organization/name" of a model on the Hugging Face Hub'
+        )
     path = find_checkpoint(download(spec) if is_repository(spec) else spec, os.fspath(runs_dir), name)
     checkpoint = open_checkpoint(path, experiment)
     return LoadedModel(restore_model(checkpoint, weights), checkpoint["config"]).to(device)
@@ -115,12 +126,11 @@ class LoadedModel:
     def to(self, device: torch.device | str) -> LoadedModel:
         """Move the model to ``device``; raise UserError if there is no such device."""
         try:
-            self.device = torch.device(device)
-            self.model.to(self.device)
-        except (RuntimeError, AssertionError) as error:
-            raise UserError(
-                f"device={device} cannot be used ({str(error).splitlines()[0]}): give cpu or cuda"
-            ) from error
+            self.model.to(torch.device(device))
+        except (RuntimeError, AssertionError, TypeError) as error:
+            here = "cpu or cuda" if torch.cuda.is_available() else "cpu: this machine has no usable GPU"
+            raise UserError(f"device={device!r} cannot be used: give {here}") from error
+        self.device = torch.device(device)
         return self
 
     def sampler(self, name: str | None = None, steps: int | None = None) -> Sampler:
@@ -135,6 +145,7 @@ class LoadedModel:
         """
         node = checkpoint_config.node(self.config, "sampler", None if name is None else _from_conf("sampler", name))
         if steps is not None:
+            _check_whole("steps", steps)
             if "grid" not in node:
                 raise UserError(f"steps={steps}, but this sampler has adaptive steps: leave steps out")
             node["grid"] = {**node["grid"], "steps": steps}
@@ -168,11 +179,13 @@ class LoadedModel:
         Raises:
             UserError: a setting out of range, or samples that diverged.
         """
-        if n < 1:
-            raise UserError(f"n={n}: give at least 1")
+        _check_whole("n", n)
+        _check_whole("batch_size", batch_size)
         check_seed(seed)
         if sampler is None or isinstance(sampler, str):
             sampler = self.sampler(sampler, steps)
+        elif not isinstance(sampler, Sampler):
+            raise UserError(f"sampler={sampler!r}: give a name of conf/sampler, such as 'heun', or a Sampler")
         elif steps is not None:
             raise UserError(f"steps={steps}: a sampler that is an object has its own grid: leave steps out")
         sampler.check(self.sde)
@@ -196,15 +209,15 @@ class LoadedModel:
     @torch.no_grad()
     def score(self, x: Tensor, t: Time, labels: Labels = None) -> Tensor:
         """Return the score at (x, t), the gradient of log p_t: (B, *d)."""
-        x = x.to(self.device)
-        score: Tensor = self.model(x, self._time(t), self._condition(labels, len(x)))
+        x = self._state(x)
+        score: Tensor = self.model(x, self._time(t, len(x)), self._condition(labels, len(x)))
         return score
 
     @torch.no_grad()
     def denoise(self, x: Tensor, t: Time, labels: Labels = None) -> Tensor:
         """Return the posterior mean of the data given x_t = x (Tweedie): (B, *d)."""
-        x = x.to(self.device)
-        return self.model.denoise(x, self._time(t), self._condition(labels, len(x)))
+        x = self._state(x)
+        return self.model.denoise(x, self._time(t, len(x)), self._condition(labels, len(x)))
 
     def log_likelihood(
         self, x: Tensor, labels: Labels = None, seed: int = 0, likelihood: str = "hutchinson"
@@ -242,13 +255,15 @@ class LoadedModel:
 
     def decode(self, z: Tensor, labels: Labels = None) -> Tensor:
         """Map latents z (B, *d) to data (B, *d): the inverse of ``encode`` up to the tolerance of the solver."""
-        z = z.to(self.device)
+        z = self._state(z)
         return self._flow()(self.model, z, cond=self._condition(labels, len(z))).samples
 
     def to_uint8(self, images: Tensor) -> Tensor:
         """Quantize images (B, C, H, W), float in ``data_range``, to uint8 as ``sample.py`` does."""
+        images = torch.as_tensor(images)
         if images.ndim != 4:
             raise UserError(f"images of shape {tuple(images.shape)}: give (B, C, H, W)")
+        _check_floats(images, self.data_range)
         return self.values.to_bytes(self.values.from_model(images, self.data_range))
 
     def to_pil(self, images: Tensor) -> list[Image]:
@@ -256,6 +271,8 @@ class LoadedModel:
         from PIL import Image
 
         levels = self.to_uint8(images).cpu().permute(0, 2, 3, 1).numpy()
+        if levels.shape[-1] not in (1, 3):
+            raise UserError(f"images of {levels.shape[-1]} channels cannot be shown: give 1 or 3 channels")
         return [Image.fromarray(one[:, :, 0] if one.shape[2] == 1 else one) for one in levels]
 
     def _flow(self) -> ProbabilityFlowODE:
@@ -265,18 +282,36 @@ class LoadedModel:
         return flow
 
     def _data(self, x: Tensor) -> Tensor:
-        x = x.to(self.device)
-        return x if x.is_floating_point() else self.values.to_model(x, self.data_range)
+        x = torch.as_tensor(x, device=self.device)
+        return self._state(x if x.is_floating_point() else self.values.to_model(x, self.data_range))
 
-    def _time(self, t: Time) -> Tensor:
+    def _state(self, x: Tensor) -> Tensor:
+        """States (B, *d) on the device of the model; raise UserError for another shape or for integers."""
+        x = torch.as_tensor(x, device=self.device)
+        if tuple(x.shape[1:]) != self.shape:
+            wanted = ", ".join(["B", *map(str, self.shape)])
+            raise UserError(f"states of shape {tuple(x.shape)} do not fit this model: give ({wanted})")
+        _check_floats(x, self.data_range)
+        return x
+
+    def _time(self, t: Time, count: int) -> Tensor:
         # A Python number stays on the CPU and enters kernels as an argument.
-        return t if isinstance(t, Tensor) else torch.tensor(t, dtype=torch.float64)
+        times = t if isinstance(t, Tensor) else torch.tensor(t, dtype=torch.float64)
+        if times.shape not in ((), (count,)):
+            raise UserError(f"t of shape {tuple(times.shape)}: give one time, or one for each of {count} samples")
+        # Reading a value from a GPU would wait for it.
+        if times.device.type == "cpu" and not bool(((times > 0) & (times <= self.sde.T)).all()):
+            raise UserError(f"t={t}: give times in (0, {self.sde.T:g}]")
+        return times
 
     def _condition(self, labels: Labels, count: int) -> Mapping[str, Tensor] | None:
         if labels is None:
             return None
-        chosen = torch.as_tensor(labels, dtype=torch.int64, device=self.device).expand(count)
         classes = self.num_classes or 0
+        try:
+            chosen = torch.as_tensor(labels, dtype=torch.int64, device=self.device).expand(count)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise UserError(f"labels={labels}: give a class, or one for each of {count} samples, as numbers") from error
         # The class after the last one means "no label".
         if not classes or chosen.min() < 0 or chosen.max() > classes:
             known = f"the net has the classes 0 to {classes - 1}" if classes else "the net has no classes: leave it out"
@@ -286,8 +321,18 @@ class LoadedModel:
 
 def _from_conf(group: str, name: str) -> Any:
     """Return the file ``name`` of a folder of ``conf``; raise UserError if it does not exist."""
-    path = CONFIG_DIR / group / f"{name}.yaml"
-    if not path.is_file():
-        names = sorted(file.stem for file in path.parent.glob("*.yaml"))
-        raise UserError(f"there is no {group} {name}{nearest(name, names)}; choose one of {', '.join(names)}")
-    return OmegaConf.load(path)
+    names = sorted(file.stem for file in (CONFIG_DIR / group).glob("*.yaml"))
+    if name not in names:
+        raise UserError(f"there is no {group} {name}{nearest(str(name), names)}; choose one of {', '.join(names)}")
+    return OmegaConf.load(CONFIG_DIR / group / f"{name}.yaml")
+
+
+def _check_whole(name: str, value: object) -> None:
+    if not is_whole(value) or int(value) < 1:
+        raise UserError(f"{name}={value!r}: give a whole number, at least 1")
+
+
+def _check_floats(x: Tensor, data_range: str) -> None:
+    if not x.is_floating_point():
+        ends = "[0, 1]" if data_range == "unit" else "[-1, 1]"
+        raise UserError(f"values of type {x.dtype}: give floats, images in {ends}")

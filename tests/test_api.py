@@ -56,16 +56,37 @@ def test_likelihoods_of_bytes_and_floats_agree(model) -> None:
     assert of_bytes.bits_per_dim.isfinite().all()
 
 
+X = torch.zeros(2, 1, 8, 8)
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
         (lambda m: m.sample(2, sampler="huen"), "there is no sampler huen, did you mean heun"),
+        (lambda m: m.sample(2, sampler="../metric/digits"), "there is no sampler"),
         (lambda m: m.sample(2, sampler="ode", steps=3), "adaptive steps"),
+        (lambda m: m.sample(2, steps=0), "steps=0: give a whole number"),
         (lambda m: m.sample(0), "n=0"),
+        (lambda m: m.sample(2, batch_size=0), "batch_size=0"),
         (lambda m: m.sample(2, labels=1), "labels=1"),
-        (lambda m: m.score(torch.zeros(1, 1, 8, 8), 0.5, labels=1), "no classes"),
+        (lambda m: m.score(X, 0.5, labels=1), "no classes"),
+        (lambda m: m.score(X, 0.5, labels=[0, 1, 2]), "one for each of 2 samples"),
+        (lambda m: m.score(X, torch.rand(3)), "one for each of 2 samples"),
+        (lambda m: m.score(X, 0.0), r"t=0.0: give times in \(0, 1\]"),
+        (lambda m: m.score(X, float("nan")), "t=nan"),
+        (lambda m: m.denoise(X[:, :, 1:], 0.5), r"shape \(2, 1, 7, 8\) do not fit this model: give \(B, 1, 8, 8\)"),
+        (lambda m: m.denoise(X.byte(), 0.5), "give floats, images in"),
+        (lambda m: m.log_likelihood(X[0]), "give"),
+        (lambda m: m.log_likelihood(X, likelihood="exakt"), "did you mean exact"),
+        (lambda m: m.decode(X[0]), "give"),
         (lambda m: m.to_uint8(torch.zeros(8, 8)), "give"),
-        (lambda m: load("nowhere"), "neither a file nor a folder"),
+        (lambda m: m.to_pil(X.byte()), "give floats"),
+        (lambda m: m.to_pil(torch.zeros(2, 2, 8, 8)), "1 or 3 channels"),
+        (lambda m: m.to("tpu"), "device='tpu' cannot be used: give cpu"),
+        (lambda m: load("nowhere"), r"load\('nowhere'\): .* pass a checkpoint, a run folder, \"digits\""),
+        (lambda m: load("digit"), "did you mean digits"),
+        (lambda m: load(""), r"load\(''\)"),
+        (lambda m: load("digits", weights="raw"), "choose weights=ema"),
     ],
 )
 def test_invalid_arguments_are_refused(model, call, message) -> None:

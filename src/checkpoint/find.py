@@ -68,8 +68,7 @@ def find_checkpoint(spec: str | int | Path, runs_dir: str | Path, name: str | No
         UserError: in one line that lists what there is.
     """
     text = str(spec)
-    path = Path(text).expanduser()
-    by_run = text == "last" or text.isdecimal() or re.fullmatch(r"best[\w-]*", text)
+    path, by_run = Path(text).expanduser(), _names_a_checkpoint_of_a_run(text)
     if not by_run and path.is_file():
         return path
     if not by_run and not path.exists() and text in shipped_models():
@@ -94,6 +93,16 @@ def find_checkpoint(spec: str | int | Path, runs_dir: str | Path, name: str | No
     if by_run and text != "last":
         return _best(text, runs[0])
     return _newest_intact(runs)
+
+
+def can_be_found(spec: str) -> bool:
+    """Return whether ``spec`` is an existing path, a model of this package, ``last``, ``best`` or a step."""
+    exists = bool(spec) and Path(spec).expanduser().exists()
+    return exists or spec in shipped_models() or _names_a_checkpoint_of_a_run(spec)
+
+
+def _names_a_checkpoint_of_a_run(text: str) -> bool:
+    return text == "last" or text.isdecimal() or re.fullmatch(r"best[\w-]*", text) is not None
 
 
 def shipped_models() -> list[str]:

@@ -80,6 +80,11 @@ class EnergyMeter:
             self.read()
 
 
+def added(a: Mapping[str, float], b: Mapping[str, float]) -> dict[str, float]:
+    """Add joules by kind."""
+    return {kind: round(a.get(kind, 0.0) + b.get(kind, 0.0), 1) for kind in {**a, **b}}
+
+
 def processor_counters(powercap: Path | None = None) -> list[Counter]:
     """Return the RAPL counters of all processors; their parts (cores, memory) are not counted again."""
     found = []

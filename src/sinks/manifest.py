@@ -38,6 +38,7 @@ class Manifest:
         invalid: indices of samples that diverged or are not finite; they have no file.
         nfe: mean, least and most evaluations of the net for a sample, once known.
         seconds: sampling time, summed over devices.
+        energy: joules by kind of counter, summed over calls; a kind without a readable counter is missing.
         far: number of valid samples that are far outside the data.
         farthest: the largest magnitude among these.
         about: origin of the samples, for the reader.
@@ -50,6 +51,7 @@ class Manifest:
     invalid: list[int] = field(default_factory=list)
     nfe: dict[str, float] = field(default_factory=dict)
     seconds: float = 0.0
+    energy: dict[str, float] = field(default_factory=dict)
     far: int = 0
     farthest: float = 0.0
     about: dict[str, Any] = field(default_factory=dict)
@@ -73,15 +75,15 @@ def _is_manifest(content: Any) -> bool:
     """Whether ``content`` has the keys and value types that ``Manifest.save`` writes."""
     if not isinstance(content, dict) or not isinstance(content.get("settings"), dict):
         return False
-    count, invalid, nfe = content.get("num_samples"), content.get("invalid", []), content.get("nfe", {})
+    count, invalid = content.get("num_samples"), content.get("invalid", [])
+    numbers = [content.get(name, {}) for name in ("nfe", "energy")]
     return (
         is_whole(count)
         and 1 <= count < 2**48
         and content.get("status") in ("running", "complete")
         and isinstance(invalid, list)
         and all(is_whole(i) and 0 <= i < count for i in invalid)
-        and isinstance(nfe, dict)
-        and all(map(is_number, nfe.values()))
+        and all(isinstance(found, dict) and all(map(is_number, found.values())) for found in numbers)
         and is_number(content.get("seconds", 0.0))
     )
 

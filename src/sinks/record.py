@@ -41,7 +41,7 @@ class Result:
         conditions: facts that a reader must know beside a number.
         details: results that are lists.
         notes: warnings to read before comparing.
-        about: paths and training step.
+        about: paths, training step, and ``energy`` in joules by kind of counter, if it is known.
         protocol: ``text`` of the first score, one line for a paper, and the same as ``facts``.
     """
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from ..distributed import on_rank_zero
 from ..errors import UserError, bytes_in_words
 from ..io.atomic import remove_leftovers
+from ..runtime.energy import EnergyMeter, added
 from ..sampling.batch import GeneratedBatch
 from ..sampling.statistics import Statistics
 from ..values import BYTES, IDENTITY, Values
@@ -78,6 +79,7 @@ class SampleStore:
             else NpzFiles(self.folder, "samples", shape, dtype)
         )
         self._raw = NpzFiles(self.folder, "raw", shape, "float32") if raw and self.is_image else None
+        self._meter: EnergyMeter | None = None
 
     def check_room_for_new(self) -> None:
         """Raise UserError if the folder does not exist and the disk has no room for it; called before any work."""
@@ -102,7 +104,7 @@ class SampleStore:
             self.manifest = found or self.manifest
             return missing
         if missing:
-            self.manifest.status = "running"
+            self.manifest.status, self._meter = "running", EnergyMeter()
         elif found is not None:
             # They stay the samples of the call that generated them.
             self.manifest.about, self.manifest.versions = found.about, found.versions
@@ -164,6 +166,8 @@ class SampleStore:
                 files.finish()
         self.manifest.nfe = statistics.nfe or self.manifest.nfe
         self.manifest.seconds += statistics.seconds
+        if self._meter is not None:
+            self.manifest.energy = added(self.manifest.energy, self._meter.stop())
         self.manifest.far += statistics.far
         self.manifest.farthest = max(self.manifest.farthest, statistics.farthest)
         # The others of an interrupted run are still to be generated.
@@ -190,6 +194,7 @@ class SampleStore:
         self.manifest.num_samples = max(found.num_samples, self.count)
         self.manifest.invalid, self.manifest.nfe = found.invalid, found.nfe
         self.manifest.seconds, self.manifest.status = found.seconds, found.status
+        self.manifest.energy = found.energy
         return found
 
     def _check_room(self, count: int) -> None:

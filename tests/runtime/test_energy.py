@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,10 @@ import pytest
 from src.callbacks.run_record import RunHistory
 from src.runtime import energy
 from src.runtime.energy import Counter, EnergyMeter, processor_counters
+from src.tasks.report.folder import read_folders
+from src.tasks.report.tables import runs
+from tests.tasks.evaluation_example import evaluate, make_run
+from tests.tasks.example import load, sample
 
 RANGE = 262_143_328_850
 
@@ -83,3 +88,26 @@ def test_the_record_of_a_run_holds_the_energy_of_each_start(tmp_path: Path, monk
     history.end("finished", 3)
     (start,) = json.loads((tmp_path / "run.json").read_text())["starts"]
     assert start["energy"] == {"processors": 7200.0}
+
+
+def test_sampling_and_evaluation_record_energy_and_the_report_shows_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def counters() -> list[Counter]:
+        reading = count(start=0.0, step=3600.0)
+        return [Counter("processors", "fake", lambda: next(reading), 2.0**54)]
+
+    monkeypatch.setattr(energy, "processor_counters", counters)
+    make_run(tmp_path / "run")
+    common = (f"ckpt_path={tmp_path}/run", f"output_dir={tmp_path}/run/samples/eight", "accelerator=cpu", "devices=1")
+    for number, joules in ((4, 3600.0), (8, 7200.0), (8, 7200.0)):
+        sample(*common, f"num_samples={number}", "score=false")
+        assert load(tmp_path / "run/samples/eight/manifest.json")["energy"] == {"processors": joules}
+    where = f"output_dir={tmp_path}/run/evaluation/own"
+    for _ in range(2):
+        (result,) = evaluate(f"ckpt_path={tmp_path}/run", "num_samples=8", where)
+        assert result.about["energy"] == {"processors": 3600.0}
+    (tmp_path / "run/run.json").write_text("{}")
+    shown = {row[0]: row[1] for row in runs(read_folders([tmp_path / "run"])).rows}
+    assert shown["sampling eight"].endswith("of device time, processors 2 Wh")
+    assert shown["energy of own"] == "processors 1 Wh"

@@ -24,6 +24,7 @@ from src.tasks.evaluate.results.loggers import log
 from src.tasks.evaluate.results.picture import figure
 from src.tasks.evaluate.results.table import table
 from src.tasks.image_source import open_images
+from src.tasks.scoring import generation_facts
 
 SAMPLER = {
     "_target_": "src.sampling.solvers.heun.Heun",
@@ -273,3 +274,12 @@ def test_the_table_shows_intervals_and_the_protocol() -> None:
     result.protocol = {"text": "fid50k · inception-tf-resize"}
     lines = table([result])
     assert "2.6 (2.5 to 2.7)" in lines[1] and "protocol: fid50k · inception-tf-resize" in lines
+
+
+def test_generation_facts_name_guidance_and_temperature() -> None:
+    guidance = {"_target_": "src.sampling.conditioning.guidance.ClassifierFree", "scale": 2.0, "null_label": None}
+    settings = {"weights": "ema", "seed": 0, "labels": None, "sampler": {}, "guidance": guidance, "temperature": 0.5}
+    assert generation_facts(settings) == {
+        **{"weights": "ema", "seed": 0, "temperature": 0.5},
+        "guidance": "ClassifierFree, scale 2",
+    }

@@ -136,9 +136,7 @@ class FID(Periodic):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.best, self.best_step = state_dict["best"], state_dict["best_step"]
 
-    def _result(
-        self, trainer: Trainer, pl_module: LightningModule, scores: Scores, statistics: Statistics
-    ) -> Result:
+    def _result(self, trainer: Trainer, pl_module: LightningModule, scores: Scores, statistics: Statistics) -> Result:
         """The scores with all conditions; names of conditions are those of the other commands."""
         step, samples, model = trainer.global_step, self.samples, cast(ScoreModel, pl_module.model)
         conditions = {

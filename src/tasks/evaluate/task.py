@@ -16,6 +16,7 @@ from ...distributed import on_rank_zero
 from ...errors import UserError
 from ...loggers import finish_wandb
 from ...metrics.protocol import difference
+from ...runtime.energy import EnergyMeter
 from ...sinks.record import Record, Result
 from ..devices import launch
 from ..report.task import report_afterwards
@@ -59,7 +60,10 @@ class Evaluation:
         """Run one unit after the other and write each result at once; return the results of all jobs, in order."""
         results = dict(self.known)
         for i, unit in work.items():
+            meter = EnergyMeter()
             results[i] = unit.run()
+            if energy := meter.stop():
+                results[i].about["energy"] = dict(energy)
             on_rank_zero(partial(self._keep, unit, results[i]))
             if len(self.plan.jobs) > 1:
                 _log.info("%s", sentence(results[i]))

@@ -188,24 +188,36 @@ def _facts(folder: Folder) -> dict[str, str]:
     for home, manifest in folder.manifests:
         spent, count = manifest.get("seconds"), manifest.get("num_samples")
         if isinstance(spent, int | float) and isinstance(count, int) and spent > 0:
-            found[f"sampling {home.name}"] = f"{count:,} samples in {duration(spent)} of device time"
+            joules = _watt_hours([manifest.get("energy")])
+            found[f"sampling {home.name}"] = ", ".join(
+                [f"{count:,} samples in {duration(spent)} of device time", *joules]
+            )
+    for home in dict.fromkeys(path.parent for path, _ in folder.results):
+        used = [result.get("about", {}).get("energy") for path, result in folder.results if path.parent == home]
+        if joules := _watt_hours(used):
+            found[f"energy of {home.name}"] = ", ".join(joules)
     return found
 
 
 def _energy(starts: Sequence[Mapping[str, Any]]) -> str:
     """Energy of all starts in watt-hours, with what is not known."""
-    entries = [start.get("energy") for start in starts]
-    known = [entry for entry in entries if isinstance(entry, dict) and any(map(is_number, entry.values()))]
+    with_gpus = any("gpus" in (start.get("hardware") or {}) for start in starts)
+    known = _watt_hours([start.get("energy") for start in starts])
     if not known:
         return "not known (no counter of this machine could be read)"
-    parts = []
-    with_gpus = any("gpus" in (start.get("hardware") or {}) for start in starts)
-    for kind in ("processors", "gpus") if with_gpus else ("processors",):
-        joules = [entry[kind] for entry in known if is_number(entry.get(kind))]
-        at_least = "at least " if len(joules) < len(starts) else ""
-        name = "GPUs" if kind == "gpus" else kind
-        parts.append(f"{name} {at_least}{number(sum(joules) / 3600)} Wh" if joules else f"{name} not known")
-    return ", ".join(parts)
+    asked = ("processors", "GPUs") if with_gpus else ("processors",)
+    return ", ".join([*known, *(f"{name} not known" for name in asked if not any(name in part for part in known))])
+
+
+def _watt_hours(entries: Sequence[Any]) -> list[str]:
+    """Sum of joules by kind of counter, as ``processors 1.2 Wh``; ``at least`` if some entries lack the kind."""
+    found = []
+    for kind, name in {"processors": "processors", "gpus": "GPUs"}.items():
+        joules = [entry[kind] for entry in entries if isinstance(entry, dict) and is_number(entry.get(kind))]
+        at_least = "at least " if len(joules) < len(entries) else ""
+        if joules:
+            found.append(f"{name} {at_least}{number(sum(joules) / 3600)} Wh")
+    return found
 
 
 def _count(value: Any) -> float:

@@ -46,7 +46,9 @@ class ImagesJob:
         self.made: dict[str, Any] = {} if manifest is None else {**manifest.settings, "nfe": manifest.nfe.get("mean")}
         node = self.made.get("sampler")
         self.sampler: Sampler | None = (
-            None if node is None else checkpoint_config.build("sampler", checkpoint_config.node(self.made, "sampler", None))
+            None
+            if node is None
+            else checkpoint_config.build("sampler", checkpoint_config.node(self.made, "sampler", None))
         )
         config = {} if manifest is None else up_to_date(manifest.about.get("trained_with", {}))
         names = None if cfg.metrics is None else list(map(str, listed(cfg.metrics)))
