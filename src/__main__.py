@@ -6,7 +6,7 @@ import runpy
 import sys
 
 from . import __version__
-from .cli.streams import forgive_streams
+from .cli.streams import ignore_write_errors
 from .config.build import nearest
 from .config.location import CONFIG_DIR
 from .errors import UserError
@@ -37,7 +37,7 @@ def usage() -> str:
 def main() -> int:
     """Run the command that ``sys.argv`` names; return the exit code."""
     # A full disk or a closed pipe for the output does not end a command.
-    forgive_streams()
+    ignore_write_errors()
     name = sys.argv[1] if len(sys.argv) > 1 else "--help"
     if name in ("-h", "--help"):
         print(usage(), end="")

@@ -37,7 +37,7 @@ class Interrupted(UserError):
         self.exit_code = 128 + signal_number
 
 
-def bytes_in_words(count: int) -> str:
+def format_bytes(count: int) -> str:
     """Format ``count`` bytes, such as ``3.3 GB``."""
     for unit, size in (("GB", 1e9), ("MB", 1e6)):
         if count >= size:

@@ -9,7 +9,7 @@ import stat
 from pathlib import Path
 from typing import Any
 
-from .errors import UserError, bytes_in_words
+from .errors import UserError, format_bytes
 
 MAX_RECORD = 1 << 26
 """Bytes of a JSON or YAML document; larger ones are refused."""
@@ -32,7 +32,7 @@ def bomb(size: int, packed: int) -> str | None:
     """
     if size <= _MAX_SMALL or size <= _MAX_FACTOR * packed:
         return None
-    return f"unpacks from {bytes_in_words(packed)} to {bytes_in_words(size)}, as only files made to fill the memory do"
+    return f"unpacks from {format_bytes(packed)} to {format_bytes(size)}, as only files made to fill the memory do"
 
 
 def why_unreadable(path: str | os.PathLike[str], most: int | None = None) -> str | None:
@@ -53,7 +53,7 @@ def why_unreadable(path: str | os.PathLike[str], most: int | None = None) -> str
     if not stat.S_ISREG(status.st_mode):
         return f"{_KINDS.get(stat.S_IFMT(status.st_mode), 'is something else')}, not a file"
     if most is not None and status.st_size > most:
-        return f"has {bytes_in_words(status.st_size)}, more than the limit of {bytes_in_words(most)}"
+        return f"has {format_bytes(status.st_size)}, more than the limit of {format_bytes(most)}"
     return None
 
 

@@ -12,7 +12,7 @@ import torch
 from lightning.fabric.plugins.io.checkpoint_io import CheckpointIO
 from torch import Tensor
 
-from ..errors import bytes_in_words
+from ..errors import format_bytes
 from ..io.atomic import refusal, refusals, remove_leftovers, replacing
 from .read import OpenCheckpoint, load_archive
 
@@ -74,7 +74,7 @@ class AtomicCheckpointIO(CheckpointIO):
     def _check_room(self, checkpoint: Mapping[str, Any], target: Path, advice: str) -> None:
         needed, free = tensor_bytes(checkpoint), shutil.disk_usage(target.parent).free
         if needed > free:
-            needs, has = map(bytes_in_words, (needed, free))
+            needs, has = map(format_bytes, (needed, free))
             raise refusal(target, f"it needs {needs}, and the disk has {has} free", advice)
 
     def _advice(self, folder: Path) -> str:

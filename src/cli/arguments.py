@@ -17,7 +17,7 @@ _PATHS = ("ckpt_path", "output_dir", "images", "given", "control.mask", "guidanc
 _ALIKE = {"datamodule", "trainer"}
 
 
-def of_training(arguments: Sequence[str], config_dir: str | Path) -> list[str]:
+def training_arguments(arguments: Sequence[str], config_dir: str | Path) -> list[str]:
     """Return arguments that Hydra accepts.
 
     ``experiment=<a configuration file of the original>`` is replaced by its settings, and ``original_config``. Other
@@ -41,12 +41,12 @@ def of_training(arguments: Sequence[str], config_dir: str | Path) -> list[str]:
 
 
 def _has_ending(experiment: str) -> bool:
-    from ..interop.song.experiments import is_file_of_original
+    from ..interop.song.experiments import is_original_config
 
-    return bool(Path(experiment).suffix) and is_file_of_original(experiment)
+    return bool(Path(experiment).suffix) and is_original_config(experiment)
 
 
-def of_checkpoint(arguments: Sequence[str], config_dir: str | Path) -> list[str]:
+def checkpoint_arguments(arguments: Sequence[str], config_dir: str | Path) -> list[str]:
     """Return arguments that Hydra accepts.
 
     A value inside a node of the checkpoint is added rather than overridden. A path with an equals sign, as in names of

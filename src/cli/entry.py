@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, NoReturn
 from ..config.location import CONFIG_DIR, IS_INSTALLED
 from ..errors import UserError
 from ..runtime import signals
+from .command_line import prepare_arguments
 from .completion import keys
 from .help import help_text
-from .streams import RunLog, forgive_streams
-from .words import readable
+from .streams import RunLog, ignore_write_errors
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -52,18 +52,18 @@ def entry(config_name: str, arguments: Arguments | None = None) -> Callable[[Mai
             try:
                 # From here on a signal ends the command with one line.
                 signals.install()
-                forgive_streams()
+                ignore_write_errors()
                 # Without this, Hydra prints errors itself, over several lines.
                 os.environ.setdefault("HYDRA_FULL_ERROR", "1")
                 if {"-h", "--help"} & set(sys.argv[1:]):
                     sys.stdout.write(help_text(config_name))
                     return
-                sys.argv[1:] = readable(sys.argv[1:], _known(config_name))
+                sys.argv[1:] = prepare_arguments(sys.argv[1:], _known(config_name))
                 if arguments is not None:
                     sys.argv[1:] = arguments(sys.argv[1:], CONFIG_DIR)
                 _run(job, config_name)
             except (KeyboardInterrupt, signals.Stopped, Exception) as error:
-                _leave(error, config_name)
+                _exit_with_message(error, config_name)
                 raise
             finally:
                 _remove_unused_folders()
@@ -144,11 +144,11 @@ def _job(job: Main, config_name: str, cfg: DictConfig) -> float | None:
         return job(cfg)
     except (KeyboardInterrupt, signals.Stopped, Exception) as error:
         # Handled here and not further out: Hydra would print its own line and start the next job of a sweep.
-        _leave(error, config_name)
+        _exit_with_message(error, config_name)
         raise
 
 
-def _leave(error: BaseException, config_name: str) -> None:
+def _exit_with_message(error: BaseException, config_name: str) -> None:
     """End the process with one line if ``error`` is a user mistake; return if it is a programming error."""
     if isinstance(error, KeyboardInterrupt):
         _fail("interrupted", 130, speak=_rank() == 0)
@@ -160,23 +160,23 @@ def _leave(error: BaseException, config_name: str) -> None:
 
     message = one_line(error, config_name)
     if message is not None:
-        _fail(message, error.exit_code if isinstance(error, UserError) else 1, speak=_is_mine(error))
+        _fail(message, error.exit_code if isinstance(error, UserError) else 1, speak=_should_report(error))
 
 
-def _is_mine(error: BaseException) -> bool:
+def _should_report(error: BaseException) -> bool:
     """Return whether this process shows ``error``: an error that all processes raise is shown by the first."""
-    from .messages import known_to_all, lost_peer
+    from .messages import lost_peer, raised_on_all_ranks
 
     # If a peer is lost, it may be the first process.
     if _rank() == 0 or lost_peer(error):
         return True
     # Launchers that start all processes at once let them all make the same mistakes until they first communicate. A
     # process that rank 0 starts is different: rank 0 passed all checks before.
-    alike = not _have_met() and ("TORCHELASTIC_RUN_ID" in os.environ or "SLURM_PROCID" in os.environ)
-    return not alike and not known_to_all(error)
+    alike = not _process_group_exists() and ("TORCHELASTIC_RUN_ID" in os.environ or "SLURM_PROCID" in os.environ)
+    return not alike and not raised_on_all_ranks(error)
 
 
-def _have_met() -> bool:
+def _process_group_exists() -> bool:
     distributed = sys.modules.get("torch.distributed")
     return distributed is not None and distributed.is_available() and distributed.is_initialized()
 

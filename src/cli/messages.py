@@ -18,12 +18,12 @@ from ..config.build import nearest
 from ..errors import UserError
 
 _LONGEST = 900
-_OF_THE_DISK = (
+_DISK_ERRORS = (
     *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR),
     *(errno.EEXIST, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG),
 )
 
-_OF_GLOO = re.compile("Connection (closed|reset) by peer|Broken pipe|connectFullMesh failed")
+_GLOO_ERRORS = re.compile("Connection (closed|reset) by peer|Broken pipe|connectFullMesh failed")
 
 
 def one_line(error: BaseException, config_name: str | None = None) -> str | None:
@@ -42,12 +42,12 @@ def lost_peer(error: BaseException) -> bool:
     """Whether ``error`` means that another process of the group has ended: NCCL has a class for it, gloo a message."""
     return any(
         type(cause).__name__ in ("DistBackendError", "DistNetworkError")
-        or (isinstance(cause, RuntimeError) and _OF_GLOO.search(str(cause)))
+        or (isinstance(cause, RuntimeError) and _GLOO_ERRORS.search(str(cause)))
         for cause in _chain(error)
     )
 
 
-def known_to_all(error: BaseException) -> bool:
+def raised_on_all_ranks(error: BaseException) -> bool:
     """Whether every process of the run raises ``error``."""
     return any(isinstance(cause, UserError) and cause.shared for cause in _chain(error))
 
@@ -88,7 +88,7 @@ def _missing_value(error: Exception, config_name: str | None) -> str | None:
 
 
 def _unwritable(error: OSError, config_name: str | None) -> str | None:
-    if error.errno not in _OF_THE_DISK:
+    if error.errno not in _DISK_ERRORS:
         return None
     where = error.filename or "a file of this run"
     return f"{where} cannot be written ({error.strerror}): free disk space, check permissions, or set paths.log_dir"
@@ -128,7 +128,7 @@ def _unknown_choice(error: MissingConfigException, config_name: str | None) -> s
     return f"there is no {group}={choice}{hint}; choose one of {', '.join(names)}"
 
 
-def _elsewhere(error: InterpolationKeyError, config_name: str | None) -> str:
+def _missing_reference(error: InterpolationKeyError, config_name: str | None) -> str:
     """Return the line for a setting that takes a value from another group, whose choice has no such value."""
     found = re.search(r"Interpolation key '([^']+)' not found", str(error))
     name = (error.full_key or "a setting").partition(".")[0]
@@ -212,7 +212,7 @@ _LINES: tuple[tuple[type[BaseException], Callable[[Any, str | None], str | None]
     (ValueError, _no_choice),
     (TypeError, _no_choice),
     (Exception, _missing_value),
-    (InterpolationKeyError, _elsewhere),
+    (InterpolationKeyError, _missing_reference),
     (HydraException, _unknown_key),
     (OmegaConfBaseException, _unknown_key),
     (OSError, _unwritable),

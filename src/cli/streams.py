@@ -13,7 +13,7 @@ from typing import Any
 _REMEMBERED = 10_000
 
 
-class _Forgiving(io.FileIO):
+class _LenientFile(io.FileIO):
     """A file descriptor that drops failed writes: a full disk, a pipe that `head` has left."""
 
     def write(self, data: Any) -> int:
@@ -23,7 +23,7 @@ class _Forgiving(io.FileIO):
             return len(data)
 
 
-def forgive_streams() -> None:
+def ignore_write_errors() -> None:
     """Make writing to the standard streams of this process never fail; replaced streams are left unchanged."""
     for name, descriptor, original in (("stdout", 1, sys.__stdout__), ("stderr", 2, sys.__stderr__)):
         stream = vars(sys)[name]
@@ -36,7 +36,7 @@ def forgive_streams() -> None:
             setattr(sys, name, open(descriptor, "w", closefd=False))  # noqa: SIM115 # a descriptor
         elif stream is original and isinstance(stream, io.TextIOWrapper):
             forgiving = io.TextIOWrapper(
-                io.BufferedWriter(_Forgiving(descriptor, "w", closefd=False)),
+                io.BufferedWriter(_LenientFile(descriptor, "w", closefd=False)),
                 encoding=stream.encoding,
                 errors=stream.errors,
                 line_buffering=True,

@@ -39,7 +39,7 @@ TABLE_FILE = "sweep.csv"
 
 _ALWAYS = ("job", "result", "ended", "time")
 
-_OF_ONE_PROCESS_GROUP = (
+_PROCESS_GROUP_VARIABLES = (
     "LOCAL_RANK",
     "NODE_RANK",
     "RANK",
@@ -49,9 +49,9 @@ _OF_ONE_PROCESS_GROUP = (
     "PL_GLOBAL_SEED",
     "SCORE_SDE_VERIFIED",
 )
-_OF_THE_SWEEP = ("hydra.mode", "hydra.sweep", "hydra/sweeper", "hydra.sweeper", "hydra/launcher", "hydra.launcher")
+_SWEEP_SETTINGS = ("hydra.mode", "hydra.sweep", "hydra/sweeper", "hydra.sweeper", "hydra/launcher", "hydra.launcher")
 # Ctrl-C reaches the job by itself.
-_HANDED_ON = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+_FORWARDED_SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
 
 def run_in_fresh_process(program: Sequence[str]) -> float | None:
@@ -73,13 +73,13 @@ def run_in_fresh_process(program: Sequence[str]) -> float | None:
     config = HydraConfig.get()
     folder = Path(config.runtime.output_dir)
     # Hydra settings of the command line (such as a log level) apply to the job, those of the sweep do not.
-    settings = [o for o in config.overrides.hydra if not o.lstrip("+~").startswith(_OF_THE_SWEEP)]
+    settings = [o for o in config.overrides.hydra if not o.lstrip("+~").startswith(_SWEEP_SETTINGS)]
     overrides = list(config.overrides.task)
     if is_restart() and any((folder / "checkpoints").glob("*.ckpt")):
         settings.append(f"ckpt_path='{folder}'")
         overrides = [o for o in overrides if o.lstrip("+").partition("=")[0] not in ("ckpt_path", "init_from")]
     command = [sys.executable, *program, *overrides, *settings, f"hydra.run.dir='{folder}'"]
-    environment = {key: value for key, value in os.environ.items() if key not in _OF_ONE_PROCESS_GROUP}
+    environment = {key: value for key, value in os.environ.items() if key not in _PROCESS_GROUP_VARIABLES}
     start = time.monotonic()
     code, stopped = _run(command, environment)
     about = {"overrides": overrides, "exit_code": code, "seconds": round(time.monotonic() - start, 1)}
@@ -103,14 +103,14 @@ def _run(command: Sequence[str], environment: Mapping[str, str]) -> tuple[int, i
     stopped = 0
     at: FrameType | None = None
 
-    def hand_on(number: int, frame: FrameType | None) -> None:
+    def forward_signal(number: int, frame: FrameType | None) -> None:
         nonlocal stopped, at
         stopped, at = number, frame
         if process is not None:
             process.send_signal(number)
 
     in_main_thread = threading.current_thread() is threading.main_thread()
-    previous = {number: signal.signal(number, hand_on) for number in _HANDED_ON if in_main_thread}
+    previous = {number: signal.signal(number, forward_signal) for number in _FORWARDED_SIGNALS if in_main_thread}
     interrupted = False
     try:
         process = subprocess.Popen(command, env=environment)

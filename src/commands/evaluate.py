@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from omegaconf import DictConfig
 
-from ..cli.arguments import of_checkpoint
+from ..cli.arguments import checkpoint_arguments
 from ..cli.entry import entry
 
 
-@entry("evaluate", arguments=of_checkpoint)
+@entry("evaluate", arguments=checkpoint_arguments)
 def main(cfg: DictConfig) -> float | None:
     """Print a table, write ``metrics.json``; return the first value of the last row."""
     # Import heavy libraries only once the command line is known to be valid.

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from omegaconf import DictConfig
 
-from ..cli.arguments import of_checkpoint
+from ..cli.arguments import checkpoint_arguments
 from ..cli.entry import entry
 
 
-@entry("sample", arguments=of_checkpoint)
+@entry("sample", arguments=checkpoint_arguments)
 def main(cfg: DictConfig) -> float | None:
     """Write images, a grid and a manifest to a folder; return the first score, if there is one."""
     # Import heavy libraries only once the command line is known to be valid.

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from omegaconf import DictConfig
 
-from ..cli.arguments import of_training
+from ..cli.arguments import training_arguments
 from ..cli.entry import entry
 
 
-@entry("train", arguments=of_training)
+@entry("train", arguments=training_arguments)
 def main(cfg: DictConfig) -> float | None:
     """Train once; return the optimized metric, for a sweeper."""
     # Import heavy libraries only once the command line is known to be valid.

@@ -101,7 +101,7 @@ def unet_from(model: ScoreModel, net: Mapping[str, Any]) -> nn.Module:
     Raises:
         UserError: UNet2DModel cannot express an option (the message names it), or diffusers is not installed.
     """
-    _refuse_inexpressible(model, net)
+    _check_supported(model, net)
     assert isinstance(model.net, NCSNpp)
     unet: nn.Module = _diffusers().UNet2DModel(**_unet_config(model.net, net))
     ours = model.net.state_dict()
@@ -120,7 +120,7 @@ def _diffusers() -> Any:
     return diffusers
 
 
-def _refuse_inexpressible(model: ScoreModel, node: Mapping[str, Any]) -> None:
+def _check_supported(model: ScoreModel, node: Mapping[str, Any]) -> None:
     net = model.net
     if type(net) is not NCSNpp or not isinstance(model.sde, VESDE) or not isinstance(model.parametrization, SongVE):
         raise UserError(

@@ -37,7 +37,7 @@ def replacing(path: str | os.PathLike[str], advice: str = ADVICE, *, durable: bo
         UserError: the system refuses to write.
     """
     target = Path(path)
-    with refusals(target, advice), temporary_beside(target) as temporary:
+    with refusals(target, advice), temporary_next_to(target) as temporary:
         yield temporary
         if durable:
             for written in [*temporary.rglob("*"), temporary] if temporary.is_dir() else [temporary]:
@@ -70,7 +70,7 @@ def set_aside(path: Path, advice: str = ADVICE) -> Path:
 
 
 @contextmanager
-def temporary_beside(target: Path) -> Iterator[Path]:
+def temporary_next_to(target: Path) -> Iterator[Path]:
     """Yield an unused path in the folder of ``target``, created if missing; delete what exists there at the end."""
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.name}.{os.getpid()}{_SUFFIX}")

@@ -14,7 +14,7 @@ from typing import IO
 import numpy as np
 from numpy.lib import format as npy
 
-from ..errors import UserError, bytes_in_words
+from ..errors import UserError, format_bytes
 from ..outside import bomb
 
 _LARGEST = 2**50
@@ -63,7 +63,7 @@ def read_header(file: IOBase | IO[bytes], size: int) -> Header:
         raise ValueError("it contains Python objects")
     if size - header.start < header.nbytes:
         raise ValueError(
-            f"the header declares {bytes_in_words(header.nbytes)}, the file has {bytes_in_words(size - header.start)}"
+            f"the header declares {format_bytes(header.nbytes)}, the file has {format_bytes(size - header.start)}"
         )
     return header
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ..errors import UserError
-from ..io.atomic import refusals, replacing, temporary_beside
+from ..io.atomic import refusals, replacing, temporary_next_to
 from ..io.npz import mapped, write_npz
 from ..pictures import WRITERS, open_picture
 
@@ -169,7 +169,7 @@ class NpzFiles(SampleFiles):
             return
         position = {i: row for row, i in enumerate(sorted(where))}
         shape = (len(position), *self._stored_shape)
-        with refusals(target, ADVICE), temporary_beside(self.folder / f"{self.stem}.npy") as flat:
+        with refusals(target, ADVICE), temporary_next_to(self.folder / f"{self.stem}.npy") as flat:
             joined = np.lib.format.open_memmap(flat, "w+", self.dtype, shape)
             for path in parts:
                 self._copy(path, joined, where, position)

@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from ..distributed import on_rank_zero
-from ..errors import UserError, bytes_in_words
+from ..errors import UserError, format_bytes
 from ..io.atomic import remove_leftovers
 from ..runtime.energy import EnergyMeter, added
 from ..sampling.batch import GeneratedBatch
@@ -203,6 +203,6 @@ class SampleStore:
         free = shutil.disk_usage(existing).free
         if needed > free:
             raise UserError(
-                f"{count:,} samples may take {bytes_in_words(needed)}, but {existing} has {bytes_in_words(free)} free: "
+                f"{count:,} samples may take {format_bytes(needed)}, but {existing} has {format_bytes(free)} free: "
                 "free disk space, or choose another output_dir"
             )

@@ -11,10 +11,10 @@ from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
 from omegaconf import DictConfig
 
+from ..cli.command_line import prepare_arguments
 from ..cli.instantiate import fill_in_from_data, instantiate
 from ..cli.messages import one_line
 from ..cli.run_dir import register_resolvers
-from ..cli.words import readable
 from ..config.location import CONFIG_DIR, how_to_run
 from ..errors import UserError
 from ..noise import Address
@@ -35,7 +35,7 @@ def report(overrides: Sequence[str]) -> str:
     register_resolvers()
     try:
         with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
-            cfg = compose("train", ["experiment=images", "paths.run_dir=.", *readable(overrides, [])])
+            cfg = compose("train", ["experiment=images", "paths.run_dir=.", *prepare_arguments(overrides, [])])
     except HydraException as error:
         raise UserError(one_line(error, "train") or " ".join(str(error).split())) from error
     choices = choose_settings(cfg)

@@ -32,7 +32,7 @@ from ..datamodules.addressing.module import AddressedDataModule
 from ..errors import NotFinite, UserError
 from ..interop.checkpoints import open_checkpoint
 from ..interop.song.checkpoint import is_song_checkpoint, open_song_training
-from ..interop.song.experiments import read_original, say_unused
+from ..interop.song.experiments import read_original, warn_ignored_keys
 from ..io.atomic import replacing, write_json
 from ..lightning_modules import ScoreSDEModule
 from ..loggers import finish_loggers, forget_after, log_settings
@@ -95,7 +95,7 @@ class Run:
                 "from weights: give one of them"
             )
         if self.cfg.get("original_config") is not None:
-            say_unused(self.cfg.original_config, read_original(self.cfg.original_config))
+            warn_ignored_keys(self.cfg.original_config, read_original(self.cfg.original_config))
         choose_settings(self.cfg)
         shorten_warm_up(self.cfg)
         check_run(self.cfg)

@@ -25,7 +25,7 @@ def no_launcher(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def shown(error: BaseException, capsys: pytest.CaptureFixture[str]) -> bool:
     with pytest.raises(SystemExit):
-        cli._leave(error, "train")
+        cli._exit_with_message(error, "train")
     return bool(capsys.readouterr().err)
 
 
@@ -58,7 +58,7 @@ def test_an_error_is_printed_by_exactly_one_process(
 ) -> None:
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(cli, "_have_met", lambda: met)
+    monkeypatch.setattr(cli, "_process_group_exists", lambda: met)
     assert shown(error, capsys) is expected
 
 

@@ -18,10 +18,10 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from PIL import Image
 
-from src.cli.arguments import of_checkpoint
+from src.cli.arguments import checkpoint_arguments
+from src.cli.command_line import prepare_arguments
 from src.cli.kinds import check_kinds
 from src.cli.run_dir import register_resolvers
-from src.cli.words import readable
 from src.datamodules.doctor import compose_datamodule
 from src.interop.export import parse
 from src.tasks.choices import choose_settings
@@ -126,12 +126,12 @@ def work(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def composed(name: str, overrides: list[str]):
     known = [line.partition(":")[0] for line in (CONF / f"{name}.yaml").read_text().splitlines() if line[:1].isalpha()]
-    overrides = readable(overrides, known)
+    overrides = prepare_arguments(overrides, known)
     # Check the first job of a sweep only.
     if "-m" in overrides:
         overrides = [re.sub(r"=([^\[,']+),.*", r"=\1", word) for word in overrides if word != "-m"]
     if name != "train":
-        overrides = of_checkpoint(overrides, CONF)
+        overrides = checkpoint_arguments(overrides, CONF)
     else:
         overrides.append("paths.run_dir=run")
     with initialize_config_dir(str(CONF), version_base="1.3"):

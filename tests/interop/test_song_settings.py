@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
-from src.cli.arguments import of_training
+from src.cli.arguments import training_arguments
 from src.config.location import CONFIG_DIR
 from src.errors import UserError
 from src.interop.song.config import build_net
 from src.interop.song.experiments import read_original
-from src.interop.song.settings import carried_over
+from src.interop.song.settings import convert_settings
 from tests.conf import test_published as recipes
 from tests.conf.test_experiments import PUBLISHED as PARAMETERS
 from tests.conf.test_experiments import composed
@@ -75,7 +75,7 @@ def test_nets_have_the_published_size(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["ve/cifar10_ncsnpp_continuous", "ve/celeba_ncsnpp", "vp/ddpm/bedroom"])
 def test_the_configuration_equals_that_of_the_experiment(name: str, tmp_path: Path) -> None:
-    arguments = of_training([f"experiment={write(tmp_path, name)}", "trainer.devices=1"], CONFIG_DIR)
+    arguments = training_arguments([f"experiment={write(tmp_path, name)}", "trainer.devices=1"], CONFIG_DIR)
     theirs, ours = composed(*arguments), composed(f"experiment={name}")
     for node in (*NODES, "datamodule", "trainer"):
         one, other = (OmegaConf.to_container(cfg[node], resolve=True) for cfg in (theirs, ours))
@@ -107,7 +107,7 @@ KEYS = [
 
 @pytest.mark.parametrize(("section", "options", "expected"), KEYS, ids=str)
 def test_each_key_sets_its_counterpart(section: str, options: dict[str, Any], expected: dict[str, Any]) -> None:
-    found = carried_over(changed(section, **options)).settings
+    found = convert_settings(changed(section, **options)).settings
     assert {key: found[key] for key in expected} == expected
 
 
@@ -117,11 +117,11 @@ def test_all_pairs_of_predictor_and_corrector(predictor: str, corrector: str) ->
     config = changed("sampling", predictor=predictor, corrector=corrector, snr=0.2, n_steps_each=3)
     if (predictor, corrector) == ("none", "none"):
         with pytest.raises(UserError, match=r"none\+none have no counterpart"):
-            carried_over(config)
+            convert_settings(config)
         return
     from hydra.utils import instantiate
 
-    overrides = [o for o in carried_over(config).overrides() if "sampler" in o]
+    overrides = [o for o in convert_settings(config).overrides() if "sampler" in o]
     sampler = instantiate(_node(overrides), _convert_="all")
     kinds = {
         *("reverse_diffusion:ReverseDiffusion", "ancestral_sampling:AncestralSampling", "langevin:Langevin"),
@@ -147,7 +147,7 @@ def _node(overrides: list[str]) -> Any:
 
 
 def test_unknown_keys_are_reported() -> None:
-    unused = names(carried_over(changed("model", nff=3, new={"a": 1}) | {"extra": 1, "section": {"key": 2}}).unused)
+    unused = names(convert_settings(changed("model", nff=3, new={"a": 1}) | {"extra": 1, "section": {"key": 2}}).unused)
     assert unused == {"model.nff", "model.new", "extra", "section.key", *NO_COUNTERPART} - {"device"}
 
 
@@ -166,7 +166,7 @@ REFUSED = [
 @pytest.mark.parametrize(("section", "options", "message"), REFUSED, ids=str)
 def test_unsupported_values_are_refused(section: str, options: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message) as caught:
-        carried_over(changed(section, **options))
+        convert_settings(changed(section, **options))
     assert "\n" not in str(caught.value)
 
 
@@ -200,10 +200,12 @@ def test_a_computed_value_is_refused(tmp_path: Path) -> None:
 
 def test_the_command_line_has_precedence(tmp_path: Path) -> None:
     file = write(tmp_path, "ve/cifar10_ncsnpp_continuous")
-    arguments = of_training([f"experiment={file}", "sampler=heun", "optimizer.lr=1e-3", "trainer=cpu"], CONFIG_DIR)
+    arguments = training_arguments(
+        [f"experiment={file}", "sampler=heun", "optimizer.lr=1e-3", "trainer=cpu"], CONFIG_DIR
+    )
     keys = [argument.lstrip("+").partition("=")[0] for argument in arguments]
     assert len(keys) == len(set(keys)) and [key for key in keys if key.startswith("sampler")] == ["sampler"]
     assert {"trainer.max_steps", "trainer.gradient_clip_val"} <= set(keys) and "optimizer.lr=1e-3" in arguments
-    assert of_training(["experiment=digits", "seed=1"], CONFIG_DIR) == ["experiment=digits", "seed=1"]
+    assert training_arguments(["experiment=digits", "seed=1"], CONFIG_DIR) == ["experiment=digits", "seed=1"]
     with pytest.raises(UserError, match=r"experiment=gone\.py: the file does not exist"):
-        of_training(["experiment=gone.py"], CONFIG_DIR)
+        training_arguments(["experiment=gone.py"], CONFIG_DIR)

@@ -70,10 +70,10 @@ def run_script(*arguments: str, launcher: tuple[str, ...] = (), cwd: Path | None
 
 def sampling_config(*arguments: str) -> DictConfig:
     """Return the configuration of ``sample.py`` with these arguments."""
-    from src.cli.arguments import of_checkpoint
+    from src.cli.arguments import checkpoint_arguments
 
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        return compose("sample", of_checkpoint(arguments, CONF))
+        return compose("sample", checkpoint_arguments(arguments, CONF))
 
 
 def sample(*arguments: str) -> float | None:

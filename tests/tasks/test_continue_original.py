@@ -15,7 +15,7 @@ from torch import Tensor
 
 from src.checkpoint.read import read_checkpoint
 from src.checkpoint.restore import instantiate_node
-from src.cli.arguments import of_training
+from src.cli.arguments import training_arguments
 from src.cli.run_dir import register_resolvers
 from src.config.build import build
 from src.config.location import CONFIG_DIR
@@ -76,7 +76,7 @@ def train(folder: Path, name: str, *overrides: str) -> Path:
         *("callbacks.last_checkpoint.every_n_steps=1", "callbacks.last_checkpoint.keep=9", *overrides),
     ]
     with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
-        cfg = compose("train", of_training(arguments, CONFIG_DIR))
+        cfg = compose("train", training_arguments(arguments, CONFIG_DIR))
     script.__wrapped__(cfg)
     return max((run / "checkpoints").glob("*.ckpt"))
 

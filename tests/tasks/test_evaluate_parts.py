@@ -12,7 +12,7 @@ import torch
 from lightning.pytorch.loggers import WandbLogger
 from PIL import Image
 
-from src.cli.arguments import of_checkpoint
+from src.cli.arguments import checkpoint_arguments
 from src.config.location import CONFIG_DIR
 from src.errors import UserError
 from src.loggers import AppendingCSVLogger
@@ -251,7 +251,7 @@ def test_the_fingerprint_changes_with_the_file(tmp_path: Path) -> None:
 
 def test_lists_of_paths_need_no_quotes() -> None:
     given = ["ckpt_path=[logs/a/step=1.ckpt, b]", "ckpt_path=[a,b]", "steps=[1,2]"]
-    assert of_checkpoint(given, CONFIG_DIR) == [
+    assert checkpoint_arguments(given, CONFIG_DIR) == [
         "ckpt_path=['logs/a/step=1.ckpt','b']",
         "ckpt_path=[a,b]",
         "steps=[1,2]",

@@ -15,8 +15,8 @@ from hydra import compose, initialize_config_dir
 from PIL import Image
 
 from src.checkpoint.read import read_checkpoint
+from src.cli.command_line import prepare_arguments
 from src.cli.run_dir import register_resolvers
-from src.cli.words import readable
 from src.config.location import CONFIG_DIR
 from src.datamodules.doctor import main as doctor
 from src.errors import UserError
@@ -129,7 +129,7 @@ def test_the_command_printed_by_the_doctor_trains(tmp_path: Path, capsys: pytest
     program, *typed = shlex.split(printed.splitlines()[-1])
     assert (program, typed[0]) == ("python", "train.py") and f"datamodule.path={folder}" in typed
     register_resolvers()
-    arguments = readable([*typed[1:], f"paths.run_dir={tmp_path / 'run'}", "callbacks=minimal"], [])
+    arguments = prepare_arguments([*typed[1:], f"paths.run_dir={tmp_path / 'run'}", "callbacks=minimal"], [])
     # Settings of callbacks that the minimal set lacks are left out.
     with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
         cfg = compose("train", [a for a in arguments if "callbacks.sample" not in a and "callbacks.fid" not in a])

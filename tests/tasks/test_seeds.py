@@ -12,9 +12,9 @@ from torch import Tensor
 
 from src.api import load
 from src.checkpoint import OpenCheckpoint
+from src.cli.command_line import prepare_arguments
 from src.cli.instantiate import instantiate
 from src.cli.run_dir import register_resolvers
-from src.cli.words import readable
 from src.errors import UserError
 from src.noise import Address, check_seed
 from src.tasks.resume import compare
@@ -43,9 +43,9 @@ class Seen:
 def train(folder: Path, *arguments: str) -> Seen:
     """Train with command-line arguments and record the random values."""
     register_resolvers()
-    settings = readable([*SETTINGS, *arguments], KNOWN)
+    settings = prepare_arguments([*SETTINGS, *arguments], KNOWN)
     cfg = composed("train", [*TINY, *settings, f"++paths.run_dir={folder}"])
-    previews = composed("train", [*TINY, *readable(arguments, KNOWN), "hydra.run.dir=."]).callbacks
+    previews = composed("train", [*TINY, *prepare_arguments(arguments, KNOWN), "hydra.run.dir=."]).callbacks
     with Run(cfg) as run:
         run.check()
         run.prepare_data()
@@ -125,9 +125,9 @@ def test_a_resumed_run_reports_changed_seeds() -> None:
 
 
 def test_sampling_commands_have_one_seed() -> None:
-    assert readable(["seed.sample=3"], ("seed",)) == ["seed=3"]
+    assert prepare_arguments(["seed.sample=3"], ("seed",)) == ["seed=3"]
     with pytest.raises(UserError, match=r"^seed\.init=3: .* type seed=3$"):
-        readable(["seed.init=3"], ("seed",))
+        prepare_arguments(["seed.init=3"], ("seed",))
 
 
 @pytest.mark.parametrize("seed", [2**64, -1, 1.5, True, "many"])

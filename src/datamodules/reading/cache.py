@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from filelock import FileLock, Timeout
 
-from ...errors import UserError, bytes_in_words
+from ...errors import UserError, format_bytes
 from ...io.atomic import refusal, remove_leftovers, replacing
 from ...outside import read_json
 
@@ -85,7 +85,7 @@ def create_images(
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise UserError(
-            f"{count} decoded images need {bytes_in_words(needed)}, but {folder.parent} has {bytes_in_words(free)} "
+            f"{count} decoded images need {format_bytes(needed)}, but {folder.parent} has {format_bytes(free)} "
             f"free: set datamodule.data_dir to a larger disk or reduce datamodule.image_size"
         )
     return np.lib.format.open_memmap(folder / "images.npy", mode="w+", dtype=np.dtype(dtype), shape=(count, *shape))

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from ...errors import UserError, bytes_in_words
+from ...errors import UserError, format_bytes
 from ...io.atomic import write_text
 from ...io.hashing import bytes_hash
 from ...outside import bomb, why_unreadable
@@ -87,18 +87,19 @@ class Listing:
             with zipfile.ZipFile(self.path) as archive:
                 members = {m.filename: (m.file_size, m.CRC) for m in archive.infolist()}
             return digest([(name, *members[name]) for name in self.names])
-        readable = [name for name in self.names if name not in self.unreadable]
-        stats = [(self.path / name).stat() for name in readable]
-        listing = [(n, s.st_size, s.st_mtime_ns) for n, s in zip(readable, stats, strict=True)]
+        prepare_arguments = [name for name in self.names if name not in self.unreadable]
+        stats = [(self.path / name).stat() for name in prepare_arguments]
+        listing = [(n, s.st_size, s.st_mtime_ns) for n, s in zip(prepare_arguments, stats, strict=True)]
         bad = sorted((name, self.unreadable[name]) for name in self.names if name in self.unreadable)
         note = notes / f"{digest([str(self.path.resolve()), *listing, *bad])}.key"
         if note.is_file():
             return note.read_text()
         with ThreadPoolExecutor() as pool:
             contents = [
-                bytes.fromhex(key) for key in pool.map(lambda name: bytes_hash(self._read_file(name)), readable)
+                bytes.fromhex(key)
+                for key in pool.map(lambda name: bytes_hash(self._read_file(name)), prepare_arguments)
             ]
-        key = digest([*zip(readable, contents, strict=True), *bad])
+        key = digest([*zip(prepare_arguments, contents, strict=True), *bad])
         write_text(note, key, ADVICE)
         return key
 
@@ -165,7 +166,7 @@ def _members(path: Path) -> Iterator[tuple[str, int, str | None]]:
 
 
 def _too_large(size: int) -> str | None:
-    return None if size <= MAX_FILE else f"{bytes_in_words(size)}, more than the limit of {bytes_in_words(MAX_FILE)}"
+    return None if size <= MAX_FILE else f"{format_bytes(size)}, more than the limit of {format_bytes(MAX_FILE)}"
 
 
 def _is_wanted(name: str, suffixes: frozenset[str]) -> bool:

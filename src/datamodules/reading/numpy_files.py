@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ...errors import UserError, bytes_in_words
+from ...errors import UserError, format_bytes
 from ...io.headers import Header, opened, read_header
 from .arrays import ArraySource
 from .labels import SPLIT_NAMES
@@ -108,7 +108,7 @@ def _of_npz(path: Path, key: str, headers: Mapping[str, Header]) -> np.ndarray:
     free = _memory()
     if nbytes > free // 2:
         raise UserError(
-            f"{key} in {path} takes {bytes_in_words(nbytes)} unpacked and the memory has {bytes_in_words(free)}: save "
+            f"{key} in {path} takes {format_bytes(nbytes)} unpacked and the memory has {format_bytes(free)}: save "
             "it uncompressed with np.savez, or as npy"
         )
     try:

@@ -22,7 +22,7 @@ from ...errors import UserError
 from ...outside import MAX_RECORD, read_bytes
 from .checkpoint import PREFIX, architecture
 from .names import song_weights
-from .settings import Carried, carried_over
+from .settings import ConvertedSettings, convert_settings
 from .source import read_python
 
 _log = logging.getLogger(__name__)
@@ -43,22 +43,22 @@ def training_config(experiment: str) -> dict[str, Any]:
         UserError: there is no such experiment, or Song's configuration needs something that this project does not
             support.
     """
-    if is_file_of_original(experiment):
+    if is_original_config(experiment):
         carried = read_original(experiment)
-        say_unused(experiment, carried)
+        warn_ignored_keys(experiment, carried)
         return composed(carried.overrides())
     if not (CONFIG_DIR / "experiment" / f"{experiment}.yaml").is_file():
         raise UserError(f"there is no experiment={experiment}: choose one of {', '.join(experiments())}")
     return composed([f"experiment={experiment}"])
 
 
-def is_file_of_original(experiment: str) -> bool:
+def is_original_config(experiment: str) -> bool:
     """Return whether ``experiment`` names a configuration file rather than a file of ``conf/experiment``."""
     path = Path(experiment)
     return path.suffix in _FILES and (path.is_file() or not (CONFIG_DIR / "experiment" / path).is_file())
 
 
-def read_original(experiment: str) -> Carried:
+def read_original(experiment: str) -> ConvertedSettings:
     """Convert a configuration file of the original to settings of this project.
 
     Args:
@@ -74,7 +74,7 @@ def read_original(experiment: str) -> Carried:
     song = read_python(path) if path.suffix == ".py" else _load(path)
     check_plain(song, str(path), _GIVE)
     try:
-        return carried_over(song)
+        return convert_settings(song)
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
     except (TypeError, ValueError, AttributeError, KeyError, OverflowError) as error:
@@ -82,7 +82,7 @@ def read_original(experiment: str) -> Carried:
         raise UserError(f"{path} cannot be used ({' '.join(str(error).split())}): {_GIVE}") from error
 
 
-def say_unused(experiment: str, carried: Carried) -> None:
+def warn_ignored_keys(experiment: str, carried: ConvertedSettings) -> None:
     """Log the keys of a configuration of the original that are ignored, in one line."""
     if carried.unused:
         _log.info("%s: these keys are ignored, see docs/migration.md: %s", experiment, ", ".join(carried.unused))

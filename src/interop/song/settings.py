@@ -70,7 +70,7 @@ _NUMBERS = {
 
 
 @dataclass(frozen=True)
-class Carried:
+class ConvertedSettings:
     """The settings for a configuration of the original.
 
     Attributes:
@@ -86,7 +86,7 @@ class Carried:
         return [f"{key}={_written(value)}" for key, value in self.settings.items()]
 
 
-def carried_over(config: Mapping[str, Any]) -> Carried:
+def convert_settings(config: Mapping[str, Any]) -> ConvertedSettings:
     """Return settings of this project for a configuration of the original.
 
     Args:
@@ -98,7 +98,7 @@ def carried_over(config: Mapping[str, Any]) -> Carried:
     """
     reader = _Reader(config)
     settings = reader.groups() | reader.values()
-    return Carried(settings, list(reader.unused()))
+    return ConvertedSettings(settings, list(reader.unused()))
 
 
 class _Reader:

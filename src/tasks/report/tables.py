@@ -75,9 +75,9 @@ def results(folders: Sequence[Folder]) -> list[Table]:
     """Return a table for each task; of scores during training only the last of each run."""
     tasks: dict[str, list[tuple[str, Mapping[str, Any]]]] = {}
     for folder in folders:
-        of_training = [result for path, result in folder.results if path.name != FILE]
+        training_arguments = [result for path, result in folder.results if path.name != FILE]
         kept = [(path, result) for path, result in folder.results if path.name == FILE]
-        for path, result in [*((folder.path, result) for result in of_training[-1:]), *kept]:
+        for path, result in [*((folder.path, result) for result in training_arguments[-1:]), *kept]:
             name = _name(folder, path, result)
             tasks.setdefault(result["task"], []).append((name, result))
     return [_table(task, rows) for task, rows in tasks.items()]

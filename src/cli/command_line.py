@@ -47,7 +47,7 @@ _HINTS = {
 _SEED = re.compile(r"(\+*)seed\.(.+)")
 
 
-def readable(arguments: Sequence[str], known: Collection[str]) -> list[str]:
+def prepare_arguments(arguments: Sequence[str], known: Collection[str]) -> list[str]:
     """Arguments that Hydra accepts: every path that needs quotes has them, and ``~`` is the home folder.
 
     Args:

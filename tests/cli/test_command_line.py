@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from src.cli.words import readable
+from src.cli.command_line import prepare_arguments
 from src.errors import UserError
 
 
@@ -16,27 +16,27 @@ from src.errors import UserError
 )
 @pytest.mark.parametrize("key", ["ckpt_path", "init_from", "datamodule.path", "paths.log_dir", "++images"])
 def test_paths_are_parsed_as_typed(key: str, path: str) -> None:
-    (parsed,) = OverridesParser.create().parse_overrides(readable([f"{key}={path}"], ()))
+    (parsed,) = OverridesParser.create().parse_overrides(prepare_arguments([f"{key}={path}"], ()))
     assert parsed.value() == path
 
 
 def test_tilde_is_expanded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/me")
-    (parsed,) = OverridesParser.create().parse_overrides(readable(["datamodule.path=~/pictures"], ()))
+    (parsed,) = OverridesParser.create().parse_overrides(prepare_arguments(["datamodule.path=~/pictures"], ()))
     assert parsed.value() == str(Path("/home/me/pictures"))
 
 
 def test_lists_and_sweeps_are_kept() -> None:
     parser = OverridesParser.create()
-    (several,) = parser.parse_overrides(readable(["ckpt_path=[a=1.ckpt,b=2.ckpt]"], ()))
+    (several,) = parser.parse_overrides(prepare_arguments(["ckpt_path=[a=1.ckpt,b=2.ckpt]"], ()))
     assert several.value() == ["a=1.ckpt", "b=2.ckpt"]
-    _, sweep = readable(["-m", "ckpt_path=a=1.ckpt,b=2.ckpt"], ())
+    _, sweep = prepare_arguments(["-m", "ckpt_path=a=1.ckpt,b=2.ckpt"], ())
     assert parser.parse_override(sweep).is_sweep_override()
 
 
 @pytest.mark.parametrize("untouched", ["net.nf=16", "~callbacks.fid", "steps=[9,18]", "ckpt_path='a=b'", "labels=cat"])
 def test_other_arguments_are_unchanged(untouched: str) -> None:
-    assert readable([untouched, "--cfg"], ("steps",)) == [untouched, "--cfg"]
+    assert prepare_arguments([untouched, "--cfg"], ("steps",)) == [untouched, "--cfg"]
 
 
 @pytest.mark.parametrize(
@@ -55,17 +55,17 @@ def test_other_arguments_are_unchanged(untouched: str) -> None:
 )
 def test_common_mistakes_get_a_hint(argument: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
-        readable([argument], ())
+        prepare_arguments([argument], ())
 
 
 def test_a_value_after_a_flag_is_part_of_the_hint() -> None:
     with pytest.raises(UserError, match=r"type experiment=digits$"):
-        readable(["--experiment", "digits"], ())
+        prepare_arguments(["--experiment", "digits"], ())
 
 
 def test_the_sweep_flag_may_come_after_settings() -> None:
-    assert readable(["experiment=digits", "-m", "seed=1,2"], ()) == ["-m", "experiment=digits", "seed=1,2"]
+    assert prepare_arguments(["experiment=digits", "-m", "seed=1,2"], ()) == ["-m", "experiment=digits", "seed=1,2"]
 
 
 def test_a_setting_of_the_command_is_accepted() -> None:
-    assert readable(["batch_size=8"], ("batch_size",)) == ["batch_size=8"]
+    assert prepare_arguments(["batch_size=8"], ("batch_size",)) == ["batch_size=8"]
