@@ -24,7 +24,7 @@ from src.noise import permutation
 from src.sampling import DPMSolverSDE, Heun, KarrasGrid, LogSNRGrid, Sampler
 from src.sampling.generation import Generation
 from src.sampling.solvers.consistency import Consistency
-from src.sampling.solvers.mean_flow import EvenGrid, MeanFlow
+from src.sampling.solvers.mean_flow import EvenGrid, MeanFlowSampler
 from src.sde import ScoreModel
 
 _log = logging.getLogger(__name__)
@@ -36,7 +36,7 @@ NETS: dict[str, tuple[str, str, list[Sampler]]] = {
     "ve": ("VE net, dpm_solver_sde", "C3", [DPMSolverSDE(LogSNRGrid(n, 1e-3)) for n in (1, 2, 3, 5, 9, 17)]),
     "edm": ("EDM net, heun", "C0", [Heun(KarrasGrid(n, EPS)) for n in (1, 2, 3, 5, 9)]),
     "ect": ("ECT net, consistency", "C2", [Consistency(KarrasGrid(n, 0.5)) for n in (1, 2, 3)]),
-    "meanflow": ("MeanFlow net, meanflow", "C4", [MeanFlow(EvenGrid(n)) for n in (1, 2, 4, 8)]),
+    "meanflow": ("MeanFlow net, meanflow", "C4", [MeanFlowSampler(EvenGrid(n)) for n in (1, 2, 4, 8)]),
 }
 
 

@@ -1,4 +1,6 @@
-"""Exceptions that are shown to the user as one line."""
+"""Exceptions that are shown to the user as one line, and the words of such lines."""
+
+from collections.abc import Iterable
 
 
 class UserError(Exception):
@@ -43,3 +45,15 @@ def format_bytes(count: int) -> str:
         if count >= size:
             return f"{count / size:.1f} {unit}"
     return f"{count / 1e3:.1f} kB"
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of a message of another library, or the kind of the error if it has none."""
+    return next(iter(str(error).splitlines()), "") or type(error).__name__
+
+
+def some(items: Iterable[object], most: int = 6) -> str:
+    """List the first ``most`` items, and how many more there are."""
+    listed = [str(item) for item in items]
+    more = len(listed) - most
+    return ", ".join(listed[:most]) + (f" and {more} more" if more > 0 else "")

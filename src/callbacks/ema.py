@@ -19,8 +19,6 @@ from torch.optim import Optimizer
 from ..checkpoint.averages.functions import Average
 from ..errors import UserError
 
-Named = dict[str, Tensor]
-
 
 class SkipsSteps(Protocol):
     """Attribute that a module must have if its weights are averaged."""
@@ -46,7 +44,7 @@ class EMA(Callback):
             raise UserError("callbacks.ema.averages is empty: name at least one average or leave the callback out")
         self.averages = dict(averages)
         self._updates = 0
-        self._shadows: dict[str, Named] = {}
+        self._shadows: dict[str, dict[str, Tensor]] = {}
         self._raw: list[Tensor] | None = None
         self._lists: tuple[list[Tensor], dict[str, list[Tensor]]] | None = None
         self._steps_seen = 0
@@ -54,13 +52,13 @@ class EMA(Callback):
         self._behind: LightningModule | None = None
 
     @property
-    def shadows(self) -> dict[str, Named]:
+    def shadows(self) -> dict[str, dict[str, Tensor]]:
         """Averages by name, each as {parameter: tensor}, including the last step."""
         self._catch_up()
         return self._shadows
 
     @shadows.setter
-    def shadows(self, shadows: dict[str, Named]) -> None:
+    def shadows(self, shadows: dict[str, dict[str, Tensor]]) -> None:
         self._shadows = shadows
         self._lists = None
 

@@ -11,12 +11,12 @@ import logging
 import os
 import re
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..config.build import nearest
-from ..errors import UserError
+from ..errors import UserError, some
 from ..io.step_names import step_of
 from .jobs import NothingToResume, is_restart, made_by_this_job
 from .read import global_step, pin
@@ -33,7 +33,6 @@ SHIPPED = Path(__file__).resolve().parents[1] / "pretrained"
 """Folders of the models that come with this package, in the same format."""
 
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
-_LISTED = 6
 _LOOKS, _PAUSE = 50, 0.02
 
 
@@ -76,7 +75,7 @@ def find_checkpoint(spec: str | int | Path, runs_dir: str | Path, name: str | No
     if not by_run and not path.is_dir():
         raise UserError(
             f"ckpt_path={text} is neither a file nor a folder{nearest(text, ('last', 'best'))}: give one, or `last`, "
-            f"`best`, or a step; {_overview(Path(runs_dir))}; models of this package: {_some(shipped_models())}"
+            f"`best`, or a step; {_overview(Path(runs_dir))}; models of this package: {some(shipped_models())}"
         )
     if not by_run and (path / HUB_WEIGHTS).is_file():
         if not (path / HUB_CONFIG).is_file():
@@ -138,7 +137,7 @@ def find_every(spec: str | Path, every: int, runs_dir: str | Path, name: str | N
             else:
                 _log.warning("damaged and skipped: %s", candidate.path)
     if not by_step:
-        steps = _some(map(str, sorted({candidate.step for candidate in candidates})))
+        steps = some(sorted({candidate.step for candidate in candidates}))
         raise UserError(
             f"no checkpoint at a multiple of {every} steps in {runs[0] if runs else home}: there are {steps}"
         )
@@ -183,7 +182,7 @@ def _newest_intact(runs: Sequence[Path]) -> Path:
             path = candidates[0].path
             if _is_intact(path):
                 if damaged:
-                    _log.warning("damaged and skipped: %s; the newest intact one is %s", _some(map(str, damaged)), path)
+                    _log.warning("damaged and skipped: %s; the newest intact one is %s", some(damaged), path)
                 return path
             # A dangling link is damaged: it will be listed again and again.
             if os.path.lexists(path):
@@ -196,7 +195,7 @@ def _newest_intact(runs: Sequence[Path]) -> Path:
             time.sleep(_PAUSE * (looks > 1))
     if not damaged:
         raise UserError(f"all checkpoints of {runs[0]} were removed while they were read: try again")
-    raise UserError(f"no intact checkpoint is left, damaged are {_some(map(str, damaged))}: start a new run")
+    raise UserError(f"no intact checkpoint is left, damaged are {some(damaged)}: start a new run")
 
 
 def _at_step(step: int, run: Path) -> Path:
@@ -204,7 +203,7 @@ def _at_step(step: int, run: Path) -> Path:
     matching = [candidate.path for candidate in candidates if candidate.step == step]
     if not matching:
         steps = sorted({candidate.step for candidate in candidates})
-        raise UserError(f"no checkpoint of step {step} in {run}: there are {_some(map(str, steps))}")
+        raise UserError(f"no checkpoint of step {step} in {run}: there are {some(steps)}")
     # `last` may be a second copy of the same step.
     return next((path for path in matching if _is_intact(path)), matching[0])
 
@@ -216,7 +215,7 @@ def _best(stem: str, run: Path) -> Path:
         return (exact or best)[0]
     if not best:
         raise UserError(f"{run} keeps no best checkpoint: use `last` or a step")
-    names = _some(sorted(path.stem for path in best))
+    names = some(sorted(path.stem for path in best))
     raise UserError(f"{run} has no single {stem} checkpoint: choose one of {names}")
 
 
@@ -287,10 +286,4 @@ def _is_intact(path: Path) -> bool:
 
 def _overview(runs_dir: Path) -> str:
     runs = _runs(runs_dir)
-    return f"there are the runs {_some(map(str, runs))}" if runs else f"there are no runs in {runs_dir}"
-
-
-def _some(items: Iterable[str]) -> str:
-    listed = list(items)
-    more = len(listed) - _LISTED
-    return ", ".join(listed[:_LISTED]) + (f" and {more} more" if more > 0 else "")
+    return f"there are the runs {some(runs)}" if runs else f"there are no runs in {runs_dir}"

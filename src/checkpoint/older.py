@@ -29,6 +29,7 @@ _MOVED = (
 
 _CLASSES = {
     "src.metrics.Frechet": "src.metrics.FrechetDistance",
+    "src.sampling.solvers.mean_flow.MeanFlow": "src.sampling.solvers.mean_flow.MeanFlowSampler",
     "src.sampling.ode.ProbabilityFlowODE": "src.sampling.ode.flow.ProbabilityFlowODE",
 }
 

@@ -19,7 +19,7 @@ from typing import Any, TypeGuard
 import torch
 from torch import Tensor
 
-from ..errors import UserError
+from ..errors import UserError, first_line
 from ..io.hashing import stream_hash
 from ..io.safetensors import check_size
 from ..outside import check_readable
@@ -136,7 +136,7 @@ def open_archive(path: str | os.PathLike[str], map_location: Any = "cpu") -> Ope
                 f"they could run code: {WHERE}"
             ) from error
         except Exception as error:
-            raise UserError(f"{path} cannot be loaded ({_first_line(error)}): {WHERE}") from error
+            raise UserError(f"{path} cannot be loaded ({first_line(error)}): {WHERE}") from error
     _unpin(path)
     if not isinstance(content, dict):
         raise UserError(f"{path} contains a {type(content).__name__}, not a checkpoint: {WHERE}")
@@ -186,7 +186,7 @@ def global_step(path: str | os.PathLike[str]) -> int:
     try:
         return int(glance(path)["global_step"])
     except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{path} has no readable step ({_first_line(error)}): {WHERE}") from error
+        raise UserError(f"{path} has no readable step ({first_line(error)}): {WHERE}") from error
 
 
 def glance(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -200,7 +200,7 @@ def glance(path: str | os.PathLike[str]) -> dict[str, Any]:
             # Read the file of this descriptor, even if another file has its name by now.
             content = torch.load(f"/dev/fd/{file.fileno()}", map_location="cpu", weights_only=True, mmap=True)
     except Exception as error:
-        raise UserError(f"{path} cannot be read ({_first_line(error)}): {WHERE}") from error
+        raise UserError(f"{path} cannot be read ({first_line(error)}): {WHERE}") from error
     if not isinstance(content, dict):
         raise UserError(f"{path} contains a {type(content).__name__}, not a checkpoint: {WHERE}")
     return content | {"config": _plain(content["config"], path)} if "config" in content else content
@@ -273,7 +273,3 @@ def is_tensor(value: Any) -> TypeGuard[Tensor]:
 
 def _is_named_tensors(value: Any) -> TypeGuard[Mapping[str, Tensor]]:
     return isinstance(value, Mapping) and all(isinstance(k, str) and is_tensor(v) for k, v in value.items())
-
-
-def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).splitlines()), "") or type(error).__name__

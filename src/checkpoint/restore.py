@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ..config.build import CANONICAL, SettingsError, build, located
-from ..errors import UserError
+from ..errors import UserError, some
 from ..image_shape import configured_shape
 from ..sde import ScoreModel
 from ..sde.noisy_classifier import NoisyClassifier
@@ -134,7 +134,9 @@ def _built(checkpoint: Mapping[str, Any], weights: str, kind: type[nn.Module], n
     state = _weights(checkpoint, weights)
     broken = [name for name, value in state.items() if not bool(value.isfinite().all())]
     if broken:
-        raise UserError(f"the weights of the checkpoint are not finite ({_some(broken)}): give an earlier checkpoint")
+        raise UserError(
+            f"the weights of the checkpoint are not finite ({some(broken, _LISTED)}): give an earlier checkpoint"
+        )
     model.load_state_dict(state)
     return model.eval()
 
@@ -179,11 +181,5 @@ def _check_fit(state: dict[str, Tensor], model: nn.Module) -> None:
         ),
     ]
     if any(names for _, names in problems):
-        details = "; ".join(f"{kind}: {_some(names)}" for kind, names in problems if names)
+        details = "; ".join(f"{kind}: {some(names, _LISTED)}" for kind, names in problems if names)
         raise UserError(f"the weights do not fit the net of the checkpoint's configuration, {details}")
-
-
-def _some(names: Iterable[str]) -> str:
-    listed = list(names)
-    more = len(listed) - _LISTED
-    return ", ".join(listed[:_LISTED]) + (f" and {more} more" if more > 0 else "")

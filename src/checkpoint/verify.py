@@ -20,7 +20,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from ..errors import UserError
+from ..errors import UserError, first_line
 from ..io.hashing import text_hash
 
 VARIABLE = "SCORE_SDE_VERIFIED"
@@ -81,8 +81,7 @@ def _read_once(file: BufferedReader) -> str:
         spans = [_span(file, record) for record in sorted(records, key=lambda record: record.header_offset)]
     # A damaged archive directory makes zipfile fail in many ways, few of them documented.
     except Exception as error:
-        reason = next(iter(str(error).splitlines()), "") or type(error).__name__
-        raise UserError(f"is truncated or damaged ({reason}): {_AGAIN}") from error
+        raise UserError(f"is truncated or damaged ({first_line(error)}): {_AGAIN}") from error
     if not any(record.filename.endswith("/data.pkl") for record in records):
         raise UserError(f"is a zip archive but not a checkpoint: {WHERE}")
     digest, sums, first = hashlib.sha256(), [0] * len(spans), 0

@@ -8,7 +8,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from ..config.annotations import shown
+from ..config.annotations import shortened
 from ..errors import UserError
 
 _LARGEST = 2**63
@@ -47,7 +47,7 @@ def check_kinds(cfg: DictConfig, defaults: str | Path) -> None:
         node = group.partition("@")[2]
         # Hydra does not know that a configuration was meant for a group under another name.
         if node and not isinstance(value := cfg.get(node), DictConfig | None):
-            raise UserError(f"{node}={shown(value)}: type {group}=<name>, or ~{group} to leave it out")
+            raise UserError(f"{node}={shortened(value)}: type {group}=<name>, or ~{group} to leave it out")
     _check(cfg, {key: value for key, value in expected.items() if key not in ("defaults", "hydra")})
 
 
@@ -56,7 +56,7 @@ def _check(cfg: DictConfig, expected: Mapping[Any, Any], prefix: str = "") -> No
         accepted, name = _KINDS.get(type(default), ((), ""))
         is_interpolated = isinstance(default, str) and "${" in default
         if default is None and key in cfg and _is_odd(key, cfg[key]):
-            raise UserError(f"{prefix}{key!s}={shown(cfg[key])}: give a text or a whole number, or null")
+            raise UserError(f"{prefix}{key!s}={shortened(cfg[key])}: give a text or a whole number, or null")
         if not accepted or is_interpolated or key not in cfg or OmegaConf.is_interpolation(cfg, key):
             continue
         value = cfg[key]
@@ -64,7 +64,7 @@ def _check(cfg: DictConfig, expected: Mapping[Any, Any], prefix: str = "") -> No
             continue
         if not _is_a(value, accepted):
             example = f"{key}.{next(iter(default))}" if isinstance(default, dict) else str(default).lower()
-            raise UserError(f"{prefix}{key!s}={shown(value)}: give {name}, for example {example}")
+            raise UserError(f"{prefix}{key!s}={shortened(value)}: give {name}, for example {example}")
         if isinstance(default, str) and not isinstance(value, str) and key not in (*_LISTS_TOO, "precision"):
             # A name may look like a number.
             cfg[key] = str(value)

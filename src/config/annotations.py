@@ -61,7 +61,7 @@ def _misfit(value: Any, hint: Any) -> tuple[Any, Any] | None:
     return None
 
 
-def shown(value: Any) -> str:
+def shortened(value: Any) -> str:
     """Shorten a value to one line for a message."""
     text = repr(value) if isinstance(value, list | tuple | dict) else str(value)
     return text if len(text) <= 60 else f"{text[:57]}..."

@@ -16,7 +16,7 @@ from functools import partial
 from typing import Any
 
 from ..errors import UserError
-from .annotations import mismatch, shown
+from .annotations import mismatch, shortened
 
 CANONICAL = "src"
 """Name of the package in configurations."""
@@ -175,7 +175,7 @@ def check_arguments(
     found = mismatch(function, settings)
     if found is not None:
         key, value, wanted = found
-        raise SettingsError(f"{where}.{key}={shown(value)}: {wanted}")
+        raise SettingsError(f"{where}.{key}={shortened(value)}: {wanted}")
     try:
         (signature.bind if complete else signature.bind_partial)(*positional, **settings)
     except TypeError as error:

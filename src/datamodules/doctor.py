@@ -62,9 +62,9 @@ def main(overrides: Sequence[str]) -> int:
         own = any(o.startswith("datamodule.path=") for o in overrides)
         if own and not any(o.startswith("datamodule=") for o in overrides):
             # This module is a command of the whole project, although its package is one of the lower layers.
-            from ..tasks.doctor import report
+            from ..tasks.doctor import report_on_data
 
-            text = report(overrides)
+            text = report_on_data(overrides)
         else:
             text = str(examine(compose_datamodule(overrides)))
         sys.stdout.write(f"{text}\n")

@@ -15,7 +15,7 @@ import torch
 
 from ..config.build import nearest
 from ..errors import UserError
-from ..pictures import fit
+from ..pictures import fit_picture
 from ..pictures.decode import byte_pixels
 from ..progress import Progress
 from .base import ImageDataModule
@@ -119,7 +119,7 @@ class TorchvisionDataModule(ImageDataModule):
                 for i in range(len(pictures)):
                     picture, label = pictures[i]
                     pixels = byte_pixels(picture, self.channels)
-                    images[i] = fit(pixels, (self.height, self.width), self.crop, self.pad)
+                    images[i] = fit_picture(pixels, (self.height, self.width), self.crop, self.pad)
                     labels[i] = label if self.labels else 0
                     progress.add(1)
         except _DAMAGED as error:

@@ -84,10 +84,10 @@ class ToyBatches(Dataset[dict[str, Any]]):
     def __getitem__(self, address: object) -> dict[str, Any]:
         address = address_only(address)
         purpose, step = ("toy", address.step) if address.step is not None else ("toy evaluation", 0)
-        return {"x": draw(self.kind, self.seed, purpose, step, address.position), **address.to_batch()}
+        return {"x": toy_points(self.kind, self.seed, purpose, step, address.position), **address.to_batch()}
 
 
-def draw(kind: str, seed: int, purpose: str, step: int, index: Tensor) -> Tensor:
+def toy_points(kind: str, seed: int, purpose: str, step: int, index: Tensor) -> Tensor:
     """Return points of a distribution by address.
 
     Args:
@@ -183,7 +183,7 @@ class ToyDataModule(AddressedDataModule):
 
     def sample(self, count: int) -> Tensor:
         """Return the first ``count`` evaluation points, (count, 2) float32."""
-        return draw(self.kind, self.seed, "toy evaluation", 0, torch.arange(count))
+        return toy_points(self.kind, self.seed, "toy evaluation", 0, torch.arange(count))
 
     def train_dataloader(self) -> AddressedLoader:
         count = self.steps_per_epoch * self.global_batch_size

@@ -37,7 +37,7 @@ def read_npz(path: str | Path, skip: Collection[str] = ()) -> dict[str, np.ndarr
         raise UserError(f"{path} cannot be read ({' '.join(str(error).split())}): choose another file") from error
 
 
-def mapped(path: Path, name: str) -> np.ndarray:
+def map_member(path: Path, name: str) -> np.ndarray:
     """Map an array of an uncompressed npz file into memory instead of reading it.
 
     Raises:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from ..outside import parse_json, read_json, read_record
 
@@ -30,7 +30,7 @@ def recorded_results(folder: Path) -> list[tuple[Path, dict[str, Any]]]:
     for path in _files(folder):
         try:
             entries = read_json(path)["results"] if path.name == FILE else read_lines(path)
-            found += [(path, entry) for entry in entries if _is_result(entry)]
+            found += [(path, entry) for entry in entries if is_result(entry)]
         except (ValueError, KeyError, TypeError):
             continue
     return found
@@ -51,7 +51,7 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
             entry = parse_json(line)
         except ValueError:
             continue
-        if _is_result(entry):
+        if is_result(entry):
             found.append(entry)
     return found
 
@@ -64,23 +64,26 @@ def _files(folder: Path) -> Iterator[Path]:
                 yield Path(home, name)
 
 
-def _is_result(entry: Any) -> bool:
+def is_result(entry: Any) -> bool:
+    """Whether ``entry``, from JSON, has the parts of ``sinks.record.Result`` with values of their kinds."""
     kinds = {"task": str, "label": str, "subject": dict, "values": dict}
-    optional = {"settings": dict, "intervals": dict, "conditions": dict, "protocol": dict, "notes": list, "about": dict}
+    optional: dict[str, type] = {"settings": dict, "intervals": dict, "conditions": dict, "details": dict}
+    optional |= {"protocol": dict, "notes": list, "about": dict}
     return (
         isinstance(entry, dict)
         and all(isinstance(entry.get(key), kind) for key, kind in kinds.items())
         and all(isinstance(entry.get(key, kind()), kind) for key, kind in optional.items())
-        and all(value is None or _is_number(value) for value in entry["values"].values())
+        and all(value is None or is_finite(value) for value in entry["values"].values())
         and all(_are_ends(ends) for ends in entry.get("intervals", {}).values())
-        and _is_number(entry.get("conditions", {}).get("nfe", 0))
+        and is_finite(entry.get("conditions", {}).get("nfe", 0))
     )
 
 
 def _are_ends(value: Any) -> bool:
-    return isinstance(value, list) and len(value) == 2 and all(map(_is_number, value))
+    return isinstance(value, list) and len(value) == 2 and all(map(is_finite, value))
 
 
-def _is_number(value: Any) -> bool:
+def is_finite(value: Any) -> TypeGuard[float]:
+    """Whether ``value`` is an int or a float, but not a bool, and is finite as a float."""
     # A whole number of any length may not fit into a float.
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 2**1000

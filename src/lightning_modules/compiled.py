@@ -11,7 +11,9 @@ from torch import Tensor, nn
 from ..errors import UserError
 from ..noise import Address
 
-Objective = Callable[..., Tensor]
+LossFunction = Callable[..., Tensor]
+"""An objective, compiled or not."""
+
 _MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
 
 
@@ -32,7 +34,7 @@ class CompiledLoss:
         options: further arguments of ``torch.compile``.
     """
 
-    def __init__(self, objective: Objective, mode: bool | str = True, **options: Any) -> None:
+    def __init__(self, objective: LossFunction, mode: bool | str = True, **options: Any) -> None:
         self._objective = objective
         self._graph = torch.compile(
             self._traced, mode=mode if isinstance(mode, str) else None, dynamic=False, **options

@@ -15,10 +15,9 @@ from torch.optim.lr_scheduler import LRScheduler
 from ..errors import NotFinite
 from ..noise import Address, integer
 from ..runtime.precision import full_precision, wide
-from .compiled import CompiledLoss, check_mode
+from .compiled import CompiledLoss, LossFunction, check_mode
 from .gradients import DeviceFlag, let_others_unscale, match_layout, prepare_step, total_norm
 
-Objective = Callable[..., Tensor]
 Batch = Mapping[str, Any]
 
 _ADDRESS_KEYS = ("x", "index", "position", "step", "epoch")
@@ -49,7 +48,7 @@ class ScoreSDEModule(LightningModule):
     def __init__(
         self,
         model: nn.Module,
-        objective: Objective,
+        objective: LossFunction,
         optimizer: Callable[[Iterable[nn.Parameter]], Optimizer],
         scheduler: Callable[[Optimizer], LRScheduler] | None = None,
         seed: int = 0,

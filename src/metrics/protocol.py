@@ -20,7 +20,7 @@ def facts_of(conditions: Mapping[str, Any]) -> dict[str, Any]:
     return {name: conditions[name] for name in (*MEASUREMENT, *GENERATION) if name in conditions}
 
 
-def difference(a: Mapping[str, Any], b: Mapping[str, Any]) -> str | None:
+def why_incomparable(a: Mapping[str, Any], b: Mapping[str, Any]) -> str | None:
     """Return why two scores cannot be compared, such as ``resize tf and clean``; None if they can.
 
     Facts that are missing on one side, as in older results, are not compared.

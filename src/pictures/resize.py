@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 
-def fit(pixels: np.ndarray, size: tuple[int, int], crop: int | None = None, pad: int = 0) -> np.ndarray:
+def fit_picture(pixels: np.ndarray, size: tuple[int, int], crop: int | None = None, pad: int = 0) -> np.ndarray:
     """Return pixels (C, H, W) of the requested height and width, in their own dtype.
 
     In this order: a center crop to a square of ``crop`` pixels; a border of ``pad`` zeros; resize so that the picture

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ..errors import UserError
 from ..io.atomic import refusals, replacing, temporary_next_to
-from ..io.npz import mapped, write_npz
+from ..io.npz import map_member, write_npz
 from ..pictures import WRITERS, open_picture
 
 ADVICE = "free disk space, then run the same command again"
@@ -150,7 +150,7 @@ class NpzFiles(SampleFiles):
 
     def read(self, indices: Sequence[int]) -> Tensor:
         where = self._where()
-        files = {path: mapped(path, "samples") for path in {where[i][0] for i in indices}}
+        files = {path: map_member(path, "samples") for path in {where[i][0] for i in indices}}
         rows = [np.array(files[where[i][0]][where[i][1]]) for i in indices]
         array = np.stack(rows) if rows else np.empty((0, *self._stored_shape), self.dtype)
         stacked = torch.from_numpy(array.astype(np.int32) if array.dtype == np.uint16 else array)
@@ -186,9 +186,9 @@ class NpzFiles(SampleFiles):
     def _copy(
         self, path: Path, joined: np.ndarray, where: dict[int, tuple[Path, int]], position: dict[int, int]
     ) -> None:
-        samples = mapped(path, "samples")
+        samples = map_member(path, "samples")
         for first in range(0, len(samples), _CHUNK):
-            for row, i in enumerate(mapped(path, "index")[first : first + _CHUNK].tolist(), start=first):
+            for row, i in enumerate(map_member(path, "index")[first : first + _CHUNK].tolist(), start=first):
                 # A sample that is in two files is used once.
                 if where[i] == (path, row):
                     joined[position[i]] = samples[row]
@@ -197,7 +197,7 @@ class NpzFiles(SampleFiles):
         """Return the file and the row of every index."""
         pattern = re.compile(rf"{re.escape(self.stem)}(_\d+-\d+)?\.npz")
         paths = sorted(path for path in self.folder.glob(f"{self.stem}*.npz") if pattern.fullmatch(path.name))
-        return {i: (path, row) for path in paths for row, i in enumerate(mapped(path, "index").tolist())}
+        return {i: (path, row) for path in paths for row, i in enumerate(map_member(path, "index").tolist())}
 
     @property
     def _stored_shape(self) -> tuple[int, ...]:

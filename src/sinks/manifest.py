@@ -6,19 +6,16 @@ Samples with other settings are never added to such a folder.
 from __future__ import annotations
 
 import json
-import platform
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-
 from ..checkpoint.older import up_to_date
-from ..config.annotations import is_number, is_whole
+from ..config.annotations import is_number, is_whole, shortened
 from ..io.atomic import write_json
 from ..outside import read_json
+from ..runtime.provenance import versions
 from .files import ADVICE
 
 FILE = "manifest.json"
@@ -104,7 +101,11 @@ def first_difference(there: Any, here: Any, name: str = "") -> str | None:
             if found:
                 return found
         return None
-    return None if there == here else f"{name} is {_short(there)} in the folder and {_short(here)} now"
+    return (
+        None
+        if there == here
+        else f"{name} is {shortened(json.dumps(there))} in the folder and {shortened(json.dumps(here))} now"
+    )
 
 
 def from_json(value: Any) -> Any:
@@ -112,18 +113,6 @@ def from_json(value: Any) -> Any:
     return json.loads(json.dumps(value))
 
 
-def versions() -> dict[str, str]:
+def numerical_versions() -> dict[str, str]:
     """Return the versions of libraries that can change the last digits of a sample."""
-    import lightning
-
-    return {
-        "python": platform.python_version(),
-        "torch": str(torch.__version__),
-        "lightning": str(lightning.__version__),
-        "numpy": np.__version__,
-    }
-
-
-def _short(value: Any) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    return {name: found for name, found in versions().items() if name in ("python", "torch", "lightning", "numpy")}

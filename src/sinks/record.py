@@ -7,21 +7,19 @@ Training appends one ``Result`` per line to ``scores.jsonl``.
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ..config.annotations import is_number
 from ..errors import UserError
 from ..io.atomic import write_json
-from ..io.results import FILE
+from ..io.results import FILE, is_finite, is_result
 from ..metrics import Scores
 from ..metrics.protocol import facts_of, text_of
 from ..outside import read_json
-from .manifest import difference_now, from_json, versions
+from .manifest import difference_now, from_json, numerical_versions
 
 VERSION = 1
 """Version of the schema. Files of evaluate.py without a version have the same ``results``."""
@@ -72,7 +70,7 @@ class Result:
 
     def plain(self) -> dict[str, Any]:
         """Return plain containers for JSON, which has no infinities or NaN."""
-        values = {name: value if _is_number(value) else None for name, value in self.values.items()}
+        values = {name: value if is_finite(value) else None for name, value in self.values.items()}
         return dict(from_json({**asdict(self), "values": values}))
 
 
@@ -125,26 +123,11 @@ class Record:
 
 def write_results(folder: Path, results: Sequence[Result]) -> None:
     """Write ``metrics.json`` in ``folder``; raise UserError if the system refuses."""
-    content = {"version": VERSION, "results": [result.plain() for result in results], "versions": versions()}
+    content = {"version": VERSION, "results": [result.plain() for result in results], "versions": numerical_versions()}
     write_json(folder / FILE, content)
 
 
-_KINDS = {field.name: dict for field in fields(Result)} | {"task": str, "label": str, "notes": list}
-
-
-def _result(content: Mapping[str, Any]) -> Result:
-    """Return a result from JSON; raise TypeError if a value has another type."""
-    made = Result(**content)
-    if not all(isinstance(vars(made)[name], kind) for name, kind in _KINDS.items()):
-        raise TypeError("a value of another kind")
-    if not all(value is None or is_number(value) for value in made.values.values()):
-        raise TypeError("values that are not numbers")
-    if not all(
-        isinstance(ends, list) and len(ends) == 2 and all(map(is_number, ends)) for ends in made.intervals.values()
-    ):
-        raise TypeError("intervals without two ends")
-    return made
-
-
-def _is_number(value: float | None) -> bool:
-    return value is not None and math.isfinite(value)
+def _result(content: Any) -> Result:
+    if not is_result(content):
+        raise TypeError("no result")
+    return Result(**content)

@@ -17,7 +17,7 @@ from ..sampling.batch import GeneratedBatch
 from ..sampling.statistics import Statistics
 from ..values import BYTES, IDENTITY, Values
 from .files import NpzFiles, PictureFiles, SampleFiles
-from .manifest import FILE, Manifest, difference_now, from_json, load_manifest, versions
+from .manifest import FILE, Manifest, difference_now, from_json, load_manifest, numerical_versions
 
 FORMATS = ("auto", "png", "npz", "npy", "tiff")
 
@@ -71,7 +71,7 @@ class SampleStore:
             file_format = "png" if not self.is_image or (shape[0] in (1, 3) and values.levels is not None) else "npz"
         deep = {} if values in (BYTES, IDENTITY) else {"values": values.as_node()}
         made_with = from_json({**settings, "shape": list(shape), "format": file_format, "raw": raw, **deep})
-        self.manifest = Manifest(made_with, num_samples, about=from_json(about or {}), versions=versions())
+        self.manifest = Manifest(made_with, num_samples, about=from_json(about or {}), versions=numerical_versions())
         dtype = values.dtype if self.is_image and values.levels is not None else "float32"
         self._files: SampleFiles = (
             PictureFiles(self.folder / "images", shape, file_format, dtype)

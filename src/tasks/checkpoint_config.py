@@ -14,7 +14,7 @@ from omegaconf.errors import InterpolationKeyError
 
 from ..checkpoint.restore import check_node
 from ..cli.instantiate import check_settings
-from ..config.annotations import is_whole, shown
+from ..config.annotations import is_whole, shortened
 from ..config.build import build as build_node
 from ..data_range import check_range
 from ..errors import UserError
@@ -93,7 +93,7 @@ def _possible(shape: tuple[Any, ...]) -> tuple[int, ...]:
     """Return ``shape``; raise UserError if a length is not a whole number >= 1 or the product is too large."""
     if not all(is_whole(length) and length >= 1 for length in shape) or math.prod(shape) > _MOST_NUMBERS:
         raise UserError(
-            f"the datamodule describes samples of shape {shown(list(shape))}: give whole numbers >= 1 whose product "
-            f"is at most {_MOST_NUMBERS:,}"
+            f"the datamodule describes samples of shape {shortened(list(shape))}: give whole numbers >= 1 whose "
+            f"product is at most {_MOST_NUMBERS:,}"
         )
     return shape

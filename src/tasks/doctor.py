@@ -23,7 +23,7 @@ from .choices import Choices, choose_settings, command
 _WARM_UP, _MEASURED = 1, 3
 
 
-def report(overrides: Sequence[str]) -> str:
+def report_on_data(overrides: Sequence[str]) -> str:
     """Print the findings, the choices as one command, and the seconds per step on this machine.
 
     Args:

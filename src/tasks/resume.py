@@ -14,12 +14,11 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from ..checkpoint import OpenCheckpoint
 from ..config.build import located, parameters_of
-from ..errors import UserError
+from ..errors import UserError, some
 
 _log = logging.getLogger(__name__)
 
 _ABSENT = "not set"
-_LISTED = 6
 
 _OF_THE_MODEL = ("sde", "parametrization", "net", "model", "objective", "datamodule")
 """Nodes that define what is learned; a difference means another model, with these exceptions."""
@@ -49,7 +48,7 @@ _SEEDS = ("data", "noise")
 
 
 @dataclass(frozen=True)
-class Difference:
+class SettingChange:
     """A setting that differs between a checkpoint and this run."""
 
     key: str
@@ -60,7 +59,7 @@ class Difference:
         return f"{self.key}={self.now} (the checkpoint has {self.before})"
 
 
-def compare(opened: OpenCheckpoint, config: Mapping[str, Any]) -> list[Difference]:
+def compare(opened: OpenCheckpoint, config: Mapping[str, Any]) -> list[SettingChange]:
     """Return the differences to apply, for ``apply_settings``.
 
     Args:
@@ -71,8 +70,8 @@ def compare(opened: OpenCheckpoint, config: Mapping[str, Any]) -> list[Differenc
         UserError: a difference means another model; the message lists the settings.
     """
     before, now = opened.content["config"], dict(config)
-    refused: list[Difference] = []
-    applied: list[Difference] = []
+    refused: list[SettingChange] = []
+    applied: list[SettingChange] = []
     told: set[str] = set()
     for name in _OF_THE_MODEL:
         for difference in _differences(before.get(name), now.get(name), name):
@@ -95,8 +94,7 @@ def compare(opened: OpenCheckpoint, config: Mapping[str, Any]) -> list[Differenc
     for name in _SEEDS:
         applied += _differences(_seed(before, name), _seed(now, name), f"seed.{name}")
     if refused:
-        more = f" and {len(refused) - _LISTED} more" if len(refused) > _LISTED else ""
-        shown = ", ".join(map(str, refused[:_LISTED])) + more
+        shown = some(refused)
         raise UserError(
             f"{opened.path} has other settings: {shown}; leave these settings out, or start a new run from its "
             f"weights with init_from={opened.path}"
@@ -106,7 +104,7 @@ def compare(opened: OpenCheckpoint, config: Mapping[str, Any]) -> list[Differenc
 
 def apply_settings(
     opened: OpenCheckpoint,
-    differences: list[Difference],
+    differences: list[SettingChange],
     optimizer: Optimizer,
     scheduler: LRScheduler | None,
 ) -> OpenCheckpoint:
@@ -155,10 +153,10 @@ def _at(config: Mapping[str, Any], key: str) -> Any:
     return node
 
 
-def _differences(before: Any, now: Any, name: str) -> Iterator[Difference]:
+def _differences(before: Any, now: Any, name: str) -> Iterator[SettingChange]:
     if isinstance(before, Mapping) and isinstance(now, Mapping):
         if before.get("_target_") != now.get("_target_"):
-            yield Difference(f"{name}._target_", before.get("_target_", _ABSENT), now.get("_target_", _ABSENT))
+            yield SettingChange(f"{name}._target_", before.get("_target_", _ABSENT), now.get("_target_", _ABSENT))
             return
         defaults = _defaults(now.get("_target_"))
         for key in dict.fromkeys([*now, *before]):
@@ -170,10 +168,10 @@ def _differences(before: Any, now: Any, name: str) -> Iterator[Difference]:
     elif isinstance(before, list | tuple) and isinstance(now, list | tuple) and len(before) == len(now):
         for i, (one, other) in enumerate(zip(before, now, strict=True)):
             if list(_differences(one, other, f"{name}.{i}")):
-                yield Difference(name, list(before), list(now))
+                yield SettingChange(name, list(before), list(now))
                 return
     elif not _same(before, now):
-        yield Difference(name, before, now)
+        yield SettingChange(name, before, now)
 
 
 def _same(before: Any, now: Any) -> bool:

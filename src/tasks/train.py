@@ -42,7 +42,7 @@ from .choices import choose_settings
 from .devices import quiet_lightning
 from .foreign import as_own_checkpoint
 from .report.task import report_afterwards
-from .resume import Difference, apply_settings, compare
+from .resume import SettingChange, apply_settings, compare
 from .train_checks import check_classes, check_run, shorten_warm_up
 
 _log = logging.getLogger(__name__)
@@ -66,7 +66,7 @@ class Run:
         self._folder = RunFolder(self.run_dir)
         self._checkpoint_io = AtomicCheckpointIO()
         self._resumed: OpenCheckpoint | None = None
-        self._changes: list[Difference] = []
+        self._changes: list[SettingChange] = []
         self._held = ExitStack()
         self._is_held = False
         self._history: RunHistory | None = None

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ..cli.instantiate import check_settings, instantiate, needs_data, plain
 from ..cli.kinds import check_whole
-from ..config.annotations import shown
+from ..config.annotations import shortened
 from ..errors import UserError
 from ..image_shape import configured_shape
 from ..metrics import FeatureExtractor, MetricSuite
@@ -37,7 +37,7 @@ def check_run(cfg: DictConfig) -> None:
         for name, node in (cfg.get(section) or {}).items():
             if node is not None and not OmegaConf.is_dict(node):
                 raise UserError(
-                    f"{section}.{name}={shown(node)}: change its settings one by one, or give null to leave it out"
+                    f"{section}.{name}={shortened(node)}: change its settings one by one, or give null to leave it out"
                 )
     probe = _without_data(cfg)
     for group in probe:

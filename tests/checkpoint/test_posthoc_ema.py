@@ -11,7 +11,7 @@ from torch import Tensor
 from src.checkpoint.averages import posthoc as posthoc_ema
 from src.checkpoint.averages.functions import PowerAverage
 from src.checkpoint.averages.posthoc import check_reconstructible, reconstruct, write_snapshot
-from src.checkpoint.averages.power_profile import LONGEST, fit, gamma_of, inner_product
+from src.checkpoint.averages.power_profile import LONGEST, fit_profile, gamma_of, inner_product
 from src.checkpoint.read import glance
 from src.errors import UserError
 
@@ -74,7 +74,7 @@ def test_inner_products_match_numerical_integrals() -> None:
 
 def test_a_stored_profile_is_reproduced() -> None:
     gammas = [gamma_of(s) for s in (0.05, 0.10, 0.05, 0.10)]
-    weights, error = fit(gammas, [50, 50, 100, 100], gammas[3], 100)
+    weights, error = fit_profile(gammas, [50, 50, 100, 100], gammas[3], 100)
     assert weights == pytest.approx([0, 0, 0, 1], abs=1e-6)
     assert error < 1e-6
 

@@ -15,7 +15,7 @@ import torch
 from src.checkpoint import restore_model
 from src.errors import UserError
 from src.interop.checkpoints import open_checkpoint
-from src.interop.edm.unpickle import Record, read_pickle
+from src.interop.edm.unpickle import ForeignObject, read_pickle
 from src.interop.export import export
 from tests.interop import edm_files as files
 from tests.support.golden import relative
@@ -157,4 +157,4 @@ def test_tensors_keep_dtype_and_values(tmp_path: Path) -> None:
     assert all(
         torch.equal(found[name], tensor) and found[name].dtype == tensor.dtype for name, tensor in tensors.items()
     )
-    assert isinstance(found["module"], Record) and found["module"].kind == "ModuleList"
+    assert isinstance(found["module"], ForeignObject) and found["module"].kind == "ModuleList"

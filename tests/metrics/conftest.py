@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from src.metrics.extractors.digits import DigitFeatures, digit_images, digit_split
-from src.metrics.extractors.train_classifier import train
+from src.metrics.extractors.train_classifier import train_classifier
 from tests.support.inception import save_random_inception
 
 
@@ -81,5 +81,5 @@ def digits_npz(digits, tmp_path_factory):
 def classifier_file(digits_npz):
     """A digits classifier trained for a few seconds."""
     path = digits_npz.with_name("classifier.safetensors")
-    train(digits_npz, path, epochs=4, width=8, batch=50, flip=False)
+    train_classifier(digits_npz, path, epochs=4, width=8, batch=50, flip=False)
     return path

@@ -1,6 +1,6 @@
 import pytest
 
-from src.metrics.protocol import difference, facts_of, text_of
+from src.metrics.protocol import facts_of, text_of, why_incomparable
 
 CONDITIONS = {
     "samples": 50_000,
@@ -37,10 +37,10 @@ def test_facts_exclude_the_device():
 
 @pytest.mark.parametrize("name", ["samples", "extractor", "resize", "reference", "quantization", "flips"])
 def test_measurement_settings_must_agree(name):
-    assert difference(CONDITIONS, {**CONDITIONS, name: "another"}) == f"{name} {CONDITIONS[name]} and another"
+    assert why_incomparable(CONDITIONS, {**CONDITIONS, name: "another"}) == f"{name} {CONDITIONS[name]} and another"
     # Records of older versions lack some facts.
-    assert difference(CONDITIONS, {key: value for key, value in CONDITIONS.items() if key != name}) is None
+    assert why_incomparable(CONDITIONS, {key: value for key, value in CONDITIONS.items() if key != name}) is None
 
 
 def test_weights_and_samplers_may_differ():
-    assert difference(CONDITIONS, {**CONDITIONS, "weights": "raw", "sampler": "pc"}) is None
+    assert why_incomparable(CONDITIONS, {**CONDITIONS, "weights": "raw", "sampler": "pc"}) is None

@@ -13,8 +13,7 @@ from torch import Tensor, nn
 from src.errors import UserError
 from src.nets.mlp import MLP
 from src.noise import AddressedNoise, normal
-from src.sampling.solvers.mean_flow import EvenGrid
-from src.sampling.solvers.mean_flow import MeanFlow as MeanFlowSampler
+from src.sampling.solvers.mean_flow import EvenGrid, MeanFlowSampler
 from src.sde import EDMSDE, FlowSDE, ScoreModel
 from src.sde.average_velocity import AverageVelocityModel
 from src.sde.objectives.mean_flow import MeanFlow

@@ -16,8 +16,7 @@ from src.nets.mlp import MLP
 from src.noise import Address, AddressedNoise, normal, uniform
 from src.sampling import Sampler
 from src.sampling.solvers.consistency import Consistency
-from src.sampling.solvers.mean_flow import EvenGrid
-from src.sampling.solvers.mean_flow import MeanFlow as MeanFlowSampler
+from src.sampling.solvers.mean_flow import EvenGrid, MeanFlowSampler
 from src.sampling.solvers.schedule import KarrasGrid
 from src.sde import EDMSDE, SDE, FlowSDE, ScoreModel
 from src.sde.average_velocity import AverageVelocityModel

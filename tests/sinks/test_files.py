@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from src.errors import UserError
-from src.io.npz import mapped
+from src.io.npz import map_member
 from src.sinks.files import NpzFiles, PictureFiles, SampleFiles
 
 SHAPE = (3, 5, 4)
@@ -118,7 +118,7 @@ def test_damaged_files_are_refused(length: int, tmp_path: Path) -> None:
     path = tmp_path / "samples_000000-000001.npz"
     path.write_bytes(path.read_bytes()[:length])
     with pytest.raises(UserError, match="is damaged"):
-        mapped(path, "samples")
+        map_member(path, "samples")
 
 
 def test_the_size_estimate_is_not_too_small(tmp_path: Path) -> None:

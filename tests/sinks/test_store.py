@@ -59,7 +59,7 @@ def test_the_manifest_changes_only_when_samples_are_added(tmp_path: Path, monkey
     fill(first, [0, 1])
     first.finish(Statistics())
     made = manifest(tmp_path)
-    monkeypatch.setattr("src.sinks.store.versions", lambda: {"torch": "9.9"})
+    monkeypatch.setattr("src.sinks.store.numerical_versions", lambda: {"torch": "9.9"})
     again = store(tmp_path, 2, about={"ckpt_path": "copy.ckpt"})
     assert again.prepare() == [] and manifest(tmp_path) == made
     more = store(tmp_path, 3, about={"ckpt_path": "copy.ckpt"})

@@ -14,8 +14,8 @@ from src.io.atomic import replacing
 from src.metrics.variance import difference, spread
 from src.sinks.record import Record, Result
 from src.tasks.evaluate.compare.groups import find_groups
-from src.tasks.evaluate.compare.report import report
-from src.tasks.evaluate.compare.verdict import complete, differences
+from src.tasks.evaluate.compare.report import report_comparison
+from src.tasks.evaluate.compare.verdict import complete_draws, differences
 from tests.tasks.evaluation_example import evaluate, make_run
 
 
@@ -120,7 +120,7 @@ def table(*rows: list[float | None]) -> list[list[float | None]]:
 
 
 def words(a: list[list[float | None]], b: list[list[float | None]]) -> str:
-    scores, notes = complete({"a": a, "b": b})
+    scores, notes = complete_draws({"a": a, "b": b})
     base = {name: Result("scores", name, {}, {}) for name in "ab"}
     (found,) = differences(scores, "fid", base)
     return " ".join([*found.notes, *notes])
@@ -142,22 +142,22 @@ def test_verdicts() -> None:
 
 
 def test_draws_missing_in_one_run_are_left_out_for_all() -> None:
-    scores, notes = complete({"a": table([1.0, None, 3.0], [4.0, 5.0, 6.0]), "b": table([7.0, 8.0])})
+    scores, notes = complete_draws({"a": table([1.0, None, 3.0], [4.0, 5.0, 6.0]), "b": table([7.0, 8.0])})
     assert scores["a"].tolist() == [[1.0], [4.0]] and scores["b"].tolist() == [[7.0]]
     assert notes and notes[0].startswith("2 draws are left out")
     with pytest.raises(UserError, match="no draw has a score for every training"):
-        complete({"a": table([None, 1.0], [1.0, None])})
+        complete_draws({"a": table([None, 1.0], [1.0, None])})
 
 
 def test_an_unknown_distance_is_refused(tmp_path: Path) -> None:
     results = [Result("scores", "x", {}, {}, values={"fid": 1.0})]
     with pytest.raises(UserError, match="distance=kid is not among the scores: choose one of fid"):
-        report(Record(tmp_path), [("x", 1)], 1, results, "kid")
+        report_comparison(Record(tmp_path), [("x", 1)], 1, results, "kid")
 
 
 def test_a_single_group_reports_the_spread_of_its_scores(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     results = [Result("scores", "x", {}, {}, values={"fid": float(v)}) for v in (1, 2, 4, 7)]
     with caplog.at_level(logging.INFO):
-        report(Record(tmp_path), [("x", 2)], 2, results, "fid")
+        report_comparison(Record(tmp_path), [("x", 2)], 2, results, "fid")
     assert "there is one group, so nothing is compared" in caplog.text
     assert "between_trainings" in caplog.text and [r.task for r in Record(tmp_path).results] == ["spread"]

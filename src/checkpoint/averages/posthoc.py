@@ -17,12 +17,10 @@ from ...errors import UserError
 from ...io.safetensors import write_safetensors
 from ..find import FOLDER as CHECKPOINTS
 from ..read import glance
-from .power_profile import fit, gamma_of
+from .power_profile import fit_profile, gamma_of
 
 FOLDER = "ema_snapshots"
 """Folder of the snapshots inside a run folder."""
-
-Named = Mapping[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -50,7 +48,9 @@ class _Source:
     tensor: Callable[[str], Tensor]
 
 
-def write_snapshot(path: Path, averages: Mapping[str, Named], sigma_rel: Mapping[str, float], updates: int) -> None:
+def write_snapshot(
+    path: Path, averages: Mapping[str, Mapping[str, Tensor]], sigma_rel: Mapping[str, float], updates: int
+) -> None:
     """Write averages to a safetensors file, completely or not at all.
 
     Args:
@@ -89,7 +89,7 @@ def reconstruct(path: Path, checkpoint: Mapping[str, Any], sigma_rel: float) -> 
                 f"ema_length={sigma_rel}, but {path} was trained without power-function averages: "
                 "train with ema=posthoc, or choose weights=ema"
             )
-        weights, error = fit([gamma_of(s.sigma_rel) for s in sources], [s.updates for s in sources], gamma, now)
+        weights, error = fit_profile([gamma_of(s.sigma_rel) for s in sources], [s.updates for s in sources], gamma, now)
         names = next(iter(checkpoint["ema"].values()))
         mixed = {name: _mix(sources, weights, name, like) for name, like in names.items()}
     return Reconstruction(mixed, error, len(sources))

@@ -51,7 +51,9 @@ def inner_product(gamma_a: Tensor, t_a: Tensor, gamma_b: Tensor, t_b: Tensor) ->
     return (gamma_a + 1) * (gamma_b + 1) / (gamma_a + gamma_b + 1) * overlap
 
 
-def fit(gammas: Sequence[float], times: Sequence[float], gamma: float, time: float) -> tuple[list[float], float]:
+def fit_profile(
+    gammas: Sequence[float], times: Sequence[float], gamma: float, time: float
+) -> tuple[list[float], float]:
     """Return weights of given profiles whose sum is nearest to another profile, in the least-squares sense.
 
     Args:

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from ...errors import UserError
-from ...pictures import fit
+from ...pictures import fit_picture
 from ...pictures.resize import covered
 from ...progress import Progress
 from .source import Source
@@ -130,7 +130,7 @@ class _Decoder:
                 if len(self.shape) == 3:
                     share = _share_lost(values.shape, self.shape)
                     small = values.shape[1] < self.shape[1] or values.shape[2] < self.shape[2]
-                    values = fit(values, (self.shape[1], self.shape[2]))
+                    values = fit_picture(values, (self.shape[1], self.shape[2]))
                     enlarged += small
                     lost.append(share)
                 flat = scaled(values.reshape(self.shape), self.images.dtype, self.value_range)

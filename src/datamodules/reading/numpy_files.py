@@ -20,10 +20,10 @@ _LABELS = ("labels", "label", "y", "targets", "target", "arr_1")
 
 def open_npy(path: Path, layout: str | None = None) -> ArraySource:
     """Map the rows of a npy file; raise UserError if it is damaged."""
-    return ArraySource(path, [mapped(path)], files=[path], layout=layout)
+    return ArraySource(path, [map_npy(path)], files=[path], layout=layout)
 
 
-def mapped(path: Path) -> np.ndarray:
+def map_npy(path: Path) -> np.ndarray:
     """Return the array of a npy file, memory-mapped; raise UserError if it is damaged."""
     try:
         with path.open("rb") as file:
@@ -41,7 +41,7 @@ def mapped(path: Path) -> np.ndarray:
 def open_npys(path: Path, files: Sequence[Path], layout: str | None = None) -> ArraySource:
     """Read several npy files of a folder as one set; files called ``train`` or ``test`` are splits."""
     splits = [SPLIT_NAMES.get(file.stem.lower(), "") for file in files]
-    return ArraySource(path, list(map(mapped, files)), splits=splits, files=files, layout=layout)
+    return ArraySource(path, list(map(map_npy, files)), splits=splits, files=files, layout=layout)
 
 
 def open_npz(path: Path, files: Sequence[Path], layout: str | None = None) -> ArraySource:
@@ -93,7 +93,7 @@ def _first(keys: Sequence[str], wanted: Sequence[str]) -> str | None:
 
 
 def _of_npz(path: Path, key: str, headers: Mapping[str, Header]) -> np.ndarray:
-    """Return an array of an npz file: memory-mapped, or read if it is compressed and fits into memory."""
+    """Return an array of an npz file: memory-map_npy, or read if it is compressed and fits into memory."""
     header = headers[key]
     nbytes = header.nbytes
     with zipfile.ZipFile(path) as archive, path.open("rb") as file:

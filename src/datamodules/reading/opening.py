@@ -7,7 +7,7 @@ from pathlib import Path
 from ...errors import UserError
 from .labels import SPLIT_NAMES
 from .listing import WANTED, Listing, check_file, list_files
-from .numpy_files import mapped, open_npy, open_npys, open_npz
+from .numpy_files import map_npy, open_npy, open_npys, open_npz
 from .pictures import PictureSource
 from .source import Source
 from .tables import open_tables
@@ -79,7 +79,7 @@ def _is_stacks(path: Path, names: list[str]) -> bool:
     """Whether npy files contain many rows each: files of splits, or arrays of four dimensions."""
     if all(Path(name).stem.lower() in SPLIT_NAMES for name in names):
         return True
-    return mapped(path / names[0]).ndim == 4
+    return map_npy(path / names[0]).ndim == 4
 
 
 def _single(path: Path) -> Listing:

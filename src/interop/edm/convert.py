@@ -21,7 +21,7 @@ from ...errors import UserError
 from ...nets import NCSNpp
 from ..song.checkpoint import architecture
 from ..song.experiments import composed
-from .unpickle import Record, read_pickle
+from .unpickle import ForeignObject, read_pickle
 
 SUFFIX = ".pkl"
 _PRECONDITIONING, _NET = "EDMPrecond", "SongUNet"
@@ -46,7 +46,7 @@ def read_edm(path: str | os.PathLike[str]) -> dict[str, Any]:
         raise UserError(f"checkpoint {file} does not exist: give a file")
     content = read_pickle(file)
     model = content.get("ema") if isinstance(content, dict) else content
-    if not isinstance(model, Record):
+    if not isinstance(model, ForeignObject):
         raise UserError(f"{file} has no network under `ema`: give a network-snapshot of NVlabs/edm")
     try:
         return _converted(model)
@@ -60,15 +60,15 @@ def read_edm(path: str | os.PathLike[str]) -> dict[str, Any]:
         raise UserError(f"{file}: the network is no {_NET} ({reason[:200]}): download it again") from error
 
 
-def _converted(model: Record) -> dict[str, Any]:
+def _converted(model: ForeignObject) -> dict[str, Any]:
     if model.kind != _PRECONDITIONING:
         raise UserError(
             f"a {model.kind} is not the preconditioning of EDM ({_PRECONDITIONING}): networks of EDM2 and the "
             "retrained baselines have other layouts, which this project does not support"
         )
     net = _child(model, "model")
-    if not isinstance(net, Record) or net.kind != _NET:
-        kind = net.kind if isinstance(net, Record) else "nothing"
+    if not isinstance(net, ForeignObject) or net.kind != _NET:
+        kind = net.kind if isinstance(net, ForeignObject) else "nothing"
         raise UserError(f"the network is a {kind}: only {_NET} (arch=ddpmpp or ncsnpp) is supported")
     state = dict(_tensors(net))
     if "map_label.weight" in state:
@@ -225,12 +225,12 @@ def _block(names: set[str], block: str, attention: str, theirs: str) -> Iterator
                 yield f"{attention}.{ours}.{kind}", f"{theirs}.qkv.{kind}#{i}"
 
 
-def _child(record: Record, name: str) -> Any:
+def _child(record: ForeignObject, name: str) -> Any:
     modules = record.fields.get("_modules")
     return modules.get(name) if isinstance(modules, Mapping) else None
 
 
-def _tensors(record: Record, prefix: str = "", seen: set[int] | None = None) -> Iterator[tuple[str, Tensor]]:
+def _tensors(record: ForeignObject, prefix: str = "", seen: set[int] | None = None) -> Iterator[tuple[str, Tensor]]:
     """Parameters and buffers of a module by their dotted names; each module is visited once."""
     seen = set() if seen is None else seen
     if id(record) in seen:
@@ -245,11 +245,11 @@ def _tensors(record: Record, prefix: str = "", seen: set[int] | None = None) -> 
                 yield f"{prefix}{name}", tensor
     modules = record.fields.get("_modules")
     for name, module in modules.items() if isinstance(modules, Mapping) else ():
-        if isinstance(module, Record):
+        if isinstance(module, ForeignObject):
             yield from _tensors(module, f"{prefix}{name}.", seen)
 
 
-def _number(record: Record, name: str, default: float) -> float:
+def _number(record: ForeignObject, name: str, default: float) -> float:
     value = record.fields.get(name, default)
     if not isinstance(value, int | float) or isinstance(value, bool):
         raise UserError(f"{name} is {value!r}, not a number")

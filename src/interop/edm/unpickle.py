@@ -1,8 +1,8 @@
 """Read tensors from a pickle with an unpickler that can only build tensors and plain values.
 
 A pickle names functions and calls them. The files of NVlabs/edm also contain the source code of their classes. Here a
-table lists every name that may be called, an object becomes a ``Record`` of its attributes, and any other name is
-refused before it is looked up.
+table lists every name that may be called, an object becomes a ``ForeignObject`` of its attributes, and any other name
+is refused before it is looked up.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from ...errors import UserError
 from ...outside import check_readable
 
 
-class Record:
+class ForeignObject:
     """The attributes of an object whose class is not loaded; each class gets its own subclass.
 
     Attributes:
@@ -44,7 +44,7 @@ class Record:
 
 
 def read_pickle(path: Path) -> Any:
-    """Return the content of a pickle: plain values, tensors and ``Record`` objects.
+    """Return the content of a pickle: plain values, tensors and ``ForeignObject`` objects.
 
     Raises:
         UserError: in one line, if the file is damaged or asks for anything else.
@@ -83,18 +83,18 @@ class _Unpickler(pickle._Unpickler):
     def load_build(self) -> None:
         # Setting the state of a function would change this module.
         stack: list[Any] = self.stack  # type: ignore[attr-defined] # the class has no types
-        if not isinstance(stack[-2], Record | OrderedDict):
+        if not isinstance(stack[-2], ForeignObject | OrderedDict):
             raise pickle.UnpicklingError("it changes something that is not an object of the file")
         pickle._Unpickler.load_build(self)  # type: ignore[attr-defined] # the same
 
     dispatch[pickle.BUILD[0]] = load_build
 
 
-def _class(kind: str) -> type[Record]:
-    return type(kind, (Record,), {"kind": kind})
+def _class(kind: str) -> type[ForeignObject]:
+    return type(kind, (ForeignObject,), {"kind": kind})
 
 
-def _persistent(meta: Any) -> Record:
+def _persistent(meta: Any) -> ForeignObject:
     """An object of a class whose source is in the file; the source is ignored."""
     if not isinstance(meta, dict) or not isinstance(meta.get("class_name"), str):
         raise pickle.UnpicklingError("an object with source code has no class name")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from ...io.results import TRAINING_FILE, recorded_results
+from ...io.results import TRAINING_FILE, is_finite, recorded_results
 
 CARD = "README.md"
 PICTURE = "samples.png"
@@ -126,7 +125,7 @@ def results_of(run: Path, digest: str, step: int, weights: str) -> list[dict[str
 
 def _numbers(result: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
     for name, value in result["values"].items():
-        if isinstance(value, int | float) and math.isfinite(value):
+        if is_finite(value):
             yield str(name), float(value)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ...checkpoint.find import HUB_CONFIG, HUB_WEIGHTS
-from ...errors import UserError
+from ...errors import UserError, first_line
 from .card import CARD, PICTURE
 
 _NAME = re.compile(r"[\w.-]+/[\w.-]+")
@@ -38,7 +38,7 @@ def download(repository: str) -> Path:
     except (OSError, ValueError, hub.errors.HfHubHTTPError, hub.errors.LocalEntryNotFoundError) as error:
         raise UserError(
             f"{repository} is not a file or folder on this machine and cannot be read from the Hugging Face Hub "
-            f"({_first_line(error)}): check the name and the network"
+            f"({first_line(error)}): check the name and the network"
         ) from error
 
 
@@ -58,7 +58,7 @@ def push(folder: str | Path, repository: str) -> str:
         hub.upload_folder(repo_id=repository, folder_path=str(folder), allow_patterns=list(_FILES))
     except (OSError, ValueError, hub.errors.HfHubHTTPError) as error:
         raise UserError(
-            f"push={repository} failed ({_first_line(error)}): check the name, the network, and log in with "
+            f"push={repository} failed ({first_line(error)}): check the name, the network, and log in with "
             f"`hf auth login`; the folder {folder} is complete"
         ) from error
     return str(address)
@@ -78,7 +78,3 @@ def _hub(what: str) -> Any:
     except ImportError as error:
         raise UserError(f'{what} needs huggingface_hub: pip install ".[hub]"') from error
     return huggingface_hub
-
-
-def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).splitlines()), "") or type(error).__name__

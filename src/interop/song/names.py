@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ...errors import UserError
+from ...errors import UserError, some
 from ...nets import NCSNpp
 from ...nets.layers.attention import Attention
 from ...nets.layers.blocks import Head, ResBlock
@@ -125,10 +125,9 @@ def _checked_weights(net: NCSNpp) -> list[Weight]:
 
 def _refuse(fault: str, names: list[str]) -> None:
     if names:
-        more = f" and {len(names) - _NAMED_AT_MOST} more" if len(names) > _NAMED_AT_MOST else ""
         raise UserError(
             f"the weights of the original and the net differ: the original {fault} "
-            f"{', '.join(names[:_NAMED_AT_MOST])}{more}; check the options of the net"
+            f"{some(names, _NAMED_AT_MOST)}; check the options of the net"
         )
 
 

@@ -16,7 +16,7 @@ from ...noise import permutation
 from ..intervals import Estimate, normal_interval
 from ..reference.statistics import GaussianStatistics
 from .base import MAIN, FeatureMetric
-from .frechet_expansion import Expansion, expand, extrapolate, variance_of_distance
+from .frechet_expansion import Expansion, expansion, extrapolate, variance_of_distance
 
 LEAST_RATIO = 10
 """Below this many samples per feature the bias is not yet linear in 1/N, and no extrapolation is made."""
@@ -75,7 +75,7 @@ class FrechetDistance(FeatureMetric):
         return [self._expand(features[chosen]) for chosen in order.tensor_split(parts)]
 
     def _expand(self, features: Tensor) -> Expansion:
-        return expand(features, self.reference.statistics, self.float64_device)
+        return expansion(features, self.reference.statistics, self.float64_device)
 
     def notes(self, count: int) -> list[str]:
         notes = []

@@ -43,7 +43,7 @@ class Expansion(NamedTuple):
     influence: Tensor
 
 
-def expand(features: Tensor, reference: GaussianStatistics, device: torch.device) -> Expansion:
+def expansion(features: Tensor, reference: GaussianStatistics, device: torch.device) -> Expansion:
     """The distance of samples to a reference, with the variance of its influence; about 4 d^3 + N d^2 operations.
 
     Args:

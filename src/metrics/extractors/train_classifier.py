@@ -28,7 +28,7 @@ from .image_classifier import ClassifierNet
 _log = logging.getLogger(__name__)
 
 
-def train(
+def train_classifier(
     data: Path,
     out: Path,
     *,
@@ -133,7 +133,7 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     start = time.monotonic()
     try:
-        accuracy = train(**arguments)
+        accuracy = train_classifier(**arguments)
     except UserError as error:
         sys.exit(f"error: {error}")
     _log.info("accuracy %.4f on the test split, %.0f s: %s", accuracy, time.monotonic() - start, arguments["out"])

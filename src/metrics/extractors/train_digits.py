@@ -21,7 +21,7 @@ _log = logging.getLogger(__name__)
 _SEED, _EPOCHS, _BATCH, _PEAK_LR = 0, 100, 100, 3e-3
 
 
-def train(path: Path = WEIGHTS, epochs: int = _EPOCHS) -> float:
+def train_digits(path: Path = WEIGHTS, epochs: int = _EPOCHS) -> float:
     """Train, write the weights to ``path`` and return the accuracy in [0, 1] on the held-out images."""
     pixels, labels = digit_images()
     x, y = pixels.float() / 127.5 - 1, F.one_hot(labels, 10).float()
@@ -68,4 +68,4 @@ def _augment(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     start = time.monotonic()
-    _log.info("accuracy %.4f on held-out digits, %.0f s: %s", train(), time.monotonic() - start, WEIGHTS)
+    _log.info("accuracy %.4f on held-out digits, %.0f s: %s", train_digits(), time.monotonic() - start, WEIGHTS)

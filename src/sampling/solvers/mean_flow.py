@@ -35,7 +35,7 @@ class EvenGrid(TimeGrid):
         return sde.T * (1 - fraction)
 
 
-class MeanFlow(GridSampler):
+class MeanFlowSampler(GridSampler):
     """Steps along average velocities; exact in any number of steps if the model is. N times cost N evaluations.
 
     Args:

@@ -15,14 +15,14 @@ from ...cli.instantiate import instantiate
 from ...distributed import on_rank_zero
 from ...errors import UserError
 from ...loggers import finish_wandb
-from ...metrics.protocol import difference
+from ...metrics.protocol import why_incomparable
 from ...runtime.energy import EnergyMeter
 from ...sinks.record import Record, Result
 from ..devices import launch
 from ..report.task import report_afterwards
 from . import pareto
-from .compare.report import report as report_comparison
-from .doctor.report import report as report_examination
+from .compare.report import report_comparison
+from .doctor.report import report_examination
 from .environment import Environment, Work
 from .jobs.scores import ScoresJob
 from .plan import EvaluationPlan, agreed_evaluation
@@ -122,7 +122,7 @@ class Evaluation:
             ranked.append((result.label, {**result.conditions, "samples": result.settings["num_samples"]}))
         (first, facts), *others = ranked
         for label, other in others:
-            if (different := difference(facts, other)) is not None:
+            if (different := why_incomparable(facts, other)) is not None:
                 raise UserError(
                     f"{first} and {label} do not compare ({different}): "
                     "give the same num_samples, quantize, metric and datamodule for all, or another output_dir"
@@ -143,10 +143,10 @@ class Evaluation:
     def _publish(self, results: list[Result], value: str | None) -> None:
         picture = None
         if value is not None and any(result.values.get(value) is not None for result in results):
-            from .results.picture import draw
+            from .results.picture import draw_scores
 
             picture = self.environment.folder / PICTURE
-            draw(picture, results, value, common(results))
+            draw_scores(picture, results, value, common(results))
         from .results.curve import draw_curve
 
         for name in dict.fromkeys(name for result in results for name in result.values):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
-from ...io.results import FILE
+from ...io.results import FILE, is_finite
 from .comparison import Comparison
 from .folder import Folder
 
@@ -71,7 +71,7 @@ def pareto(results: Sequence[Mapping[str, Any]]) -> Figure | None:
     value = next(iter(shown[0]["values"]))
     groups: dict[str, list[Mapping[str, Any]]] = {}
     for result in shown:
-        if _is_number(result["values"].get(value)):
+        if is_finite(result["values"].get(value)):
             name = result.get("about", {}).get("name", "")
             groups.setdefault(f"{result['subject']['sampler']} {name}".strip(), []).append(result)
     traces = []
@@ -91,7 +91,7 @@ def by_samples(results: Sequence[Mapping[str, Any]]) -> dict[str, Figure]:
         for name in result["values"]:
             counts, values = (details.get(f"{name}_curve{end}") for end in ("_samples", ""))
             end = result["values"].get(f"{name}_infinity")
-            if not (isinstance(counts, list) and isinstance(values, list) and _is_number(end) and counts):
+            if not (isinstance(counts, list) and isinstance(values, list) and is_finite(end) and counts):
                 continue
             points = [(1 / count, value, None) for count, value in zip(counts, values, strict=False)]
             points.append((0.0, end, result.get("intervals", {}).get(f"{name}_infinity")))
@@ -175,7 +175,7 @@ def _line(points: Points, label: str, color: str, dash: str, noisy: bool) -> Ite
 def _with_interval(
     points: Sequence[tuple[float, float, Any]], label: str, color: str, unit: str = "step"
 ) -> dict[str, Any]:
-    ends = [e if isinstance(e, list) and len(e) == 2 and all(map(_is_number, e)) else [y, y] for _, y, e in points]
+    ends = [e if isinstance(e, list) and len(e) == 2 and all(map(is_finite, e)) else [y, y] for _, y, e in points]
     return {
         "type": "scatter",
         "mode": "lines+markers",
@@ -219,9 +219,9 @@ def _training_scores(folder: Folder) -> dict[str, list[tuple[float, float, Any]]
     found: dict[str, list[tuple[float, float, Any]]] = {}
     for path, result in folder.results:
         step = result["subject"].get("step")
-        if path.name != FILE and _is_number(step):
+        if path.name != FILE and is_finite(step):
             for name, value in result["values"].items():
-                if _is_number(value):
+                if is_finite(value):
                     found.setdefault(str(name), []).append((step, value, result.get("intervals", {}).get(name)))
     return {name: sorted(points, key=lambda point: point[0]) for name, points in found.items()}
 
@@ -242,7 +242,3 @@ def _xy(points: Points) -> dict[str, list[float]]:
     stride = math.ceil(len(points) / _MOST_POINTS)
     kept = [*points[::stride], *(points[-1:] if (len(points) - 1) % stride else ())]
     return {"x": [x for x, _ in kept], "y": [y for _, y in kept]}
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ...io.results import FILE
-from ...metrics.protocol import difference
+from ...metrics.protocol import why_incomparable
 from .folder import Folder
-from .tables import Score
+from .tables import KnownScore
 
 _WIDE = 0.25
 """Above this half width of an interval, as a share of the value, more samples are recommended."""
@@ -21,11 +21,11 @@ def findings(folder: Folder) -> list[str]:
     return list(dict.fromkeys([*_of_training(folder), *_of_samples(folder), *_of_scores(folder)]))
 
 
-def mismatches(scores: Sequence[Score]) -> list[tuple[str, str]]:
+def mismatches(scores: Sequence[KnownScore]) -> list[tuple[str, str]]:
     """Scores that stand side by side and do not compare: the run, and why not."""
     found = []
     for score in scores[1:]:
-        why = difference(scores[0].conditions, score.conditions)
+        why = why_incomparable(scores[0].conditions, score.conditions)
         if why is not None and score.run != scores[0].run:
             found.append((score.run, f"its score does not compare with that of {scores[0].run}: {why}."))
     return found

@@ -38,7 +38,7 @@ _MOST_CURVES = 1 << 29
 
 
 @dataclass(frozen=True)
-class Picture:
+class PictureFile:
     """A picture in a folder.
 
     Attributes:
@@ -73,7 +73,7 @@ class Folder:
     columns: Mapping[str, Sequence[tuple[float, float]]]
     results: Sequence[tuple[Path, Mapping[str, Any]]]
     manifests: Sequence[tuple[Path, Mapping[str, Any]]]
-    pictures: Sequence[Picture]
+    pictures: Sequence[PictureFile]
     damaged: Sequence[str] = ()
 
 
@@ -97,7 +97,7 @@ def _folder(home: Path, label: str, config: Mapping[str, Any]) -> Folder:
     files = sorted(_files(home))
     manifests = [(path.parent, _of_kinds(_json(path), _MANIFEST)) for path in files if path.name == "manifest.json"]
     pictures = [
-        Picture(path, step_of(path.name) if path.suffix == ".png" else None)
+        PictureFile(path, step_of(path.name) if path.suffix == ".png" else None)
         for path in files
         if path.suffix in _PICTURES
     ]

@@ -12,7 +12,7 @@ from PIL import Image
 
 from ...outside import read_record
 from ...pictures.decode import open_picture
-from .folder import Folder, Picture
+from .folder import Folder, PictureFile
 
 _MOST_FRAMES, _FEWEST_FRAMES, _MOST_OTHERS = 48, 4, 24
 _AS_IT_IS = 300_000
@@ -116,12 +116,12 @@ def others(folder: Folder, left_out: Callable[[str], bool]) -> list[Shown]:
     return shown
 
 
-def _rank(picture: Picture) -> int:
+def _rank(picture: PictureFile) -> int:
     names = list(_TITLES)
     return next((i for i, name in enumerate(names) if picture.path.stem.startswith(name)), len(names))
 
 
-def _title(picture: Picture) -> str:
+def _title(picture: PictureFile) -> str:
     stem = picture.path.stem
     known = next((title for name, title in _TITLES.items() if stem.startswith(name)), None)
     if known is None and picture.path.suffix == ".gif":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ...config.annotations import is_number
-from ...io.results import FILE
+from ...io.results import FILE, is_finite
 from ...progress import duration
 from .folder import Folder
 
@@ -36,7 +35,7 @@ class Table:
 
 
 @dataclass(frozen=True)
-class Score:
+class KnownScore:
     """A number for the top of the page."""
 
     name: str
@@ -47,7 +46,7 @@ class Score:
     conditions: Mapping[str, Any]
 
 
-def best_known(folders: Sequence[Folder], most: int = 4) -> list[Score]:
+def best_known(folders: Sequence[Folder], most: int = 4) -> list[KnownScore]:
     """The first scores of the result with most samples of every folder, the one that training watches first.
 
     Scores during training are taken only if there are no others.
@@ -67,7 +66,7 @@ def best_known(folders: Sequence[Folder], most: int = 4) -> list[Score]:
         for name in shown if len(folders) == 1 else shown[:1]:
             ends = result.get("intervals", {}).get(name)
             shown_as = number(result["values"][name]), interval(ends)
-            found.append(Score(name, *shown_as, protocol, folder.label, result.get("conditions", {})))
+            found.append(KnownScore(name, *shown_as, protocol, folder.label, result.get("conditions", {})))
     return found
 
 
@@ -221,4 +220,4 @@ def _watt_hours(entries: Sequence[Any]) -> list[str]:
 
 
 def _count(value: Any) -> float:
-    return value if isinstance(value, int | float) and math.isfinite(value) else 0
+    return value if is_finite(value) else 0

@@ -60,7 +60,7 @@ def agreement(store: SampleStore, given: Given, constraint: Constraint | None, b
     return values
 
 
-def draw(store: SampleStore, given: Given, constraint: Constraint | None) -> None:
+def draw_constraint(store: SampleStore, given: Given, constraint: Constraint | None) -> None:
     """Write ``given.png``: a column for each of the first images, with up to four samples of it.
 
     Args:

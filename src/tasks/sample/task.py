@@ -129,7 +129,7 @@ class SamplingRun:
             pictures.draw_grid(folder / "grid.png", self.store, self._columns)
         drawn = (folder / constraint_report.PICTURE).exists() and not made
         if self.plan.compares and self.plan.given is not None and self.store.is_image and not drawn:
-            constraint_report.draw(self.store, self.plan.given, self.plan.constraint)
+            constraint_report.draw_constraint(self.store, self.plan.given, self.plan.constraint)
 
     @property
     def _columns(self) -> int | None:

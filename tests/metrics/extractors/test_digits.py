@@ -5,7 +5,7 @@ from safetensors import safe_open
 from src.errors import UserError
 from src.metrics import DigitFeatures
 from src.metrics.extractors.digits import WEIGHTS, digit_split
-from src.metrics.extractors.train_digits import train
+from src.metrics.extractors.train_digits import train_digits
 
 
 def test_accuracy_of_the_shipped_weights_matches_the_file(held_out, digit_features):
@@ -30,7 +30,7 @@ def test_gray_levels_are_scaled_to_bytes(digits):
 
 def test_training_reaches_80_percent_accuracy(tmp_path):
     state = torch.get_rng_state()
-    assert train(tmp_path / "w.safetensors", epochs=3) > 0.8
+    assert train_digits(tmp_path / "w.safetensors", epochs=3) > 0.8
     assert torch.equal(state, torch.get_rng_state())
     assert DigitFeatures(tmp_path / "w.safetensors").fingerprint != DigitFeatures().fingerprint
 

@@ -9,7 +9,7 @@ from safetensors import safe_open
 
 from src.errors import UserError
 from src.metrics import ClassifierFeatures
-from src.metrics.extractors.train_classifier import _augment, main, train
+from src.metrics.extractors.train_classifier import _augment, main, train_classifier
 
 
 def test_training_reaches_the_accuracy_stored_in_the_file(digits, classifier_file):
@@ -28,7 +28,7 @@ def test_deterministic_and_keeps_the_random_state(digits_npz, classifier_file, t
     ClassifierFeatures(classifier_file)
     made = [tmp_path / f"{i}.safetensors" for i in range(3)]
     for path, seed in zip(made, (0, 0, 1), strict=True):
-        train(digits_npz, path, epochs=1, width=2, batch=500, flip=True, seed=seed)
+        train_classifier(digits_npz, path, epochs=1, width=2, batch=500, flip=True, seed=seed)
     assert torch.equal(state, torch.get_rng_state())
     prints = [ClassifierFeatures(path).fingerprint for path in made]
     assert prints[0] == prints[1] != prints[2]

@@ -9,7 +9,7 @@ from ....io.atomic import replacing
 from ....sinks.record import Result
 
 
-def draw(path: Path, groups: Sequence[Result], pairs: Sequence[Result], score: str) -> None:
+def draw_comparison(path: Path, groups: Sequence[Result], pairs: Sequence[Result], score: str) -> None:
     """Write the picture as a PNG; raise UserError if the file cannot be written.
 
     Args:

@@ -12,15 +12,15 @@ from ....distributed import on_rank_zero
 from ....errors import UserError
 from ....sinks.record import Record, Result
 from ..results.table import table
-from .picture import draw
-from .verdict import COMPARE, SPREAD, complete, differences, spreads
+from .picture import draw_comparison
+from .verdict import COMPARE, SPREAD, complete_draws, differences, spreads
 
 _log = logging.getLogger(__name__)
 
 PICTURE = "compare.png"
 
 
-def report(
+def report_comparison(
     record: Record, groups: Sequence[tuple[str, int]], draws: int, results: Sequence[Result], score: str
 ) -> Path:
     """Print and store what the scores show; all processes call it.
@@ -44,7 +44,7 @@ def report(
     waiting: Iterator[Result] = iter(results)
     grouped = {name: [list(islice(waiting, draws)) for _ in range(count)] for name, count in groups}
     tables = {name: [[r.values.get(score) for r in row] for row in rows] for name, rows in grouped.items()}
-    scores, notes = complete(tables)
+    scores, notes = complete_draws(tables)
     base = {name: rows[0][0] for name, rows in grouped.items()}
     spread, pairs = spreads(scores, score, base), differences(scores, score, base)
     for result in [*spread, *pairs]:
@@ -57,6 +57,6 @@ def report(
             _log.info("%s", note)
     picture = record.path.parent / PICTURE
     on_rank_zero(partial(record.replace, (SPREAD, COMPARE), [*spread, *pairs]))
-    on_rank_zero(partial(draw, picture, spread, pairs, score))
+    on_rank_zero(partial(draw_comparison, picture, spread, pairs, score))
     _log.info("picture in %s", picture)
     return picture

@@ -11,17 +11,18 @@ import torch
 from torch import Tensor
 
 from ....errors import UserError
+from ....io.results import is_finite
 from ....metrics.intervals import Estimate
 from ....metrics.variance import Difference, difference, spread, trainings_needed
 from ....sinks.record import Result
 
 SPREAD, COMPARE = "spread", "compare"
 
-Table = list[list[float | None]]
+ScoreTable = list[list[float | None]]
 """Scores [training][draw] of a group; None for a draw without a score."""
 
 
-def complete(tables: Mapping[str, Table]) -> tuple[dict[str, Tensor], list[str]]:
+def complete_draws(tables: Mapping[str, ScoreTable]) -> tuple[dict[str, Tensor], list[str]]:
     """Return the scores (trainings, draws) of every group, for the draws that all trainings have, and notes.
 
     Raises:
@@ -29,7 +30,7 @@ def complete(tables: Mapping[str, Table]) -> tuple[dict[str, Tensor], list[str]]
     """
     rows = [row for table in tables.values() for row in table]
     draws = range(min(map(len, rows)))
-    kept = [j for j in draws if all(_is_number(row[j]) for row in rows)]
+    kept = [j for j in draws if all(is_finite(row[j]) for row in rows)]
     if not kept:
         raise UserError(
             "no draw has a score for every training: look in metrics.json for samples that diverged, and "
@@ -155,7 +156,3 @@ def _keep(result: Result, name: str, estimate: Estimate) -> None:
 
 def _number(value: Tensor) -> float | None:
     return float(value) if math.isfinite(float(value)) else None
-
-
-def _is_number(value: float | None) -> bool:
-    return value is not None and math.isfinite(value)

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ....errors import UserError
 from ....metrics import FeatureExtractor, GaussianStatistics, statistics_of
-from ....metrics.distances.frechet_expansion import Expansion, expand
+from ....metrics.distances.frechet_expansion import Expansion, expansion
 from ....metrics.intervals import Z95
 from ....noise import uniform
 from ....progress import LongCall
@@ -246,7 +246,7 @@ class Examiner:
 
     def _expand(self, features: Tensor, reference: GaussianStatistics) -> Expansion:
         device = self.extractor.device
-        return expand(features, reference, torch.device("cpu") if device.type == "mps" else device)
+        return expansion(features, reference, torch.device("cpu") if device.type == "mps" else device)
 
     @staticmethod
     def _interval(expansion: Expansion) -> tuple[float, float, float]:

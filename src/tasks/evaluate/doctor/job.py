@@ -22,8 +22,8 @@ from ...image_source import open_images
 from ..environment import Environment
 from ..jobs.scores import settings_for_cache_key
 from .examination import Examiner, Images
+from .examined import open_examined
 from .sources import bytes_of, data_of_name, is_statistics, of_files, splits_of
-from .subject import open_subject
 
 _log = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ class DoctorJob:
 
     def __init__(self, cfg: DictConfig) -> None:
         self.cfg = cfg
-        self.examined = open_subject(cfg)
+        self.examined = open_examined(cfg)
         config = self.examined.config
         self.data, reference = self._reference(config)
         beside = {"datamodule": self.examined.shape() if self.data is None else self.data}

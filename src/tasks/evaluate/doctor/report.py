@@ -22,7 +22,7 @@ _log = logging.getLogger(__name__)
 PICTURE = "doctor.png"
 
 
-def report(record: Record, result: Result, claimed: float | None) -> Path:
+def report_examination(record: Record, result: Result, claimed: float | None) -> Path:
     """Print and store the findings; all processes call it.
 
     Args:
@@ -45,7 +45,7 @@ def report(record: Record, result: Result, claimed: float | None) -> Path:
     others = [r for r in record.results if r.task == DOCTOR and r.subject != kept.plain()["subject"]]
     on_rank_zero(partial(record.replace, (DOCTOR,), [*others, kept]))
     picture = record.path.parent / PICTURE
-    on_rank_zero(partial(draw, picture, found, score, claimed))
+    on_rank_zero(partial(draw_examination, picture, found, score, claimed))
     _log.info("picture in %s", picture)
     return picture
 
@@ -55,7 +55,7 @@ def examination_of(stored: Mapping[str, Any]) -> Examination:
     return Examination(**{**stored, "findings": [Finding(**finding) for finding in stored["findings"]]})
 
 
-def draw(path: Path, found: Examination, score: str, claimed: float | None) -> None:
+def draw_examination(path: Path, found: Examination, score: str, claimed: float | None) -> None:
     """Draw the score under each suspicion, the lowest first, as a PNG; raise UserError if it cannot be written."""
     # Imported here because the import takes a second.
     from matplotlib.figure import Figure

@@ -88,7 +88,7 @@ class MemorizationCheck:
             for score, estimate in estimates.items():
                 values[score] = float(estimate.value)
                 intervals[score] = [float(estimate.low), float(estimate.high)]
-        notes = [verdict(compared, name, picture) for name, compared in found.items()]
+        notes = [memorization_verdict(compared, name, picture) for name, compared in found.items()]
         about = {**result.about, "memorization": {"picture": picture.name, "verdict": notes}}
         return replace(result, values=values, intervals=intervals, notes=[*result.notes, *notes], about=about)
 
@@ -135,7 +135,7 @@ class MemorizationCheck:
         save_picture(picture, torch.cat([columns[0], gap, columns[1], gap, columns[2]], dim=2))
 
 
-def verdict(found: Memorization, name: str, picture: Path) -> str:
+def memorization_verdict(found: Memorization, name: str, picture: Path) -> str:
     """Summarize the numbers in one line."""
     share, low, high = (100 * float(x) for x in found.share)
     says = (

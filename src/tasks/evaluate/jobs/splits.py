@@ -37,7 +37,7 @@ _log = logging.getLogger(__name__)
 
 _ADDRESS_KEYS = ("x", "index", "position", "step", "epoch")
 
-Values = Callable[[ScoreModel, Tensor, Address, Mapping[str, Tensor]], Tensor]
+SplitValues = Callable[[ScoreModel, Tensor, Address, Mapping[str, Tensor]], Tensor]
 """(model, x (B, *d), address, condition) -> (B, columns) float64."""
 
 
@@ -80,7 +80,7 @@ class SplitJob(ABC):
         self.dequantized = self.data(cfg.batch_size).dequantized
 
     @abstractmethod
-    def values(self, environment: Environment, model: ScoreModel) -> Values:
+    def values(self, environment: Environment, model: ScoreModel) -> SplitValues:
         """How the quantity is computed."""
 
     @abstractmethod
@@ -205,7 +205,7 @@ class BitsPerDimJob(SplitJob):
         # The range is that of the model; the bit depth is that of the data.
         self.measure = measure.of_data(self.stored_as, self.data_range, self.dequantized)
 
-    def values(self, environment: Environment, model: ScoreModel) -> Values:
+    def values(self, environment: Environment, model: ScoreModel) -> SplitValues:
         def of(model: ScoreModel, x: Tensor, address: Address, cond: Mapping[str, Tensor]) -> Tensor:
             with full_precision(x.device.type):
                 output = self.measure.output(model, x, address, cond)
@@ -257,7 +257,7 @@ class LossJob(SplitJob):
         self.of_batch = {"batch_size": cfg.batch_size} if self.objective.depends_on_batch else {}
         self.settings |= self.of_batch
 
-    def values(self, environment: Environment, model: ScoreModel) -> Values:
+    def values(self, environment: Environment, model: ScoreModel) -> SplitValues:
         def of(model: ScoreModel, x: Tensor, address: Address, cond: Mapping[str, Tensor]) -> Tensor:
             with torch.no_grad(), environment.fabric.autocast():
                 losses: Tensor = self.objective(model, x, address, cond, train=False)

@@ -18,7 +18,7 @@ _APART = 0.06
 _COSTS = {"nfe": "function evaluations (NFE) per image", "seconds_per_image": "seconds per image"}
 
 
-def draw(path: Path, entries: Sequence[Result], value: str, caption: str) -> None:
+def draw_scores(path: Path, entries: Sequence[Result], value: str, caption: str) -> None:
     """Write ``figure`` as a PNG; raise UserError if the file cannot be written."""
     drawn = figure(entries, value, caption)
     with replacing(path) as temporary:

@@ -27,11 +27,11 @@ from .sources import bytes_of, of_files, of_tensor
 
 _log = logging.getLogger(__name__)
 
-ExaminedImages = tuple[Images, dict[str, dict[str, Images]]]
+ImagesAndVariants = tuple[Images, dict[str, dict[str, Images]]]
 """The images, and other samples of the same net by family and description of the change."""
 
 
-class Subject(ABC):
+class Examined(ABC):
     """What is examined.
 
     Attributes:
@@ -60,7 +60,7 @@ class Subject(ABC):
         """The nodes that a metric may refer to, for images whose reference is files."""
 
     @abstractmethod
-    def images(self, reference: Images | None, values: Values | None, device: torch.device) -> ExaminedImages:
+    def images(self, reference: Images | None, values: Values | None, device: torch.device) -> ImagesAndVariants:
         """Read or generate the images, as uint8.
 
         Args:
@@ -73,9 +73,9 @@ class Subject(ABC):
         """
 
 
-def open_subject(cfg: DictConfig) -> Subject:
+def open_examined(cfg: DictConfig) -> Examined:
     """Open what ``images`` of ``conf/evaluate.yaml`` names; raise UserError if it does not exist."""
-    return NetSubject.open(cfg) if _is_run(str(cfg.images)) else FilesSubject(str(cfg.images))
+    return ExaminedNet.open(cfg) if _is_run(str(cfg.images)) else ExaminedFiles(str(cfg.images))
 
 
 def _is_run(path: str) -> bool:
@@ -86,7 +86,7 @@ def _is_run(path: str) -> bool:
     return there.is_dir() and ((there / "checkpoints").is_dir() or any(there.glob("*.ckpt")))
 
 
-class FilesSubject(Subject):
+class ExaminedFiles(Examined):
     """Images in files.
 
     Args:
@@ -115,7 +115,7 @@ class FilesSubject(Subject):
         channels, *sides = self.source.shape(None)
         return {"channels": channels, "image_size": sides[0] if len(set(sides)) == 1 else sides}
 
-    def images(self, reference: Images | None, values: Values | None, device: torch.device) -> ExaminedImages:
+    def images(self, reference: Images | None, values: Values | None, device: torch.device) -> ImagesAndVariants:
         source = self.source
         channels = None if reference is None else next(reference.batches())[0].shape[1]
         own = source.shape(None)[0]
@@ -125,7 +125,7 @@ class FilesSubject(Subject):
 
 
 @dataclass(frozen=True)
-class NetSubject(Subject):
+class ExaminedNet(Examined):
     """A checkpoint whose samples are examined, and the variations that can be tried.
 
     Attributes:
@@ -143,7 +143,7 @@ class NetSubject(Subject):
     weights: str
 
     @classmethod
-    def open(cls, cfg: DictConfig) -> NetSubject:
+    def open(cls, cfg: DictConfig) -> ExaminedNet:
         """Open the checkpoint that ``images`` names."""
         path = find_checkpoint(str(cfg.images), cfg.paths.log_dir, cfg.name)
         config = open_checkpoint(path, cfg.trained_as)["config"]
@@ -167,18 +167,18 @@ class NetSubject(Subject):
     def shape(self) -> dict[str, Any]:
         return checkpoint_config.data_node(self.config, None)
 
-    def images(self, reference: Images | None, values: Values | None, device: torch.device) -> ExaminedImages:
+    def images(self, reference: Images | None, values: Values | None, device: torch.device) -> ImagesAndVariants:
         others = {
             family: {text: net.samples(quantize, device) for text, (net, quantize) in members.items()}
             for family, members in self.variants().items()
         }
         return self.samples(str(self.cfg.quantize), device), others
 
-    def variants(self) -> dict[str, dict[str, tuple[NetSubject, str]]]:
+    def variants(self) -> dict[str, dict[str, tuple[ExaminedNet, str]]]:
         """Return variations by family and description: the same net with one thing changed, and the quantization."""
         quantize = str(self.cfg.quantize)
         other = "truncate" if quantize == "round" else "round"
-        found: dict[str, dict[str, tuple[NetSubject, str]]] = {"quantize": {f"quantize={other}": (self, other)}}
+        found: dict[str, dict[str, tuple[ExaminedNet, str]]] = {"quantize": {f"quantize={other}": (self, other)}}
         weights = "ema" if self.weights == "raw" else "raw"
         if weights == "raw" or open_checkpoint(self.path, self.cfg.trained_as).get("ema"):
             found["weights"] = {f"weights={weights}": (replace(self, weights=weights), quantize)}
