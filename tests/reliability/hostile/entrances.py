@@ -10,7 +10,6 @@ import numpy as np
 from PIL import Image
 
 from tests.reliability.hostile.world import (
-    CHECKPOINT,
     FEW,
     FILE,
     NPZ,
@@ -22,6 +21,11 @@ from tests.reliability.hostile.world import (
     copy,
     copy_all,
     evaluate,
+    of_arrays,
+    of_checkpoint,
+    of_picture,
+    of_safetensors,
+    of_statistics,
     sample,
     train,
 )
@@ -49,14 +53,12 @@ def _pth(world: World, home: Path) -> list[str]:
 _INPAINTING = ("control=inpainting", "control.mask=left")
 
 OF_DATA = [
-    Entrance(
-        "a picture to train on", PICTURE, "set/5.png", copy_all("pictures", "set"), lambda w, h: train(h / "set", h)
-    ),
+    of_picture("a picture to train on", lambda w, h: train(h / "set", h)),
     Entrance("an archive to train on", ZIP, "a.zip", copy("pictures.zip", "a.zip"), lambda w, h: train(h / "a.zip", h)),
     Entrance(
         "an array to train on", FILE | {"npy"}, "a.npy", copy("rows.npy", "a.npy"), lambda w, h: train(h / "a.npy", h)
     ),
-    Entrance("arrays to train on", NPZ, "a.npz", copy("rows.npz", "a.npz"), lambda w, h: train(h / "a.npz", h)),
+    of_arrays("arrays to train on", lambda w, h: train(h / "a.npz", h)),
     Entrance(
         "a table to train on",
         FILE,
@@ -74,13 +76,7 @@ OF_DATA = [
     Entrance(
         "dataset.json", FILE | {"json", "dataset.json"}, "set/dataset.json", _index, lambda w, h: train(h / "set", h)
     ),
-    Entrance(
-        "a picture to score",
-        PICTURE,
-        "set/5.png",
-        copy_all("pictures", "set"),
-        lambda w, h: evaluate(w, h, f"images={h}/set"),
-    ),
+    of_picture("a picture to score", lambda w, h: evaluate(w, h, f"images={h}/set")),
     Entrance(
         "an archive to score",
         ZIP,
@@ -88,9 +84,7 @@ OF_DATA = [
         copy("pictures.zip", "a.zip"),
         lambda w, h: evaluate(w, h, f"images={h}/a.zip"),
     ),
-    Entrance(
-        "arrays to score", NPZ, "a.npz", copy("rows.npz", "a.npz"), lambda w, h: evaluate(w, h, f"images={h}/a.npz")
-    ),
+    of_arrays("arrays to score", lambda w, h: evaluate(w, h, f"images={h}/a.npz")),
     Entrance(
         "manifest.json beside images to score",
         FILE | {"json", "manifest"},
@@ -106,13 +100,7 @@ OF_DATA = [
         copy_all("pictures", "set"),
         lambda w, h: sample(w, h, f"given={h}/set", *_INPAINTING),
     ),
-    Entrance(
-        "arrays given to sampling",
-        NPZ,
-        "a.npz",
-        copy("rows.npz", "a.npz"),
-        lambda w, h: sample(w, h, f"given={h}/a.npz", *_INPAINTING),
-    ),
+    of_arrays("arrays given to sampling", lambda w, h: sample(w, h, f"given={h}/a.npz", *_INPAINTING)),
     Entrance(
         "a mask",
         PICTURE,
@@ -120,60 +108,40 @@ OF_DATA = [
         _mask,
         lambda w, h: sample(w, h, "control=inpainting", f"control.mask={h}/mask.png", f"given={w.pictures}"),
     ),
-    Entrance(
+    of_statistics(
         "statistics to compare with",
-        NPZ | {"statistics"},
-        "a.npz",
-        copy("statistics.npz", "a.npz"),
         lambda w, h: evaluate(w, h, f"images={w.pictures}", f"metric.statistics_path={h}/a.npz"),
     ),
-    Entrance(
-        "a checkpoint to sample from",
-        CHECKPOINT,
-        "a.ckpt",
-        copy("good.ckpt", "a.ckpt"),
-        lambda w, h: sample(w, h, checkpoint=h / "a.ckpt"),
-    ),
-    Entrance(
+    of_checkpoint("a checkpoint to sample from", lambda w, h: sample(w, h, checkpoint=h / "a.ckpt")),
+    of_checkpoint(
         "a checkpoint to score",
-        CHECKPOINT,
-        "a.ckpt",
-        copy("good.ckpt", "a.ckpt"),
         lambda w, h: [
             "evaluate.py",
             f"ckpt_path={h}/a.ckpt",
             *("num_samples=40", "sampler.grid.steps=2", "metric=pixel", "score=false", "loss=true", "limit=4"),
             *("split=train", f"output_dir={h}/out", f"metric.cache_dir={w.folder}/cache"),
         ],
-        ignored=frozenset({"sampler"}),
+        ignored="sampler",
     ),
-    Entrance(
+    of_checkpoint(
         "a checkpoint to resume from",
-        CHECKPOINT | {"training"},
-        "a.ckpt",
-        copy("good.ckpt", "a.ckpt"),
         lambda w, h: [
             *train(w.pictures, h),
             f"datamodule.data_dir={w.folder}/data",
             "trainer.max_steps=3",
             f"ckpt_path={h}/a.ckpt",
         ],
-        ignored=frozenset({"sampler"}),
+        ignored="sampler",
+        tags=frozenset({"training"}),
     ),
-    Entrance(
+    of_checkpoint(
         "a checkpoint to start from",
-        CHECKPOINT,
-        "a.ckpt",
-        copy("good.ckpt", "a.ckpt"),
         lambda w, h: [*train(w.pictures, h), f"datamodule.data_dir={w.folder}/data", f"init_from={h}/a.ckpt"],
     ),
-    Entrance(
+    of_checkpoint(
         "a checkpoint for guidance",
-        CHECKPOINT,
-        "a.ckpt",
-        copy("good.ckpt", "a.ckpt"),
         lambda w, h: sample(w, h, "guidance=autoguidance", f"guidance.path={h}/a.ckpt"),
-        ignored=frozenset({"sampler", "shape of the data"}),
+        ignored="sampler, shape of the data",
     ),
     Entrance("a checkpoint of the original", FILE | {"pth", "torch"}, "a.pth", copy("song.pth", "a.pth"), _pth),
     Entrance(
@@ -183,13 +151,7 @@ OF_DATA = [
         copy("song.json", "a.json"),
         lambda w, h: sample(w, h, f"experiment={h}/a.json", *FEW, checkpoint=w.folder / "song.pth"),
     ),
-    Entrance(
-        "a safetensors file",
-        FILE | {"safetensors", "tensors"},
-        "a.safetensors",
-        copy("good.safetensors", "a.safetensors"),
-        lambda w, h: sample(w, h, checkpoint=h / "a.safetensors"),
-    ),
+    of_safetensors("a safetensors file", lambda w, h: sample(w, h, checkpoint=h / "a.safetensors")),
     Entrance(
         "manifest.json of samples",
         FILE | {"json", "manifest"},

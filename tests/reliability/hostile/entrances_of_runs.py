@@ -6,16 +6,19 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.reliability.hostile.world import (
-    CHECKPOINT,
     FEW,
     FILE,
-    NPZ,
     PICTURE,
     Entrance,
     World,
     copy,
     copy_all,
     evaluate,
+    of_checkpoint,
+    of_hub,
+    of_picture,
+    of_safetensors,
+    of_statistics,
     sample,
     train,
 )
@@ -56,28 +59,9 @@ def _of_run(
 
 
 OF_RUNS = [
-    Entrance(
-        "config.json of the Hub",
-        FILE | {"json", "config.json"},
-        "hub/config.json",
-        copy_all("hub", "hub"),
-        lambda w, h: sample(w, h, checkpoint=h / "hub"),
-    ),
-    Entrance(
-        "model.safetensors of the Hub",
-        FILE | {"tensors"},
-        "hub/model.safetensors",
-        copy_all("hub", "hub"),
-        lambda w, h: sample(w, h, checkpoint=h / "hub"),
-    ),
-    Entrance(
-        "README.md of the Hub",
-        FILE,
-        "hub/README.md",
-        copy_all("hub", "hub"),
-        lambda w, h: sample(w, h, checkpoint=h / "hub"),
-        is_optional=True,
-    ),
+    of_hub("config.json of the Hub", FILE | {"json", "config.json"}, "config.json"),
+    of_hub("model.safetensors of the Hub", FILE | {"tensors"}, "model.safetensors"),
+    of_hub("README.md of the Hub", FILE, "README.md", is_optional=True),
     Entrance(
         "a network of EDM",
         FILE | {"network"},
@@ -85,56 +69,22 @@ OF_RUNS = [
         copy("network.pkl", "a.pkl"),
         lambda w, h: sample(w, h, *FEW, checkpoint=h / "a.pkl"),
     ),
-    Entrance(
+    of_picture(
         "a picture to inspect before training",
-        PICTURE,
-        "set/5.png",
-        copy_all("pictures", "set"),
         lambda w, h: ["src", "doctor", f"datamodule.path={h}/set", f"datamodule.data_dir={h}/data"],
     ),
-    Entrance(
-        "a picture to examine",
-        PICTURE,
-        "set/5.png",
-        copy_all("pictures", "set"),
-        lambda w, h: evaluate(w, h, "mode=doctor", f"images={h}/set"),
-    ),
-    Entrance(
-        "a picture to examine against",
-        PICTURE,
-        "set/5.png",
-        copy_all("pictures", "set"),
-        lambda w, h: _examined(w, h, f"reference={h}/set"),
-    ),
-    Entrance(
-        "statistics to examine against",
-        NPZ | {"statistics"},
-        "a.npz",
-        copy("statistics.npz", "a.npz"),
-        lambda w, h: _examined(w, h, f"reference={h}/a.npz"),
-    ),
-    Entrance(
+    of_picture("a picture to examine", lambda w, h: evaluate(w, h, "mode=doctor", f"images={h}/set")),
+    of_picture("a picture to examine against", lambda w, h: _examined(w, h, f"reference={h}/set")),
+    of_statistics("statistics to examine against", lambda w, h: _examined(w, h, f"reference={h}/a.npz")),
+    of_safetensors(
         "a safetensors file for guidance",
-        FILE | {"safetensors", "tensors"},
-        "a.safetensors",
-        copy("good.safetensors", "a.safetensors"),
         lambda w, h: sample(w, h, "guidance=autoguidance", f"guidance.path={h}/a.safetensors"),
     ),
-    Entrance(
-        "a training to compare",
-        CHECKPOINT,
-        "a.ckpt",
-        copy("good.ckpt", "a.ckpt"),
-        _compared,
-        ignored=frozenset({"sampler"}),
-    ),
-    Entrance(
+    of_checkpoint("a training to compare", _compared, ignored="sampler"),
+    of_checkpoint(
         "a checkpoint to export",
-        CHECKPOINT,
-        "a.ckpt",
-        copy("good.ckpt", "a.ckpt"),
         lambda w, h: ["src", "export", f"ckpt_path={h}/a.ckpt", "format=song", f"output={h}/a.pth"],
-        ignored=frozenset({"sampler", "shape of the data"}),
+        ignored="sampler, shape of the data",
     ),
     _of_run("run.json to export", FILE | {"json", "run.json"}, "run.json", "run", _exported),
     _of_run("run.json to report", FILE | {"json", "run.json"}, "run.json", "report", _reported),
@@ -143,11 +93,7 @@ OF_RUNS = [
     _of_run("config.yaml to report", FILE | {"json", "yaml"}, "config.yaml", "report", _reported),
     _of_run("a picture to report", PICTURE, "samples/final/grid.png", "report", _reported),
     _of_run(
-        "metrics.json to report",
-        FILE | {"json", "metrics"},
-        "evaluation/pareto-1/metrics.json",
-        "report",
-        _reported,
+        "metrics.json to report", FILE | {"json", "metrics"}, "evaluation/pareto-1/metrics.json", "report", _reported
     ),
     _of_run("manifest.json to report", FILE | {"json", "manifest"}, "samples/final/manifest.json", "report", _reported),
     _of_run("metrics.csv to resume from", FILE | {"metrics.csv"}, "metrics.csv", "run", _resumed),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import faulthandler
 import json
 import os
@@ -13,9 +14,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.hydra import Hydra
 from hydra.types import RunMode
+from omegaconf import DictConfig
 
 from src.cli.entry import run_log
 from tests.reliability.hostile import (
@@ -121,8 +125,7 @@ def run(cases: Sequence[Case], folder: Path) -> Iterator[Outcome]:
 
 
 def _work(numbers: Sequence[int], folder: Path, results: Path) -> None:
-    # Saves time: Hydra composes a second time only to find out whether this is a sweep.
-    Hydra.get_mode = lambda *_, **__: RunMode.RUN  # type: ignore[method-assign]
+    _compose_once()
     os.environ[_VARIABLE] = SECRET
     signal.signal(signal.SIGALRM, _ring)
     resource.setrlimit(resource.RLIMIT_DATA, (_status("VmData") + _MOST, resource.RLIM_INFINITY))
@@ -183,6 +186,21 @@ def attempt(case: Case, world: World, folder: Path) -> Outcome:
     else:
         ended_as = "one line"
     return Outcome(case.name, ended_as, line, round(time.monotonic() - start, 2), round(taken / 1e6, 1))
+
+
+def _compose_once() -> None:
+    """Save time: compose the configuration of each command line once; it does not depend on the hostile file."""
+    # Hydra composes a second time only to find out whether this is a sweep.
+    Hydra.get_mode = lambda *_, **__: RunMode.RUN  # type: ignore[method-assign]
+    load, known = ConfigLoaderImpl.load_configuration, dict[str, DictConfig]()
+
+    def once(loader: ConfigLoaderImpl, *arguments: Any, **settings: Any) -> DictConfig:
+        key = repr((arguments, settings))
+        if key not in known:
+            known[key] = load(loader, *arguments, **settings)
+        return copy.deepcopy(known[key])
+
+    ConfigLoaderImpl.load_configuration = once  # type: ignore[method-assign]
 
 
 def _ring(number: int, frame: FrameType | None) -> None:

@@ -24,8 +24,8 @@ ROWS = 40
 class World:
     """Valid files, made once.
 
-        Attributes:
-    folder: the folder that contains them.
+    Attributes:
+        folder: the folder that contains them.
     """
 
     folder: Path
@@ -96,6 +96,10 @@ def _write_tables(folder: Path, rows: np.ndarray) -> None:
     zarr.save(str(folder / "rows.zarr"), rows)
 
 
+Command = Callable[[World, Path], list[str]]
+"""``command(world, folder)`` returns the arguments of a command that reads the file in ``folder``."""
+
+
 @dataclass(frozen=True)
 class Entrance:
     """A file that a command reads.
@@ -114,7 +118,7 @@ class Entrance:
     tags: frozenset[str]
     file: str
     fill: Callable[[World, Path], object]
-    command: Callable[[World, Path], list[str]]
+    command: Command
     is_optional: bool = False
     ignored: frozenset[str] = frozenset()
 
@@ -168,3 +172,39 @@ FEW = ("sampler.grid.steps=2",)
 FILE = frozenset({"file", "bytes"})
 PICTURE, ZIP, NPZ = FILE | {"picture"}, FILE | {"zip of pictures"}, FILE | {"npz"}
 CHECKPOINT = FILE | {"checkpoint", "torch", "sampler", "shape of the data"}
+
+
+def of_picture(name: str, command: Command) -> Entrance:
+    """Return an entrance of one picture of a folder, ``set``."""
+    return Entrance(name, PICTURE, "set/5.png", copy_all("pictures", "set"), command)
+
+
+def of_checkpoint(name: str, command: Command, tags: frozenset[str] = frozenset(), ignored: str = "") -> Entrance:
+    """Return an entrance of a checkpoint, ``a.ckpt``; ``ignored`` are tags, separated by commas."""
+    tags, given = CHECKPOINT | tags, copy("good.ckpt", "a.ckpt")
+    return Entrance(name, tags, "a.ckpt", given, command, ignored=frozenset(filter(None, ignored.split(", "))))
+
+
+def of_arrays(name: str, command: Command) -> Entrance:
+    """Return an entrance of an npz file, ``a.npz``."""
+    return Entrance(name, NPZ, "a.npz", copy("rows.npz", "a.npz"), command)
+
+
+def of_statistics(name: str, command: Command) -> Entrance:
+    """Return an entrance of a statistics file, ``a.npz``."""
+    return Entrance(name, NPZ | {"statistics"}, "a.npz", copy("statistics.npz", "a.npz"), command)
+
+
+def of_safetensors(name: str, command: Command) -> Entrance:
+    """Return an entrance of a safetensors file, ``a.safetensors``."""
+    tags, given = FILE | {"safetensors", "tensors"}, copy("good.safetensors", "a.safetensors")
+    return Entrance(name, tags, "a.safetensors", given, command)
+
+
+def of_hub(name: str, tags: frozenset[str], file: str, is_optional: bool = False) -> Entrance:
+    """Return an entrance of a file of a folder for the Hugging Face Hub."""
+
+    def command(world: World, home: Path) -> list[str]:
+        return sample(world, home, checkpoint=home / "hub")
+
+    return Entrance(name, tags, f"hub/{file}", copy_all("hub", "hub"), command, is_optional)
