@@ -6,10 +6,9 @@ import runpy
 import sys
 
 from . import __version__
-from .cli.streams import ignore_write_errors
 from .config.build import nearest
 from .config.location import CONFIG_DIR
-from .errors import UserError
+from .runtime.command import guarded
 
 COMMANDS = {
     "train": ("commands.train", "train a score model"),
@@ -26,7 +25,7 @@ def usage() -> str:
     """Return the text of ``--help``."""
     help_by_name = {name: text for name, (_, text) in COMMANDS.items()}
     help_by_name["completion"] = "print what makes bash or zsh complete commands and settings"
-    commands = "\n".join(f"  {name:<10} {text}" for name, text in help_by_name.items())
+    commands = "\n".join(f"  {name:<11} {text}" for name, text in help_by_name.items())
     return (
         f"usage: score-sde COMMAND [SETTING=VALUE ...]\n\n{commands}\n\n"
         "score-sde COMMAND --help lists the settings of a command; score-sde --version prints the version.\n"
@@ -36,8 +35,10 @@ def usage() -> str:
 
 def main() -> int:
     """Run the command that ``sys.argv`` names; return the exit code."""
-    # A full disk or a closed pipe for the output does not end a command.
-    ignore_write_errors()
+    return guarded(_run)
+
+
+def _run() -> int:
     name = sys.argv[1] if len(sys.argv) > 1 else "--help"
     if name in ("-h", "--help"):
         print(usage(), end="")
@@ -46,24 +47,16 @@ def main() -> int:
         print(f"score-sde {__version__}")
         return 0
     if name == "completion":
-        return _complete(sys.argv[2:])
+        from .cli.completion import complete
+
+        print(complete(sys.argv[2:], (*COMMANDS, "completion"), CONFIG_DIR), end="")
+        return 0
     if name not in COMMANDS:
         print(f"error: there is no command {name}{nearest(name, COMMANDS)}; see score-sde --help", file=sys.stderr)
         return 2
     del sys.argv[1]
     # Like `python -m`: Lightning starts the other processes of a run by the name of the main module.
     runpy.run_module(f"{__package__}.{COMMANDS[name][0]}", run_name="__main__", alter_sys=True)
-    return 0
-
-
-def _complete(arguments: list[str]) -> int:
-    from .cli.completion import complete
-
-    try:
-        print(complete(arguments, (*COMMANDS, "completion"), CONFIG_DIR), end="")
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
     return 0
 
 

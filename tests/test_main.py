@@ -76,10 +76,25 @@ def test_no_message_contains_a_literal_command() -> None:
                 assert "python -m src" not in ast.unparse(node), path
 
 
-@pytest.mark.parametrize("end", ["> /dev/full", ">&-"])
-def test_a_full_disk_for_the_output_does_not_fail_a_command(end: str) -> None:
+RUNNABLE = [
+    path
+    for path in sorted(Path(src.__file__).parent.rglob("*.py"))
+    if 'if __name__ == "__main__":' in path.read_text(encoding="utf-8")
+]
+
+
+@pytest.mark.parametrize("path", RUNNABLE, ids=lambda path: path.stem)
+def test_every_command_starts_and_ends_alike(path: Path) -> None:
+    # These handle signals and failing output, and end with one line for mistakes.
+    used = {node.id for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Name)}
+    assert used & {"command", "entry", "guarded"}
+
+
+@pytest.mark.parametrize("end", ["> /dev/full", ">&-", "| head -c 9 > /dev/null"])
+@pytest.mark.parametrize("command", ["src --version", "src.interop.export --help", "src.datamodules.doctor --help"])
+def test_a_full_disk_for_the_output_does_not_fail_a_command(command: str, end: str) -> None:
     ended = subprocess.run(
-        f"{shlex.quote(sys.executable)} -m src --version {end}",
+        f"{shlex.quote(sys.executable)} -m {command} {end}",
         shell=True,
         cwd=location.CONFIG_DIR.parent,
         capture_output=True,

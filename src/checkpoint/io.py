@@ -8,12 +8,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from lightning.fabric.plugins.io.checkpoint_io import CheckpointIO
 from torch import Tensor
 
 from ..errors import format_bytes
-from ..io.atomic import refusal, refusals, remove_leftovers, replacing
+from ..io.archive import write_archive
+from ..io.atomic import Refusal, refusals, remove_leftovers
 from .read import OpenCheckpoint, load_archive
 
 
@@ -50,8 +50,7 @@ class AtomicCheckpointIO(CheckpointIO):
         remove_leftovers(target.parent)
         advice = self._advice(target.parent)
         self._check_room(checkpoint, target, advice)
-        with replacing(target, advice) as temporary, temporary.open("wb") as file:
-            torch.save(checkpoint, file)
+        write_archive(target, checkpoint, advice)
         self.last_good = target
 
     def load_checkpoint(
@@ -75,7 +74,7 @@ class AtomicCheckpointIO(CheckpointIO):
         needed, free = tensor_bytes(checkpoint), shutil.disk_usage(target.parent).free
         if needed > free:
             needs, has = map(format_bytes, (needed, free))
-            raise refusal(target, f"it needs {needs}, and the disk has {has} free", advice)
+            raise Refusal(target, f"it needs {needs}, and the disk has {has} free", advice)
 
     def _advice(self, folder: Path) -> str:
         last = self.last_good

@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 import logging
 import os
-import signal
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -18,11 +17,11 @@ from typing import TYPE_CHECKING, NoReturn
 
 from ..config.location import CONFIG_DIR, IS_INSTALLED
 from ..errors import UserError
-from ..runtime import signals
+from ..runtime.command import ENDINGS, ending, start
 from .command_line import prepare_arguments
 from .completion import keys
 from .help import help_text
-from .streams import RunLog, ignore_write_errors
+from .run_log import RunLog
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -50,9 +49,7 @@ def entry(config_name: str, arguments: Arguments | None = None) -> Callable[[Mai
         @functools.wraps(job)
         def command() -> None:
             try:
-                # From here on a signal ends the command with one line.
-                signals.install()
-                ignore_write_errors()
+                start()
                 # Without this, Hydra prints errors itself, over several lines.
                 os.environ.setdefault("HYDRA_FULL_ERROR", "1")
                 if {"-h", "--help"} & set(sys.argv[1:]):
@@ -62,7 +59,7 @@ def entry(config_name: str, arguments: Arguments | None = None) -> Callable[[Mai
                 if arguments is not None:
                     sys.argv[1:] = arguments(sys.argv[1:], CONFIG_DIR)
                 _run(job, config_name)
-            except (KeyboardInterrupt, signals.Stopped, Exception) as error:
+            except ENDINGS as error:
                 _exit_with_message(error, config_name)
                 raise
             finally:
@@ -142,7 +139,7 @@ def _job(job: Main, config_name: str, cfg: DictConfig) -> float | None:
         name_as_text(cfg)
         check_kinds(cfg, CONFIG_DIR / f"{config_name}.yaml")
         return job(cfg)
-    except (KeyboardInterrupt, signals.Stopped, Exception) as error:
+    except ENDINGS as error:
         # Handled here and not further out: Hydra would print its own line and start the next job of a sweep.
         _exit_with_message(error, config_name)
         raise
@@ -150,17 +147,16 @@ def _job(job: Main, config_name: str, cfg: DictConfig) -> float | None:
 
 def _exit_with_message(error: BaseException, config_name: str) -> None:
     """End the process with one line if ``error`` is a user mistake; return if it is a programming error."""
-    if isinstance(error, KeyboardInterrupt):
-        _fail("interrupted", 130, speak=_rank() == 0)
-    if isinstance(error, signals.Stopped):
-        queue = signals.requeue() if error.number == signal.SIGUSR1 else ""
-        _fail(f"stopped by {error}; {queue}finished results are kept", 128 + error.number, speak=_rank() == 0)
+    found = ending(error, functools.partial(_line, config_name=config_name))
+    if found is not None:
+        _fail(*found, speak=_rank() == 0 if isinstance(error, ENDINGS[:2]) else _should_report(error))
 
+
+def _line(error: BaseException, config_name: str) -> str | None:
+    # Imported here because messages need Hydra.
     from .messages import one_line
 
-    message = one_line(error, config_name)
-    if message is not None:
-        _fail(message, error.exit_code if isinstance(error, UserError) else 1, speak=_should_report(error))
+    return one_line(error, config_name)
 
 
 def _should_report(error: BaseException) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -16,22 +15,16 @@ from omegaconf.errors import InterpolationKeyError, OmegaConfBaseException
 
 from ..config.build import nearest
 from ..errors import UserError
-
-_LONGEST = 900
-_DISK_ERRORS = (
-    *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR),
-    *(errno.EEXIST, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG),
-)
+from ..runtime.messages import chain, flat, of_disk, of_mistake
 
 _GLOO_ERRORS = re.compile("Connection (closed|reset) by peer|Broken pipe|connectFullMesh failed")
 
 
 def one_line(error: BaseException, config_name: str | None = None) -> str | None:
     """Return the line to show for ``error``, or None if it is a programming error."""
-    for cause in _chain(error):
-        # Lightning's exception for a wrong configuration; its class is not imported, because that would take seconds.
-        if isinstance(cause, UserError) or type(cause).__name__ == "MisconfigurationException":
-            return _flat(str(cause))
+    mistake = of_mistake(error)
+    if mistake is not None:
+        return mistake
     if lost_peer(error):
         return "another process of this run has ended, see its error; then give the same command again"
     lines = (line(error, config_name) for kind, line in _LINES if isinstance(error, kind))
@@ -43,33 +36,17 @@ def lost_peer(error: BaseException) -> bool:
     return any(
         type(cause).__name__ in ("DistBackendError", "DistNetworkError")
         or (isinstance(cause, RuntimeError) and _GLOO_ERRORS.search(str(cause)))
-        for cause in _chain(error)
+        for cause in chain(error)
     )
 
 
 def raised_on_all_ranks(error: BaseException) -> bool:
     """Whether every process of the run raises ``error``."""
-    return any(isinstance(cause, UserError) and cause.shared for cause in _chain(error))
-
-
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    # `raise cause from error` inside a handler of `error` makes a cycle.
-    seen = set[int]()
-    while error is not None and id(error) not in seen:
-        seen.add(id(error))
-        yield error
-        error = error.__cause__ or error.__context__
-
-
-def _flat(text: str) -> str:
-    """Return ``text`` in one line; file names may contain line breaks and codes that change a terminal."""
-    printable = "".join(letter if letter.isprintable() or letter.isspace() else "?" for letter in text)
-    line = " ".join(printable.split())
-    return line if len(line) <= _LONGEST else f"{line[: _LONGEST // 2]} ... {line[-_LONGEST // 2 :]}"
+    return any(isinstance(cause, UserError) and cause.shared for cause in chain(error))
 
 
 def _unreadable_argument(error: OverrideParseException, config_name: str | None) -> str:
-    argument = _flat(str(error.override))
+    argument = flat(str(error.override))
     name, equals, value = argument.partition("=")
     if not equals:
         return f"cannot read the argument {argument!r}: type {name}=<value>"
@@ -87,21 +64,14 @@ def _missing_value(error: Exception, config_name: str | None) -> str | None:
     return f"{missing.group(1)} is missing: type {missing.group(1)}=<value>" if missing else None
 
 
-def _unwritable(error: OSError, config_name: str | None) -> str | None:
-    if error.errno not in _DISK_ERRORS:
-        return None
-    where = error.filename or "a file of this run"
-    return f"{where} cannot be written ({error.strerror}): free disk space, check permissions, or set paths.log_dir"
-
-
 def _unknown_key(error: Exception, config_name: str | None) -> str:
     """Return the line for a setting that does not exist; the library's own text for its other errors."""
-    text = " ".join(str(cause) for cause in _chain(error))
+    text = " ".join(str(cause) for cause in chain(error))
     if forced := re.search(r"force-add of config groups is not supported: '\++([^=']+)", text):
         return f"{forced[1]} is a group of configurations: type {forced[1]}=<name>"
     found = re.search(r"Could not override '([^']+)'", text) or re.search(r"Key '([^']+)' is not in struct", text)
     if not found or config_name is None:
-        return _flat(str(error))
+        return flat(str(error))
     key = found.group(1)
     return f"there is no setting {key}{nearest(key, _known_keys(config_name))}"
 
@@ -133,7 +103,7 @@ def _missing_reference(error: InterpolationKeyError, config_name: str | None) ->
     found = re.search(r"Interpolation key '([^']+)' not found", str(error))
     name = (error.full_key or "a setting").partition(".")[0]
     if not found:
-        return _flat(str(error))
+        return flat(str(error))
     group = found.group(1).partition(".")[0]
     return f"{error.full_key} is {found.group(1)}, which this {group} does not have: choose another {name} or {group}"
 
@@ -215,6 +185,6 @@ _LINES: tuple[tuple[type[BaseException], Callable[[Any, str | None], str | None]
     (InterpolationKeyError, _missing_reference),
     (HydraException, _unknown_key),
     (OmegaConfBaseException, _unknown_key),
-    (OSError, _unwritable),
+    (OSError, lambda error, config_name: of_disk(error)),
 )
 """Lines for errors of other libraries; the first that is not None counts."""

@@ -14,26 +14,20 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import UserError
+from ..runtime.command import command
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Write the page and print its path; return the exit code."""
-    if {"-h", "--help"} & set(arguments):
-        sys.stdout.write(__doc__ or "")
-        return 0
-    from ..tasks.report.task import write_report
-
+@command(__doc__)
+def main(arguments: Sequence[str]) -> str:
+    """Write the page; return its path."""
     outputs = [argument.partition("=")[2] for argument in arguments if argument.startswith("output=")]
     paths = [argument for argument in arguments if not argument.startswith("output=")]
-    try:
-        if not paths or len(outputs) > 1 or "" in outputs or any(path.startswith("-") for path in paths):
-            raise UserError("type score-sde report RUN [RUN ...] [output=FILE]")
-        path = write_report(paths, Path(outputs[0]) if outputs else None)
-    except UserError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return error.exit_code
-    sys.stdout.write(f"{path}\n")
-    return 0
+    if not paths or len(outputs) > 1 or "" in outputs or any(path.startswith("-") for path in paths):
+        raise UserError("type score-sde report RUN [RUN ...] [output=FILE]")
+    # Import heavy libraries only once the command line is known to be valid.
+    from ..tasks.report.task import write_report
+
+    return str(write_report(paths, Path(outputs[0]) if outputs else None))
 
 
 if __name__ == "__main__":

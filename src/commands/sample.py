@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from omegaconf import DictConfig
+from typing import TYPE_CHECKING
 
 from ..cli.arguments import checkpoint_arguments
 from ..cli.entry import entry
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 
 @entry("sample", arguments=checkpoint_arguments)

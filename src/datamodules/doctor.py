@@ -13,12 +13,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..config.build import build
 from ..config.location import CONFIG_DIR, how_to_run
 from ..errors import UserError
-from .examination import Findings, examine_images, examine_points
+from ..runtime.command import command
+
+if TYPE_CHECKING:
+    from .examination import Findings
 
 
 def compose_datamodule(overrides: Sequence[str]) -> Any:
@@ -48,30 +51,24 @@ def compose_datamodule(overrides: Sequence[str]) -> Any:
 
 def examine(datamodule: Any) -> Findings:
     """Prepare a datamodule of images or points and examine it."""
+    # Imported here because a command handles signals before torch is imported.
+    from .examination import examine_images, examine_points
+
     datamodule.prepare_data()
     datamodule.setup("fit")
     return examine_images(datamodule) if datamodule.parts else examine_points(datamodule)
 
 
-def main(overrides: Sequence[str]) -> int:
-    """Print the findings; return the exit code."""
-    if {"-h", "--help"} & set(overrides):
-        sys.stdout.write(__doc__ or "")
-        return 0
-    try:
-        own = any(o.startswith("datamodule.path=") for o in overrides)
-        if own and not any(o.startswith("datamodule=") for o in overrides):
-            # This module is a command of the whole project, although its package is one of the lower layers.
-            from ..tasks.doctor import report_on_data
+@command(__doc__)
+def main(overrides: Sequence[str]) -> str:
+    """Return the findings."""
+    own = any(o.startswith("datamodule.path=") for o in overrides)
+    if own and not any(o.startswith("datamodule=") for o in overrides):
+        # This module is a command of the whole project, although its package is one of the lower layers.
+        from ..tasks.doctor import report_on_data
 
-            text = report_on_data(overrides)
-        else:
-            text = str(examine(compose_datamodule(overrides)))
-        sys.stdout.write(f"{text}\n")
-    except UserError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 1
-    return 0
+        return report_on_data(overrides)
+    return str(examine(compose_datamodule(overrides)))
 
 
 if __name__ == "__main__":

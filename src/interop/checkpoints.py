@@ -9,6 +9,7 @@ from typing import Any
 
 from ..checkpoint.read import checked, load_archive
 from ..errors import UserError
+from ..io.archive import write_archive
 from .edm.convert import SUFFIX as PICKLE
 from .edm.convert import read_edm
 from .hub import is_hub_file, read_hub
@@ -49,3 +50,8 @@ def open_checkpoint(
         choice = f"one of {', '.join(fits)}" if fits else "the path of its configuration"
         raise UserError(f"{path} is from another program and contains no configuration: add experiment=<{choice}>")
     return convert_song_checkpoint(content, training_config(str(experiment)) if config is None else config, path)
+
+
+def write_checkpoint(checkpoint: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
+    """Write ``checkpoint`` as a checkpoint of this project; raise UserError if the system refuses."""
+    write_archive(path, dict(checkpoint))

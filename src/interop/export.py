@@ -26,25 +26,10 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
-import torch
-
-from ..checkpoint.find import find_checkpoint, run_of
-from ..checkpoint.read import checkpoint_hash
-from ..checkpoint.restore import check_restorable
 from ..errors import UserError
-from ..io.atomic import replacing
-from ..outside import read_json
-from .checkpoints import open_checkpoint
-from .diffusers import write_diffusers
-from .hub import write_hub
-from .hub.card import Card, results_of
-from .hub.remote import check_push
-from .hub.remote import push as push_folder
-from .safetensors import write_checkpoint_file
-from .song.checkpoint import write_song_checkpoint
+from ..runtime.command import command
 
 _REQUIRED = ("ckpt_path", "format", "output")
 _DEFAULTS = {"experiment": None, "weights": "ema", "name": None, "log_dir": "logs"}
@@ -68,16 +53,25 @@ def export(
     Raises:
         UserError: in one line, whatever cannot be read, expressed or written.
     """
+    # Imported here because a command handles signals, and checks its arguments, before torch is imported.
+    from ..checkpoint.find import find_checkpoint
+    from ..checkpoint.restore import check_restorable
+    from .checkpoints import open_checkpoint, write_checkpoint
+    from .diffusers import write_diffusers
+    from .hub import card_of, check_push, write_hub
+    from .hub import push as push_folder
+    from .safetensors import write_checkpoint_file
+    from .song.checkpoint import write_song_checkpoint
 
     def write_folder(checkpoint: Mapping[str, Any], folder: str) -> None:
-        write_hub(checkpoint, folder, _card(path, int(checkpoint["global_step"]), weights, license), weights, dtype)
+        write_hub(checkpoint, folder, card_of(path, int(checkpoint["global_step"]), weights, license), weights, dtype)
 
     writers: dict[str, Callable[[Mapping[str, Any], str], None]] = {
         "safetensors": write_checkpoint_file,
         "diffusers": partial(write_diffusers, weights=weights),
         "song": partial(write_song_checkpoint, layout="song"),
         "peng": partial(write_song_checkpoint, layout="peng"),
-        "ckpt": _write_checkpoint,
+        "ckpt": write_checkpoint,
         "hub": write_folder,
     }
     if format not in writers:
@@ -113,39 +107,12 @@ def parse(arguments: Sequence[str]) -> dict[str, Any]:
     return values
 
 
-def _card(path: Path, step: int, weights: str, license: str | None) -> Card:
-    """The card of a checkpoint, with the scores, the last picture and the start command of its run."""
-    run = run_of(path)
-    if run is None:
-        return Card(license=license)
-    pictures = sorted((run / "samples").glob("step*.png"))
-    try:
-        start = dict(read_json(run / "run.json")["starts"][-1])
-    except (ValueError, KeyError, IndexError, TypeError):
-        # A run of an older version.
-        start = {}
-    results = results_of(run, checkpoint_hash(path), step, weights)
-    return Card(results, pictures[-1] if pictures else None, start, license)
-
-
-def _write_checkpoint(checkpoint: Mapping[str, Any], output: str) -> None:
-    with replacing(output) as temporary:
-        torch.save(dict(checkpoint), temporary)
-
-
-def main(arguments: Sequence[str]) -> int:
-    """Run the command; return its exit code."""
-    if {"-h", "--help"} & set(arguments):
-        sys.stdout.write(__doc__ or "")
-        return 0
-    try:
-        values = parse(arguments)
-        export(**values)
-    except UserError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return error.exit_code
-    sys.stdout.write(f"{values['output']}\n")
-    return 0
+@command(__doc__)
+def main(arguments: Sequence[str]) -> str:
+    """Write the file; return its path."""
+    values = parse(arguments)
+    export(**values)
+    return str(values["output"])
 
 
 if __name__ == "__main__":

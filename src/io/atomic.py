@@ -37,7 +37,7 @@ def replacing(path: str | os.PathLike[str], advice: str = ADVICE, *, durable: bo
         UserError: the system refuses to write.
     """
     target = Path(path)
-    with refusals(target, advice), temporary_next_to(target) as temporary:
+    with refusals(target, advice), temporary_next_to(target) as temporary, _named(target, temporary):
         yield temporary
         if durable:
             for written in [*temporary.rglob("*"), temporary] if temporary.is_dir() else [temporary]:
@@ -108,12 +108,35 @@ def refusals(target: Path, advice: str = ADVICE) -> Iterator[None]:
         reason = _reason(error)
         if reason is None:
             raise
-        raise refusal(target, reason, advice) from error
+        raise Refusal(target, reason, advice) from error
 
 
-def refusal(target: Path, reason: str, advice: str = ADVICE) -> UserError:
-    """Return the error about a file that cannot be written."""
-    return UserError(f"{target} cannot be written ({reason}): {advice}")
+class Refusal(UserError):
+    """A file or folder that the system refuses to write.
+
+    Args:
+        target: the file or folder.
+        reason: why.
+        advice: what the user can do.
+    """
+
+    def __init__(self, target: Path, reason: str, advice: str = ADVICE) -> None:
+        super().__init__(f"{target} cannot be written ({reason}): {advice}")
+        self.target, self.reason, self.advice = target, reason, advice
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.target, self.reason, self.advice)
+
+
+@contextmanager
+def _named(target: Path, temporary: Path) -> Iterator[None]:
+    """Report a refused file in the folder ``temporary`` as ``target``: the user does not know temporary names."""
+    try:
+        yield
+    except Refusal as error:
+        if not error.target.is_relative_to(temporary):
+            raise
+        raise Refusal(target, error.reason, error.advice) from error
 
 
 def _reason(error: BaseException) -> str | None:

@@ -49,11 +49,7 @@ def read_header(file: IOBase | IO[bytes], size: int) -> Header:
     Raises:
         ValueError: it is not a npy file, contains Python objects, or has fewer bytes than its header declares.
     """
-    version = npy.read_magic(file)
-    if version not in ((1, 0), (2, 0)):
-        raise ValueError(f"version {version} of the npy format")
-    read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-    shape, fortran, dtype = read(file)
+    shape, fortran, dtype = parse_header(file)
     if not all(type(length) is int and length >= 0 for length in shape):
         raise ValueError(f"a shape of {shape}")
     if math.prod(max(1, length) for length in shape) * dtype.itemsize >= _LARGEST:
@@ -66,6 +62,22 @@ def read_header(file: IOBase | IO[bytes], size: int) -> Header:
             f"the header declares {format_bytes(header.nbytes)}, the file has {format_bytes(size - header.start)}"
         )
     return header
+
+
+def parse_header(file: IOBase | IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """Return shape, Fortran order and dtype as the header at the position of ``file`` declares them.
+
+    Raises:
+        ValueError: it is not a header.
+    """
+    version = npy.read_magic(file)
+    if version not in ((1, 0), (2, 0)):
+        raise ValueError(f"version {version} of the npy format")
+    read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+    try:
+        return read(file)
+    except Exception as error:  # numpy tokenizes and evaluates the header, and passes on the errors of Python's parser
+        raise ValueError(f"a damaged header: {error}") from error
 
 
 def read_npy(file: IOBase | IO[bytes], size: int) -> np.ndarray:
@@ -116,7 +128,7 @@ def opened(path: Path, skip: Collection[str] = ()) -> Iterator[dict[str, Header]
                     with archive.open(member) as file:
                         headers[name] = read_header(file, member.file_size)
             yield headers
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, NotImplementedError, SyntaxError) as error:
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, NotImplementedError) as error:
         raise UserError(
             f"{path} cannot be read ({' '.join(str(error).split())}): write it again, or choose another file"
         ) from error

@@ -12,7 +12,7 @@ import numpy as np
 from ..errors import UserError
 from ..outside import check_readable
 from .atomic import ADVICE, replacing
-from .headers import opened
+from .headers import opened, parse_header
 
 
 def write_npz(path: str | Path, arrays: dict[str, np.ndarray], advice: str = ADVICE, *, durable: bool = True) -> None:
@@ -51,11 +51,7 @@ def map_member(path: Path, name: str) -> np.ndarray:
             file.seek(info.header_offset + 26)
             name_length, extra_length = np.frombuffer(file.read(4), dtype="<u2").tolist()
             file.seek(info.header_offset + 30 + name_length + extra_length)
-            version = np.lib.format.read_magic(file)
-            read_header = (
-                np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-            )
-            shape, fortran, dtype = read_header(file)
+            shape, fortran, dtype = parse_header(file)
             if info.compress_type != zipfile.ZIP_STORED or fortran:
                 raise ValueError("compressed or not in C order")
             if math.prod(shape) == 0:

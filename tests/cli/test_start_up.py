@@ -20,11 +20,19 @@ pytestmark = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="
     ("number", "code", "name"),
     [(signal.SIGTERM, 143, "SIGTERM"), (signal.SIGHUP, 143, "SIGTERM"), (signal.SIGUSR1, 138, "SIGUSR1")],
 )
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("train.py", "experiment=digits", "paths.log_dir={}/logs"),
+        ("-m", "src", "export", "ckpt_path=last", "format=ckpt", "output={}/logs/out.ckpt", "log_dir={}/logs"),
+    ],
+    ids=["train", "export"],
+)
 def test_a_signal_during_start_up_gives_one_line_and_no_files(
-    number: int, code: int, name: str, tmp_path: Path
+    command: tuple[str, ...], number: int, code: int, name: str, tmp_path: Path
 ) -> None:
     process = subprocess.Popen(
-        [sys.executable, "train.py", "experiment=digits", f"paths.log_dir={tmp_path}/logs"],
+        [sys.executable, *(word.format(tmp_path) for word in command)],
         cwd=CONFIG_DIR.parent,
         stderr=subprocess.PIPE,
         text=True,

@@ -62,6 +62,20 @@ def test_an_os_error_names_the_file_the_reason_and_what_to_do(
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
+def test_an_os_error_in_a_folder_names_the_folder(tmp_path: Path) -> None:
+    def write(folder: Path) -> None:
+        folder.mkdir()
+        write_text(folder / "a", "")
+        write_text(folder / "a" / "b", "")
+
+    for name, beside in [("hub", ""), ("other/a/b", tmp_path / "other")]:
+        with pytest.raises(UserError) as caught, replacing(tmp_path / "hub") as temporary:
+            write(Path(beside) if beside else temporary)
+        # The user does not know the temporary folder; a file elsewhere keeps its name.
+        assert str(caught.value).startswith(f"{tmp_path / name}"), caught.value
+        assert "cannot be written (" in str(caught.value)
+
+
 def test_an_os_error_hidden_by_a_library_is_reported(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="No space left on device"), replacing(tmp_path / "a"):
         try:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.reliability.support.entry import Started, train
-from tests.reliability.support.in_process import refusal
+from tests.reliability.support.in_process import call, refusal
 from tests.reliability.support.runs import TINY
 from tests.tasks.example import IMAGES, write_checkpoint
 
@@ -95,3 +95,18 @@ def test_a_read_only_log_folder(small_disk: Path, tmp_path: Path) -> None:
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
     line = refusal(train(*WRITES, f"paths.log_dir={small_disk}/logs", folder=tmp_path))
     assert str(small_disk) in line and "read-only" in line.lower()
+
+
+@pytest.mark.parametrize("format", ["ckpt", "safetensors", "hub"])
+@pytest.mark.parametrize("state", ["full", "read-only"])
+def test_an_export_to_such_a_disk_names_the_target(state: str, format: str, small_disk: Path, tmp_path: Path) -> None:
+    checkpoint = write_checkpoint(tmp_path / "run" / "step00000007.ckpt", *IMAGES)
+    if state == "full":
+        with pytest.raises(OSError, match="No space left"), (small_disk / "filler").open("wb", buffering=0) as file:
+            while True:
+                file.write(bytes(4096))
+    else:
+        subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    line = refusal(call(["src", "export", f"ckpt_path={checkpoint}", f"format={format}", f"output={small_disk}/out"]))
+    assert line.startswith(f"{small_disk}/out cannot be written (")
+    assert not [path for path in small_disk.iterdir() if path.name != "filler"]

@@ -15,7 +15,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from ...errors import UserError, format_bytes
-from ...io.atomic import refusal, remove_leftovers, replacing
+from ...io.atomic import Refusal, remove_leftovers, replacing
 from ...outside import read_json
 
 ADVICE = "free disk space or set datamodule.data_dir to another folder"
@@ -70,7 +70,7 @@ def make_folder(folder: Path) -> None:
         if not os.access(folder, os.W_OK):
             raise PermissionError("no permission")
     except OSError as error:
-        raise refusal(folder, error.strerror or str(error), ADVICE) from error
+        raise Refusal(folder, error.strerror or str(error), ADVICE) from error
 
 
 def create_images(

@@ -34,7 +34,7 @@ def map_npy(path: Path) -> np.ndarray:
             return np.empty(header.shape, header.dtype)
         array: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
         return array
-    except (OSError, ValueError, EOFError, SyntaxError) as error:
+    except (OSError, ValueError, EOFError) as error:
         raise UserError(f"{path} cannot be read ({' '.join(str(error).split())}): write it again") from error
 
 

@@ -9,7 +9,10 @@ from typing import Any
 
 import yaml
 
+from ...checkpoint.find import run_of
+from ...checkpoint.read import checkpoint_hash
 from ...io.results import TRAINING_FILE, is_finite, recorded_results
+from ...outside import read_json
 
 CARD = "README.md"
 PICTURE = "samples.png"
@@ -175,3 +178,25 @@ def _described(node: Any) -> str:
         return ""
     plain = [f"{k}={v}" for k, v in node.items() if not str(k).startswith("_") and not isinstance(v, Mapping | list)]
     return f"{_kind(node)} {', '.join(plain)}".strip()
+
+
+def card_of(path: Path, step: int, weights: str, license: str | None = None) -> Card:
+    """Return the card of a checkpoint, with the scores, the last picture and the start command of its run.
+
+    Args:
+        path: the checkpoint.
+        step: its step.
+        weights: the weights on the Hub: ``ema``, ``ema:<name>`` or ``raw``.
+        license: see ``Card``.
+    """
+    run = run_of(path)
+    if run is None:
+        return Card(license=license)
+    pictures = sorted((run / "samples").glob("step*.png"))
+    try:
+        start = dict(read_json(run / "run.json")["starts"][-1])
+    except (ValueError, KeyError, IndexError, TypeError):
+        # A run of an older version.
+        start = {}
+    results = results_of(run, checkpoint_hash(path), step, weights)
+    return Card(results, pictures[-1] if pictures else None, start, license)

@@ -20,7 +20,7 @@ from ...checkpoint.read import NET_PREFIX, OpenCheckpoint, is_step, is_tensor, l
 from ...checkpoint.restore import instantiate_node
 from ...config.annotations import is_whole
 from ...errors import UserError
-from ...io.atomic import replacing
+from ...io.archive import write_archive
 from ...nets import NCSNpp
 from .adam import moments_from_song, optimizer_to_song
 from .names import Weight, from_song, song_weights, to_song
@@ -189,8 +189,7 @@ def write_song_checkpoint(checkpoint: Mapping[str, Any], path: str | os.PathLike
         content["step"] = step
     else:
         content["ema"]["collected_params"] = None
-    with replacing(path) as temporary:
-        torch.save(content, temporary)
+    write_archive(path, content)
 
 
 def architecture(config: Mapping[str, Any]) -> NCSNpp:

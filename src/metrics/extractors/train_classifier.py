@@ -23,6 +23,7 @@ from torch import Tensor
 from ...config.location import how_to_run
 from ...errors import UserError
 from ...io.safetensors import write_safetensors
+from ...runtime.command import guarded
 from .image_classifier import ClassifierNet
 
 _log = logging.getLogger(__name__)
@@ -132,12 +133,9 @@ def main() -> None:
     arguments = vars(parser.parse_args())
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     start = time.monotonic()
-    try:
-        accuracy = train_classifier(**arguments)
-    except UserError as error:
-        sys.exit(f"error: {error}")
+    accuracy = train_classifier(**arguments)
     _log.info("accuracy %.4f on the test split, %.0f s: %s", accuracy, time.monotonic() - start, arguments["out"])
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(guarded(main))

@@ -7,6 +7,7 @@ are not digits. Half a minute on two cores; the test accuracy goes into the meta
 from __future__ import annotations
 
 import logging
+import sys
 import time
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...io.safetensors import write_safetensors
+from ...runtime.command import guarded
 from .digits import WEIGHTS, DigitNet, digit_images, digit_split
 
 _log = logging.getLogger(__name__)
@@ -65,7 +67,12 @@ def _augment(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     return x + 0.1 * torch.randn_like(x), y
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Run the command."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     start = time.monotonic()
     _log.info("accuracy %.4f on held-out digits, %.0f s: %s", train_digits(), time.monotonic() - start, WEIGHTS)
+
+
+if __name__ == "__main__":
+    sys.exit(guarded(main))
