@@ -20,7 +20,8 @@ from src.cli.run_dir import register_resolvers
 from src.commands.evaluate import main as evaluate
 from src.config.location import CONFIG_DIR
 from src.io.atomic import write_json
-from src.tasks.train import Run
+from src.tasks.train.plan import check_training
+from src.tasks.train.task import start_training
 
 _log = logging.getLogger(__name__)
 
@@ -50,12 +51,9 @@ def train(folder: Path, settings: list[str]) -> None:
     if (folder / "result.json").exists():
         return
     cfg = composed("train", [*BASE, *QUICK, *settings, f"paths.run_dir={folder}"])
-    with Run(cfg) as run:
-        run.check()
-        run.prepare_data()
-        run.build()
-        run.fit()
-        run.finish()
+    check_training(cfg)
+    with start_training(cfg) as run:
+        run.finish(run.fit())
 
 
 def main() -> None:

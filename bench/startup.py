@@ -30,10 +30,10 @@ def seconds(rounds: int) -> list[Row]:
     times = interleaved({"help": lambda: _python("train.py", "--help")}, rounds)["help"]
     of_help = imported("import sys; sys.argv = ['train.py', '--help']; import train; train.main()", HEAVY)
     of_lightning = imported("import lightning.pytorch", LATE)
-    training_arguments = imported(
-        "import src.tasks.train, src.nets, src.sde, src.sampling, src.lightning_modules", LATE
+    training_imports = imported(
+        "import src.tasks.train.task, src.nets, src.sde, src.sampling, src.lightning_modules", LATE
     )
-    too_early = sorted(set(training_arguments) - set(of_lightning))
+    too_early = sorted(set(training_imports) - set(of_lightning))
     return [
         row(SECTION, "train.py --help", times, "s", at_most=3.0),
         row(SECTION, f"heavy imports of --help ({', '.join(of_help) or 'none'})", len(of_help), "", at_most=0),

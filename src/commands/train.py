@@ -15,15 +15,14 @@ if TYPE_CHECKING:
 def main(cfg: DictConfig) -> float | None:
     """Train once; return the optimized metric, for a sweeper."""
     # Import heavy libraries only once the command line is known to be valid.
-    from ..tasks.train import Run
+    from ..tasks.train.plan import check_training
+    from ..tasks.train.task import start_training
 
-    with Run(cfg) as run:
-        run.check()
-        run.prepare_data()
-        run.build()
-        run.fit()
-        run.test()
-        value = run.finish()
+    check_training(cfg)
+    with start_training(cfg) as run:
+        metrics = run.fit()
+        metrics |= run.test()
+        value = run.finish(metrics)
     run.report()
     return value
 

@@ -18,7 +18,7 @@ from ..cli.run_dir import register_resolvers
 from ..config.location import CONFIG_DIR, how_to_run
 from ..errors import UserError
 from ..noise import Address
-from .choices import Choices, choose_settings, command
+from .train.choices import Choices, choose_settings, command
 
 _WARM_UP, _MEASURED = 1, 3
 

@@ -13,7 +13,8 @@ import pytest
 from hydra import compose, initialize_config_dir
 from PIL import Image
 
-from src.tasks.train import Run
+from src.tasks.train.plan import check_training
+from src.tasks.train.task import start_training
 from tests.support.configs import CONF
 from tests.tasks.example import IMAGES
 
@@ -58,9 +59,10 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
     )
     try:
         with initialize_config_dir(str(CONF), version_base="1.3"):
-            run = Run(compose("train", [*settings(1), "trainer.strategy=auto"]))
-        for part in (run.check, run.prepare_data, run.build, run.fit):
-            part()
+            cfg = compose("train", [*settings(1), "trainer.strategy=auto"])
+        check_training(cfg)
+        with start_training(cfg) as run:
+            run.fit()
         _, errors = process.communicate(timeout=280)
     finally:
         process.kill()

@@ -17,8 +17,8 @@ from src.cli.instantiate import instantiate, instantiate_all, needs_data, plain
 from src.cli.run_dir import register_resolvers
 from src.config.location import CONFIG_DIR
 from src.errors import UserError
-from src.tasks.choices import choose_settings, wants_choices
-from src.tasks.train_checks import check_model, check_run
+from src.tasks.train.checks import check_model, check_run
+from src.tasks.train.choices import choose_settings, wants_choices
 from tests.support.configs import names
 
 FOLDER = CONFIG_DIR / "experiment"

@@ -24,10 +24,10 @@ from src.cli.kinds import check_kinds
 from src.cli.run_dir import register_resolvers
 from src.datamodules.doctor import compose_datamodule
 from src.interop.export import parse
-from src.tasks.choices import choose_settings
 from src.tasks.evaluate.plan import check_evaluation, plan_evaluation
 from src.tasks.sample.plan import check_sampling, plan_sampling
-from src.tasks.train_checks import check_run
+from src.tasks.train.checks import check_run
+from src.tasks.train.choices import choose_settings
 from tests.docs.pages import PAGES, ROOT, Block, blocks, lines, words
 from tests.support.configs import CONF
 from tests.support.inception import save_random_inception

@@ -8,7 +8,7 @@ import pytest
 
 from src.tasks.evaluate.task import Evaluation
 from src.tasks.sample.task import SamplingRun
-from src.tasks.train import Run
+from src.tasks.train import plan
 from tests.reliability.support.entry import train
 from tests.reliability.support.in_process import call, refusal
 from tests.reliability.support.runs import TINY, in_folder
@@ -165,7 +165,7 @@ def touched(*_: object, **__: object) -> None:
 def test_invalid_training_settings_are_refused_before_loading_data(
     wrong: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Run, "prepare_data", touched)
+    monkeypatch.setattr(plan, "open_data", touched)
     line = refusal(call(["train.py", *TINY, *in_folder(tmp_path), "logger=wandb", *wrong]))
     assert WRONG[wrong] in line
 

@@ -30,7 +30,7 @@ Check = Callable[[DictConfig], object]
 
 
 def training(cfg: DictConfig) -> None:
-    from src.tasks.train_checks import check_run, shorten_warm_up
+    from src.tasks.train.checks import check_run, shorten_warm_up
 
     shorten_warm_up(cfg)
     check_run(cfg)

@@ -16,7 +16,7 @@ from src.errors import UserError
 from src.nets import MLP, ScoreNet
 from src.sde import VESDE, ScoreModel
 from src.sde.parametrization import SongVE
-from src.tasks.train_checks import check_model
+from src.tasks.train.checks import check_model
 from tests.checkpoint.example import checkpoint
 from tests.support.configs import CONF
 

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from omegaconf import OmegaConf
+from torch import nn
 
 from src.checkpoint import restore_model
 from src.errors import UserError
 from src.interop.checkpoints import open_checkpoint
 from src.interop.safetensors import write_checkpoint_file
-from src.tasks.train import Run
+from src.tasks.train.states import load_initial_weights
 from tests.interop import originals
 from tests.nets import goldens
 from tests.tasks.example import sample
@@ -55,9 +55,9 @@ def test_init_from_a_pth_uses_its_averages(tmp_path: Path, layout: str) -> None:
     path = originals.write(tmp_path, layout)
     config = originals.config()
     paths = {"log_dir": str(tmp_path), "run_dir": str(tmp_path / "run")}
-    run = Run(OmegaConf.create({**config, "init_from": str(path), "paths": paths, "name": "a"}))
+    cfg = OmegaConf.create({**config, "init_from": str(path), "paths": paths, "name": "a"})
     net = restore_model(open_checkpoint(path, config=config), "raw").net
-    run.module = SimpleNamespace(get_submodule={"model.net": net}.get)
-    run._start_from()
+    module = nn.ModuleDict({"model": nn.ModuleDict({"net": net})})
+    load_initial_weights(cfg, module)
     expected = restore_model(open_checkpoint(path, config=config), "ema").net.state_dict()
     assert all(torch.equal(net.state_dict()[name], tensor) for name, tensor in expected.items())

@@ -17,8 +17,9 @@ from src.cli.instantiate import instantiate
 from src.cli.run_dir import register_resolvers
 from src.errors import UserError
 from src.noise import Address, check_seed
-from src.tasks.resume import compare
-from src.tasks.train import Run
+from src.tasks.train.plan import check_training
+from src.tasks.train.resume import compare
+from src.tasks.train.task import start_training
 from tests.tasks.evaluation_example import TINY, composed, make_run
 
 KNOWN = ("seed", "seeds")
@@ -46,10 +47,8 @@ def train(folder: Path, *arguments: str) -> Seen:
     settings = prepare_arguments([*SETTINGS, *arguments], KNOWN)
     cfg = composed("train", [*TINY, *settings, f"++paths.run_dir={folder}"])
     previews = composed("train", [*TINY, *prepare_arguments(arguments, KNOWN), "hydra.run.dir=."]).callbacks
-    with Run(cfg) as run:
-        run.check()
-        run.prepare_data()
-        run.build()
+    check_training(cfg)
+    with start_training(cfg) as run:
         seen = Seen({name: value.clone() for name, value in run.module.state_dict().items()})
         seen.sample = previews.fid.seed
         assert previews.sample_images.seed == previews.fid.seed

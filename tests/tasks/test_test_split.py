@@ -13,7 +13,8 @@ from src.checkpoint import read_checkpoint, restore_model
 from src.noise import Address
 from src.sampling import Likelihood
 from src.sampling.ode.bits_per_dim import BitsPerDim
-from src.tasks.train import Run
+from src.tasks.train.plan import check_training
+from src.tasks.train.task import start_training
 from tests.tasks.evaluation_example import composed
 
 SETTINGS = [
@@ -42,13 +43,11 @@ def test_bits_per_dim_uses_averaged_weights(tmp_path: Path) -> None:
     cfg = composed("train", [*SETTINGS, f"paths.run_dir={tmp_path}/run", f"paths.log_dir={tmp_path}"])
     with open_dict(cfg):
         cfg.pop("hydra", None)
-    run = Run(cfg)
-    run.check()
-    run.prepare_data()
-    run.build()
-    run.fit()
-    run.test()
-    value = run.finish()
+    check_training(cfg)
+    with start_training(cfg) as run:
+        metrics = run.fit()
+        metrics |= run.test()
+        value = run.finish(metrics)
     metrics = json.loads((tmp_path / "run" / "result.json").read_text())["metrics"]
     assert value == metrics["val/loss"], "the optimized metric must remain after the test"
 

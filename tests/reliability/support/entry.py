@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[3]
 # One thread per process: threads of several processes would compete for cores.
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 _IMPORTED_ONCE = (
-    "src.tasks.train",
+    "src.tasks.train.task",
     "src.tasks.sample.task",
     "src.callbacks.monitors.fid",
     "src.callbacks.monitors.sample_images",

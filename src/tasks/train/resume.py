@@ -12,9 +12,9 @@ from typing import Any
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from ..checkpoint import OpenCheckpoint
-from ..config.build import located, parameters_of
-from ..errors import UserError, some
+from ...checkpoint import OpenCheckpoint
+from ...config.build import located, parameters_of
+from ...errors import UserError, some
 
 _log = logging.getLogger(__name__)
 

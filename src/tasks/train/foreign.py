@@ -12,8 +12,8 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from ..checkpoint import OpenCheckpoint
-from ..checkpoint.read import NET_PREFIX
+from ...checkpoint import OpenCheckpoint
+from ...checkpoint.read import NET_PREFIX
 from .resume import advance
 
 

@@ -10,14 +10,14 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
-from ..cli.instantiate import check_settings, instantiate, needs_data, plain
-from ..cli.kinds import check_whole
-from ..config.annotations import shortened
-from ..errors import UserError
-from ..image_shape import configured_shape
-from ..metrics import FeatureExtractor, MetricSuite
-from ..noise import check_seed
-from ..runtime.precision import check_float32_precision
+from ...cli.instantiate import check_settings, instantiate, needs_data, plain
+from ...cli.kinds import check_whole
+from ...config.annotations import shortened
+from ...errors import UserError
+from ...image_shape import configured_shape
+from ...metrics import FeatureExtractor, MetricSuite
+from ...noise import check_seed
+from ...runtime.precision import check_float32_precision
 
 _log = logging.getLogger(__name__)
 

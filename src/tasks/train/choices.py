@@ -17,12 +17,12 @@ import numpy as np
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from ..config.build import build
-from ..config.location import how_to_run
-from ..datamodules.examination import Findings, examine_images
-from ..datamodules.image_folder import ImageFolderDataModule
-from ..datamodules.reading import Source, open_source
-from ..errors import UserError
+from ...config.build import build
+from ...config.location import how_to_run
+from ...datamodules.examination import Findings, examine_images
+from ...datamodules.image_folder import ImageFolderDataModule
+from ...datamodules.reading import Source, open_source
+from ...errors import UserError
 
 _log = logging.getLogger(__name__)
 

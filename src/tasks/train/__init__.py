@@ -1,0 +1,1 @@
+"""Training: check and plan a run, resume it, train it."""

@@ -1,0 +1,66 @@
+"""States that a run starts with: those of the checkpoint it resumes from, or the weights of another run."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from lightning.pytorch import LightningModule, Trainer
+from omegaconf import DictConfig
+from torch import nn
+
+from ...checkpoint import OpenCheckpoint, find_checkpoint, restore_model
+from ...checkpoint.training_state import check_training_state
+from ...cli.instantiate import instantiate, plain
+from ...errors import UserError
+from ...interop.checkpoints import open_checkpoint
+from .foreign import as_own_checkpoint
+from .plan import TrainingPlan
+from .resume import apply_settings
+
+_log = logging.getLogger(__name__)
+
+
+def checked_states(
+    plan: TrainingPlan, resumed: OpenCheckpoint, module: LightningModule, trainer: Trainer
+) -> OpenCheckpoint:
+    """Return the checkpoint with this run's settings, after comparing its states with those of the run.
+
+    Raises:
+        UserError: a state does not fit this run, or is damaged.
+    """
+    cfg = plan.cfg
+    make_optimizer = instantiate(cfg.optimizer)
+    optimizer = make_optimizer(module.parameters())
+    make_scheduler = instantiate(cfg.get("scheduler"))
+    scheduler = None if make_scheduler is None else make_scheduler(optimizer)
+    schedule, fit_loop = None if scheduler is None else scheduler.state_dict(), trainer.fit_loop.state_dict()
+    if "adam" in resumed.content:
+        accumulate = trainer.accumulate_grad_batches
+        resumed = as_own_checkpoint(resumed, module, optimizer, scheduler, fit_loop, accumulate)
+    check_training_state(resumed, module.state_dict(), optimizer, make_optimizer, schedule, {"fit_loop": fit_loop})
+    configured = [] if (cfg.get("callbacks") or {}).get("ema") is None else (cfg.get("ema") or {})
+    expected, found = sorted(map(str, configured)), sorted(resumed.content.get("ema") or {})
+    if expected != found:
+        raise UserError(
+            f"{resumed.path} has the averages {found}, but the configuration names {expected}: resume with the "
+            "averages the run was started with"
+        )
+    return apply_settings(resumed, list(plan.changes), optimizer, scheduler)
+
+
+def load_initial_weights(cfg: DictConfig, module: nn.Module) -> None:
+    """Load the weights of ``init_from``, averaged if it has averages; do nothing without it.
+
+    Raises:
+        UserError: there is no such checkpoint, or it does not fit the net.
+    """
+    if cfg.init_from is None:
+        return
+    path = find_checkpoint(cfg.init_from, Path(cfg.paths.log_dir), cfg.name)
+    net = restore_model(open_checkpoint(path, config=plain(cfg))).net
+    try:
+        module.get_submodule("model.net").load_state_dict(net.state_dict())
+    except RuntimeError as error:
+        raise UserError(f"init_from={path} does not fit this net: {' '.join(str(error).split())}") from error
+    _log.info("weights of %s, counters at zero", path)
