@@ -124,7 +124,7 @@ class Study:
                 "DPM-Solver++(2M), Karras' grid": lambda: self.quality(net, DPMSolver(KarrasGrid(35, EPS))),
                 "SDE-DPM-Solver++(2M), Karras' grid": lambda: self.quality(net, DPMSolverSDE(KarrasGrid(35, EPS))),
             },
-            "trained otherwise": {name: partial(self.whole, path) for name, path in self.others.items()},
+            "trained otherwise": {name: partial(self.measure_net, path) for name, path in self.others.items()},
             "recommended": {"SDE-DPM-Solver++(2M)": lambda: self.quality(net, sde, 2000)},
         }
 
@@ -147,7 +147,7 @@ class Study:
         """Return (sigma, std of the states / std of the marginal) in the 16 directions of least data variance."""
         points: list[tuple[float, float]] = []
 
-        def look(step: SamplerStep) -> None:
+        def record_state(step: SamplerStep) -> None:
             if step.t > 0:
                 sigma = model.sde.sigma(step.t)
                 y = (step.x - self.digits.mean).flatten(1).double() @ self.digits.directions[:, :16]
@@ -157,7 +157,7 @@ class Study:
         index = torch.arange(SIZE)
         noise = AddressedNoise(0, index)
         x = model.sde.prior_sample(noise("prior", 0, torch.empty(SIZE, 1, 8, 8)))
-        sampler(model, x, noise, callback=look)
+        sampler(model, x, noise, callback=record_state)
         return points
 
     def quality(self, model: Model, sampler: Sampler, count: int | None = None) -> dict[str, float]:
@@ -177,7 +177,7 @@ class Study:
             "samples": len(samples),
         }
 
-    def whole(self, path: str) -> dict[str, Any]:
+    def measure_net(self, path: str) -> dict[str, Any]:
         """Return error, answer and quality of the net in ``path``."""
         net = restore_model(read_checkpoint(path)).eval()
         return {

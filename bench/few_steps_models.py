@@ -64,7 +64,7 @@ class Exact:
     def __init__(self, sde: SDE, data: Tensor) -> None:
         self.sde = sde
         self._field = StableTargetField(UniformTime(), PaperWeighting())
-        self._field.refer_to(lambda _: data)
+        self._field.set_reference(lambda _: data)
 
     def __call__(self, x: Tensor, t: Tensor, cond: Condition = None) -> Tensor:
         times = t.expand(len(x))

@@ -19,7 +19,7 @@ from src.noise import AddressedNoise
 from src.sampling import SampleOutput
 
 
-class Instead(nn.Module):
+class ConstantNet(nn.Module):
     """A net without cost that always returns the given output."""
 
     def __init__(self, output: Tensor) -> None:
@@ -86,7 +86,7 @@ def surroundings(name: str, overrides: list[str], batch: int, rounds: int, at_mo
     net = model.net
     with torch.no_grad():
         out = net(x, sigma)
-    model.net = Instead(out + 1)
+    model.net = ConstantNet(out + 1)
     run = prepared(model, sampler, shape, batch)
     evaluations = int(run().nfe[0])
 

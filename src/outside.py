@@ -25,7 +25,7 @@ _KINDS = {
 }
 
 
-def bomb(size: int, packed: int) -> str | None:
+def unpack_refusal(size: int, packed: int) -> str | None:
     """Return why data of ``size`` bytes packed into ``packed`` bytes are not unpacked; None if they may be.
 
     Measured pictures and arrays have smaller ratios: only constant data reach a factor of 200.
@@ -35,7 +35,7 @@ def bomb(size: int, packed: int) -> str | None:
     return f"unpacks from {format_bytes(packed)} to {format_bytes(size)}, as only files made to fill the memory do"
 
 
-def why_unreadable(path: str | os.PathLike[str], most: int | None = None) -> str | None:
+def unreadable_reason(path: str | os.PathLike[str], most: int | None = None) -> str | None:
     """Return why ``path`` cannot be read as a file, such as ``is a pipe, not a file``; None for a regular file.
 
     Args:
@@ -59,7 +59,7 @@ def why_unreadable(path: str | os.PathLike[str], most: int | None = None) -> str
 
 def check_readable(path: str | os.PathLike[str], advice: str, most: int | None = None) -> None:
     """Raise UserError that ends with ``advice`` unless ``path`` is a regular file of at most ``most`` bytes."""
-    why = why_unreadable(path, most)
+    why = unreadable_reason(path, most)
     if why is not None:
         raise UserError(f"{path} {why}: {advice}")
 
@@ -82,7 +82,7 @@ def read_record(path: str | os.PathLike[str], most: int = MAX_RECORD) -> bytes:
         path: the file.
         most: maximum size in bytes.
     """
-    why = why_unreadable(path, most)
+    why = unreadable_reason(path, most)
     if why is not None:
         raise ValueError(why)
     try:

@@ -8,18 +8,20 @@ from pathlib import Path
 import pytest
 
 from src.errors import UserError
-from src.outside import bomb, check_readable, read_bytes, read_json, why_unreadable
+from src.outside import check_readable, read_bytes, read_json, unpack_refusal, unreadable_reason
 
 
 def test_paths_that_are_not_regular_files(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "nothing").symlink_to("nowhere")
     (tmp_path / "loop").symlink_to("loop")
-    reasons = {name: why_unreadable(tmp_path / name) for name in ("pipe", "nothing", "loop", ".", "absent", "a" * 300)}
+    reasons = {
+        name: unreadable_reason(tmp_path / name) for name in ("pipe", "nothing", "loop", ".", "absent", "a" * 300)
+    }
     assert reasons["pipe"] == "is a pipe, not a file" and reasons["."] == "is a folder, not a file"
     assert reasons["nothing"] == "is a link to a missing file" and reasons["loop"] == "is a link to itself"
     assert reasons["absent"] == "does not exist" and "File name too long" in str(reasons["a" * 300])
-    assert why_unreadable("/dev/zero") == "is a device, not a file" and why_unreadable(__file__) is None
+    assert unreadable_reason("/dev/zero") == "is a device, not a file" and unreadable_reason(__file__) is None
 
 
 def test_large_files_are_refused_before_reading(tmp_path: Path) -> None:
@@ -40,4 +42,4 @@ def test_invalid_json_is_refused(text: str | bytes, tmp_path: Path) -> None:
 
 
 def test_compression_ratios_of_bombs() -> None:
-    assert bomb(1 << 30, 1 << 20) and not bomb(1 << 30, 1 << 28) and not bomb(1 << 20, 1)
+    assert unpack_refusal(1 << 30, 1 << 20) and not unpack_refusal(1 << 30, 1 << 28) and not unpack_refusal(1 << 20, 1)

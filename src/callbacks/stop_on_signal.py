@@ -45,10 +45,10 @@ class StopOnSignal(AfterStep, Checkpoint):
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         super().on_train_end(trainer, pl_module)
-        signals.note_only(False)
+        signals.record_only(False)
 
     def after_step(self, trainer: Trainer, pl_module: LightningModule, last: bool) -> None:
-        signals.note_only(True)
+        signals.record_only(True)
         if last or not self._agreed(trainer):
             return
         step = trainer.global_step

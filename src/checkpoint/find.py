@@ -109,7 +109,7 @@ def shipped_models() -> list[str]:
     return sorted(path.parent.name for path in SHIPPED.glob(f"*/{HUB_WEIGHTS}"))
 
 
-def find_every(spec: str | Path, every: int, runs_dir: str | Path, name: str | None = None) -> list[Path]:
+def find_at_multiples(spec: str | Path, every: int, runs_dir: str | Path, name: str | None = None) -> list[Path]:
     """Return the intact checkpoints of a run at multiples of ``every`` steps, by step.
 
     Args:

@@ -48,7 +48,7 @@ _RETIRED = {"src.nets.": ("winograd",)}
 """Settings that no longer exist and never changed a result, by prefix of the class name."""
 
 
-def up_to_date(node: Any) -> Any:
+def upgrade_node(node: Any) -> Any:
     """Copy a configuration at any depth with the present names of classes and settings.
 
     Args:
@@ -57,15 +57,15 @@ def up_to_date(node: Any) -> Any:
     if isinstance(node, dict):
         extractor = node.get("extractor")
         if isinstance(extractor, dict) and extractor.get("_target_") == "src.metrics.JoinedFeatures":
-            return up_to_date(_several_extractors(node))
+            return upgrade_node(_several_extractors(node))
         target = _present(node.get("_target_"))
         renamed = _RENAMED.get(target, {}) if isinstance(target, str) else {}
         retired = {key for prefix, keys in _RETIRED.items() if str(target).startswith(prefix) for key in keys}
         pairs = (
             renamed[key](value) if key in renamed else (key, value) for key, value in node.items() if key not in retired
         )
-        return {key: target if key == "_target_" else up_to_date(value) for key, value in pairs}
-    return [up_to_date(value) for value in node] if isinstance(node, list) else node
+        return {key: target if key == "_target_" else upgrade_node(value) for key, value in pairs}
+    return [upgrade_node(value) for value in node] if isinstance(node, list) else node
 
 
 def _several_extractors(suite: dict[str, Any]) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from ..errors import UserError, first_line
 from ..io.hashing import stream_hash
 from ..io.safetensors import check_size
 from ..outside import check_readable
-from .older import up_to_date
+from .older import upgrade_node
 from .plain import check_plain
 from .verify import WHERE, verified
 
@@ -184,12 +184,12 @@ def global_step(path: str | os.PathLike[str]) -> int:
         UserError: if the file cannot be understood.
     """
     try:
-        return int(glance(path)["global_step"])
+        return int(peek_checkpoint(path)["global_step"])
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path} has no readable step ({first_line(error)}): {WHERE}") from error
 
 
-def glance(path: str | os.PathLike[str]) -> dict[str, Any]:
+def peek_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Return the content of a checkpoint with mapped tensors, without verification; fast for files of any size.
 
     Raises:
@@ -209,7 +209,7 @@ def glance(path: str | os.PathLike[str]) -> dict[str, Any]:
 def _plain(config: Any, path: str | os.PathLike[str]) -> Any:
     """Return the configuration of the file ``path``, with the present names of its classes."""
     check_plain(config, str(path), WHERE)
-    return up_to_date(config)
+    return upgrade_node(config)
 
 
 def checkpoint_hash(path: str | os.PathLike[str]) -> str:

@@ -39,15 +39,15 @@ class RunLog(MemoryHandler):
 
 
 class _LogFile(logging.FileHandler):
-    _told = False
+    _warned = False
 
     def handleError(self, record: logging.LogRecord) -> None:
         """Report once that the file cannot be written."""
         error = sys.exc_info()[1]
         if not isinstance(error, OSError):
             super().handleError(record)
-        elif not self._told:
-            self._told = True
+        elif not self._warned:
+            self._warned = True
             sys.stdout.write(f"{self.baseFilename} cannot be written ({error.strerror}): its lines are incomplete\n")
 
     def flush(self) -> None:
@@ -55,5 +55,5 @@ class _LogFile(logging.FileHandler):
             super().flush()
         except OSError:
             # At the end of the process; `emit` reports its own failures.
-            if not self._told:
+            if not self._warned:
                 raise

@@ -32,14 +32,14 @@ class SettingsError(UserError):
     """
 
 
-def build(node: Any, name: str = "", **beside: Any) -> Any:
+def build(node: Any, name: str = "", **arguments: Any) -> Any:
     """Build the object that ``node`` describes, nested nodes first.
 
     Args:
         node: plain containers. A mapping with ``_target_`` becomes a call of the target with the other entries as
             arguments; with ``_partial_: true`` it becomes a ``functools.partial``. Other values stay unchanged.
         name: full key of the node, for error messages.
-        beside: further arguments of the outermost target; they replace entries of the same name.
+        arguments: further arguments of the outermost target; they replace entries of the same name.
 
     Raises:
         SettingsError: the target does not exist, has no such setting, lacks one, or refuses a value without a reason.
@@ -49,7 +49,7 @@ def build(node: Any, name: str = "", **beside: Any) -> Any:
             key: value if key in _SPECIAL and key != "_args_" else build(value, f"{name}.{key}" if name else str(key))
             for key, value in node.items()
         }
-        return _call(children, name, beside) if "_target_" in children else children
+        return _call(children, name, arguments) if "_target_" in children else children
     if isinstance(node, list | tuple):
         return [build(value, f"{name}[{i}]") for i, value in enumerate(node)]
     return node
@@ -98,7 +98,7 @@ def _neighbors(parts: list[str]) -> list[str]:
         return []
 
 
-def _call(node: dict[Any, Any], name: str, beside: Mapping[str, Any]) -> Any:
+def _call(node: dict[Any, Any], name: str, arguments: Mapping[str, Any]) -> Any:
     where = name or "the configuration"
     target = node["_target_"]
     if not isinstance(target, str):
@@ -110,7 +110,7 @@ def _call(node: dict[Any, Any], name: str, beside: Mapping[str, Any]) -> Any:
     if not callable(function):
         raise SettingsError(f"{where}: {target} is neither a class nor a function")
     positional = node.get("_args_", [])
-    settings = {str(key): value for key, value in node.items() if key not in _SPECIAL} | dict(beside)
+    settings = {str(key): value for key, value in node.items() if key not in _SPECIAL} | dict(arguments)
     is_partial = settings.pop("_partial_", node.get("_partial_", False))
     check_arguments(function, settings, where, positional, complete=not is_partial)
     if is_partial:

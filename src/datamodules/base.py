@@ -20,7 +20,7 @@ from .addressing import AddressedLoader
 from .addressing.module import AddressedDataModule
 from .augmentation.flips import flip, flip_decisions
 from .augmentation.geometric import GeometricAugmentation
-from .image_batches import ImageBatches, Residence
+from .image_batches import ImageBatches, ImagePlacement
 from .image_set import ImageSet
 
 
@@ -100,7 +100,7 @@ class ImageDataModule(AddressedDataModule, ABC):
         )
         if limit is not None and limit < 1:
             raise UserError(f"datamodule.limit={limit} must be at least 1, or null for all images")
-        self._residence = Residence(on_device)
+        self._residence = ImagePlacement(on_device)
         self.height, self.width = height_and_width(image_size, "datamodule.image_size")
         self.image_size = image_size
         self.channels = channels
@@ -228,8 +228,8 @@ class ImageDataModule(AddressedDataModule, ABC):
                 shared=True,
             )
 
-    def _wrong_shape(self, there: tuple[int, ...]) -> str:
-        c, h, w = there
+    def _wrong_shape(self, found: tuple[int, ...]) -> str:
+        c, h, w = found
         return (
             f"the data have {c} channel(s) of {h}x{w} pixels, but datamodule.channels={self.channels} and "
             f"datamodule.image_size={self.image_size}"

@@ -71,7 +71,7 @@ def examine_images(datamodule: ImageDataModule) -> Findings:
     )
     stored = "bytes" if values.dtype == "uint8" else "values"
     depth = "" if values.dtype == "uint8" else f", taken as {values.name}"
-    sigma_max = _two_digits_up(distance)
+    sigma_max = _round_up(distance)
     result = Findings(
         [
             ("training images", f"{count:,} of {' x '.join(map(str, shape))}"),
@@ -112,7 +112,7 @@ def examine_points(datamodule: ToyDataModule) -> Findings:
             ("mean", " ".join(f"{value:.4f}" for value in x.mean(0).tolist())),
             ("sigma_data", f"{float(x.std()):.4f}"),
             ("largest distance", f"{distance:.2f} among {_SUBSET:,} points"),
-            ("recommended sigma_max", f"{_two_digits_up(distance):g}"),
+            ("recommended sigma_max", f"{_round_up(distance):g}"),
         ]
     )
 
@@ -157,7 +157,7 @@ def _is_gray(datamodule: ImageDataModule) -> bool:
     return all(torch.equal(x[:, :1].expand_as(x), x) for x in chunks)
 
 
-def _two_digits_up(value: float) -> float:
+def _round_up(value: float) -> float:
     if value <= 0:
         return 0.0
     unit = float(10.0 ** (math.floor(math.log10(value)) - 1))

@@ -37,7 +37,7 @@ class ImageBatches(Dataset[dict[str, Any]]):
         return batch
 
 
-class Residence:
+class ImagePlacement:
     """Where the images of a loader are kept.
 
     Args:

@@ -45,5 +45,5 @@ class VectorDataModule(ImageFolderDataModule):
         if length != self.dim:
             raise UserError(f"{self.path} holds rows of shape {found}, {length} numbers: set datamodule.dim={length}")
 
-    def _wrong_shape(self, there: tuple[int, ...]) -> str:
-        return f"the data hold vectors of length {there[0]}, but datamodule.dim={self.dim}"
+    def _wrong_shape(self, found: tuple[int, ...]) -> str:
+        return f"the data hold vectors of length {found[0]}, but datamodule.dim={self.dim}"

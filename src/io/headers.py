@@ -15,7 +15,7 @@ import numpy as np
 from numpy.lib import format as npy
 
 from ..errors import UserError, format_bytes
-from ..outside import bomb
+from ..outside import unpack_refusal
 
 _LARGEST = 2**50
 _KINDS = {"uint8": "uint8", "bool": "uint8", "uint16": "uint16", "float16": "float16", "float32": "float32"}
@@ -123,7 +123,7 @@ def opened(path: Path, skip: Collection[str] = ()) -> Iterator[dict[str, Header]
             for member in members:
                 name = member.filename.removesuffix(".npy")
                 if member.filename.endswith(".npy") and name not in skip:
-                    if why := bomb(member.file_size, member.compress_size):
+                    if why := unpack_refusal(member.file_size, member.compress_size):
                         raise ValueError(f"{name} {why}")
                     with archive.open(member) as file:
                         headers[name] = read_header(file, member.file_size)

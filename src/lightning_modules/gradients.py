@@ -92,7 +92,7 @@ def match_layout(optimizer: Optimizer) -> None:
                 state[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 
-def let_others_unscale(optimizer: Optimizer) -> None:
+def allow_external_unscaling(optimizer: Optimizer) -> None:
     """Make Lightning undo the loss scaling of ``16-mixed`` before clipping, as for any other optimizer.
 
     Otherwise a fused optimizer undoes it inside its step, after the gradients were clipped.

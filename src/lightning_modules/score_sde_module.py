@@ -14,9 +14,9 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from ..errors import NotFinite
 from ..noise import Address, integer
-from ..runtime.precision import full_precision, wide
+from ..runtime.precision import full_precision, widest_float
 from .compiled import CompiledLoss, LossFunction, check_mode
-from .gradients import DeviceFlag, let_others_unscale, match_layout, prepare_step, total_norm
+from .gradients import DeviceFlag, allow_external_unscaling, match_layout, prepare_step, total_norm
 
 Batch = Mapping[str, Any]
 
@@ -168,7 +168,7 @@ class ScoreSDEModule(LightningModule):
 
     def configure_optimizers(self) -> Any:
         optimizer = self._optimizer(self.parameters())
-        let_others_unscale(optimizer)
+        allow_external_unscaling(optimizer)
         if self._scheduler is None:
             return optimizer
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": self._scheduler(optimizer), "interval": "step"}}
@@ -198,7 +198,7 @@ class ScoreSDEModule(LightningModule):
         return losses
 
     def _add(self, name: str, values: Tensor) -> None:
-        kind = wide(values.device)
+        kind = widest_float(values.device)
         added = torch.stack([values.detach().to(kind).sum(), values.new_full((), len(values), dtype=kind)])
         self._sums[name] = self._sums[name] + added if name in self._sums else added
 
@@ -206,7 +206,7 @@ class ScoreSDEModule(LightningModule):
         """Mean over all samples of all processes; a process without samples takes part in the sum."""
         sums = self._sums.get(name)
         if sums is None:
-            sums = torch.zeros(2, dtype=wide(self.device), device=self.device)
+            sums = torch.zeros(2, dtype=widest_float(self.device), device=self.device)
         sums = self.trainer.strategy.reduce(sums, reduce_op="sum")
         return (sums[0] / sums[1]).float()
 

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..runtime.precision import wide
+from ..runtime.precision import widest_float
 
 
 class RadialSpectrum:
@@ -38,7 +38,7 @@ class RadialSpectrum:
 
     def update(self, images: Float[Tensor, "b c h w"]) -> None:
         """Add images, floats of any range."""
-        x = images.to(wide(images.device))
+        x = images.to(widest_float(images.device))
         modes = torch.fft.fft2(x, norm="ortho").abs().square().sum(0)
         self._squares += modes.cpu().double()
         self._sum += x.sum((0, 2, 3)).cpu().double()

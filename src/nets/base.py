@@ -65,14 +65,14 @@ class ScoreNet(nn.Module, ABC):
                 for the whole batch is embedded once, and layers that depend on it alone are computed once.
             cond: named tensors or None. ``labels``: (B,) int64 class labels; a net with classes takes the index
                 ``num_classes`` for "no label" and assumes it where labels are absent. ``augment``: (B, augment_dim)
-                float augmentation labels, zero where absent. ``interval``: see ``tell_interval``. Unknown
+                float augmentation labels, zero where absent. ``interval``: see ``enable_interval``. Unknown
                 names are ignored.
 
         Returns:
             (B, *d), not divided by sigma: the coefficients of the score belong to the parametrization.
         """
 
-    def tell_interval(self) -> None:
+    def enable_interval(self) -> None:
         """Let the net see ``cond["interval"]``, in the shape and form of c_noise; absent, it counts as zero.
 
         Raises:
@@ -80,7 +80,7 @@ class ScoreNet(nn.Module, ABC):
         """
         if self.embedding is None:
             raise UserError(f"{type(self).__name__} has no embedding of the noise level to which an interval is added")
-        self.embedding.tell_interval()
+        self.embedding.enable_interval()
 
     def apply_settings(self) -> None:
         """Apply ``channels_last`` and ``compile``, once all modules exist."""

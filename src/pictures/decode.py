@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..outside import bomb
+from ..outside import unpack_refusal
 from . import tiff
 
 if TYPE_CHECKING:
@@ -202,7 +202,7 @@ def _check_size(height: int, width: int, values: int, content: bytes) -> None:
     """Raise ValueError if there are more pixels, of ``values`` bytes each, than a normal picture has."""
     if height * width > MAX_PIXELS:
         raise ValueError(f"{width}x{height} pixels are more than the limit of {MAX_PIXELS:,}")
-    if why := bomb(height * width * values, len(content)):
+    if why := unpack_refusal(height * width * values, len(content)):
         raise ValueError(f"it {why}")
 
 
@@ -243,15 +243,15 @@ def _turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
 
 def _with_channels(pixels: np.ndarray, channels: int) -> np.ndarray:
     """Convert deep pixels (C, H, W) to another number of channels: alpha on white, gray to RGB or back."""
-    there = len(pixels)
-    if there == channels:
+    count = len(pixels)
+    if count == channels:
         return pixels
-    if max(there, channels) > 4:
-        raise ValueError(f"{there} channels in the file, {channels} wanted")
+    if max(count, channels) > 4:
+        raise ValueError(f"{count} channels in the file, {channels} wanted")
     dtype = pixels.dtype
     white = 1.0 if dtype.kind == "f" else float(np.iinfo(dtype).max)
     values = pixels.astype(np.float64)
-    color, alpha = (values[:-1], values[-1:] / white) if there in (2, 4) else (values, np.ones_like(values[:1]))
+    color, alpha = (values[:-1], values[-1:] / white) if count in (2, 4) else (values, np.ones_like(values[:1]))
     if channels in (1, 3):
         color = color * alpha + white * (1 - alpha)
     if channels <= 2 and len(color) == 3:

@@ -26,22 +26,22 @@ def fit_picture(pixels: np.ndarray, size: tuple[int, int], crop: int | None = No
         pixels = _center(pixels, (crop, crop))
     if pad:
         pixels = np.pad(pixels, ((0, 0), (pad, pad), (pad, pad)))
-    covering = covered(pixels.shape[1:], size)
+    covering = covering_size(pixels.shape[1:], size)
     if covering != pixels.shape[1:]:
         pixels = _resized(pixels, covering)
     return _center(pixels, size)
 
 
-def covered(there: tuple[int, ...], size: tuple[int, int]) -> tuple[int, int]:
-    """The smallest (height, width) with the proportions of ``there`` that covers ``size``."""
+def covering_size(original: tuple[int, ...], size: tuple[int, int]) -> tuple[int, int]:
+    """The smallest (height, width) with the proportions of ``original`` that covers ``size``."""
     # Scaled by the side that decides, so that squares of the same size stay unchanged.
-    if size[0] * there[1] >= size[1] * there[0]:
-        return size[0], max(size[1], round(there[1] * size[0] / there[0]))
-    return max(size[0], round(there[0] * size[1] / there[1])), size[1]
+    if size[0] * original[1] >= size[1] * original[0]:
+        return size[0], max(size[1], round(original[1] * size[0] / original[0]))
+    return max(size[0], round(original[0] * size[1] / original[1])), size[1]
 
 
 def _center(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    top, left = ((there - wanted) // 2 for there, wanted in zip(pixels.shape[1:], size, strict=True))
+    top, left = ((original - wanted) // 2 for original, wanted in zip(pixels.shape[1:], size, strict=True))
     return pixels[:, top : top + size[0], left : left + size[1]]
 
 

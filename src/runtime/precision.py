@@ -19,7 +19,7 @@ PRECISIONS = ("highest", "high", "medium")
 _WITHOUT_FLOAT64 = ("mps",)
 
 
-def wide(device: torch.device) -> torch.dtype:
+def widest_float(device: torch.device) -> torch.dtype:
     """Return float64, or float32 on devices without float64 (Apple GPUs), for sums and coefficients on ``device``."""
     return torch.float32 if device.type in _WITHOUT_FLOAT64 else torch.float64
 

@@ -40,13 +40,13 @@ class _State:
     Attributes:
         owner: the process that installed the handlers; worker processes inherit them.
         received: the first signal; None if there was none.
-        noted_only: whether signals are only recorded instead of ending the command.
+        only_recorded: whether signals are only recorded instead of ending the command.
         forward: forwards a signal to the processes that this one started.
     """
 
     owner = 0
     received: int | None = None
-    noted_only = False
+    only_recorded = False
     forward: Callable[[int], None] | None = None
 
 
@@ -57,7 +57,7 @@ def install() -> None:
     if threading.current_thread() is not threading.main_thread():
         return
     if _State.owner != os.getpid():
-        _State.owner, _State.received, _State.noted_only, _State.forward = os.getpid(), None, False, None
+        _State.owner, _State.received, _State.only_recorded, _State.forward = os.getpid(), None, False, None
     for number in SIGNALS:
         # nohup and background shells make a process ignore a signal on purpose.
         if signal.getsignal(number) is not signal.SIG_IGN:
@@ -74,26 +74,26 @@ def received() -> int | None:
     return _State.received
 
 
-def note_only(only: bool) -> None:
+def record_only(only: bool) -> None:
     """Choose whether signals are only recorded, for ``received``, or end the command at once.
 
     Raises:
         Stopped: a signal was received and nothing is left to save.
     """
-    _State.noted_only = only
+    _State.only_recorded = only
     if not only and _State.received is not None:
         raise Stopped(_State.received)
 
 
 @contextmanager
-def ending_at_once() -> Iterator[None]:
+def stop_immediately() -> Iterator[None]:
     """Inside the context a signal raises ``Stopped`` at once, even while signals are only recorded."""
-    before = _State.noted_only
-    note_only(False)
+    before = _State.only_recorded
+    record_only(False)
     try:
         yield
     finally:
-        _State.noted_only = before
+        _State.only_recorded = before
 
 
 def requeue() -> str:
@@ -125,9 +125,9 @@ def _receive(number: int, frame: FrameType | None) -> None:
         _State.received = number
     if _State.forward is not None:
         _State.forward(number)
-    if not _State.noted_only or (again and number == signal.SIGINT):
+    if not _State.only_recorded or (again and number == signal.SIGINT):
         # Only once: cleaning up on the way out is not interrupted.
-        _State.noted_only = True
+        _State.only_recorded = True
         raise Stopped(_State.received if _State.received is not None else number)
     # A requeued job receives SIGTERM too: one line is enough.
     if not again:

@@ -143,7 +143,7 @@ class Generation:
         # The other processes progress at the same rate.
         scale = len(indices) / max(len(mine), 1)
         report = Progress(task, len(indices), enabled=rank() == 0, terminal=terminal)
-        with failing_together(), signals.ending_at_once(), report as progress:
+        with failing_together(), signals.stop_immediately(), report as progress:
             for batch, seconds in self._timed(mine, frames, progress, scale, on_step):
                 kept = batch.first(wanted - made.count)
                 made.add(kept, seconds)

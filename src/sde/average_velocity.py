@@ -35,15 +35,15 @@ class AverageVelocity(Protocol):
         ...
 
 
-class _TellsInterval(Protocol):
-    def tell_interval(self) -> None: ...
+class _IntervalNet(Protocol):
+    def enable_interval(self) -> None: ...
 
 
 class AverageVelocityModel(ScoreModel):
     """A net told both ends of an interval; its output is the average velocity.
 
     Args:
-        net: raw net, whose ``tell_interval`` adds an embedding of the interval.
+        net: raw net, whose ``enable_interval`` adds an embedding of the interval.
         sde: the forward process.
         parametrization: one whose raw output is the velocity.
         data_range: ``unit`` or ``centered``.
@@ -54,7 +54,7 @@ class AverageVelocityModel(ScoreModel):
 
     def __init__(self, net: nn.Module, sde: SDE, parametrization: Parametrization, data_range: str = "unit") -> None:
         super().__init__(net, sde, parametrization, data_range)
-        cast(_TellsInterval, net).tell_interval()
+        cast(_IntervalNet, net).enable_interval()
 
     def check(self) -> None:
         """Raise UserError if the net does not predict the velocity, or its embedding cannot take the noise level."""
@@ -74,7 +74,7 @@ class AverageVelocityModel(ScoreModel):
         self, x: Float[Tensor, "b *d"], t: Tensor, cond: Mapping[str, Tensor] | None = None
     ) -> Float[Tensor, "b *d"]:
         """The score at x (B, *d) and t, () or (B,); over the interval down to ``cond["until"]`` where that is given."""
-        return super().forward(x, t, self._told(t, cond))
+        return super().forward(x, t, self._with_interval(t, cond))
 
     def average_velocity(
         self, x: Float[Tensor, "b *d"], r: Tensor, t: Tensor, cond: Condition = None
@@ -92,9 +92,11 @@ class AverageVelocityModel(ScoreModel):
         """
         x, t = self._wide(x, t)
         coefficients = self.parametrization(self.sde, t)
-        return self._output(x, coefficients.a_in, coefficients.c_noise, self._told(t, {**(cond or {}), "until": r}))
+        return self._output(
+            x, coefficients.a_in, coefficients.c_noise, self._with_interval(t, {**(cond or {}), "until": r})
+        )
 
-    def _told(self, t: Tensor, cond: Condition) -> Condition:
+    def _with_interval(self, t: Tensor, cond: Condition) -> Condition:
         """``cond`` with the interval, in units of c_noise, in place of the time at which it ends."""
         if cond is None or "until" not in cond:
             return cond

@@ -29,7 +29,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..runtime.precision import wide
+from ..runtime.precision import widest_float
 
 Score = Callable[[Tensor, Tensor], Tensor]
 """score(x, t) -> gradient of log p_t at x, in the shape of x."""
@@ -130,7 +130,7 @@ class SDE(NumbersAsTimes, ABC):
 
     def time_of_log_snr(self, log_snr: Float[Tensor, "*b"]) -> Float[Tensor, "*b"]:
         """The time at which lambda(t) = ``log_snr``, within [0, T]; by bisection in float64 unless overridden."""
-        target = log_snr.to(wide(log_snr.device))
+        target = log_snr.to(widest_float(log_snr.device))
         low, high = torch.zeros_like(target), torch.full_like(target, self.T)
         # 60 halvings of [0, T] leave less than the spacing of float64 at T; ln 0 at t = 0 compares as infinity.
         for _ in range(60):
@@ -193,7 +193,7 @@ class SDE(NumbersAsTimes, ABC):
 def _derivative(function: Callable[[Tensor], Tensor], t: Tensor) -> Tensor:
     # enable_grad, because samplers run under no_grad; float64, because derived coefficients multiply scores.
     with torch.enable_grad():
-        u = t.detach().to(wide(t.device)).requires_grad_(True)
+        u = t.detach().to(widest_float(t.device)).requires_grad_(True)
         # 0 u keeps a constant, such as alpha = 1, on the graph.
         (gradient,) = torch.autograd.grad((function(u) + 0 * u).sum(), u)
     return gradient.to(t.dtype)

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..errors import UserError
-from ..runtime.precision import wide
+from ..runtime.precision import widest_float
 from .base import SDE, NumbersAsTimes
 
 
@@ -120,7 +120,7 @@ class DDPMIndex(NumbersAsTimes):
 
     def __call__(self, sde: SDE, t: Float[Tensor, "*b"]) -> Coefficients:
         # floor(t (N - 1)) is i at t = (i + 1) / N; the shift is larger than float32's rounding of t (N - 1).
-        index = torch.floor(t.to(wide(t.device)) * ((self.num_scales - 1) / sde.T) + 1e-4).to(t.dtype)
+        index = torch.floor(t.to(widest_float(t.device)) * ((self.num_scales - 1) / sde.T) + 1e-4).to(t.dtype)
         _, sigma = sde.chain_marginal(index, self.num_scales)
         return Coefficients(torch.zeros_like(t), -1 / sigma, torch.ones_like(t), index)
 

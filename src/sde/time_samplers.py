@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..errors import UserError
-from ..runtime.precision import wide
+from ..runtime.precision import widest_float
 from .base import SDE
 
 
@@ -83,7 +83,7 @@ class LikelihoodTime:
     def __call__(self, sde: SDE, u: Float[Tensor, " b"]) -> tuple[Float[Tensor, " b"], Float[Tensor, " b"]]:
         _check_eps(sde, self.eps)
         # Filled on the device of u: a tensor made from a Python number would wait for a GPU.
-        first, last = (sde.log_snr(u.new_full((1,), t, dtype=wide(u.device))) for t in (self.eps, sde.T))
+        first, last = (sde.log_snr(u.new_full((1,), t, dtype=widest_float(u.device))) for t in (self.eps, sde.T))
         first, span = first.to(u.dtype), (last - first).to(u.dtype)
         t = sde.time_of_log_snr(first + u * span).clamp(self.eps, sde.T)
         normalizer = -2 * span / (sde.T - self.eps)
@@ -103,5 +103,5 @@ class LogNormalSigma:
         self.std = std
 
     def __call__(self, sde: SDE, u: Float[Tensor, " b"]) -> tuple[Float[Tensor, " b"], Float[Tensor, " b"]]:
-        log_sigma = self.mean + self.std * torch.special.ndtri(u.to(wide(u.device)).clamp(1e-10, 1 - 1e-10))
+        log_sigma = self.mean + self.std * torch.special.ndtri(u.to(widest_float(u.device)).clamp(1e-10, 1 - 1e-10))
         return sde.time_of_log_snr(-log_sigma).clamp(0, sde.T).to(u.dtype), torch.ones_like(u)

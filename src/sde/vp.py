@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..errors import UserError
-from ..runtime.precision import wide
+from ..runtime.precision import widest_float
 from .base import SDE, expand
 
 
@@ -98,7 +98,7 @@ class VPSDE(LinearBetaSDE):
         """
         # The table is made on the device of the index, which is not read on the host.
         betas = torch.linspace(
-            self.beta_min / steps, self.beta_max / steps, steps, dtype=wide(index.device), device=index.device
+            self.beta_min / steps, self.beta_max / steps, steps, dtype=widest_float(index.device), device=index.device
         )
         log_alpha_squared = torch.log1p(-betas).cumsum(0)[index.long()]
         alpha, sigma = torch.exp(0.5 * log_alpha_squared), torch.sqrt(-torch.expm1(log_alpha_squared))

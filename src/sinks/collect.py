@@ -51,7 +51,7 @@ class Collect:
             empty = self.frames.new_empty(0, count, *self.frames.shape[2:])
             self.frames = gather_rows(torch.cat([empty, *self._frames]))[order].transpose(0, 1)
 
-    def blanked(self) -> Tensor:
+    def with_blanks(self) -> Tensor:
         """Return ``samples`` with a black image, or a point at NaN, in place of each invalid sample."""
         invalid = ~self.valid.reshape(-1, *(1,) * (self.samples.ndim - 1))
         return self.samples.masked_fill(invalid, 0 if self.samples.dtype == torch.uint8 else torch.nan)

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..checkpoint.older import up_to_date
+from ..checkpoint.older import upgrade_node
 from ..config.annotations import is_number, is_whole, shortened
 from ..io.atomic import write_json
 from ..outside import read_json
@@ -85,26 +85,26 @@ def _is_manifest(content: Any) -> bool:
     )
 
 
-def difference_now(there: Mapping[str, Any], here: Mapping[str, Any]) -> str | None:
+def settings_difference(recorded: Mapping[str, Any], current: Mapping[str, Any]) -> str | None:
     """Describe the first difference between recorded settings (of any version) and present ones; None if equal."""
     # Earlier versions did not record settings at their defaults.
-    recorded = {key: here[key] for key in _ADDED if key in here} | dict(up_to_date(dict(there)))
-    return first_difference(recorded, here)
+    recorded = {key: current[key] for key in _ADDED if key in current} | dict(upgrade_node(dict(recorded)))
+    return first_difference(recorded, current)
 
 
-def first_difference(there: Any, here: Any, name: str = "") -> str | None:
+def first_difference(recorded: Any, current: Any, name: str = "") -> str | None:
     """Describe the first setting that differs, or None."""
-    if isinstance(there, Mapping) and isinstance(here, Mapping):
-        for key in dict.fromkeys([*here, *there]):
+    if isinstance(recorded, Mapping) and isinstance(current, Mapping):
+        for key in dict.fromkeys([*current, *recorded]):
             path = f"{name}.{key}" if name else str(key)
-            found = first_difference(there.get(key, "absent"), here.get(key, "absent"), path)
+            found = first_difference(recorded.get(key, "absent"), current.get(key, "absent"), path)
             if found:
                 return found
         return None
     return (
         None
-        if there == here
-        else f"{name} is {shortened(json.dumps(there))} in the folder and {shortened(json.dumps(here))} now"
+        if recorded == current
+        else f"{name} is {shortened(json.dumps(recorded))} in the folder and {shortened(json.dumps(current))} now"
     )
 
 

@@ -19,7 +19,7 @@ from ..io.results import FILE, is_finite, is_result
 from ..metrics import Scores
 from ..metrics.protocol import facts_of, text_of
 from ..outside import read_json
-from .manifest import difference_now, from_json, numerical_versions
+from .manifest import from_json, numerical_versions, settings_difference
 
 VERSION = 1
 """Version of the schema. Files of evaluate.py without a version have the same ``results``."""
@@ -100,7 +100,7 @@ class Record:
         subject, settings = from_json(subject), from_json(settings)
         for entry in self.results:
             if entry.task == task and entry.subject == subject:
-                difference = difference_now(entry.settings, settings)
+                difference = settings_difference(entry.settings, settings)
                 if difference is not None:
                     raise UserError(
                         f"{self.path} contains {task} of {entry.label} with other settings: {difference}; "

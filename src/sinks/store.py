@@ -17,7 +17,7 @@ from ..sampling.batch import GeneratedBatch
 from ..sampling.statistics import Statistics
 from ..values import BYTES, IDENTITY, Values
 from .files import NpzFiles, PictureFiles, SampleFiles
-from .manifest import FILE, Manifest, difference_now, from_json, load_manifest, numerical_versions
+from .manifest import FILE, Manifest, from_json, load_manifest, numerical_versions, settings_difference
 
 FORMATS = ("auto", "png", "npz", "npy", "tiff")
 
@@ -94,10 +94,10 @@ class SampleStore:
         """
         found = self._take_over()
         remove_leftovers(self.folder, recursive=True)
-        there = self._present() | set(self.manifest.invalid)
+        stored = self._present() | set(self.manifest.invalid)
         # Checked before the list of all indices is made.
-        self._check_room(self.count - len(there))
-        missing = [i for i in range(self.count) if i not in there]
+        self._check_room(self.count - len(stored))
+        missing = [i for i in range(self.count) if i not in stored]
         self._check_room(len(missing))
         if not missing and self.is_part:
             # Nothing in the folder changes.
@@ -124,7 +124,7 @@ class SampleStore:
         on_rank_zero(lambda: self._complete(statistics))
         self.manifest.invalid = on_rank_zero(lambda: self.manifest.invalid)
 
-    def continuing(self, pattern: str) -> SampleStore:
+    def find_continuation(self, pattern: str) -> SampleStore:
         """Return the store in a neighboring folder that matches ``pattern`` and has samples of the same settings.
 
         Returns:
@@ -133,7 +133,7 @@ class SampleStore:
         if not self.folder.exists():
             for folder in sorted(self.folder.parent.glob(pattern)):
                 found = load_manifest(folder)
-                if found is not None and difference_now(found.settings, self.manifest.settings) is None:
+                if found is not None and settings_difference(found.settings, self.manifest.settings) is None:
                     return SampleStore(folder, *self._arguments)
         return self
 
@@ -175,8 +175,8 @@ class SampleStore:
         self.manifest.save(self.folder)
 
     def _present(self) -> set[int]:
-        there = self._files.present()
-        return there if self._raw is None else there & self._raw.present()
+        stored = self._files.present()
+        return stored if self._raw is None else stored & self._raw.present()
 
     def _take_over(self) -> Manifest | None:
         found = load_manifest(self.folder)
@@ -186,7 +186,7 @@ class SampleStore:
                     f"{self.folder} contains files but no {FILE} of this program: choose another output_dir"
                 )
             return None
-        difference = difference_now(found.settings, self.manifest.settings)
+        difference = settings_difference(found.settings, self.manifest.settings)
         if difference is not None:
             raise UserError(
                 f"{self.folder} contains samples of other settings: {difference}; choose another output_dir"

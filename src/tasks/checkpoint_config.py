@@ -25,38 +25,38 @@ _log = logging.getLogger(__name__)
 _MOST_NUMBERS = 1 << 30
 
 
-def node(config: Mapping[str, Any], name: str, changes: DictConfig | None, **beside: Any) -> dict[str, Any]:
+def node(config: Mapping[str, Any], name: str, changes: DictConfig | None, **others: Any) -> dict[str, Any]:
     """Return a node of a checkpoint's configuration, with the changes of the command line, as plain containers.
 
     Args:
         config: ``checkpoint["config"]``.
         name: name of the node.
         changes: changes from the command line; None for no changes. Changes with a ``_target_`` replace the node.
-        beside: other nodes, as changed by the command line, that ``changes`` may refer to.
+        others: other nodes, as changed by the command line, that ``changes`` may refer to.
 
     Raises:
         UserError: the node does not exist, it refers to a missing node, or it names code outside this project.
     """
-    there = config.get(name)
+    found = config.get(name)
     if changes is not None and not isinstance(changes, DictConfig):
         raise UserError(f"{name}={changes}: choose a file of conf/{name}, or change its settings one by one")
     if changes is not None:
         raw: Any = OmegaConf.to_container(changes, resolve=False)
         # A file of conf/ may refer to other nodes of the training configuration; the checkpoint holds them.
         around = OmegaConf.create(
-            {**config, **beside, name: raw if "_target_" in raw else OmegaConf.merge(there or {}, raw)}
+            {**config, **others, name: raw if "_target_" in raw else OmegaConf.merge(found or {}, raw)}
         )
         try:
-            there = OmegaConf.to_container(around[name], resolve=True)
+            found = OmegaConf.to_container(around[name], resolve=True)
         except InterpolationKeyError as error:
             key = re.findall(r"'(.+?)'", str(error))[0]
             raise UserError(
                 f"{name} refers to {key}, which is missing: choose it with {key.split('.')[0]}=..."
             ) from error
-    if not isinstance(there, dict) or "_target_" not in there:
+    if not isinstance(found, dict) or "_target_" not in found:
         raise UserError(f"the checkpoint has no {name}: choose one with {name}=<a file of conf/{name}>")
-    check_node(there)
-    return {str(key): value for key, value in there.items()}
+    check_node(found)
+    return {str(key): value for key, value in found.items()}
 
 
 def data_node(config: Mapping[str, Any], changes: DictConfig | None) -> dict[str, Any]:

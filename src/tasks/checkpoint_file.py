@@ -10,7 +10,7 @@ from ..errors import UserError
 from ..interop.checkpoints import open_checkpoint
 
 
-def open_known(path: Path, digest: str, experiment: str | None = None) -> dict[str, Any]:
+def open_unchanged(path: Path, digest: str, experiment: str | None = None) -> dict[str, Any]:
     """Open a checkpoint and check its hash: results recorded under ``digest`` come from exactly this content.
 
     Args:

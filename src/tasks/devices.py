@@ -37,14 +37,14 @@ def quiet_lightning() -> None:
         warnings.filterwarnings("ignore", message=message)
 
 
-def check_precision(precision: str | int, of_float32: str) -> None:
+def check_precision(precision: str | int, float32_precision: str) -> None:
     """Raise UserError if ``precision`` or ``float32_matmul_precision`` is unknown."""
     if precision not in NET_PRECISIONS:
         raise UserError(f"precision={precision}: choose one of {', '.join(NET_PRECISIONS)}")
-    check_float32_precision(of_float32)
+    check_float32_precision(float32_precision)
 
 
-def launch(accelerator: str, devices: int | str, precision: str | int, of_float32: str) -> Fabric:
+def launch(accelerator: str, devices: int | str, precision: str | int, float32_precision: str) -> Fabric:
     """Start one process per device and return this process' Fabric.
 
     Under ``torchrun`` the processes exist already, and torchrun sets their number.
@@ -53,13 +53,13 @@ def launch(accelerator: str, devices: int | str, precision: str | int, of_float3
         accelerator: ``auto``, ``cpu``, ``gpu``, ...
         devices: number of devices, or ``auto`` for all of them (one process on a CPU).
         precision: precision of the net: ``32-true``, or another one that runs the net under autocast.
-        of_float32: the setting ``float32_matmul_precision``: how float32 matrix products are computed.
+        float32_precision: the setting ``float32_matmul_precision``: how float32 matrix products are computed.
 
     Raises:
         UserError: the precision is unknown, or the devices do not exist.
     """
-    check_precision(precision, of_float32)
-    set_float32_precision(of_float32)
+    check_precision(precision, float32_precision)
+    set_float32_precision(float32_precision)
     quiet_lightning()
     nodes = 1
     if "TORCHELASTIC_RUN_ID" in os.environ:

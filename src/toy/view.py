@@ -94,7 +94,7 @@ def exact_model(model: Any, datamodule: Any) -> GaussianMixture | None:
 
 
 @torch.no_grad()
-def look(model: Any, exact: GaussianMixture | None, data: Tensor, samples: Tensor, resolution: int) -> ToyView:
+def make_view(model: Any, exact: GaussianMixture | None, data: Tensor, samples: Tensor, resolution: int) -> ToyView:
     """Compute all numbers of a picture.
 
     Args:

@@ -23,7 +23,7 @@ from src.errors import UserError
 from src.sampling import Heun, KarrasGrid
 from src.sampling.mixture import GaussianMixture
 from src.sde import VESDE, VPSDE
-from src.toy.view import FINEST, REACH, exact_model, look, score_error
+from src.toy.view import FINEST, REACH, exact_model, make_view, score_error
 from tests.support.configs import CONF
 
 STEPS = 500
@@ -98,7 +98,7 @@ def test_the_picture_values_of_the_exact_model_are_exact(sde: VESDE | VPSDE) -> 
     datamodule = ToyDataModule()
     exact = exact_model(type("Model", (), {"sde": sde}), datamodule)
     assert isinstance(exact, GaussianMixture)
-    view = look(exact, exact, datamodule.sample(60).double(), datamodule.sample(5).double(), resolution=40)
+    view = make_view(exact, exact, datamodule.sample(60).double(), datamodule.sample(5).double(), resolution=40)
     assert view.score_error == 0
     assert view.exact_log_p is not None and view.exact_density is not None
     torch.testing.assert_close(view.log_p, view.exact_log_p, atol=0.02, rtol=0)

@@ -9,7 +9,7 @@ import torch
 from src.checkpoint import find as module
 from src.checkpoint import find_checkpoint
 from src.checkpoint.jobs import NothingToResume, note_job
-from src.checkpoint.read import glance, load_archive, pin
+from src.checkpoint.read import load_archive, peek_checkpoint, pin
 from src.errors import UserError
 
 OLD, NEW = "2025-09-30_23-59-59", "2025-10-01_08-00-00"
@@ -100,7 +100,7 @@ def test_a_found_checkpoint_is_readable_after_its_removal(logs: Path) -> None:
     found = find_checkpoint("last", logs, "ve")
     found.unlink()
     save(found, 4000)
-    assert glance(found)["global_step"] == 3000
+    assert peek_checkpoint(found)["global_step"] == 3000
     found.unlink()
     assert load_archive(found)["global_step"] == 3000
     save(found, 5000)

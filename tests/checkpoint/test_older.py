@@ -6,7 +6,7 @@ import pytest
 from hydra.utils import get_class, instantiate
 from omegaconf import OmegaConf
 
-from src.checkpoint.older import _CLASSES, _MOVED, up_to_date
+from src.checkpoint.older import _CLASSES, _MOVED, upgrade_node
 from src.metrics import MetricSuite
 
 ROOT = Path(__file__).parents[2]
@@ -33,7 +33,7 @@ CLASSES = [
 
 @pytest.mark.parametrize(("old", "new"), CLASSES)
 def test_moved_classes_are_renamed_at_any_depth(old: str, new: str) -> None:
-    updated = up_to_date({"a": [{"_target_": old, "b": {"_target_": old}}], "text": old})
+    updated = upgrade_node({"a": [{"_target_": old, "b": {"_target_": old}}], "text": old})
     assert updated == {"a": [{"_target_": new, "b": {"_target_": new}}], "text": old}
     assert get_class(new)
 
@@ -46,16 +46,16 @@ def test_no_present_name_is_in_the_table_of_old_names() -> None:
 @pytest.mark.parametrize(("word", "switch"), [("corrector_first", True), ("predictor_first", False)])
 def test_renamed_settings_of_a_class_keep_their_meaning(word: str, switch: bool) -> None:
     sampler = {"_target_": "src.sampling.pc.PredictorCorrector", "order": word, "denoise": True}
-    assert up_to_date(sampler) == {
+    assert upgrade_node(sampler) == {
         "_target_": "src.sampling.solvers.pc.PredictorCorrector",
         "corrector_first": switch,
         "denoise": True,
     }
     # ``order`` has another meaning in other classes.
     multistep = {"_target_": "src.sampling.solvers.exponential.dpm_solver.DPMSolver", "order": 2}
-    assert up_to_date(multistep) == multistep
+    assert upgrade_node(multistep) == multistep
     bits = {"_target_": "src.sampling.bits_per_dim.BitsPerDim", "dequantise": False}
-    assert up_to_date(bits) == {"_target_": "src.sampling.ode.bits_per_dim.BitsPerDim", "dequantize": False}
+    assert upgrade_node(bits) == {"_target_": "src.sampling.ode.bits_per_dim.BitsPerDim", "dequantize": False}
 
 
 def test_joined_extractors_are_converted() -> None:
@@ -84,7 +84,7 @@ def test_joined_extractors_are_converted() -> None:
         "cache_dir": "data/statistics",
         "statistics_path": None,
     }
-    present = up_to_date({"metric": old, "callbacks": {"fid": {"suite": old}}})
+    present = upgrade_node({"metric": old, "callbacks": {"fid": {"suite": old}}})
     assert present["callbacks"]["fid"]["suite"] == present["metric"]
     now = OmegaConf.load(ROOT / "conf" / "metric" / "digits.yaml")
     del now.metrics.density_coverage  # added later

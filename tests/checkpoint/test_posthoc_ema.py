@@ -12,7 +12,7 @@ from src.checkpoint.averages import posthoc as posthoc_ema
 from src.checkpoint.averages.functions import PowerAverage
 from src.checkpoint.averages.posthoc import check_reconstructible, reconstruct, write_snapshot
 from src.checkpoint.averages.power_profile import LONGEST, fit_profile, gamma_of, inner_product
-from src.checkpoint.read import glance
+from src.checkpoint.read import peek_checkpoint
 from src.errors import UserError
 
 STEPS = 2000
@@ -119,9 +119,9 @@ def test_a_checkpoint_removed_during_reading_is_ignored(tmp_path: Path, monkeypa
     def glanced(path: Path) -> dict[str, object]:
         if path == gone:
             path.unlink(missing_ok=True)
-        return glance(path)
+        return peek_checkpoint(path)
 
-    monkeypatch.setattr(posthoc_ema, "glance", glanced)
+    monkeypatch.setattr(posthoc_ema, "peek_checkpoint", glanced)
     assert reconstruct(tmp_path / "step=1500.ckpt", checkpoint(1500, averages), 0.075).snapshots == 4
     (tmp_path / "step=500.ckpt").write_bytes(b"damaged")
     with pytest.raises(UserError, match=r"step=500\.ckpt cannot be read"):

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from src.checkpoint import instantiate_node, read_checkpoint, restore_model
-from src.checkpoint.read import glance
+from src.checkpoint.read import peek_checkpoint
 from src.checkpoint.restore import check_node
 from src.errors import UserError
 from src.sampling.solvers.schedule import LinearGrid
@@ -46,7 +46,7 @@ def test_removed_settings_are_dropped(tmp_path: Path, value: bool) -> None:
     torch.save(content, tmp_path / "a.ckpt")
     restored = restore_model(read_checkpoint(tmp_path / "a.ckpt"), "raw")
     assert torch.equal(score(restored), score(restore_model(checkpoint(), "raw")))
-    assert glance(tmp_path / "a.ckpt")["config"] == config()
+    assert peek_checkpoint(tmp_path / "a.ckpt")["config"] == config()
     with pytest.raises(UserError, match="winograd"):
         restore_model(content)
 
@@ -159,7 +159,7 @@ def test_interpolations_in_a_file_are_refused_before_resolving(
     value = "${oc.env:SECRET}"
     content["config"][where] = {**config()["sampler"], "_convert_": [value]} if where == "sampler" else value
     torch.save(content, tmp_path / "a.ckpt")
-    for read in (read_checkpoint, glance):
+    for read in (read_checkpoint, peek_checkpoint):
         with pytest.raises(UserError, match="unresolved value") as caught:
             read(tmp_path / "a.ckpt")
         assert "of the user" not in str(caught.value)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from src.datamodules.augmentation.geometric import GeometricAugmentation
-from src.datamodules.image_batches import Residence
+from src.datamodules.image_batches import ImagePlacement
 from src.errors import UserError
 from tests.datamodules.memory import MemoryDataModule
 
@@ -64,11 +64,11 @@ def test_auto_uses_the_gpu_only_with_enough_free_memory(monkeypatch: pytest.Monk
     host, gpu = torch.device("cpu"), torch.device("cuda", 0)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free[0], 10**9))
     free[0] = 10 * size
-    assert not Residence("auto").fits(size, host), "without a GPU images stay on the host"
-    assert Residence("auto").fits(size, gpu) and Residence(True).fits(size, host)
-    assert not Residence(False).fits(size, gpu)
+    assert not ImagePlacement("auto").fits(size, host), "without a GPU images stay on the host"
+    assert ImagePlacement("auto").fits(size, gpu) and ImagePlacement(True).fits(size, host)
+    assert not ImagePlacement(False).fits(size, gpu)
     free[0] = 10 * size - 1
-    assert not Residence("auto").fits(size, gpu)
+    assert not ImagePlacement("auto").fits(size, gpu)
 
 
 def test_an_unknown_value_is_refused() -> None:

@@ -181,8 +181,8 @@ def _forward(net: Any, x: Tensor, level: Tensor) -> Tensor:
         elif name.endswith("aux_conv"):
             x = _conv2d(block, F.silu(x))
         else:
-            wide = x.shape[1] != block.in_channels
-            x = _residual(block, torch.cat([x, skips.pop()], 1) if wide else x, emb, up=name.endswith("_up"))
+            widest_float = x.shape[1] != block.in_channels
+            x = _residual(block, torch.cat([x, skips.pop()], 1) if widest_float else x, emb, up=name.endswith("_up"))
     return x
 
 

@@ -137,11 +137,11 @@ def test_net_options_unknown_to_diffusers_are_refused(option: str) -> None:
 
 def test_models_unsupported_by_diffusers_are_refused() -> None:
     with torch.device("meta"):
-        net, wide = NCSNpp(**FACES), NCSNpp(**FACES, in_channels=1)
+        net, widest_float = NCSNpp(**FACES), NCSNpp(**FACES, in_channels=1)
     for model, options, message in (
         (ScoreModel(net, VPSDE(), SongVP(), "centered"), FACES, "VE SDE"),
         (ScoreModel(net, VESDE(), SongVE(), "centered"), FACES, "data_range"),
-        (ScoreModel(wide, VESDE(), SongVE(), "unit"), FACES, "in_channels=1"),
+        (ScoreModel(widest_float, VESDE(), SongVE(), "unit"), FACES, "in_channels=1"),
     ):
         with pytest.raises(UserError, match=message):
             unet_from(model, options)

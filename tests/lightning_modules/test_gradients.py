@@ -10,7 +10,7 @@ import torch
 from lightning.pytorch.plugins.precision.amp import _optimizer_handles_unscaling
 from torch import nn
 
-from src.lightning_modules.gradients import DeviceFlag, let_others_unscale, match_layout, prepare_step, total_norm
+from src.lightning_modules.gradients import DeviceFlag, allow_external_unscaling, match_layout, prepare_step, total_norm
 from tests.support.pairwise import pairwise
 
 
@@ -100,7 +100,7 @@ def test_cpu_flags_convert_to_bool() -> None:
 def test_the_trainer_unscales_gradients_of_fused_optimizers() -> None:
     optimizer = torch.optim.Adam(parameters(), fused=True)
     assert _optimizer_handles_unscaling(optimizer)
-    let_others_unscale(optimizer)
+    allow_external_unscaling(optimizer)
     assert not _optimizer_handles_unscaling(optimizer)
 
 

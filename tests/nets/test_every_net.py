@@ -114,9 +114,9 @@ def test_forward_mode_derivative_with_an_interval(name: str) -> None:
     made = net(name, fourier_log=False)
     if "log sigma" not in made.noise_scales:
         with pytest.raises(UserError, match="embeds the logarithm"):
-            made.tell_interval()
+            made.enable_interval()
         return
-    made.tell_interval()
+    made.enable_interval()
     for parameter in made.parameters():
         torch.nn.init.normal_(parameter, std=0.1)
     made = made.double().train()

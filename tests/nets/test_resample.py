@@ -74,15 +74,15 @@ def test_convolutions_use_filtered_values_outside_the_border(taps: list[float]) 
     down, up = FIRConvDown(3, 4, taps).double(), FIRConvUp(3, 4, taps).double()
     for layer in (down, up):
         torch.nn.init.normal_(layer.conv.bias)
-    wide = torch.zeros(2, 3, 18, 18, dtype=torch.float64)
-    wide[:, :, 6:12, 6:12] = x
+    widest_float = torch.zeros(2, 3, 18, 18, dtype=torch.float64)
+    widest_float[:, :, 6:12, 6:12] = x
     # With a wide margin of zeros the border has no effect, so filter and convolution can be applied one by one.
     k = torch.outer(*(torch.tensor(taps, dtype=torch.float64) / sum(taps),) * 2)[None, None]
-    padded = F.pad(wide.flatten(0, 1)[:, None], (1, 2, 1, 2))
+    padded = F.pad(widest_float.flatten(0, 1)[:, None], (1, 2, 1, 2))
     filtered = F.conv2d(padded, k.flip(2, 3)).reshape(2, 3, 18, 18)
     convolved = F.conv2d(filtered, down.conv.weight, down.conv.bias, padding=1)
     torch.testing.assert_close(down(x), convolved[:, :, 6:12, 6:12][:, :, ::2, ::2], rtol=0, atol=1e-7)
-    upsampled = F.conv2d(FIRUp(taps).double()(wide), up.conv.weight, up.conv.bias, padding=1)
+    upsampled = F.conv2d(FIRUp(taps).double()(widest_float), up.conv.weight, up.conv.bias, padding=1)
     torch.testing.assert_close(up(x), upsampled[:, :, 12:24, 12:24], rtol=0, atol=1e-7)
 
 

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from src.pictures import decode, fit_picture, open_picture, png_bytes, tiff_bytes
-from src.pictures.resize import covered
+from src.pictures.resize import covering_size
 
 RNG = np.random.default_rng(0)
 
@@ -166,7 +166,7 @@ def test_resizing_keeps_dtype_and_constant_images():
         pixels = (RNG.random((2, 9, 30)) * (200 if dtype != np.uint16 else 60000)).astype(dtype)
         made = fit_picture(pixels, (6, 12))
         assert made.dtype == dtype and made.shape == (2, 6, 12)
-    assert covered((48, 16), (16, 16)) == (48, 16) and covered((10, 10), (4, 8)) == (8, 8)
+    assert covering_size((48, 16), (16, 16)) == (48, 16) and covering_size((10, 10), (4, 8)) == (8, 8)
     constant = np.full((1, 31, 17), 40_000, np.uint16)
     assert (fit_picture(constant, (8, 8)) == 40_000).all()
     assert np.array_equal(fit_picture(constant[:, :16, :8], (16, 8)), constant[:, :16, :8])

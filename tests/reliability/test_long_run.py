@@ -11,19 +11,19 @@ from pathlib import Path
 import pytest
 
 from tests.reliability.support.figures import Figures
-from tests.reliability.support.long_run import UNITS, Held, draw, leaks, run, write
+from tests.reliability.support.long_run import UNITS, Resources, draw, leaks, run, write
 
 MINUTES = float(os.environ.get("LONG_RUN_MINUTES", "35"))
 
 
-def records(**growth_an_hour: float) -> list[Held]:
+def records(**growth_an_hour: float) -> list[Resources]:
     """Simulate half an hour of a process whose memory settles at 900 MB and whose workers come and go."""
     noise = random.Random(0)
     found = []
     for moment in range(360):
         minutes = moment / 12
         memory = 900 - 300 * math.exp(-minutes) + noise.uniform(-3, 3)
-        steady = Held(minutes, memory, 30 + noise.randint(0, 4), 12, noise.randint(0, 2))
+        steady = Resources(minutes, memory, 30 + noise.randint(0, 4), 12, noise.randint(0, 2))
         changes = {what: getattr(steady, what) + rise * minutes / 60 for what, rise in growth_an_hour.items()}
         found.append(replace(steady, **changes))
     return found

@@ -9,7 +9,7 @@ import torch
 
 from src.errors import UserError
 from src.metrics import PixelFeatures
-from src.runtime.precision import full_precision, set_float32_precision, wide
+from src.runtime.precision import full_precision, set_float32_precision, widest_float
 
 
 @pytest.fixture(autouse=True)
@@ -61,5 +61,5 @@ def test_features_are_computed_in_full_precision() -> None:
 
 
 def test_devices_without_float64_use_float32() -> None:
-    assert wide(torch.device("mps")) == torch.float32
-    assert wide(torch.device("cpu")) == wide(torch.device("cuda")) == torch.float64
+    assert widest_float(torch.device("mps")) == torch.float32
+    assert widest_float(torch.device("cpu")) == widest_float(torch.device("cuda")) == torch.float64

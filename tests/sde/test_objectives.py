@@ -132,7 +132,7 @@ def test_stable_target_is_exact_if_the_reference_is_the_whole_data_set(sde: SDE,
     mean, std = sde.marginal(x0, t)
     x_t = mean + std[:, None] * z
     objective = StableTargetField(UniformTime(), PaperWeighting())
-    objective.refer_to(lambda batch: data.to(batch))
+    objective.set_reference(lambda batch: data.to(batch))
     found = objective.target(sde, x0.to(dtype), x_t.to(dtype), t.to(dtype), z.to(dtype))
     expected = std[:, None] * Empirical(sde, data)(x_t, t)
     # float32: x_t has a rounding error of 1e-7 max |x_t|, divided by sigma, at least 0.01.

@@ -40,5 +40,5 @@ def test_invalid_samples_are_replaced() -> None:
         made.finish(Statistics())
         wanted = shown.clone()
         wanted[1] = blank
-        torch.testing.assert_close(made.blanked(), wanted, equal_nan=True)
+        torch.testing.assert_close(made.with_blanks(), wanted, equal_nan=True)
         assert len(made.frames) == 0 and torch.equal(made.samples, shown)

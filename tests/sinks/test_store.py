@@ -170,9 +170,9 @@ def test_a_folder_of_an_earlier_version_is_resumed_in_place(tmp_path: Path) -> N
         "seed": 0,
         "float32_matmul_precision": "highest",
     }
-    found = store(tmp_path / "last-seed0-5678", 2, present).continuing("last-seed0-*")
+    found = store(tmp_path / "last-seed0-5678", 2, present).find_continuation("last-seed0-*")
     assert found.folder == old.folder and found.prepare() == [1]
-    other = store(tmp_path / "last-seed0-5678", 2, {**present, "seed": 1}).continuing("last-seed0-*")
+    other = store(tmp_path / "last-seed0-5678", 2, {**present, "seed": 1}).find_continuation("last-seed0-*")
     assert other.folder.name == "last-seed0-5678"
     with pytest.raises(UserError, match="corrector_first is true in the folder and false now"):
         changed = {**present, "sampler": {**present["sampler"], "corrector_first": False}}

@@ -23,7 +23,7 @@ from src.sampling.generation import Generation
 from src.sde import VPSDE, ScoreModel
 from src.sinks.store import SampleStore
 from src.tasks import scoring
-from src.tasks.checkpoint_file import open_known
+from src.tasks.checkpoint_file import open_unchanged
 from src.tasks.evaluate import plan as evaluation_plan
 from src.tasks.evaluate.environment import Environment
 from src.tasks.evaluate.jobs.splits import SplitJob, SplitWork
@@ -68,10 +68,10 @@ def test_an_error_of_one_rank_is_raised_on_all(monkeypatch: pytest.MonkeyPatch) 
 def test_a_replaced_checkpoint_is_refused(tmp_path: Path) -> None:
     path = write_checkpoint(tmp_path / "best.ckpt", *IMAGES)
     digest = checkpoint_hash(path)
-    assert open_known(path, digest)["global_step"] == 7
+    assert open_unchanged(path, digest)["global_step"] == 7
     write_checkpoint(path, *IMAGES, scale=0.5)
     with pytest.raises(UserError, match=r"best\.ckpt changed while it was read: try again"):
-        open_known(path, digest)
+        open_unchanged(path, digest)
 
 
 def test_all_ranks_use_the_checkpoint_of_rank_zero(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

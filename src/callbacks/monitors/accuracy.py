@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ...errors import UserError
 from ...noise import Address
-from ...runtime.precision import wide
+from ...runtime.precision import widest_float
 
 
 class NoisyAccuracy(Callback):
@@ -49,15 +49,15 @@ class NoisyAccuracy(Callback):
             t = t.clamp(min=1e-5 * model.sde.T)
             mean, sigma = model.sde.marginal(x, t)
             noise = address.normal(f"accuracy {k}", x)
-            right.append((model(mean + sigma * noise, t).argmax(dim=1) == labels).to(wide(x.device)).sum())
-        sums = torch.stack([*right, x.new_full((), len(x), dtype=wide(x.device))])
+            right.append((model(mean + sigma * noise, t).argmax(dim=1) == labels).to(widest_float(x.device)).sum())
+        sums = torch.stack([*right, x.new_full((), len(x), dtype=widest_float(x.device))])
         self._sums = sums if self._sums is None else self._sums + sums
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         own = self._sums
         if own is None:
             # A process without data takes part in the sum.
-            own = torch.zeros(len(self.levels) + 1, dtype=wide(pl_module.device), device=pl_module.device)
+            own = torch.zeros(len(self.levels) + 1, dtype=widest_float(pl_module.device), device=pl_module.device)
         sums = trainer.strategy.reduce(own, reduce_op="sum")
         self._sums = None
         if trainer.sanity_checking:

@@ -61,14 +61,14 @@ class Periodic(AfterStep, ABC):
         self._trains = True
         # The last step of a finished run is repeated only if it is due by its number: when the run resumes, it is not
         # the last step.
-        self._make_up(trainer, pl_module, trainer.global_step % self.every_n_steps == 0)
+        self._run_missed(trainer, pl_module, trainer.global_step % self.every_n_steps == 0)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not self._trains:
             # The checkpoint is that of the last step, so there is nothing to train.
-            self._make_up(trainer, pl_module, True)
+            self._run_missed(trainer, pl_module, True)
 
-    def _make_up(self, trainer: Trainer, pl_module: LightningModule, due: bool) -> None:
+    def _run_missed(self, trainer: Trainer, pl_module: LightningModule, due: bool) -> None:
         step = trainer.global_step
         if step == 0:
             return

@@ -62,7 +62,7 @@ class SampleImages(Periodic):
         statistics = self.samples.make(trainer, pl_module, [made], "pictures")
         if statistics.invalid:
             _log.warning("%d of %d samples diverged or are not finite", len(statistics.invalid), statistics.count)
-        on_rank_zero(lambda: self._publish(trainer, made.blanked(), made.frames))
+        on_rank_zero(lambda: self._publish(trainer, made.with_blanks(), made.frames))
 
     def _publish(self, trainer: Trainer, samples: Tensor, frames: Tensor) -> None:
         image = picture(samples)

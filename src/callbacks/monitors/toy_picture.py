@@ -17,7 +17,7 @@ from ...loggers import log_picture
 from ...sampling import Sampler
 from ...sinks.collect import Collect
 from ...sinks.pictures import save_picture
-from ...toy.view import ToyView, exact_model, look
+from ...toy.view import ToyView, exact_model, make_view
 from ..ema import averaged_weights
 from .periodic import Periodic
 from .sampling import TrainingSamples, data_of
@@ -86,7 +86,7 @@ class ToyPicture(Periodic):
         data = datamodule.sample(self.samples.count).to(pl_module.device)
         exact = exact_model(model, datamodule)
         try:
-            view = look(model, exact, data, samples.to(pl_module.device), self.resolution)
+            view = make_view(model, exact, data, samples.to(pl_module.device), self.resolution)
         except UserError as error:
             # Early in training the ODE can be too stiff to solve.
             _log.warning("step %d: no picture, %s", trainer.global_step, error)

@@ -16,7 +16,7 @@ from torch import Tensor
 from ...errors import UserError
 from ...io.safetensors import write_safetensors
 from ..find import FOLDER as CHECKPOINTS
-from ..read import glance
+from ..read import peek_checkpoint
 from .power_profile import fit_profile, gamma_of
 
 FOLDER = "ema_snapshots"
@@ -130,7 +130,7 @@ def _sources(path: Path, checkpoint: Mapping[str, Any], opened: ExitStack) -> It
         if other == path:
             continue
         try:
-            content = glance(other)
+            content = peek_checkpoint(other)
         except UserError:
             # A resumed run removes a checkpoint once a newer one is complete.
             if other.exists():

@@ -17,7 +17,7 @@ import numpy as np
 
 from ...errors import UserError
 from ...pictures import fit_picture
-from ...pictures.resize import covered
+from ...pictures.resize import covering_size
 from ...progress import Progress
 from .source import Source
 
@@ -128,7 +128,7 @@ class _Decoder:
             try:
                 values = self.read(row)
                 if len(self.shape) == 3:
-                    share = _share_lost(values.shape, self.shape)
+                    share = _share_cut_off(values.shape, self.shape)
                     small = values.shape[1] < self.shape[1] or values.shape[2] < self.shape[2]
                     values = fit_picture(values, (self.shape[1], self.shape[2]))
                     enlarged += small
@@ -163,12 +163,12 @@ def scaled(values: np.ndarray, dtype: np.dtype, value_range: Sequence[float] | N
     return made.astype(dtype) if dtype.kind == "f" else np.rint(made).astype(dtype)
 
 
-def _share_lost(there: tuple[int, ...], wanted: tuple[int, ...]) -> float:
+def _share_cut_off(original: tuple[int, ...], target: tuple[int, ...]) -> float:
     """The share of an image (C, H, W) that the center crop cuts off."""
-    if len(there) != 3:
-        raise ValueError(f"a vector of length {there[0]} is not an image")
-    height, width = covered(there[1:], (wanted[1], wanted[2]))
-    return 1 - wanted[1] * wanted[2] / (height * width)
+    if len(original) != 3:
+        raise ValueError(f"a vector of length {original[0]} is not an image")
+    height, width = covering_size(original[1:], (target[1], target[2]))
+    return 1 - target[1] * target[2] / (height * width)
 
 
 _decoder: _Decoder | None = None

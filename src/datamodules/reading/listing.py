@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from ...errors import UserError, format_bytes
 from ...io.atomic import write_text
 from ...io.hashing import bytes_hash
-from ...outside import bomb, why_unreadable
+from ...outside import unpack_refusal, unreadable_reason
 from ...pictures import MAX_FILE
 from .cache import ADVICE
 from .source import digest
@@ -161,7 +161,7 @@ def _members(path: Path) -> Iterator[tuple[str, int, str | None]]:
         yield (
             member.filename,
             member.file_size,
-            _too_large(member.file_size) or bomb(member.file_size, member.compress_size),
+            _too_large(member.file_size) or unpack_refusal(member.file_size, member.compress_size),
         )
 
 
@@ -178,7 +178,7 @@ def _is_wanted(name: str, suffixes: frozenset[str]) -> bool:
 
 def check_file(path: Path, setting: str) -> None:
     """Raise UserError unless ``path`` is an existing folder or regular file."""
-    why = why_unreadable(path)
+    why = unreadable_reason(path)
     if why is not None and not os.path.isdir(path):  # noqa: PTH112 # the method raises for names that are too long
         raise UserError(f"{setting}={path} {why}: give {WANTED}")
 

@@ -27,7 +27,7 @@ from ...errors import UserError
 from ...io.atomic import replacing, write_json, write_text
 from ...io.hashing import text_hash
 from ...io.safetensors import write_safetensors
-from ...outside import read_json, why_unreadable
+from ...outside import read_json, unreadable_reason
 from .card import CARD, PICTURE, Card
 
 _CONFIG_HASH = "score_sde_config"
@@ -85,7 +85,7 @@ def write_hub(
 
 def is_hub_file(path: str | os.PathLike[str]) -> bool:
     """Return whether a ``.safetensors`` file is the weights of such a folder; False if it cannot be read."""
-    if why_unreadable(path) is not None:
+    if unreadable_reason(path) is not None:
         return False
     try:
         with safe_open(path, framework="pt") as file:
@@ -104,7 +104,7 @@ def read_hub(path: str | os.PathLike[str]) -> dict[str, Any]:
         UserError: ``config.json`` is missing, damaged, or not the one written with the weights.
     """
     weights, described = Path(path), Path(path).with_name(HUB_CONFIG)
-    if (why := why_unreadable(described)) is not None:
+    if (why := unreadable_reason(described)) is not None:
         raise UserError(f"{described} {why}: copy the whole folder")
     try:
         with safe_open(weights, framework="pt") as file:

@@ -243,10 +243,10 @@ def _check_levels(sigmas: Tensor | None, sde: Mapping[str, Any], path: str | os.
     # A VP model's table contains default values and is not used.
     if sigmas is None or "sigma_max" not in sde:
         return
-    for name, there in (("sigma_max", float(sigmas.max())), ("sigma_min", float(sigmas.min()))):
-        if not math.isclose(there, float(sde[name]), rel_tol=1e-3):
+    for name, value in (("sigma_max", float(sigmas.max())), ("sigma_min", float(sigmas.min()))):
+        if not math.isclose(value, float(sde[name]), rel_tol=1e-3):
             raise UserError(
-                f"{path} was trained with {name}={there:.6g}, but the configuration says {sde[name]}: "
+                f"{path} was trained with {name}={value:.6g}, but the configuration says {sde[name]}: "
                 "choose the experiment it was trained with"
             )
 

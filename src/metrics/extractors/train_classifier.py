@@ -66,9 +66,9 @@ def train_classifier(
             for part, truth in zip(torch.split(test_images, 1000), torch.split(test_labels, 1000), strict=True)
         ]
     accuracy = float(torch.stack(right).sum()) / len(test_labels)
-    told = {name: str(value) for name, value in sizes.items()}
-    told |= {"test_accuracy": f"{accuracy:.6f}", "epochs": str(epochs), "seed": str(seed)}
-    write_safetensors(out, {name: value.cpu().contiguous() for name, value in net.state_dict().items()}, told)
+    metadata = {name: str(value) for name, value in sizes.items()}
+    metadata |= {"test_accuracy": f"{accuracy:.6f}", "epochs": str(epochs), "seed": str(seed)}
+    write_safetensors(out, {name: value.cpu().contiguous() for name, value in net.state_dict().items()}, metadata)
     return accuracy
 
 

@@ -121,7 +121,7 @@ class NoiseEmbedding(nn.Module):
         self.augment = Linear(augment_dim, width, bias=False) if augment_dim is not None else None
         self.interval: nn.Sequential | None = None
 
-    def tell_interval(self) -> None:
+    def enable_interval(self) -> None:
         """Add the embedding of ``cond["interval"]``, of the same features; it is zero until training changes it.
 
         Raises:

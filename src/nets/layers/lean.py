@@ -72,10 +72,10 @@ def norm_act_conv(
         finish = partial(dropout.apply_mask, mask=mask)
     recipe = _Recipe(x, norm, act, finish)
     normed = norm(x)
-    with _instead(normed, recipe.normed):
+    with _recompute_instead_of(normed, recipe.normed):
         activated = act(normed)
     activated = finish(activated)
-    with _instead(activated, recipe.activated):
+    with _recompute_instead_of(activated, recipe.activated):
         remade: Tensor = conv(activated)
     return remade
 
@@ -88,7 +88,7 @@ def _unchanged(h: Tensor) -> Tensor:
     return h
 
 
-def _instead(tensor: Tensor, make: Callable[[], Tensor]) -> saved_tensors_hooks:
+def _recompute_instead_of(tensor: Tensor, make: Callable[[], Tensor]) -> saved_tensors_hooks:
     """Keep ``make`` for the backward pass instead of ``tensor``."""
     address = tensor.data_ptr()
 

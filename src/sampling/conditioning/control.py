@@ -59,7 +59,7 @@ class Replacement(ABC):
         """x - P x + P known."""
 
     @abstractmethod
-    def told(self, unknown: Float[Tensor, "b *d"]) -> Float[Tensor, "b *d"]:
+    def given_with(self, unknown: Float[Tensor, "b *d"]) -> Float[Tensor, "b *d"]:
         """The given data, with ``unknown`` in place of unknown elements."""
 
     @abstractmethod
@@ -92,7 +92,7 @@ class Inpainting(Replacement):
     def replace(self, x: Float[Tensor, "b *d"], known: Float[Tensor, "b *d"]) -> Float[Tensor, "b *d"]:
         return torch.where(self.known.to(x.device), known, x)
 
-    def told(self, unknown: Float[Tensor, "b *d"]) -> Float[Tensor, "b *d"]:
+    def given_with(self, unknown: Float[Tensor, "b *d"]) -> Float[Tensor, "b *d"]:
         return self.replace(unknown, self.data.to(unknown).expand_as(unknown))
 
     def error(self, x: Float[Tensor, "b *d"]) -> Float[Tensor, " b"]:
@@ -126,7 +126,7 @@ class Colorization(Replacement):
     def replace(self, x: Float[Tensor, "b *d"], known: Float[Tensor, "b *d"]) -> Float[Tensor, "b *d"]:
         return x + (known - x).mean(dim=1, keepdim=True)
 
-    def told(self, unknown: Float[Tensor, "b *d"]) -> Float[Tensor, "b *d"]:
+    def given_with(self, unknown: Float[Tensor, "b *d"]) -> Float[Tensor, "b *d"]:
         return self.data.to(unknown).expand_as(unknown)
 
     def error(self, x: Float[Tensor, "b *d"]) -> Float[Tensor, " b"]:

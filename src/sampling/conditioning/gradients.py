@@ -21,11 +21,11 @@ def leaf(x: Tensor) -> Tensor:
     return x.detach().clone().requires_grad_(True)
 
 
-def usable(value: Tensor) -> Tensor:
+def graph_safe(value: Tensor) -> Tensor:
     """Return ``value`` in a form that an autograd graph can keep; call it within ``gradients``."""
     return value.clone() if value.is_inference() else value
 
 
-def usable_condition(cond: Mapping[str, Tensor] | None) -> Mapping[str, Tensor] | None:
+def graph_safe_condition(cond: Mapping[str, Tensor] | None) -> Mapping[str, Tensor] | None:
     """Return ``cond`` with tensors that an autograd graph can keep."""
-    return None if cond is None else {name: usable(value) for name, value in cond.items()}
+    return None if cond is None else {name: graph_safe(value) for name, value in cond.items()}

@@ -20,7 +20,7 @@ from ...sde import SDE, expand, tweedie
 from ...sde.base import NumbersAsTimes
 from ...sde.score_model import Condition, Model
 from ..output import evaluations_per_call
-from .gradients import gradients, leaf, usable
+from .gradients import gradients, graph_safe, leaf
 from .operators import LinearOperator
 
 
@@ -91,7 +91,7 @@ class ClassifierGuidance(Guidance):
         labels = required(cond, "labels", "classifier guidance")
         with gradients():
             u = x if x.requires_grad else leaf(x)
-            log_prob = self.classifier.log_prob(u, usable(t), usable(labels)).sum()
+            log_prob = self.classifier.log_prob(u, graph_safe(t), graph_safe(labels)).sum()
             (gradient,) = torch.autograd.grad(log_prob, u, create_graph=x.requires_grad)
         return self.unguided(x, t, cond) + self.scale * gradient
 

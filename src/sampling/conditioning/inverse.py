@@ -18,7 +18,7 @@ from torch import Tensor
 from ...errors import UserError
 from ...sde import expand, tweedie
 from ...sde.score_model import Condition, Model
-from .gradients import gradients, leaf, usable, usable_condition
+from .gradients import gradients, graph_safe, graph_safe_condition, leaf
 from .guidance import Guidance, required, without
 from .operators import LinearOperator
 
@@ -49,8 +49,8 @@ class PosteriorGuidance(Guidance):
         measurement = required(cond, "measurement", "an inverse problem")
         with gradients():
             u = x if x.requires_grad else leaf(x)
-            y, t = usable(measurement.to(x)), usable(t)
-            rest = usable_condition(without(cond, "measurement"))
+            y, t = graph_safe(measurement.to(x)), graph_safe(t)
+            rest = graph_safe_condition(without(cond, "measurement"))
             score = self.model(u, t, rest)
             x0 = tweedie(self.sde, u, t, score)
             residual = y - self.operator.forward(x0)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ...errors import UserError
 from ...noise import uniform
-from ...runtime.precision import wide
+from ...runtime.precision import widest_float
 
 RULES = ("cycle", "random", "none")
 
@@ -54,7 +54,7 @@ class ClassLabels:
             return choices[index % len(choices)]
         # A float32 uniform can round to 1, which belongs to the last class.
         return (
-            (uniform(self.seed, "labels", 0, index, dtype=wide(index.device)) * len(choices))
+            (uniform(self.seed, "labels", 0, index, dtype=widest_float(index.device)) * len(choices))
             .long()
             .clamp(max=len(choices) - 1)
         )

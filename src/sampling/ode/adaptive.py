@@ -19,7 +19,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from ...errors import UserError
-from ...runtime.precision import wide
+from ...runtime.precision import widest_float
 
 VectorField = Callable[[Tensor, Tensor, Tensor], Tensor]
 """field(t (R,) float64, y (R, F), rows (R,) int64) -> dy/dt (R, F), for the rows of the batch that still run."""
@@ -78,7 +78,7 @@ class Tolerance:
         """
         if len(y) == 0:
             return y, torch.zeros(0, dtype=torch.int64, device=y.device)
-        times = [torch.full((len(y),), t, dtype=wide(y.device), device=y.device) for t in (t_start, t_end)]
+        times = [torch.full((len(y),), t, dtype=widest_float(y.device), device=y.device) for t in (t_start, t_end)]
         kind = y.device.type
         rows = _RunningRows(_with_autocast_of_now(field, kind), len(y), y.device)
         controller = torchode.IntegralController(atol=self.atol, rtol=self.rtol, norm=norm)

@@ -30,7 +30,7 @@ from ...data_range import RANGES, bits_per_dim_offset
 from ...errors import UserError
 from ...noise import AddressedNoise, NoiseSource
 from ...sde.score_model import Model
-from ..conditioning.gradients import gradients, leaf, usable_condition
+from ..conditioning.gradients import gradients, graph_safe_condition, leaf
 from ..output import count
 from .flow import check_eps, probability_flow
 
@@ -130,7 +130,7 @@ class Likelihood:
         with torch.inference_mode(False), torch.no_grad():
             x = x.detach().clone()
             probes = self._draw(x, noise)
-            z, v, calls = self._integrate(model, x, probes, usable_condition(cond))
+            z, v, calls = self._integrate(model, x, probes, graph_safe_condition(cond))
             traces = (probes * v).sum(2)
             log_p = model.sde.prior_log_prob(z) + traces.mean(1)
             nats_to_bits = 1 / (math.prod(x.shape[1:]) * math.log(2))

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from jaxtyping import Float
 from torch import Tensor
 
-from ...runtime.precision import wide
+from ...runtime.precision import widest_float
 from ..base import SDE, expand
 from .score_matching import ScoreMatching
 
@@ -27,14 +27,14 @@ ReferenceSet = Callable[[Tensor], Tensor]
 class StableTargetField(ScoreMatching):
     """Score matching with stable targets; for nets without class labels, since the reference mixes classes.
 
-    The arguments are those of ScoreMatching. The reference is the batch of this process unless ``refer_to`` sets
+    The arguments are those of ScoreMatching. The reference is the batch of this process unless ``set_reference`` sets
     another one.
     """
 
     depends_on_batch = True
     _reference: ReferenceSet | None = None
 
-    def refer_to(self, reference: ReferenceSet) -> None:
+    def set_reference(self, reference: ReferenceSet) -> None:
         """Set the function that returns the reference set: a larger batch, a gathered batch or the whole data set."""
         self._reference = reference
 
@@ -49,7 +49,7 @@ class StableTargetField(ScoreMatching):
         reference = x0 if self._reference is None else self._reference(x0)
         # Exponents are of the order of |x|^2 / sigma^2, 1e7 for an image at sigma = 0.01, and only their differences
         # count: float64. |x_t|^2 is common to all and left out.
-        kind = wide(x_t.device)
+        kind = widest_float(x_t.device)
         x, x_j = x_t.flatten(1).to(kind), reference.flatten(1).to(kind)
         alpha, sigma = (expand(value.to(kind), x) for value in (sde.alpha(t), sde.sigma(t)))
         exponents = (alpha * (x @ x_j.T) - 0.5 * (alpha * x_j.norm(dim=1)).square()) / sigma.square()

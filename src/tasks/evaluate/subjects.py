@@ -12,14 +12,14 @@ from omegaconf import DictConfig
 
 from ...checkpoint import find_checkpoint, restore_model
 from ...checkpoint.averages.posthoc import check_reconstructible, reconstruct
-from ...checkpoint.find import find_every, run_of
-from ...checkpoint.read import checked, glance
+from ...checkpoint.find import find_at_multiples, run_of
+from ...checkpoint.read import checked, peek_checkpoint
 from ...checkpoint.weights import parse_weights
 from ...cli.kinds import listed
 from ...errors import UserError
 from ...interop.checkpoints import open_checkpoint
 from ...sde import ScoreModel
-from ..checkpoint_file import open_known
+from ..checkpoint_file import open_unchanged
 
 _log = logging.getLogger(__name__)
 _BUILT = "posthoc"
@@ -61,7 +61,7 @@ class Subject:
         Raises:
             UserError: there are no such weights, or the file's hash is not ``digest``.
         """
-        checkpoint = open_known(self.path, self.digest, self.trained_as)
+        checkpoint = open_unchanged(self.path, self.digest, self.trained_as)
         if self.ema_length is None:
             return restore_model(checkpoint, self.weights), []
         built = reconstruct(self.path, checkpoint, self.ema_length)
@@ -78,7 +78,7 @@ def find_checkpoints(cfg: DictConfig) -> list[Path]:
     """Find the files that ``ckpt_path`` and ``every`` name; raise UserError if there are none."""
     specs = listed(cfg.ckpt_path)
     if cfg.every is not None:
-        paths = [path for spec in specs for path in find_every(spec, cfg.every, cfg.paths.log_dir, cfg.name)]
+        paths = [path for spec in specs for path in find_at_multiples(spec, cfg.every, cfg.paths.log_dir, cfg.name)]
     else:
         paths = [find_checkpoint(spec, cfg.paths.log_dir, cfg.name) for spec in specs]
     return list(dict.fromkeys(paths))
@@ -120,7 +120,7 @@ def subjects(
 def _content(path: Path, trained_as: str | None) -> Mapping[str, Any]:
     """Open a checkpoint; tensors of this project's own checkpoints are memory-mapped."""
     if path.suffix == ".ckpt":
-        content = glance(path)
+        content = peek_checkpoint(path)
         if isinstance(content.get("config"), Mapping) and isinstance(content.get("global_step"), int):
             return checked(dict(content), path)
     return open_checkpoint(path, trained_as)

@@ -87,9 +87,9 @@ class Evaluation:
             _log.info("%s\n%s", task, "\n".join(lines))
         if cfg.mode == "pareto":
             value = self._distance()
-            there = dict.fromkeys(name for result in shown for name in result.values)
-            if value not in there:
-                raise UserError(f"distance={value} is not among the scores: choose one of {', '.join(there)}")
+            names = dict.fromkeys(name for result in shown for name in result.values)
+            if value not in names:
+                raise UserError(f"distance={value} is not among the scores: choose one of {', '.join(names)}")
             for line in pareto.best_lines(shown, value):
                 _log.info("%s", line)
         on_rank_zero(lambda: self._publish(shown, value))

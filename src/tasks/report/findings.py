@@ -73,9 +73,9 @@ def _of_scores(folder: Folder) -> Iterator[str]:
         if isinstance(samples, int) and samples < _PUBLISHED and "fid" in result["values"]:
             yield f"FID of {samples:,} samples is larger than FID of {_PUBLISHED:,}, which papers report."
         # A share of zero has a wide interval, however many samples there are.
-        wide = [name for name, share in _widths(result) if share > _WIDE and not name.startswith("memorized")]
-        if wide:
-            yield f"The intervals of {', '.join(wide)} are wide ({samples} samples): take more samples."
+        widest_float = [name for name, share in _widths(result) if share > _WIDE and not name.startswith("memorized")]
+        if widest_float:
+            yield f"The intervals of {', '.join(widest_float)} are wide ({samples} samples): take more samples."
         if conditions.get("invalid_samples"):
             yield f"{result['label']}: {conditions['invalid_samples']} samples were invalid; the scores exclude them."
 

@@ -72,7 +72,7 @@ def draw_constraint(store: SampleStore, given: Given, constraint: Constraint | N
     index = torch.arange(min(given.count, _COLUMNS, store.count))
     rows = {"known": _bytes(given(index), given.data_range)}
     if constraint is not None:
-        rows["given"] = _told(constraint, index)
+        rows["given"] = _given_images(constraint, index)
     for repeat in range(_RESULTS):
         made = [i + repeat * given.count for i in index.tolist()]
         if not all(i in valid for i in made):
@@ -81,7 +81,7 @@ def draw_constraint(store: SampleStore, given: Given, constraint: Constraint | N
     save_picture(store.folder / PICTURE, _labeled(list(rows), torch.cat(list(rows.values())), len(index)))
 
 
-def _told(constraint: Constraint, index: Tensor) -> Tensor:
+def _given_images(constraint: Constraint, index: Tensor) -> Tensor:
     """The known part as color images; the unknown part has its own color."""
     data_range = constraint.given.data_range
     low, high = (_bytes(constraint.shown(index, unknown), data_range) for unknown in (0.0, 1.0))

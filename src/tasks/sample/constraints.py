@@ -71,7 +71,7 @@ class ControlConstraint(Constraint):
         return self._make(self.given(index), sde=self._sde)
 
     def shown(self, index: Tensor, unknown: float) -> Tensor:
-        return self.control(index).told(torch.full_like(self.given(index), unknown))
+        return self.control(index).given_with(torch.full_like(self.given(index), unknown))
 
     def error(self, index: Tensor, x: Tensor) -> Tensor:
         return self.control(index).error(x)

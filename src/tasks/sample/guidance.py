@@ -19,7 +19,7 @@ from ...sampling.conditioning.guidance import Guidance, IntervalGuidance
 from ...sde import ScoreModel
 from ...sde.noisy_classifier import NoisyClassifier
 from .. import checkpoint_config
-from ..checkpoint_file import open_known
+from ..checkpoint_file import open_unchanged
 
 _log = logging.getLogger(__name__)
 
@@ -123,13 +123,13 @@ def _model_file(path: str | None, cfg: DictConfig) -> tuple[Path, str]:
 
 
 def _guide(path: Path, digest: str, model: ScoreModel) -> ScoreModel:
-    guide = restore_model(open_known(path, digest))
+    guide = restore_model(open_unchanged(path, digest))
     _check_same_process(f"the guide of {path}", guide, model)
     return guide
 
 
 def _classifier(path: Path, digest: str, model: ScoreModel) -> NoisyClassifier:
-    classifier = restore_classifier(open_known(path, digest))
+    classifier = restore_classifier(open_unchanged(path, digest))
     _check_same_process(f"the classifier of {path}", classifier, model)
     return classifier
 

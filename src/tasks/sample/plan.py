@@ -29,7 +29,7 @@ from ...sampling.starts import Start
 from ...sinks.store import SampleStore, check_format
 from ...values import Values, values_of
 from .. import checkpoint_config, scoring
-from ..checkpoint_file import open_known
+from ..checkpoint_file import open_unchanged
 from ..devices import check_precision
 from .constraints import Constraint, constraint_of, needs_given
 from .given import Given, open_given
@@ -143,7 +143,9 @@ class SamplingPlan:
             folder = home / "samples" / f"{request.path.stem}-{self._words()}-seed{cfg.seed}-{digest}"
         store = SampleStore(folder, self.settings, request.count, self.shape, cfg.format, cfg.raw, about, self.values)
         # A folder of an older version has another name.
-        return store if cfg.output_dir is not None else store.continuing(f"{request.path.stem}-*seed{cfg.seed}-*")
+        return (
+            store if cfg.output_dir is not None else store.find_continuation(f"{request.path.stem}-*seed{cfg.seed}-*")
+        )
 
     def _words(self) -> str:
         """A readable folder name: the sampler, its steps, and other requested settings."""
@@ -190,7 +192,7 @@ def plan_sampling(request: SamplingRequest) -> SamplingPlan:
     Raises:
         UserError: the settings do not fit the checkpoint.
     """
-    cfg, checkpoint = request.cfg, open_known(request.path, request.digest, request.cfg.trained_as)
+    cfg, checkpoint = request.cfg, open_unchanged(request.path, request.digest, request.cfg.trained_as)
     trained = dict(checkpoint["config"])
 
     def node(name: str, **beside: Any) -> dict[str, Any]:

@@ -197,12 +197,12 @@ def _check_devices(trainer: Mapping[str, Any]) -> int:
     """Number of processes on a node; 1 if only the machine can tell."""
     accelerator, devices = trainer["accelerator"], trainer["devices"]
     if accelerator in ("gpu", "cuda"):
-        there = torch.cuda.device_count()
+        available = torch.cuda.device_count()
         wanted = devices if isinstance(devices, int) else 1
-        if there < max(wanted, 1):
+        if available < max(wanted, 1):
             raise UserError(
-                f"trainer.accelerator={accelerator} with trainer.devices={devices}, but there are {there} GPUs here: "
-                "choose fewer devices, or trainer=cpu"
+                f"trainer.accelerator={accelerator} with trainer.devices={devices}, but this machine has "
+                f"{available} GPUs: choose fewer devices, or trainer=cpu"
             )
     if isinstance(devices, int) and not isinstance(devices, bool):
         if devices < -1 or devices == 0:

@@ -72,12 +72,12 @@ def compare(opened: OpenCheckpoint, config: Mapping[str, Any]) -> list[SettingCh
     before, now = opened.content["config"], dict(config)
     refused: list[SettingChange] = []
     applied: list[SettingChange] = []
-    told: set[str] = set()
+    reported: set[str] = set()
     for name in _OF_THE_MODEL:
         for difference in _differences(before.get(name), now.get(name), name):
             parts = difference.key.split(".")
-            told.add(difference.key)
-            if name == "model" and ".".join(parts[1:]) in told:
+            reported.add(difference.key)
+            if name == "model" and ".".join(parts[1:]) in reported:
                 # A copy of a node above.
                 continue
             if difference.key == "datamodule.seed":

@@ -52,7 +52,7 @@ COUNT_LIMIT = 1.0
 
 
 @dataclass(frozen=True)
-class Held:
+class Resources:
     """Resources of a process and its children at a moment.
 
     Args:
@@ -74,13 +74,13 @@ UNITS = {"memory": "resident memory, MB", "descriptors": "open descriptors", "th
 UNITS |= {"processes": "child processes"}
 
 
-def held(process: psutil.Process, minutes: float) -> Held:
+def measure_resources(process: psutil.Process, minutes: float) -> Resources:
     with process.oneshot():
         counts = process.num_fds(), process.num_threads(), len(process.children(recursive=True))
-        return Held(minutes, process.memory_info().rss / 1e6, *map(float, counts))
+        return Resources(minutes, process.memory_info().rss / 1e6, *map(float, counts))
 
 
-def growth(records: Sequence[Held], what: str) -> float:
+def growth(records: Sequence[Resources], what: str) -> float:
     """Return the rise of a fitted line from the end of the warm-up to the end of the run."""
     late = [record for record in records if record.minutes >= WARM_UP * records[-1].minutes]
     minutes = np.array([record.minutes for record in late])
@@ -88,7 +88,7 @@ def growth(records: Sequence[Held], what: str) -> float:
     return float(slope * (minutes[-1] - minutes[0]))
 
 
-def leaks(records: Sequence[Held]) -> list[str]:
+def leaks(records: Sequence[Resources]) -> list[str]:
     """Return the resources that grew beyond their limit."""
     mean = float(np.mean([record.memory for record in records]))
     limits = {what: MEMORY_LIMIT * mean if what == "memory" else COUNT_LIMIT for what in UNITS}
@@ -112,12 +112,12 @@ class Job:
                 preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
             )
         self.watched = psutil.Process(self.process.pid)
-        self.records: list[Held] = []
+        self.records: list[Resources] = []
 
     def look(self, minutes: float) -> None:
         if self.process.poll() is not None:
             raise RuntimeError(f"ended too early:\n{self.log.read_text()[-2000:]}")
-        self.records.append(held(self.watched, minutes))
+        self.records.append(measure_resources(self.watched, minutes))
 
     def stop(self) -> tuple[int, list[psutil.Process]]:
         """Send SIGINT; return the exit code and the remaining children."""
@@ -157,15 +157,15 @@ def run(minutes: float, folder: Path, every: float = 5.0) -> dict[str, Job]:
     return jobs
 
 
-def write(records: Mapping[str, Sequence[Held]], path: Path) -> None:
+def write(records: Mapping[str, Sequence[Resources]], path: Path) -> None:
     with path.open("w", newline="") as file:
-        table = csv.DictWriter(file, ["job", *(field.name for field in fields(Held))])
+        table = csv.DictWriter(file, ["job", *(field.name for field in fields(Resources))])
         table.writeheader()
         for job, of_job in records.items():
             table.writerows({"job": job, **{key: round(v, 3) for key, v in asdict(row).items()}} for row in of_job)
 
 
-def summary(records: Sequence[Held]) -> dict[str, dict[str, float]]:
+def summary(records: Sequence[Resources]) -> dict[str, dict[str, float]]:
     """Return growth, smallest and largest value of each resource after the warm-up."""
     late = [record for record in records if record.minutes >= WARM_UP * records[-1].minutes]
     return {
@@ -178,7 +178,7 @@ def summary(records: Sequence[Held]) -> dict[str, dict[str, float]]:
     }
 
 
-def draw(records: Mapping[str, Sequence[Held]], path: Path) -> None:
+def draw(records: Mapping[str, Sequence[Resources]], path: Path) -> None:
     figure = Figure(figsize=(8, 6), layout="constrained")
     for axes, (what, unit) in zip(figure.subplots(2, 2, sharex=True).flat, UNITS.items(), strict=True):
         for job, of_job in records.items():

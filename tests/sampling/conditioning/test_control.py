@@ -158,13 +158,13 @@ def test_masks_from_lists_and_invalid_names() -> None:
 def test_known_values_and_measurement_error() -> None:
     data = torch.arange(24.0).reshape(2, 3, 2, 2)
     left = Inpainting(data, "left", VESDE())
-    told = left.told(torch.full_like(data, -1))
+    told = left.given_with(torch.full_like(data, -1))
     assert torch.equal(told[..., 0], data[..., 0]) and (told[..., 1] == -1).all()
     assert left.error(told).tolist() == [0, 0]
     off = data + torch.tensor([3.0, 100.0])
     assert left.error(off).tolist() == [3, 3]
     gray = Colorization(data, VESDE())
-    assert torch.equal(gray.told(torch.zeros_like(data)), data.mean(1, keepdim=True).expand_as(data))
+    assert torch.equal(gray.given_with(torch.zeros_like(data)), data.mean(1, keepdim=True).expand_as(data))
     recolored = data + torch.tensor([5.0, -5.0, 0.0])[:, None, None]
     torch.testing.assert_close(gray.error(recolored), torch.zeros(2))
     torch.testing.assert_close(gray.error(recolored + 2), torch.full((2,), 2.0))

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from src.callbacks.run_record import RunHistory
-from src.checkpoint.read import glance
+from src.checkpoint.read import peek_checkpoint
 from tests.tasks.evaluation_example import evaluate, make_run
 
 LEARNING_RATES = (1e-3, 1e-3, 2e-3, 2e-3)
@@ -21,7 +21,7 @@ def real_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for i, rate in enumerate(LEARNING_RATES):
         run = sweep / str(i)
         (path,) = make_run(run, (10 + 2 * i,), cache=sweep / "statistics")
-        config = dict(glance(path)["config"])
+        config = dict(peek_checkpoint(path)["config"])
         config["optimizer"] = {**config["optimizer"], "lr": rate}
         (run / "config.yaml").write_text(yaml.safe_dump(config))
         RunHistory(run, ["experiment=digits"], None).end("finished", 10)

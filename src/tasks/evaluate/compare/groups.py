@@ -11,7 +11,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from ....checkpoint.find import find_runs, run_of
-from ....checkpoint.read import glance
+from ....checkpoint.read import peek_checkpoint
 from ....errors import UserError
 
 _NODES = (
@@ -113,7 +113,7 @@ def _names(folders: Sequence[str]) -> list[str]:
 
 
 def _split(paths: Sequence[Path]) -> list[Group]:
-    configs = [glance(path).get("config", {}) for path in paths]
+    configs = [peek_checkpoint(path).get("config", {}) for path in paths]
     return [Group(name, tuple(paths[i] for i in members)) for name, members in by_settings(configs).items()]
 
 

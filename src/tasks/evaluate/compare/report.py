@@ -38,9 +38,9 @@ def report_comparison(
     Raises:
         UserError: there is no such score.
     """
-    there = dict.fromkeys(name for result in results for name in result.values)
-    if score not in there:
-        raise UserError(f"distance={score} is not among the scores: choose one of {', '.join(there)}")
+    available = dict.fromkeys(name for result in results for name in result.values)
+    if score not in available:
+        raise UserError(f"distance={score} is not among the scores: choose one of {', '.join(available)}")
     waiting: Iterator[Result] = iter(results)
     grouped = {name: [list(islice(waiting, draws)) for _ in range(count)] for name, count in groups}
     tables = {name: [[r.values.get(score) for r in row] for row in rows] for name, rows in grouped.items()}

@@ -13,7 +13,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from ....checkpoint import checkpoint_hash, find_checkpoint, restore_model
-from ....checkpoint.older import up_to_date
+from ....checkpoint.older import upgrade_node
 from ....errors import UserError
 from ....interop.checkpoints import open_checkpoint
 from ....sampling import Sampler
@@ -97,7 +97,7 @@ class ExaminedFiles(Examined):
         self.path = path
         self.source: ImageSource = open_images(path)
         manifest = manifest_of(self.source.path)
-        self.config = {} if manifest is None else up_to_date(manifest.about.get("trained_with", {}))
+        self.config = {} if manifest is None else upgrade_node(manifest.about.get("trained_with", {}))
 
     @property
     def label(self) -> str:

@@ -10,7 +10,7 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor
 
-from ....checkpoint.older import up_to_date
+from ....checkpoint.older import upgrade_node
 from ....cli.kinds import listed
 from ....distributed import failing_together, on_rank_zero
 from ....errors import UserError
@@ -50,7 +50,7 @@ class ImagesJob:
             if node is None
             else checkpoint_config.build("sampler", checkpoint_config.node(self.made, "sampler", None))
         )
-        config = {} if manifest is None else up_to_date(manifest.about.get("trained_with", {}))
+        config = {} if manifest is None else upgrade_node(manifest.about.get("trained_with", {}))
         names = None if cfg.metrics is None else list(map(str, listed(cfg.metrics)))
         if cfg.get("metric") is None and "metric" not in config:
             raise UserError(
@@ -59,8 +59,8 @@ class ImagesJob:
             )
         has_data = cfg.get("datamodule") is not None or "datamodule" in config
         datamodule = checkpoint_config.data_node(config, cfg.get("datamodule")) if has_data else None
-        beside = {} if datamodule is None else {"datamodule": datamodule}
-        metric = checkpoint_config.node(config, "metric", cfg.get("metric"), **beside)
+        others = {} if datamodule is None else {"datamodule": datamodule}
+        metric = checkpoint_config.node(config, "metric", cfg.get("metric"), **others)
         metric = scoring.chosen_metrics(metric, names)
         self.setup = setups.get(metric, datamodule)
         self.label = str(self.source.path)

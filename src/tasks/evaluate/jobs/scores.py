@@ -79,8 +79,8 @@ class ScoresJob:
         config = subject.config
         self.seed: int = cfg.seed if seed is None else seed
 
-        def node(name: str, **beside: Any) -> dict[str, Any]:
-            return checkpoint_config.node(config, name, cfg.get(name), **beside)
+        def node(name: str, **others: Any) -> dict[str, Any]:
+            return checkpoint_config.node(config, name, cfg.get(name), **others)
 
         self.of = subject
         point = dict(point or {})

@@ -135,9 +135,9 @@ class SplitWork:
         job = self.job
         model, notes = self.environment.model(job.of)
         # All processes look up the stored values before one of them adds more.
-        there = torch.tensor(sorted(on_rank_zero(self.parts.present)), dtype=torch.int64)
+        stored = torch.tensor(sorted(on_rank_zero(self.parts.present)), dtype=torch.int64)
         with failing_together():
-            self._compute(model, there)
+            self._compute(model, stored)
         index, table = on_rank_zero(self._collect)
         values, conditions = job.summary(table)
         about = {"ckpt_path": str(job.of.path), "step": job.of.step, "values": f"{self.name}.npz"}
@@ -156,18 +156,18 @@ class SplitWork:
         """Delete the partial files, which are joined in one file."""
         shutil.rmtree(self.parts.folder, ignore_errors=True)
 
-    def _compute(self, model: ScoreModel, there: Tensor) -> None:
-        """Compute this process' share of the values that are not ``there`` (N,), by index; must not wait for other
+    def _compute(self, model: ScoreModel, stored: Tensor) -> None:
+        """Compute this process' share of the values that are not ``stored`` (N,), by index; must not wait for other
         processes.
         """
         job, fabric, limit = self.job, self.environment.fabric, self.environment.cfg.limit
         values, parts = job.values(self.environment, model), self.parts
         count = sum(len(address.index) for address in self.loader.sampler)
         total = min(count, limit) if limit is not None else count
-        with Progress(job.what, total - len(there), enabled=fabric.is_global_zero) as progress:
+        with Progress(job.what, total - len(stored), enabled=fabric.is_global_zero) as progress:
             for batch in self.loader:
                 index = batch["index"]
-                wanted = ~torch.isin(index, there) if limit is None else ~torch.isin(index, there) & (index < limit)
+                wanted = ~torch.isin(index, stored) if limit is None else ~torch.isin(index, stored) & (index < limit)
                 mine = wanted & (index % fabric.world_size == fabric.global_rank)
                 if bool(mine.any()):
                     moved = {
@@ -274,9 +274,9 @@ class LossJob(SplitJob):
         }
 
 
-def _noise_seed(config: Mapping[str, Any], otherwise: int) -> int:
+def _noise_seed(config: Mapping[str, Any], fallback: int) -> int:
     """The seed of a run's times and noises; older configurations have one seed for everything."""
-    return int(config.get("seeds", {}).get("noise", config.get("seed", otherwise)))
+    return int(config.get("seeds", {}).get("noise", config.get("seed", fallback)))
 
 
 def standard_error(values: Tensor) -> float | None:
