@@ -15,7 +15,8 @@ from .edm.convert import read_edm
 from .hub import is_hub_file, read_hub
 from .safetensors import SUFFIX, read_safetensors
 from .song.checkpoint import convert_song_checkpoint, is_song_checkpoint
-from .song.experiments import fitting_experiments, training_config
+from .song.experiments import training_config
+from .song.fitting import fitting_experiments
 
 
 def open_checkpoint(

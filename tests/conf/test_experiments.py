@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,11 +18,13 @@ from src.cli.instantiate import instantiate, instantiate_all, needs_data, plain
 from src.cli.run_dir import register_resolvers
 from src.config.location import CONFIG_DIR
 from src.errors import UserError
+from src.interop.song.fitting import net_of
 from src.tasks.train.checks import check_model, check_run
 from src.tasks.train.choices import choose_settings, wants_choices
 from tests.support.configs import names
 
 FOLDER = CONFIG_DIR / "experiment"
+OF_SPEED = ("compile", "channels_last", "checkpoint_activations")
 EXPERIMENTS = sorted(str(path.relative_to(FOLDER).with_suffix("")) for path in FOLDER.rglob("*.yaml"))
 
 # Trainable parameters, counted in the original nets.
@@ -59,6 +62,12 @@ def composed(*overrides: str) -> DictConfig:
     return cfg
 
 
+def weights_of(net: Any) -> Any:
+    """Return the settings that weights depend on, None for a net that the original does not have."""
+    known = isinstance(net, dict) and net["_target_"] in ("src.nets.NCSNpp", "src.nets.DDPM")
+    return {key: net[key] for key in net if key not in OF_SPEED} if known else None
+
+
 @functools.cache
 def own_images() -> Path:
     """Return a folder of small images for experiments that choose settings from the data."""
@@ -73,6 +82,8 @@ def own_images() -> Path:
 def test_every_experiment_builds(name: str) -> None:
     cfg = composed(f"experiment={name}")
     assert plain(cfg)["name"] == name, "the run name must be the experiment name"
+    if name != "images":  # its net depends on the data
+        assert weights_of(net_of(name)) == weights_of(plain(cfg)["model"].get("net")), "for checkpoints of the original"
     check_model(cfg)
     # Inception weights are not available in tests; the callback is the same with another extractor.
     instantiate_all(composed(f"experiment={name}", "metric=pixel").callbacks)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,23 +12,17 @@ import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from torch import Tensor
 
 from ...checkpoint.plain import check_plain
-from ...checkpoint.read import is_tensor
 from ...config.location import CONFIG_DIR
 from ...errors import UserError
 from ...outside import MAX_RECORD, read_bytes
-from .checkpoint import PREFIX, architecture
-from .names import song_weights
+from .fitting import experiments
 from .settings import ConvertedSettings, convert_settings
 from .source import read_python
 
 _log = logging.getLogger(__name__)
 
-# Composing takes most of the time, and every group its share of it.
-_NOT_OF_NETS = ("callbacks", "ema", "likelihood", "logger", "metric", "optimizer", "sampler", "scheduler", "trainer")
 _FILES = (".py", ".yaml", ".yml", ".json")
 _GIVE = "give the original's configuration in Python, YAML or JSON"
 
@@ -91,50 +85,6 @@ def warn_ignored_keys(experiment: str, carried: ConvertedSettings) -> None:
 def run_name(experiment: str) -> str:
     """The run name for a configuration file of the original."""
     return Path(experiment).stem
-
-
-def experiments() -> list[str]:
-    """Names of the files in ``conf/experiment``."""
-    folder = CONFIG_DIR / "experiment"
-    return sorted(path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.yaml"))
-
-
-def fitting_experiments(state: Mapping[str, Tensor]) -> list[str]:
-    """Names of the experiments whose net has the tensor names and shapes of the original's ``state``."""
-    if not all(isinstance(name, str) and is_tensor(tensor) for name, tensor in state.items()):
-        return []
-    there = {name.removeprefix(PREFIX): tuple(tensor.shape) for name, tensor in state.items()}
-    there.pop("sigmas", None)
-    known: dict[str, bool] = {}
-
-    def fits(name: str) -> bool:
-        try:
-            net = _net_of(name)
-        except OmegaConfBaseException:
-            # Its net depends on data that are not named.
-            return False
-        if net is None:
-            return False
-        if str(net) not in known:
-            try:
-                here = {weight.theirs: weight.shape for weight in song_weights(architecture({"model": {"net": net}}))}
-            except UserError:
-                here = {}
-            known[str(net)] = here == there
-        return known[str(net)]
-
-    _log.info("looking for the experiments whose net has these weights")
-    with _hydra():
-        return [name for name in experiments() if fits(name)]
-
-
-def _net_of(experiment: str) -> dict[str, Any] | None:
-    """Return the resolved net of an experiment, composed without the groups that no net depends on."""
-    cfg = compose("train", overrides=[f"experiment={experiment}", *(f"~{group}" for group in _NOT_OF_NETS)])
-    net = OmegaConf.select(cfg, "model.net")
-    found = OmegaConf.to_container(net, resolve=True) if OmegaConf.is_dict(net) else None
-    assert found is None or isinstance(found, dict)
-    return None if found is None else {str(key): value for key, value in found.items()}
 
 
 def _load(path: Path) -> dict[str, Any]:
