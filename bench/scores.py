@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,25 +15,21 @@ from src.io.atomic import write_json
 from src.io.results import recorded_results
 
 
-def rows(folder: Path, name: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield name, evaluations and scores of every result in a folder.
+def rows(folder: Path, name: str = "") -> dict[str, dict[str, Any]]:
+    """Return evaluations and scores of the results in a folder, by name; results of one name are joined.
 
     Args:
         folder: output folder of a command.
-        name: name of its only result; by default the label of each result, without the step of the checkpoint.
+        name: name of its only row; by default the label of each result, without the step of the checkpoint.
     """
+    found: dict[str, dict[str, Any]] = {}
     for _, result in recorded_results(folder):
-        label = name or re.sub(r" step \d+", "", result["label"])
         conditions = result.get("conditions", {})
-        yield (
-            label,
-            {
-                "evaluations": conditions.get("nfe"),
-                "samples": conditions.get("samples"),
-                "values": result["values"],
-                "intervals": result.get("intervals", {}),
-            },
-        )
+        new = {"evaluations": conditions.get("nfe"), "samples": conditions.get("samples"), "values": {}, "intervals": {}}
+        row = found.setdefault(name or re.sub(r" step \d+", "", result["label"]), new)
+        row["values"] |= result["values"]
+        row["intervals"] |= result.get("intervals", {})
+    return found
 
 
 def main() -> None:
@@ -48,7 +43,7 @@ def main() -> None:
     results = json.loads(arguments.file.read_text(encoding="utf-8")) if arguments.file.exists() else {}
     for given in arguments.folders:
         name, _, folder = given.rpartition("=")
-        results |= dict(rows(Path(folder), name))
+        results |= rows(Path(folder), name)
     write_json(arguments.file, results)
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.scores import main
+from bench.scores import main, rows
 
 
 def write(folder: Path, *labels: str) -> Path:
@@ -25,6 +25,7 @@ def test_rows_have_given_names_or_those_of_the_results(tmp_path: Path, monkeypat
     main()
     found = json.loads(file.read_text())
     assert list(found) == ["digits heun 9", "digits heun 18", "a=b c"]
+    assert rows(write(tmp_path / "twice", "x", "x"), "y").keys() == {"y"}
     assert found["a=b c"] == {
         "evaluations": 9.0,
         "samples": 4,
