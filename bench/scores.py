@@ -25,8 +25,8 @@ def rows(folder: Path, name: str = "") -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     for _, result in recorded_results(folder):
         conditions = result.get("conditions", {})
-        new = {"evaluations": conditions.get("nfe"), "samples": conditions.get("samples"), "values": {}, "intervals": {}}
-        row = found.setdefault(name or re.sub(r" step \d+", "", result["label"]), new)
+        new = {"evaluations": conditions.get("nfe"), "samples": conditions.get("samples")}
+        row = found.setdefault(name or re.sub(r" step \d+", "", result["label"]), new | {"values": {}, "intervals": {}})
         row["values"] |= result["values"]
         row["intervals"] |= result.get("intervals", {})
     return found
