@@ -11,7 +11,7 @@ from src.checkpoint import instantiate_node, restore_model
 from src.errors import UserError
 from src.interop.checkpoints import open_checkpoint
 from src.interop.safetensors import write_checkpoint_file
-from src.interop.song import experiments
+from src.interop.song import experiments, fitting
 from src.interop.song.checkpoint import architecture
 from src.interop.song.names import to_song
 from tests.checkpoint import example
@@ -133,7 +133,7 @@ def test_an_experiment_by_name(tmp_path: Path) -> None:
 def test_without_an_experiment_matching_ones_are_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Includes one without a net, and one whose net depends on unknown data.
     names = ["digits_classifier", "vectors", "digits", "ve/church_ncsnpp_continuous", "ve/cifar10_ncsnpp_continuous"]
-    monkeypatch.setattr(experiments, "experiments", lambda: names)
+    monkeypatch.setattr(fitting, "experiments", lambda: names)
     net = architecture(experiments.training_config("digits")).to_empty(device="cpu")
     torch.save({"model": to_song(net, prefix="module."), "ema": {}}, tmp_path / "digits.pth")
     with pytest.raises(UserError, match="add experiment=<one of digits>"):

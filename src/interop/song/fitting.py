@@ -39,15 +39,10 @@ def fitting_experiments(state: Mapping[str, Tensor]) -> list[str]:
         return []
     there = {name.removeprefix(PREFIX): tuple(tensor.shape) for name, tensor in state.items()}
     there.pop("sigmas", None)
-    known: dict[str, Shapes] = {}
-    fitting = []
-    for name in experiments():
-        net = net_of(name)
-        if str(net) not in known:
-            known[str(net)] = _shapes(net)
-        if known[str(net)] == there:
-            fitting.append(name)
-    return fitting
+    nets = {name: net for name in experiments() if (net := net_of(name)) is not None}
+    distinct = {str(net): net for net in nets.values()}
+    fitting = {text for text, net in distinct.items() if _shapes(net) == there}
+    return [name for name, net in nets.items() if str(net) in fitting]
 
 
 def net_of(experiment: str) -> dict[str, Any] | None:
@@ -67,7 +62,7 @@ def net_of(experiment: str) -> dict[str, Any] | None:
     return {str(key): value for key, value in found.items() if key != "defaults"} if isinstance(found, dict) else None
 
 
-def _shapes(net: dict[str, Any] | None) -> Shapes:
+def _shapes(net: dict[str, Any]) -> Shapes:
     """Return names and shapes of the original's weights, none if ``net`` is not one of the original's."""
     try:
         return {weight.theirs: tuple(weight.shape) for weight in song_weights(architecture({"model": {"net": net}}))}
