@@ -108,6 +108,8 @@ class ImageSet:
     def __init__(self, source: Tensor | Path, labels: Tensor | None = None, rows: Tensor | None = None) -> None:
         if labels is not None and rows is not None:
             labels = labels[rows]
+        if rows is not None and bool((rows.sort().values.diff() == 0).any()):
+            raise ValueError("rows repeat an image")
         part = _Part(ImageStore(source), rows, labels)
         if labels is not None and len(labels) != len(part):
             raise ValueError(f"{len(part)} images have {len(labels)} labels")

@@ -1,14 +1,18 @@
 import inspect
 import subprocess
 import sys
+from itertools import islice
 from pathlib import Path
 
 import pytest
+import torch
 from hydra import compose, initialize_config_dir
-from hydra.utils import instantiate
+from hydra.utils import get_class, instantiate
 from omegaconf import OmegaConf
 
+from src.data_range import RANGES
 from src.datamodules.base import ImageDataModule
+from src.datamodules.torchvision_images import TorchvisionDataModule
 
 CONF = Path(__file__).parents[2] / "conf"
 NAMES = sorted(path.stem for path in (CONF / "datamodule").glob("*.yaml"))
@@ -40,6 +44,38 @@ def test_every_config_builds_its_datamodule(name, tmp_path):
             assert config[split] in names
     else:
         assert module.shape == (config.dim,)
+
+
+def is_here(name):
+    """Whether the data are neither downloaded nor given by the user."""
+    config = composed(name)
+    given = any(OmegaConf.is_missing(config, key) for key in config)
+    return not given and not issubclass(get_class(config._target_), TorchvisionDataModule)
+
+
+@pytest.mark.parametrize("name", filter(is_here, NAMES))
+def test_an_epoch_holds_each_sample_once_in_the_range_of_the_data(name, tmp_path):
+    config = composed(name)
+    if "data_dir" in config:
+        config.data_dir = str(tmp_path)
+    module = instantiate(config, _convert_="all")
+    module.prepare_data()
+    module.setup("fit")
+    low, high = RANGES[module.data_range]
+    for loader, size in ((module.train_dataloader(), module.global_batch_size), (module.val_dataloader(), None)):
+        batches = [module.on_after_batch_transfer(batch, 0) for batch in islice(loader, 20)]
+        index = torch.cat([batch["index"] for batch in batches])
+        assert len(index.unique()) == len(index) and int(index.min()) >= 0
+        for batch in batches:
+            x = batch["x"]
+            assert x.shape[1:] == module.shape and x.is_floating_point() and bool(x.isfinite().all())
+            assert size is None or len(x) == size
+            assert len(module.shape) != 3 or low <= float(x.min()) <= float(x.max()) <= high
+            labels = batch.get("labels", torch.zeros(1))
+            assert 0 <= int(labels.min()) <= int(labels.max()) < max(module.num_classes, 1)
+    # The same address, the same sample.
+    first, again = (next(iter(module.train_dataloader())) for _ in range(2))
+    assert torch.equal(first["x"], again["x"]) and torch.equal(first["index"], again["index"])
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if "dataset" in composed(name)])

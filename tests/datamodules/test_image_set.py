@@ -21,7 +21,7 @@ def file(tmp_path, pixels):
 
 def test_files_tensors_and_selections_have_the_same_indexing(pixels, file):
     labels = torch.arange(11)
-    rows = torch.tensor([7, 2, 2, 0, 10])
+    rows = torch.tensor([7, 2, 3, 0, 10])
     for source in (pixels, file):
         whole = ImageSet(source, labels)
         assert torch.equal(whole[:], pixels) and torch.equal(whole[-1], pixels[-1])
@@ -32,10 +32,12 @@ def test_files_tensors_and_selections_have_the_same_indexing(pixels, file):
         joined = ImageSet.concatenate([some, whole])
         index = torch.tensor([5, 0, 15, 4])
         assert torch.equal(joined.gather(index), pixels[[0, 7, 10, 10]])
-        assert joined.labels.tolist() == [7, 2, 2, 0, 10, *range(11)]
+        assert joined.labels.tolist() == [7, 2, 3, 0, 10, *range(11)]
         assert torch.equal(joined.first(6)[:], torch.cat([pixels[rows], pixels[:1]]))
         with pytest.raises(IndexError):
             whole[11]
+        with pytest.raises(ValueError, match="rows repeat"):
+            ImageSet(source, labels, torch.tensor([7, 2, 2]))
 
 
 def test_counts_and_fingerprint_do_not_depend_on_the_storage(pixels, file, monkeypatch):

@@ -44,7 +44,7 @@ def commands() -> list[list[str]]:
 
 def test_examples_pass_lint_and_format(checkout: Path) -> None:
     made = [name for name in files(PAGE) if name.endswith(".py")]
-    assert len(made) == 5
+    assert len(made) == 6
     run(checkout, "-m", "ruff", "check", *made)
     run(checkout, "-m", "ruff", "format", "--check", *made)
 
@@ -58,13 +58,13 @@ def test_examples_build(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None
         else:
             node = OmegaConf.create({"datamodule": {"channels": 1, "image_size": 8}, "made": yaml.safe_load(text)})
             built = build(OmegaConf.to_container(node, resolve=True)["made"])
-            assert type(built).__name__ in "CubicSDE PlainConv Midpoint BarsDataModule MetricSuite"
+            assert type(built).__name__ in "CubicSDE PlainConv Midpoint ScoreMatching BarsDataModule MetricSuite"
 
 
 @pytest.mark.slow
 def test_examples_pass_the_tests_of_their_group(checkout: Path) -> None:
     tests = [command for command in commands() if command[:2] == ["-m", "pytest"]]
-    assert len(tests) == 5
+    assert len(tests) == 6
     paths, names = [command[2] for command in tests], [command[4] for command in tests]
     # One process, because each start takes seconds.
     output = run(checkout, "-m", "pytest", "-v", "-p", "no:cacheprovider", *paths, "-k", " or ".join(names))

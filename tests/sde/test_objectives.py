@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from src.errors import UserError
+from src.nets import MLP
+from src.nets.classifier import ConvClassifier
 from src.noise import Address, normal
-from src.sde import EDMSDE, SDE, VESDE, VPSDE, tweedie
+from src.sde import EDMSDE, SDE, VESDE, VPSDE, ScoreModel, tweedie
+from src.sde.average_velocity import AverageVelocityModel
 from src.sde.flow import FlowSDE
+from src.sde.noisy_classifier import NoisyClassifier
+from src.sde.objectives import Objective
 from src.sde.objectives.score_matching import EDMWeighting, PaperWeighting, ScoreMatching, VelocityWeighting
 from src.sde.objectives.stf import StableTargetField
+from src.sde.parametrization import EDM
+from src.sde.prediction import VelocityPrediction
 from src.sde.time_samplers import UniformTime
 from tests.support.configs import build, names
 from tests.support.gaussian import GaussianScore
-
-SUITED: dict[str, SDE] = {"ddpm": VPSDE(), "edm": EDMSDE(), "stf": EDMSDE(), "flow": FlowSDE()}
 
 
 @dataclass(frozen=True)
@@ -51,21 +58,51 @@ class Empirical:
         return (posterior[..., None] * toward).sum(1) / sigma**2
 
 
-# Objectives that are minimal at the score: not those of classifiers, flow maps and coupled noise.
-SCORE_OBJECTIVES = [
-    name for name in names("objective") if name not in ("noisy_classification", "ect", "meanflow", "flow_ot")
-]
+OBJECTIVES = names("objective")
 
 
-@pytest.mark.parametrize("name", SCORE_OBJECTIVES)
+def fitting(objective: Objective) -> tuple[nn.Module, tuple[int, ...]]:
+    """Return the first kind of model that ``objective`` accepts, and the shape of its data."""
+    torch.manual_seed(0)
+    net = partial(MLP, dim=4, width=8, depth=1, fourier_log=False, init_scale=1.0)
+    kinds: list[tuple[Callable[[], nn.Module], tuple[int, ...]]] = [
+        (lambda: ScoreModel(net(), EDMSDE(), EDM(0.5), "centered"), (4,)),
+        (lambda: AverageVelocityModel(net(), FlowSDE(), VelocityPrediction(), "centered"), (4,)),
+        (lambda: NoisyClassifier(ConvClassifier(in_channels=1, num_classes=3, nf=4), EDMSDE(), "centered"), (1, 8, 8)),
+    ]
+    for make, shape in kinds:
+        model = make()
+        with suppress(UserError):
+            objective.check(model)
+            return model, shape
+    raise AssertionError(f"no model for {type(objective).__name__}: add one here")
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_losses_are_finite_differentiable_and_of_one_sample_each(name: str) -> None:
+    objective = build("objective", name)
+    model, shape = fitting(objective)
+    position = torch.arange(6)
+    x0, labels = normal(0, "data", 0, position, shape), {"labels": position % 3}
+    losses = objective(model, x0, Address(0, 5, position), labels)
+    assert losses.shape == (6,) and losses.isfinite().all()
+    losses.mean().backward()
+    assert any(p.grad is not None and float(p.grad.abs().max()) > 0 for p in model.parameters())
+    if not objective.depends_on_batch:
+        whole = objective(model, x0, Address(0, 5, position), labels, train=False)
+        half = objective(model, x0[2:4], Address(0, 5, position[2:4]), {"labels": position[2:4] % 3}, train=False)
+        torch.testing.assert_close(half, whole[2:4], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", [name for name in OBJECTIVES if build("objective", name).learns_score])
 def test_the_true_score_has_the_smallest_loss(name: str) -> None:
-    objective, sde = build("objective", name), SUITED.get(name, VESDE())
-    index = torch.arange(1500)
+    objective, index = build("objective", name), torch.arange(1500)
     x0 = 0.25 + 0.5 * normal(0, "data", 0, index, (4,), torch.float64)
-    score = GaussianScore(sde)
-    address = Address(0, 0, index)
-    losses = {f: float(objective(Scaled(score, f), x0, address).mean()) for f in (0.8, 1.0, 1.2)}
-    assert losses[1.0] < losses[0.8] and losses[1.0] < losses[1.2]
+    for sde in (VESDE(), VPSDE(), EDMSDE(), FlowSDE()):
+        losses = [
+            float(objective(Scaled(GaussianScore(sde), f), x0, Address(0, 0, index)).mean()) for f in (0.8, 1, 1.2)
+        ]
+        assert losses[1] < min(losses[0], losses[2]), type(sde).__name__
 
 
 def test_edm_weighting_gives_the_weighted_denoising_error() -> None:

@@ -18,6 +18,9 @@ class Objective(ABC):
     depends_on_batch: bool = False
     """Whether the loss of a sample depends on the others in its batch."""
 
+    learns_score: bool = True
+    """Whether the expected loss is least at the score of every p_t; the tests check it."""
+
     compilable: bool = True
     """Whether ``torch.compile`` can trace the loss, as ``module.compile=true`` needs."""
 

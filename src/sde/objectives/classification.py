@@ -11,7 +11,7 @@ from torch import Tensor
 from ...errors import UserError
 from ...noise import Address
 from ..base import SDE, expand
-from ..score_model import Condition
+from ..score_model import Condition, Model
 from ..time_samplers import TimeSampler
 from .base import Objective
 
@@ -39,11 +39,15 @@ class NoisyClassification(Objective):
         time_sampler: distribution of t.
     """
 
+    learns_score = False
+
     def __init__(self, time_sampler: TimeSampler) -> None:
         self.time_sampler = time_sampler
 
-    def check(self, model: TrainableClassifier) -> None:
-        """Raise UserError if the times lie outside of those of the SDE of ``model``."""
+    def check(self, model: Model) -> None:
+        """Raise UserError if ``model`` is no classifier, or if times lie outside of those of its SDE."""
+        if not isinstance(model, TrainableClassifier):
+            raise UserError("objective=noisy_classification trains a classifier: add model=noisy_classifier")
         self.time_sampler(model.sde, torch.full((1,), 0.5))
 
     def __call__(

@@ -48,6 +48,8 @@ class ConsistencyTuning(Objective):
         UserError: a setting out of range.
     """
 
+    learns_score = False
+
     def __init__(
         self,
         time_sampler: TimeSampler,

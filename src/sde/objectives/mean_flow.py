@@ -55,6 +55,7 @@ class MeanFlow(Objective):
         UserError: a setting out of range.
     """
 
+    learns_score = False
     compilable = False  # dynamo cannot trace GroupNorm in forward mode, nor the backward pass with attention
 
     def __init__(

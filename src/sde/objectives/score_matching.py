@@ -111,6 +111,7 @@ class ScoreMatching(Objective):
         self.label_dropout = LabelDropout(label_dropout, null_label)
         self.chain_steps = chain_steps
         self.coupling = coupling
+        self.learns_score = coupling is None
 
     def check(self, model: ScoreModel) -> None:
         """Raise UserError if the times lie outside of those of the SDE of ``model``, or the coupling objects to it."""
