@@ -90,13 +90,13 @@ def test_a_seed_changes_only_its_own_random_numbers(part: str, first: Seen, tmp_
     assert differing(first, seen) == {part}
 
 
-def test_seed_sets_all_seeds_except_that_of_previews(first: Seen, tmp_path: Path) -> None:
-    assert differing(first, train(tmp_path, "seed=2")) == {"init", "data", "noise"}
-    assert first.sample == 0
+def test_seed_sets_all_seeds(first: Seen, tmp_path: Path) -> None:
+    assert differing(first, train(tmp_path, "seed=2")) == {"init", "data", "noise", "sample"}
+    assert first.sample == 1
 
 
 def test_equal_separate_seeds_equal_one_seed(first: Seen, tmp_path: Path) -> None:
-    seen = train(tmp_path, "seed.init=1", "seed.data=1", "seed.noise=1")
+    seen = train(tmp_path, "seed.init=1", "seed.data=1", "seed.noise=1", "seed.sample=1")
     assert differing(first, seen) == set()
     assert all(torch.equal(first.final[name], value) for name, value in seen.final.items())
 
@@ -117,10 +117,25 @@ def test_a_resumed_run_reports_changed_seeds() -> None:
 
     parts = {"init": 1, "data": 1, "noise": 1, "sample": 0}
     old, same = {"seed": 1, "datamodule": {"seed": 1}}, {"seed": 1, "seeds": parts, "datamodule": {"seed": 1}}
-    other = {"seed": 1, "seeds": {**parts, "init": 4, "data": 2, "noise": 3}, "datamodule": {"seed": 2}}
+    other = {"seed": 1, "seeds": {"init": 4, "data": 2, "noise": 3, "sample": 4}, "datamodule": {"seed": 2}}
     assert changes(old, same) == changes(same, same) == set()
-    expected = {"seed.data=2 (the checkpoint has 1)", "seed.noise=3 (the checkpoint has 1)"}
+    expected = {
+        "seed.data=2 (the checkpoint has 1)",
+        "seed.noise=3 (the checkpoint has 1)",
+        "seed.sample=4 (the checkpoint has 0)",
+    }
     assert changes(old, other) == changes(same, other) == expected
+
+
+def test_a_resumed_run_keeps_the_seed_of_its_previews(tmp_path: Path) -> None:
+    def sample_seed(*arguments: str) -> int:
+        value: int = train(tmp_path / "run", *arguments).config.seeds.sample
+        return value
+
+    assert sample_seed("seed=1", "seed.sample=5") == 5
+    resumed = ("seed=1", "ckpt_path=last", "trainer.max_steps=3")
+    assert sample_seed(*resumed) == 5
+    assert sample_seed(*resumed, "seed.sample=7") == 7
 
 
 def test_sampling_commands_have_one_seed() -> None:

@@ -71,6 +71,7 @@ def comparison(folders: Sequence[Folder]) -> Comparison | None:
     return _compared(groups, *tables)
 
 
+_TRAINING = "training"
 _HOW = "Score them together: evaluate.py mode=compare groups=<the sweep's folder>, then write the report again."
 
 
@@ -145,7 +146,9 @@ def _draws(run: Folder, near: Iterable[tuple[Path, Mapping[str, Any]]]) -> Itera
         conditions = entry.get("conditions", {})
         if entry["task"] == "scores" and not conditions.get("invalid_samples") and entry["values"]:
             step = entry.get("about", {}).get("step", entry["subject"].get("step"))
-            seed = str(conditions.get("seed", entry.get("settings", {}).get("seed")))
+            # Each training draws once, with a seed of its own.
+            in_training = "step" in entry["subject"]
+            seed = _TRAINING if in_training else str(conditions.get("seed", entry.get("settings", {}).get("seed")))
             yield _Draw(seed, step if isinstance(step, int) else 0, entry["values"], entry)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from ...checkpoint import OpenCheckpoint, RunLock, find_checkpoint
 from ...checkpoint.jobs import NothingToResume, torchrun_restarted
@@ -22,7 +22,7 @@ from ...interop.song.experiments import read_original, warn_ignored_keys
 from ..devices import quiet_lightning
 from .checks import check_classes, check_run, shorten_warm_up
 from .choices import choose_settings
-from .resume import SettingChange, compare
+from .resume import SettingChange, compare, seed_of
 
 _log = logging.getLogger(__name__)
 
@@ -134,6 +134,9 @@ def _open_resumed(cfg: DictConfig) -> OpenCheckpoint | None:
         opened = replace(opened, content=checked(opened.content, path))
         check_complete(opened)
         _continue_curve(cfg, opened)
+        if OmegaConf.is_interpolation(cfg.seeds, "sample"):
+            # Scores of another seed would not continue the curve.
+            cfg.seeds.sample = seed_of(opened.content["config"], "sample")
     _log.info("resuming from %s", path)
     return opened
 

@@ -43,7 +43,7 @@ _TRAINING = ("scheduler", "ema", "trainer.precision", "trainer.gradient_clip_val
 """Training settings that are applied and reported. Paths, devices, loggers, lengths and callbacks are not reported."""
 
 
-_SEEDS = ("data", "noise")
+_SEEDS = ("data", "noise", "sample")
 """Random numbers of future steps; the weights come from the checkpoint, whatever ``seed.init`` is."""
 
 
@@ -92,7 +92,7 @@ def compare(opened: OpenCheckpoint, config: Mapping[str, Any]) -> list[SettingCh
     for name in _TRAINING:
         applied += _differences(_at(before, name), _at(now, name), name)
     for name in _SEEDS:
-        applied += _differences(_seed(before, name), _seed(now, name), f"seed.{name}")
+        applied += _differences(seed_of(before, name), seed_of(now, name), f"seed.{name}")
     if refused:
         shown = some(refused)
         raise UserError(
@@ -130,9 +130,9 @@ def apply_settings(
     return replace(opened, content=content)
 
 
-def _seed(config: Mapping[str, Any], name: str) -> Any:
-    """The seed ``name``; older configurations have one seed for everything."""
-    return config.get("seeds", {}).get(name, config.get("seed"))
+def seed_of(config: Mapping[str, Any], name: str) -> Any:
+    """Return the seed ``name``. Older configurations have one seed, and 0 for pictures and scores during training."""
+    return config.get("seeds", {}).get(name, 0 if name == "sample" else config.get("seed"))
 
 
 def advance(scheduler: LRScheduler | None, steps: int) -> None:

@@ -48,6 +48,21 @@ def test_a_sweep_is_split_by_its_settings_and_compared_on_recorded_scores(real_r
     assert "Do the settings differ?" in html and html.count("optimizer.lr=0.001") > 2
 
 
+def test_scores_of_training_compare_although_their_seeds_differ(real_runs: Path, tmp_path: Path) -> None:
+    values = []
+    for i in range(4):
+        shutil.copytree(real_runs / str(i), tmp_path / "runs" / str(i), ignore=shutil.ignore_patterns("evaluation"))
+        result = Record(real_runs / str(i) / "evaluation/own").results[0].plain()
+        scored = {**result, "subject": {"step": 4}, "conditions": {**result["conditions"], "seed": i}}
+        (tmp_path / "runs" / str(i) / "scores.jsonl").write_text(json.dumps(scored) + "\n")
+        values.append(recorded(real_runs / str(i)))
+    found = compared(*sorted((tmp_path / "runs").iterdir()))
+    assert found.groups == {
+        "optimizer.lr=0.001": [[v] for v in values[:2]],
+        "optimizer.lr=0.002": [[v] for v in values[2:]],
+    }
+
+
 def test_draws_of_mode_compare_nearby_are_used_and_give_its_verdict(real_runs: Path) -> None:
     logs = real_runs.parent.parent
     groups = f"groups={{slow: [{real_runs}/0, {real_runs}/1], fast: [{real_runs}/2, {real_runs}/3]}}"
