@@ -137,8 +137,8 @@ class Study:
         found = []
         for level in LEVELS:
             noise = [
-                ((self.x0 + more * level * self.z - self._predict(model, more, level)) * self.z).mean()
-                for more in (1.0, EXCESS)
+                ((self.x0 + factor * level * self.z - self._predict(model, factor, level)) * self.z).mean()
+                for factor in (1.0, EXCESS)
             ]
             found.append(float((noise[1] - noise[0]) / ((EXCESS - 1) * level * self.z.square().mean())))
         return found
@@ -191,12 +191,12 @@ class Study:
         """Return as many training digits as samples, each at most once."""
         return self.digits.train[permutation(0, "few-steps", 0, len(self.digits.train))[: self.num_samples]]
 
-    def _predict(self, model: Model, more: float, level: float) -> Tensor:
-        """Return D at x_0 + more level z, with the stated noise level ``level``; in units of data in [0, 1]."""
+    def _predict(self, model: Model, factor: float, level: float) -> Tensor:
+        """Return D at x_0 + factor level z, with the stated noise level ``level``; in units of data in [0, 1]."""
         scale = 2.0 if isinstance(model, ScoreModel) and model.data_range == "centered" else 1.0
         shift = 1.0 if scale == 2.0 else 0.0
         t = model.sde.time_of_log_snr(torch.tensor(-math.log(scale * level), dtype=torch.float64))
-        x = scale * (self.x0 + more * level * self.z) - shift
+        x = scale * (self.x0 + factor * level * self.z) - shift
         with torch.no_grad():
             return (tweedie(model.sde, x, t, model(x, t)) + shift) / scale
 

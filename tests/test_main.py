@@ -63,9 +63,9 @@ def test_sweep_jobs_run_the_script_or_the_installed_module(name: str, monkeypatc
     ],
 )
 def test_how_to_run_in_a_checkout_and_installed(name: str, in_checkout: str, installed: str, monkeypatch) -> None:
-    assert location.how_to_run(name) == in_checkout
+    assert location.program_command(name) == in_checkout
     monkeypatch.setattr(location, "IS_INSTALLED", True)
-    assert location.how_to_run(name) == installed
+    assert location.program_command(name) == installed
 
 
 def test_no_message_contains_a_literal_command() -> None:

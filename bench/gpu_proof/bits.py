@@ -7,12 +7,12 @@ import time
 from collections.abc import Callable
 
 from bench.gpu_proof import commands
-from bench.gpu_proof.setup import Say, Setup
+from bench.gpu_proof.setup import RecordRow, Setup
 from bench.gpu_proof.train import SECTION
 from bench.rows import row
 
 
-def prepare(setup: Setup, say: Say) -> Callable[[], None]:
+def prepare(setup: Setup, record_row: RecordRow) -> Callable[[], None]:
     """512 test images if time allows, otherwise 128."""
 
     def measure() -> None:
@@ -35,7 +35,7 @@ def prepare(setup: Setup, say: Say) -> Callable[[], None]:
             compiled=False,
         )
         values = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-        say(
+        record_row(
             row(
                 SECTION,
                 f"bits/dim, {count} test images, tolerance {tolerance:g}",
@@ -43,7 +43,7 @@ def prepare(setup: Setup, say: Say) -> Callable[[], None]:
                 "bits",
             )
         )
-        say(row(SECTION, "bits/dim, the whole command", time.perf_counter() - start, "s"))
+        record_row(row(SECTION, "bits/dim, the whole command", time.perf_counter() - start, "s"))
 
     return measure
 

@@ -8,11 +8,11 @@ from collections.abc import Callable
 from safetensors import safe_open
 
 from bench.gpu_proof import commands
-from bench.gpu_proof.setup import Say, Setup
+from bench.gpu_proof.setup import RecordRow, Setup
 from bench.rows import row
 
 
-def prepare(setup: Setup, say: Say) -> Callable[[], None]:
+def prepare(setup: Setup, record_row: RecordRow) -> Callable[[], None]:
     """Run ``python -m src.metrics.extractors.train_classifier``."""
 
     def fit() -> None:
@@ -24,8 +24,8 @@ def prepare(setup: Setup, say: Say) -> Callable[[], None]:
             *small,
         )
         section = "Classifier of the scores"
-        say(row(section, "training, the whole command", time.perf_counter() - start, "s"))
+        record_row(row(section, "training, the whole command", time.perf_counter() - start, "s"))
         with safe_open(setup.classifier, framework="pt") as file:
-            say(row(section, "accuracy on the test split", 100 * float(file.metadata()["test_accuracy"]), "%"))
+            record_row(row(section, "accuracy on the test split", 100 * float(file.metadata()["test_accuracy"]), "%"))
 
     return fit

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterable
 
-from bench.gpu_proof.setup import Say, Setup
+from bench.gpu_proof.setup import RecordRow, Setup
 from bench.report import ROOT
 from bench.rows import row
 
@@ -20,7 +20,7 @@ _OUTCOME = re.compile(
 )
 
 
-def prepare(setup: Setup, say: Say) -> Callable[[], None]:
+def prepare(setup: Setup, record_row: RecordRow) -> Callable[[], None]:
     """Run every case that needs a CUDA device; on a CPU only the noise tests."""
 
     def run() -> None:
@@ -40,11 +40,11 @@ def prepare(setup: Setup, say: Say) -> Callable[[], None]:
         sys.stderr.write(done.stdout)
         found = outcomes(done.stdout.splitlines())
         for word in ("PASSED", "SKIPPED"):
-            say(row("tests/gpu", word.lower(), float(sum(seen == word for seen in found.values())), "cases"))
+            record_row(row("tests/gpu", word.lower(), float(sum(seen == word for seen in found.values())), "cases"))
         bad = sorted(case for case, seen in found.items() if seen in ("FAILED", "ERROR"))
-        say(row("tests/gpu", "failed", float(len(bad)), "cases", at_most=0.0))
+        record_row(row("tests/gpu", "failed", float(len(bad)), "cases", at_most=0.0))
         for case in bad[:20]:
-            say(row("tests/gpu", f"failed: {case.removeprefix('tests/gpu/')}", 1.0, ""))
+            record_row(row("tests/gpu", f"failed: {case.removeprefix('tests/gpu/')}", 1.0, ""))
         if done.returncode:
             sys.exit(
                 f"pytest ended with status {done.returncode}; 137 means that it exceeded its limit of {_SECONDS:.0f} s"

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bench.gpu_proof.setup import Say, Setup
+from bench.gpu_proof.setup import RecordRow, Setup
 from bench.rows import row
 from src.io.npz import write_npz
 
@@ -25,7 +25,7 @@ _SECTION = "Data"
 _JPEG = {"train": "cifar10_train_jpeg.tar.xz", "test": "cifar10_test_jpeg.zip"}
 
 
-def prepare(setup: Setup, say: Say) -> Callable[[], None]:
+def prepare(setup: Setup, record_row: RecordRow) -> Callable[[], None]:
     """Convert the archives, or the digits, to one .npz file."""
 
     def unpack() -> None:
@@ -34,8 +34,8 @@ def prepare(setup: Setup, say: Say) -> Callable[[], None]:
         write_npz(setup.npz, arrays)
         seconds = time.perf_counter() - start
         count = sum(len(arrays[f"{split}_images"]) for split in ("train", "test"))
-        say(row(_SECTION, "images decoded", float(count), "images"))
-        say(row(_SECTION, "decoding, all cores", count / seconds, "images/s"))
+        record_row(row(_SECTION, "images decoded", float(count), "images"))
+        record_row(row(_SECTION, "decoding, all cores", count / seconds, "images/s"))
 
     return unpack
 

@@ -177,7 +177,7 @@ class Driver:
             running.process.stdin.close()
         except BrokenPipeError:
             pass  # The process has already ended; its exit status tells why.
-        _say(f"{running.stage.name} (at most {limit:.0f} s)")
+        _log_line(f"{running.stage.name} (at most {limit:.0f} s)")
 
     def _collect(self, wait: bool, needed: Sequence[str] = ()) -> None:
         """Collect parallel stages that have ended; wait for all of them, or for the needed ones."""
@@ -200,9 +200,9 @@ class Driver:
             self.outcome[name] = f"stopped after its {seconds:.0f} s"
         else:
             self.outcome[name] = f"failed with status {status} after {seconds:.0f} s"
-        _say(f"{name}: {self.outcome[name]}")
+        _log_line(f"{name}: {self.outcome[name]}")
         if status != 0:
-            _say(self._tail(name))
+            _log_line(self._tail(name))
         self._join_logs()
         self._start_early(name)
 
@@ -217,7 +217,7 @@ class Driver:
         if stage.name in self._processes:
             self._kill(self._processes[stage.name])
         self.outcome[stage.name] = why
-        _say(f"{stage.name}: {why}")
+        _log_line(f"{stage.name}: {why}")
 
     def _tail(self, name: str) -> str:
         return (self._logs / f"{name}.log").read_bytes()[-_TAIL:].decode(errors="replace").strip()
@@ -242,6 +242,6 @@ def _worker(name: str, settings: Path) -> list[str]:
     return [sys.executable, "-u", "-m", "bench.gpu_proof.worker", name, str(settings)]
 
 
-def _say(line: str) -> None:
+def _log_line(line: str) -> None:
     sys.stdout.write(line + "\n")
     sys.stdout.flush()

@@ -9,14 +9,14 @@ import torch
 from torch import nn
 
 from bench.gpu_proof.clock import allow_tf32, per_call, rate
-from bench.gpu_proof.setup import Say, Setup
+from bench.gpu_proof.setup import RecordRow, Setup
 from bench.rows import row
 from src.metrics import InceptionFeatures
 
 _IMAGES = 1024
 
 
-def prepare(setup: Setup, say: Say) -> Callable[[], None]:
+def prepare(setup: Setup, record_row: RecordRow) -> Callable[[], None]:
     """Measure the extractor of ``metric=fid_inception`` on images of CIFAR-10's size."""
     path = setup.work / "random_inception.pth"
     _random_weights(path)
@@ -27,7 +27,7 @@ def prepare(setup: Setup, say: Say) -> Callable[[], None]:
         extractor.to(setup.device)
         images = torch.randint(256, (_IMAGES, 3, 32, 32), dtype=torch.uint8)
         timing = per_call(lambda: extractor(images.to(setup.device)).cpu(), 3.0, warm_up=1, blocks=3)
-        say(row("FID", "features of Inception, float32 without TF32", rate(timing, _IMAGES), "images/s"))
+        record_row(row("FID", "features of Inception, float32 without TF32", rate(timing, _IMAGES), "images/s"))
 
     return measure
 

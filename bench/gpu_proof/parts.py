@@ -8,14 +8,14 @@ import torch
 from torch import Tensor, nn
 
 from bench.gpu_proof.clock import allow_tf32, per_call
-from bench.gpu_proof.setup import Say, Setup, value_of
+from bench.gpu_proof.setup import RecordRow, Setup, value_of
 from bench.gpu_proof.steps import net
 from bench.rows import row
 from src.nets.layers import resample
 from src.noise import AddressedNoise
 
 
-def prepare(setup: Setup, say: Say) -> Callable[[], None]:
+def prepare(setup: Setup, record_row: RecordRow) -> Callable[[], None]:
     """Measure milliseconds per step of each part."""
     made = net(setup)
 
@@ -40,7 +40,7 @@ def prepare(setup: Setup, say: Say) -> Callable[[], None]:
             "FIR filters, forward and backward, bf16": _filters(model, like, setup),
         }
         for name, run in parts.items():
-            say(row(section, name, per_call(run, seconds).scaled(1e3), "ms"))
+            record_row(row(section, name, per_call(run, seconds).scaled(1e3), "ms"))
         for how, bare in (
             ("eager", "ours, bf16, channels_last"),
             ("compiled", "ours, bf16, channels_last, compiled net"),
@@ -48,7 +48,7 @@ def prepare(setup: Setup, say: Say) -> Callable[[], None]:
             whole = value_of(setup.record, f"train.py's step, {how}, a step")
             alone = value_of(setup.record, f"train, {bare}, a call")
             if whole is not None and alone is not None:
-                say(row(section, f"train.py's step less the bare one, {how}", whole - alone, "ms"))
+                record_row(row(section, f"train.py's step less the bare one, {how}", whole - alone, "ms"))
 
     return measure
 

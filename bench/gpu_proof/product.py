@@ -18,9 +18,9 @@ from lightning.pytorch import Callback, LightningModule, Trainer, seed_everythin
 
 from bench.gpu_proof.card import PEAK
 from bench.gpu_proof.clock import allow_tf32, peak_memory, rate, wait
-from bench.gpu_proof.setup import Say, Setup, value_of
+from bench.gpu_proof.setup import RecordRow, Setup, value_of
 from bench.gpu_proof.steps import FASTER_THAN_TEXTBOOK, LEAST_RATE, flops_per_image
-from bench.gpu_proof.turn import await_turn
+from bench.gpu_proof.turn import wait_for_turn
 from bench.rows import row
 from bench.timing import Timing
 from src.config.location import CONFIG_DIR
@@ -51,14 +51,14 @@ _KINDS = {
 """Groups of kernels: the first of these strings contained in a kernel's name decides."""
 
 
-def prepare(setup: Setup, say: Say, how: str) -> Callable[[], None]:
+def prepare(setup: Setup, record_row: RecordRow, how: str) -> Callable[[], None]:
     """Build everything for ``fit``; compiled steps run before the turn, then training pauses until the turn."""
     compiled = how == "compiled"
     trainer, module, data, watch = _run(setup, compiled, held=compiled)
 
     def fit() -> None:
         trainer.fit(module, data)
-        watch.report(setup, say, f"train.py's step, {how}", flops_per_image(setup)["train"])
+        watch.report(setup, record_row, f"train.py's step, {how}", flops_per_image(setup)["train"])
 
     if not compiled:
         return fit
@@ -128,7 +128,7 @@ class _Watch(Callback):
         if self.held:
             wait()
             torch.cuda.empty_cache()
-            await_turn()
+            wait_for_turn()
         yield from repeat(None, self.warm_up)
         (probe,) = yield from self._timed(3)
         steps = max(1, int(self.seconds / 5 / probe))
@@ -152,31 +152,31 @@ class _Watch(Callback):
         wait()
         return [(time.perf_counter() - start) / steps]
 
-    def report(self, setup: Setup, say: Say, name: str, flops: float) -> None:
+    def report(self, setup: Setup, record_row: RecordRow, name: str, flops: float) -> None:
         """Report the measured rows."""
         section = f"Training step of train.py, {setup.net}, batch {setup.batch}"
         timing = Timing(tuple(self.step_seconds))
         target = {"at_least": LEAST_RATE} if "compiled" in name else {}
-        say(row(section, name, rate(timing, setup.batch), "images/s", **target))
-        say(row(section, f"{name}, a step", timing.scaled(1e3), "ms"))
+        record_row(row(section, name, rate(timing, setup.batch), "images/s", **target))
+        record_row(row(section, f"{name}, a step", timing.scaled(1e3), "ms"))
         textbooks = value_of(setup.record, "train, textbook, float32")
         if textbooks is not None:
             gain = setup.batch / timing.median / textbooks
             target = {"at_least": FASTER_THAN_TEXTBOOK} if "compiled" in name else {}
-            say(row(section, f"{name}, over the textbook's bare step", gain, "x", **target))
+            record_row(row(section, f"{name}, over the textbook's bare step", gain, "x", **target))
         peak = value_of(setup.record, PEAK["bf16"])
         if peak is not None and setup.on_gpu:
             share = 100 * setup.batch * flops / timing.median / 1e12 / peak
-            say(row(section, f"{name}, of the bf16 GEMM peak (MFU)", share, "%"))
-            say(row(section, f"{name}, peak memory", peak_memory(), "GiB"))
+            record_row(row(section, f"{name}, of the bf16 GEMM peak (MFU)", share, "%"))
+            record_row(row(section, f"{name}, peak memory", peak_memory(), "GiB"))
         if self.kernels:
             busy = busy_seconds(self.kernels) / PROFILED
             outside = 100 * max(0.0, 1 - busy / timing.median)
             target = {"at_most": 5.0} if "compiled" in name else {}
-            say(row(section, f"{name}, time outside kernels", outside, "%", **target))
-            say(row(section, f"{name}, kernels of a step", len(self.kernels) / PROFILED, "launches"))
+            record_row(row(section, f"{name}, time outside kernels", outside, "%", **target))
+            record_row(row(section, f"{name}, kernels of a step", len(self.kernels) / PROFILED, "launches"))
             for kind, seconds in by_kind(self.kernels).items():
-                say(row(section, f"{name}, {kind}", 1e3 * seconds / PROFILED, "ms"))
+                record_row(row(section, f"{name}, {kind}", 1e3 * seconds / PROFILED, "ms"))
 
 
 def kernels_of(trace: dict[str, Any]) -> list[dict[str, Any]]:

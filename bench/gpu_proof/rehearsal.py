@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from bench.gpu_proof import commands
-from bench.gpu_proof.setup import Say, Setup
+from bench.gpu_proof.setup import RecordRow, Setup
 
 UNTRAINED_IMAGES = 1000
 STEPS = 3
 
 
-def prepare(setup: Setup, say: Say) -> Callable[[], None]:
+def prepare(setup: Setup, record_row: RecordRow) -> Callable[[], None]:
     """Train for a few steps and sample."""
 
     def rehearse() -> None:

@@ -6,19 +6,19 @@ import time
 from collections.abc import Callable
 
 from bench.gpu_proof import commands
-from bench.gpu_proof.setup import Say, Setup
+from bench.gpu_proof.setup import RecordRow, Setup
 from bench.gpu_proof.train import SECTION
 from bench.rows import row
 
 
-def prepare(setup: Setup, say: Say) -> Callable[[], None]:
+def prepare(setup: Setup, record_row: RecordRow) -> Callable[[], None]:
     """Sample the requested number of images with Heun's method."""
 
     def make() -> None:
         start = time.perf_counter()
         commands.sample(setup, commands.RUN, setup.images)
         seconds = time.perf_counter() - start
-        say(row(SECTION, f"{setup.images:,} images, the whole command", seconds, "s"))
-        say(row(SECTION, "sampling with start and compilation", setup.images / seconds, "images/s"))
+        record_row(row(SECTION, f"{setup.images:,} images, the whole command", seconds, "s"))
+        record_row(row(SECTION, "sampling with start and compilation", setup.images / seconds, "images/s"))
 
     return make

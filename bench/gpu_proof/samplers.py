@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from bench.gpu_proof.clock import allow_tf32, per_call, rate
-from bench.gpu_proof.setup import Say, Setup, value_of
+from bench.gpu_proof.setup import RecordRow, Setup, value_of
 from bench.rows import row
 from bench.sampling import configured
 from src.noise import AddressedNoise
@@ -17,7 +17,7 @@ _POINTS = 6
 _FASTER = 5.0
 
 
-def prepare(setup: Setup, say: Say, compiled: bool) -> Callable[[], None]:
+def prepare(setup: Setup, record_row: RecordRow, compiled: bool) -> Callable[[], None]:
     """Predictor-corrector and Heun; with ``compiled``, whole steps are CUDA graphs, compiled before the turn."""
     allow_tf32(True)
     runs = {}
@@ -42,10 +42,12 @@ def prepare(setup: Setup, say: Say, compiled: bool) -> Callable[[], None]:
             timing = per_call(run, 0.2 if setup.small else 3.0, warm_up=1, blocks=3)
             label = f"{name}, {'whole steps compiled' if compiled else 'eager'}"
             speed = rate(timing, setup.batch * run.evaluations)
-            say(row(section, label, speed, "evaluations/s"))
+            record_row(row(section, label, speed, "evaluations/s"))
             if textbooks is not None:
                 wanted = _FASTER if compiled else None
-                say(row(section, f"{label}, over textbook's float32", speed.median / textbooks, "x", at_least=wanted))
+                record_row(
+                    row(section, f"{label}, over textbook's float32", speed.median / textbooks, "x", at_least=wanted)
+                )
 
     return measure
 

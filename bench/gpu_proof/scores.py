@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from bench.gpu_proof import commands
-from bench.gpu_proof.setup import Say, Setup
+from bench.gpu_proof.setup import RecordRow, Setup
 from bench.gpu_proof.train import SECTION
 from bench.report import ROOT
 from bench.rows import row
@@ -22,7 +22,7 @@ from bench.rows import row
 _CLASSES = 10
 
 
-def prepare(setup: Setup, say: Say) -> Callable[[], None]:
+def prepare(setup: Setup, record_row: RecordRow) -> Callable[[], None]:
     """Compute scores in the classifier's features (and Inception's, if its weights are given); draw two pictures."""
 
     def measure() -> None:
@@ -32,13 +32,13 @@ def prepare(setup: Setup, say: Say) -> Callable[[], None]:
         if (commands.samples(setup, commands.REHEARSAL) / "samples.npz").exists():
             sets["untrained net"] = _samples(setup, commands.REHEARSAL)
         suite = _suite("cifar_classifier", setup, setup.classifier)
-        _score(suite, sets, train, setup, say)
+        _score(suite, sets, train, setup, record_row)
         features, known = (_features(suite.extractor, images, setup) for images in (sets["samples"], train))
-        _classes(suite.extractor, features, say)
+        _classes(suite.extractor, features, record_row)
         _grid(sets["samples"]).save(setup.out / "grid.png")
         _neighbors(sets["samples"], features, train, known).save(setup.out / "neighbors.png")
         if setup.inception is not None:
-            _score(_suite("inception_full", setup, setup.inception), sets, train, setup, say)
+            _score(_suite("inception_full", setup, setup.inception), sets, train, setup, record_row)
 
     return measure
 
@@ -60,7 +60,7 @@ def _suite(name: str, setup: Setup, weights: Path) -> Any:
     return suite
 
 
-def _score(suite: Any, sets: dict[str, Tensor], train: Tensor, setup: Setup, say: Say) -> None:
+def _score(suite: Any, sets: dict[str, Tensor], train: Tensor, setup: Setup, record_row: RecordRow) -> None:
     """Report the scores of every set."""
     batches = (part.to(setup.device) for part in torch.split(train, 1000))
     reference = suite.reference(batches, "as decoded", "the training split", setup.device)
@@ -69,28 +69,28 @@ def _score(suite: Any, sets: dict[str, Tensor], train: Tensor, setup: Setup, say
         for part in torch.split(images, 1000):
             suite.update(part.to(setup.device))
         section = f"{SECTION}: against the {len(train):,} training images"
-        say(row(section, name, float(len(images)), "images"))
+        record_row(row(section, name, float(len(images)), "images"))
         for metric, value in suite.compute(reference, quantization="round").values.items():
-            say(row(section, f"{name}, {metric}", value, ""))
+            record_row(row(section, f"{name}, {metric}", value, ""))
 
 
 def _features(extractor: Any, images: Tensor, setup: Setup) -> Tensor:
     return torch.cat([extractor(part.to(setup.device)) for part in torch.split(images, 1000)])
 
 
-def _classes(extractor: Any, features: Tensor, say: Say) -> None:
+def _classes(extractor: Any, features: Tensor, record_row: RecordRow) -> None:
     """Report how many samples have the requested class, and how evenly the classes occur."""
     with torch.no_grad():
         label = extractor.probabilities(features).argmax(1).cpu()
     asked = torch.arange(len(label)) % _CLASSES
-    say(
+    record_row(
         row(
             SECTION, "samples taken for the class that was asked for", 100 * float((label == asked).float().mean()), "%"
         )
     )
     shares = 100 * label.bincount(minlength=_CLASSES).double() / len(label)
-    say(row(SECTION, "rarest class", float(shares.min()), "%"))
-    say(row(SECTION, "most frequent class", float(shares.max()), "%"))
+    record_row(row(SECTION, "rarest class", float(shares.min()), "%"))
+    record_row(row(SECTION, "most frequent class", float(shares.max()), "%"))
 
 
 def _grid(images: Tensor, columns: int = 16) -> Image.Image:

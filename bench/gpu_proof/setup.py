@@ -16,7 +16,7 @@ import torch
 from bench.report import number
 from bench.rows import Row
 
-Say = Callable[[Row], None]
+RecordRow = Callable[[Row], None]
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from bench.gpu_proof.card import PEAK
 from bench.gpu_proof.clock import allow_tf32, peak_memory, per_call, rate
-from bench.gpu_proof.setup import Say, Setup, value_of
+from bench.gpu_proof.setup import RecordRow, Setup, value_of
 from bench.rows import row
 from bench.textbook import textbook
 from bench.variants import Diffusers, Step, Variant
@@ -52,7 +52,7 @@ def variants(setup: Setup) -> dict[str, Variant]:
     }
 
 
-def prepare(setup: Setup, say: Say, name: str) -> Callable[[], None]:
+def prepare(setup: Setup, record_row: RecordRow, name: str) -> Callable[[], None]:
     """Build the net; compile before the turn."""
     variant = variants(setup)[name]
     flops = flops_per_image(setup)
@@ -72,18 +72,20 @@ def prepare(setup: Setup, say: Say, name: str) -> Callable[[], None]:
                 torch.cuda.reset_peak_memory_stats()
             timing = per_call(run, 0.2 if setup.small else 2.5, warm_up=1 if setup.small else 5)
             least = LEAST_RATE if what == "train" and "compiled" in name else None
-            say(row(section, f"{what}, {name}", rate(timing, setup.batch), "images/s", at_least=least))
-            say(row(section, f"{what}, {name}, a call", timing.scaled(1e3), "ms"))
+            record_row(row(section, f"{what}, {name}", rate(timing, setup.batch), "images/s", at_least=least))
+            record_row(row(section, f"{what}, {name}, a call", timing.scaled(1e3), "ms"))
             textbooks = value_of(setup.record, f"{what}, textbook, float32")
             if textbooks is not None and "ours" in name:
                 gain = setup.batch / timing.median / textbooks
                 wanted = FASTER_THAN_TEXTBOOK if least else None
-                say(row(section, f"{what}, {name}, over textbook", gain, "x", at_least=wanted))
+                record_row(row(section, f"{what}, {name}, over textbook", gain, "x", at_least=wanted))
             if peak is not None and "diffusers" not in name:
                 reached = setup.batch * flops[what] / timing.median / 1e12
-                say(row(section, f"{what}, {name}, of the GEMM peak of its precision (MFU)", 100 * reached / peak, "%"))
+                record_row(
+                    row(section, f"{what}, {name}, of the GEMM peak of its precision (MFU)", 100 * reached / peak, "%")
+                )
             if setup.on_gpu:
-                say(row(section, f"{what}, {name}, peak memory", peak_memory(), "GiB"))
+                record_row(row(section, f"{what}, {name}, peak memory", peak_memory(), "GiB"))
 
     return measure
 

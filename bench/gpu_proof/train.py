@@ -9,7 +9,7 @@ from collections.abc import Callable
 import torch
 
 from bench.gpu_proof import commands
-from bench.gpu_proof.setup import Say, Setup
+from bench.gpu_proof.setup import RecordRow, Setup
 from bench.rows import row
 
 SECTION = "CIFAR-10 speedrun"
@@ -17,7 +17,7 @@ _START, _AFTER = 30.0, 75.0
 """Seconds before the first step of train.py, and seconds for sampling and scoring."""
 
 
-def prepare(setup: Setup, say: Say) -> Callable[[], None]:
+def prepare(setup: Setup, record_row: RecordRow) -> Callable[[], None]:
     """Train for the remaining time, at most ``Setup.train_seconds``."""
 
     def fit() -> None:
@@ -31,13 +31,13 @@ def prepare(setup: Setup, say: Say) -> Callable[[], None]:
         metrics = json.loads((setup.work / commands.RUN / "result.json").read_text(encoding="utf-8"))["metrics"]
         spent = read["callbacks"]["TimeBudget"]["elapsed"]
         parameters = sum(value.numel() for value in read["ema"]["default"].values())
-        say(row(SECTION, "parameters", parameters / 1e6, "M"))
-        say(row(SECTION, "training, first step to last", spent, "s"))
-        say(row(SECTION, "training, the whole command", taken, "s"))
-        say(row(SECTION, "optimizer steps", float(steps), "steps"))
-        say(row(SECTION, "images seen", steps * batch / 1e6, "M"))
-        say(row(SECTION, "training with compilation", steps * batch / spent, "images/s"))
+        record_row(row(SECTION, "parameters", parameters / 1e6, "M"))
+        record_row(row(SECTION, "training, first step to last", spent, "s"))
+        record_row(row(SECTION, "training, the whole command", taken, "s"))
+        record_row(row(SECTION, "optimizer steps", float(steps), "steps"))
+        record_row(row(SECTION, "images seen", steps * batch / 1e6, "M"))
+        record_row(row(SECTION, "training with compilation", steps * batch / spent, "images/s"))
         if "train/loss" in metrics:
-            say(row(SECTION, "loss at the end", metrics["train/loss"], ""))
+            record_row(row(SECTION, "loss at the end", metrics["train/loss"], ""))
 
     return fit

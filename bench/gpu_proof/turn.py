@@ -12,7 +12,7 @@ READY = "GPU_PROOF_READY"
 
 
 @cache
-def await_turn() -> None:
+def wait_for_turn() -> None:
     """Report that this process is prepared and wait for its turn; later calls return at once."""
     if READY in os.environ:
         Path(os.environ[READY]).touch()

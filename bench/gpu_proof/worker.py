@@ -9,8 +9,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from bench.gpu_proof.setup import Say, Setup, keep
-from bench.gpu_proof.turn import await_turn
+from bench.gpu_proof.setup import RecordRow, Setup, keep
+from bench.gpu_proof.turn import wait_for_turn
 
 Measure = Callable[[], None]
 
@@ -44,10 +44,10 @@ STAGES: dict[str, tuple[str, tuple[Any, ...]]] = {
 def main() -> None:
     """Run one stage."""
     name, setup = sys.argv[1], Setup.load(Path(sys.argv[2]))
-    say: Say = partial(keep, setup.record, name)
+    record_row: RecordRow = partial(keep, setup.record, name)
     module, arguments = STAGES[name]
-    measure: Measure = import_module(f"bench.gpu_proof.{module}").prepare(setup, say, *arguments)
-    await_turn()
+    measure: Measure = import_module(f"bench.gpu_proof.{module}").prepare(setup, record_row, *arguments)
+    wait_for_turn()
     measure()
 
 

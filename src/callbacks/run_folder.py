@@ -27,7 +27,7 @@ class RunFolder(Callback):
         """Replace the folder by that of rank 0."""
         self.path = Path(gather_objects(str(self.path))[0])
 
-    def how_to_resume(self) -> str:
+    def describe_resume(self) -> str:
         """Describe which steps are lost if training ends now, and how to resume."""
         steps = {step_of(path.name): path for path in (self.path / "checkpoints").glob("step*.ckpt")}
         known = [step for step in steps if step is not None]

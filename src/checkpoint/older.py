@@ -58,7 +58,7 @@ def upgrade_node(node: Any) -> Any:
         extractor = node.get("extractor")
         if isinstance(extractor, dict) and extractor.get("_target_") == "src.metrics.JoinedFeatures":
             return upgrade_node(_several_extractors(node))
-        target = _present(node.get("_target_"))
+        target = _current_target(node.get("_target_"))
         renamed = _RENAMED.get(target, {}) if isinstance(target, str) else {}
         retired = {key for prefix, keys in _RETIRED.items() if str(target).startswith(prefix) for key in keys}
         pairs = (
@@ -85,7 +85,7 @@ def _several_extractors(suite: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _present(target: Any) -> Any:
+def _current_target(target: Any) -> Any:
     if not isinstance(target, str):
         return target
     if target in _CLASSES:

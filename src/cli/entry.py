@@ -55,7 +55,7 @@ def entry(config_name: str, arguments: Arguments | None = None) -> Callable[[Mai
                 if {"-h", "--help"} & set(sys.argv[1:]):
                     sys.stdout.write(help_text(config_name))
                     return
-                sys.argv[1:] = prepare_arguments(sys.argv[1:], _known(config_name))
+                sys.argv[1:] = prepare_arguments(sys.argv[1:], _setting_names(config_name))
                 if arguments is not None:
                     sys.argv[1:] = arguments(sys.argv[1:], CONFIG_DIR)
                 _run(job, config_name)
@@ -70,7 +70,7 @@ def entry(config_name: str, arguments: Arguments | None = None) -> Callable[[Mai
     return decorate
 
 
-def _known(config_name: str) -> list[str]:
+def _setting_names(config_name: str) -> list[str]:
     """Return the top-level settings of a command: the unindented keys of its configuration file."""
     return keys(CONFIG_DIR / f"{config_name}.yaml")
 

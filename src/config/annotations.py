@@ -44,7 +44,7 @@ def mismatch(function: Callable[..., Any], settings: Mapping[str, Any]) -> tuple
         # A limit whose default is None may be infinite.
         if isinstance(default, float) and math.isinf(default) and value in (math.inf, -math.inf):
             continue
-        entry = _misfit(value, hints[name])
+        entry = _first_mismatch(value, hints[name])
         if entry is not None:
             key, kind = entry
             return f"{name}.{key}", value[key], _wanted(value[key], kind, None)
@@ -52,7 +52,7 @@ def mismatch(function: Callable[..., Any], settings: Mapping[str, Any]) -> tuple
     return None
 
 
-def _misfit(value: Any, hint: Any) -> tuple[Any, Any] | None:
+def _first_mismatch(value: Any, hint: Any) -> tuple[Any, Any] | None:
     """Return the first key of a mapping whose value does not fit, and the annotation of the values."""
     for part in typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,):
         if isinstance(value, Mapping) and typing.get_origin(part) in (dict, Mapping):

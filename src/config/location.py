@@ -12,7 +12,7 @@ IS_INSTALLED = (_PACKAGE / "conf").is_dir()
 CONFIG_DIR = _PACKAGE / "conf" if IS_INSTALLED else _PACKAGE.parent / "conf"
 
 
-def how_to_run(name: str) -> str:
+def program_command(name: str) -> str:
     """Return what a user types to run a command.
 
     Args:

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..config.build import build
-from ..config.location import CONFIG_DIR, how_to_run
+from ..config.location import CONFIG_DIR, program_command
 from ..errors import UserError
 from ..runtime.command import command
 
@@ -35,7 +35,9 @@ def compose_datamodule(overrides: Sequence[str]) -> Any:
     from omegaconf import OmegaConf
 
     if not any(override.startswith("datamodule=") for override in overrides):
-        raise UserError(f"name data: {how_to_run('doctor')} datamodule.path=<folder or file>, or datamodule=digits")
+        raise UserError(
+            f"name data: {program_command('doctor')} datamodule.path=<folder or file>, or datamodule=digits"
+        )
     marked = [f"+{o}" if o.startswith("datamodule=") else o for o in overrides]
     try:
         with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):

@@ -194,7 +194,7 @@ class ImageFolderDataModule(ImageDataModule):
         images = cache.create_images(folder, len(source), self.shape, dtype)
         images.flush()
         report = decode(source, folder / "images.npy", self.decode_workers, self.value_range)
-        self._judge(source, report)
+        self._warn_about_changes(source, report)
         np.save(folder / "labels.npy", np.zeros(0, np.int64) if labels is None else labels)
         splits = np.full(len(source), -1, np.int8)
         for name, rows in source.splits.items():
@@ -245,7 +245,7 @@ class ImageFolderDataModule(ImageDataModule):
         if found[1:] != (self.height, self.width):
             _log.warning("%s: %dx%d pixels become %dx%d", self.path, *found[1:], self.height, self.width)
 
-    def _judge(self, source: Source, report: DecodeReport) -> None:
+    def _warn_about_changes(self, source: Source, report: DecodeReport) -> None:
         if report.enlarged:
             _log.warning(
                 "%d image(s) are smaller than %dx%d pixels and were enlarged", report.enlarged, self.height, self.width

@@ -15,7 +15,7 @@ from ..cli.command_line import prepare_arguments
 from ..cli.instantiate import fill_in_from_data, instantiate
 from ..cli.messages import one_line
 from ..cli.run_dir import register_resolvers
-from ..config.location import CONFIG_DIR, how_to_run
+from ..config.location import CONFIG_DIR, program_command
 from ..errors import UserError
 from ..noise import Address
 from .train.choices import Choices, choose_settings, command
@@ -40,7 +40,9 @@ def report_on_data(overrides: Sequence[str]) -> str:
         raise UserError(one_line(error, "train") or " ".join(str(error).split())) from error
     choices = choose_settings(cfg)
     if choices is None:
-        raise UserError(f"every setting is given, so nothing is left to choose: run {how_to_run('train')} with them")
+        raise UserError(
+            f"every setting is given, so nothing is left to choose: run {program_command('train')} with them"
+        )
     seconds, device = _time_of_a_step(cfg)
     steps = int(cfg.trainer.max_steps)
     lines = [

@@ -20,7 +20,7 @@ from src.config.location import CONFIG_DIR
 from src.errors import UserError
 from src.interop.song.fitting import net_of
 from src.tasks.train.checks import check_model, check_run
-from src.tasks.train.choices import choose_settings, wants_choices
+from src.tasks.train.choices import choose_settings, needs_choices
 from tests.support.configs import names
 
 FOLDER = CONFIG_DIR / "experiment"
@@ -56,7 +56,7 @@ def composed(*overrides: str) -> DictConfig:
         for key, value in (("path", str(own_images())), ("dim", 5)):
             if OmegaConf.is_missing(cfg.datamodule, key):
                 cfg.datamodule[key] = value
-        if wants_choices(cfg):
+        if needs_choices(cfg):
             cfg.datamodule.path, cfg.datamodule.data_dir = str(own_images()), str(own_images().parent / "data")
     choose_settings(cfg)
     return cfg

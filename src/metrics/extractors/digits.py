@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from ...config.location import how_to_run
+from ...config.location import program_command
 from ...errors import UserError
 from ...io.hashing import bytes_hash
 from ...noise import permutation
@@ -49,7 +49,7 @@ class DigitFeatures(FeatureExtractor):
         except Exception as error:  # safetensors and torch raise different ones for each damage
             raise UserError(
                 f"the digit classifier in {path} is missing or damaged: "
-                f"run {how_to_run('metrics.extractors.train_digits')}"
+                f"run {program_command('metrics.extractors.train_digits')}"
             ) from error
         self.requires_grad_(False).eval()
         self.fingerprint = f"digits-{bytes_hash(raw)[:12]}"

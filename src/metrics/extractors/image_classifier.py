@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ...config.location import how_to_run
+from ...config.location import program_command
 from ...errors import UserError
 from .base import FeatureExtractor, weights_hash
 
@@ -90,7 +90,7 @@ class ClassifierFeatures(FeatureExtractor):
         except (OSError, SafetensorError, TypeError, AttributeError, ValueError, RuntimeError) as error:
             raise UserError(
                 f"the classifier in {path} is missing or damaged: "
-                f"run {how_to_run('metrics.extractors.train_classifier')} --data FILE.npz --out {path}"
+                f"run {program_command('metrics.extractors.train_classifier')} --data FILE.npz --out {path}"
             ) from error
         self.channels, self.num_classes = sizes["channels"], sizes["num_classes"]
         self.num_features = 8 * sizes["width"]

@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...config.location import how_to_run
+from ...config.location import program_command
 from ...errors import UserError
 from ...io.safetensors import write_safetensors
 from ...runtime.command import guarded
@@ -121,7 +121,7 @@ def _augment(images: Tensor, flip: bool) -> Tensor:
 
 def main() -> None:
     """Run the command."""
-    parser = argparse.ArgumentParser(prog=how_to_run("metrics.extractors.train_classifier"), description=__doc__)
+    parser = argparse.ArgumentParser(prog=program_command("metrics.extractors.train_classifier"), description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help=".npz file as for datamodule=npz")
     parser.add_argument("--out", type=Path, required=True, help="safetensors file to write")
     parser.add_argument("--epochs", type=int, default=12)

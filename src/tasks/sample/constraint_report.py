@@ -23,7 +23,9 @@ _MARGIN = 84
 _UNKNOWN = (104, 132, 180)
 
 
-def agreement(store: SampleStore, given: Given, constraint: Constraint | None, batch_size: int) -> dict[str, Any]:
+def measure_agreement(
+    store: SampleStore, given: Given, constraint: Constraint | None, batch_size: int
+) -> dict[str, Any]:
     """Measure all valid samples of a complete folder, on the images as they were written.
 
     ``measurement_error``: mean over samples of the root mean square error of the known part, in units of the data.

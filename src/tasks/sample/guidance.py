@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 from torch import nn
 
 from ...checkpoint import checkpoint_hash, find_checkpoint, restore_classifier, restore_model
-from ...config.location import how_to_run
+from ...config.location import program_command
 from ...errors import UserError
 from ...sampling.conditioning.guidance import Guidance, IntervalGuidance
 from ...sde import ScoreModel
@@ -109,7 +109,7 @@ def _classifier_file(path: str | None, cfg: DictConfig) -> tuple[Path, str]:
     if path is None:
         raise UserError(
             "guidance.classifier_path is missing: give the checkpoint or the run folder of a classifier, from "
-            f"{how_to_run('train')} experiment=digits_classifier for example"
+            f"{program_command('train')} experiment=digits_classifier for example"
         )
     found = find_checkpoint(path, cfg.paths.log_dir)
     return found, checkpoint_hash(found)

@@ -82,9 +82,9 @@ class SamplingRun:
             result = replace(result, conditions=conditions).of_scores(scores)
             _log.info("scores\n%s", "\n".join(table([replace(result, label=f"{plan.request.count:,} samples")])))
         if plan.compares:
-            agreement = on_rank_zero(self._agreement)
-            _log.info("%s", ", ".join(f"{name} {value:.4g}" for name, value in agreement.items()))
-            result.values.update(agreement)
+            measure_agreement = on_rank_zero(self._measure_agreement)
+            _log.info("%s", ", ".join(f"{name} {value:.4g}" for name, value in measure_agreement.items()))
+            result.values.update(measure_agreement)
         if result.values:
             manifest = self.store.manifest
             result.conditions.update(nfe=manifest.nfe.get("mean"), invalid_samples=len(self.store.invalid))
@@ -139,10 +139,10 @@ class SamplingRun:
         period = None if self.plan.classes is None else self.plan.classes.period
         return period if period is not None and 1 < period <= _WIDEST else None
 
-    def _agreement(self) -> dict[str, float]:
+    def _measure_agreement(self) -> dict[str, float]:
         given = self.plan.given
         assert given is not None
-        return constraint_report.agreement(self.store, given, self.plan.constraint, self.plan.cfg.batch_size)
+        return constraint_report.measure_agreement(self.store, given, self.plan.constraint, self.plan.cfg.batch_size)
 
 
 @contextmanager

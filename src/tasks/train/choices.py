@@ -18,7 +18,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from ...config.build import build
-from ...config.location import how_to_run
+from ...config.location import program_command
 from ...datamodules.examination import Findings, examine_images
 from ...datamodules.image_folder import ImageFolderDataModule
 from ...datamodules.reading import Source, open_source
@@ -47,7 +47,7 @@ class Choices:
     findings: Findings
 
 
-def wants_choices(cfg: DictConfig) -> bool:
+def needs_choices(cfg: DictConfig) -> bool:
     """Return whether any setting is ``auto``."""
     size = OmegaConf.select(cfg, "datamodule.image_size")
     return any(OmegaConf.select(cfg, key) == AUTO for key in _KEYS) or size == AUTO
@@ -59,7 +59,7 @@ def choose_settings(cfg: DictConfig) -> Choices | None:
     Raises:
         UserError: there are no data, or the data are not images.
     """
-    if not wants_choices(cfg):
+    if not needs_choices(cfg):
         return None
     path = cfg.datamodule.get("path")
     if path is None:
@@ -191,4 +191,4 @@ def command(cfg: DictConfig, choices: Choices) -> str:
     """The whole training command with these choices, quoted for a shell."""
     given = [f"datamodule.path={Path(str(cfg.datamodule.path))}"]
     settings = [f"{key}={written(value)}" for key, value in choices.values.items()]
-    return " ".join([how_to_run("train"), "experiment=images", *map(shlex.quote, (*given, *settings))])
+    return " ".join([program_command("train"), "experiment=images", *map(shlex.quote, (*given, *settings))])

@@ -113,7 +113,7 @@ class TrainingRun:
         except Exception as error:
             if not lost_peer(error):
                 raise
-            how = self.folder.how_to_resume()
+            how = self.folder.describe_resume()
             raise UserError(f"another process of this run has ended, see its error; {how}") from error
 
 
