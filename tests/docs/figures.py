@@ -28,6 +28,9 @@ from typing import Any
 
 _MARKED = re.compile(r"<!-- (from|table) (\S+\.json) (.*?) -->(.*?)<!-- /\1 -->", re.DOTALL)
 _NUMBER = re.compile(r"(?<![\w.])[-+]?\d[\d,]*(?:\.\d+)?(?: %)?")
+_GENERATED = re.compile(r"<!-- (measured|missed) -->.*?<!-- /\1 -->", re.DOTALL)
+_CODE = re.compile(r"```.*?```|`[^`]*`", re.DOTALL)
+_MEASURED = re.compile(r"(?<![\w.])\d+\.\d+(?![\w.])|\d (?:%|ms|s|MB|GB|GiB|dB|images/s)(?![\w/])")
 _IGNORED = re.compile(r"`[^`]*`|95 %")  # code; the level of all intervals
 
 
@@ -63,6 +66,12 @@ class Mark:
 def marks(page: Path) -> list[Mark]:
     """Return the marked parts of a page."""
     return [Mark(*found) for found in _MARKED.findall(page.read_text(encoding="utf-8"))]
+
+
+def unmarked_rows(text: str) -> list[str]:
+    """Return the table rows with decimals or units that stand outside of marks, generated tables and code."""
+    left = _CODE.sub("", _GENERATED.sub("", _MARKED.sub("", text)))
+    return [row for row in re.findall(r"^\|.*", left, re.MULTILINE) if _MEASURED.search(row)]
 
 
 def select(node: Any, path: str) -> Any:
