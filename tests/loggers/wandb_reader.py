@@ -6,6 +6,7 @@ protocol buffers.
 """
 
 import json
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,11 +16,13 @@ from wandb.proto import wandb_internal_pb2
 
 _BLOCK, _FILE_HEADER, _CHUNK_HEADER = 32768, 7, 7
 _WHOLE, _LAST = 1, 4
+_PATIENCE = 60.0
 
 
 @dataclass
 class OfflineRun:
-    """An offline run: ``history`` has one dictionary per call of ``log``; ``files`` are its files, such as images."""
+    """An offline run: ``history`` has one dictionary per call of ``log``; ``files`` are its files, such as images;
+    ``ended``: whether its last record is written."""
 
     folder: Path
     id: str = ""
@@ -28,12 +31,21 @@ class OfflineRun:
     config: dict[str, Any] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list)
     files: list[Path] = field(default_factory=list)
+    ended: bool = False
 
 
 def read_offline(folder: Path) -> list[OfflineRun]:
-    """Return all offline runs at or below ``folder``, oldest first."""
-    logs = sorted(Path(folder).rglob("run-*.wandb"))
-    return [_read(log) for log in logs]
+    """Return all offline runs at or below ``folder``, oldest first, once each of them is written to its end.
+
+    A process of wandb writes the files, still for a moment after ``wandb.finish``.
+    """
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        runs = [_read(log) for log in sorted(Path(folder).rglob("run-*.wandb"))]
+        if all(run.ended for run in runs):
+            return runs
+        assert time.monotonic() < deadline, "wandb does not write the end of the run"
+        time.sleep(0.05)
 
 
 def _read(log: Path) -> OfflineRun:
@@ -48,6 +60,8 @@ def _read(log: Path) -> OfflineRun:
             run.config |= _values(record.config.update)
         elif kind == "history":
             run.history.append(_values(record.history.item))
+        elif kind == "exit":
+            run.ended = True
     run.files = sorted(path for path in (log.parent / "files").rglob("*") if path.is_file())
     return run
 
@@ -64,7 +78,7 @@ def _values(items: Any) -> dict[str, Any]:
 
 
 def _records(content: bytes) -> Iterator[bytes]:
-    assert content.startswith(b":W&B"), "not an offline run"
+    assert b":W&B".startswith(content[:4]), "not an offline run"
     position, parts = _FILE_HEADER, b""
     while position + _CHUNK_HEADER <= len(content):
         if _BLOCK - position % _BLOCK < _CHUNK_HEADER:
@@ -73,6 +87,9 @@ def _records(content: bytes) -> Iterator[bytes]:
             continue
         length, kind = int.from_bytes(content[position + 4 : position + 6], "little"), content[position + 6]
         position += _CHUNK_HEADER
+        if position + length > len(content):
+            # The rest of this record is not written yet.
+            return
         parts += content[position : position + length]
         position += length
         if kind in (_WHOLE, _LAST):
