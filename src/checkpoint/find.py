@@ -81,6 +81,8 @@ def find_checkpoint(spec: str | int | Path, runs_dir: str | Path, name: str | No
         if not (path / HUB_CONFIG).is_file():
             raise UserError(f"{path} has {HUB_WEIGHTS} but no {HUB_CONFIG}: copy the whole folder")
         return path / HUB_WEIGHTS
+    if by_run and Path(runs_dir).is_file():
+        raise UserError(f"{runs_dir} is a file, not a folder of runs: give the folder, or a checkpoint")
     home = path if not by_run else Path(runs_dir, name or "")
     runs = _runs(home)
     if text == "last":

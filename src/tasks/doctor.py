@@ -9,12 +9,13 @@ from typing import Any
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from ..cli.command_line import prepare_arguments
 from ..cli.instantiate import fill_in_from_data, instantiate
 from ..cli.messages import one_line
 from ..cli.run_dir import register_resolvers
+from ..config.build import build
 from ..config.location import CONFIG_DIR, program_command
 from ..errors import UserError
 from ..noise import Address
@@ -30,14 +31,13 @@ def report_on_data(overrides: Sequence[str]) -> str:
         overrides: overrides of ``train.py experiment=images``.
 
     Raises:
-        UserError: there are no data, or a setting does not exist.
+        UserError: no data are named, there are none, or a setting does not exist.
     """
-    register_resolvers()
-    try:
-        with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
-            cfg = compose("train", ["experiment=images", "paths.run_dir=.", *prepare_arguments(overrides, [])])
-    except HydraException as error:
-        raise UserError(one_line(error, "train") or " ".join(str(error).split())) from error
+    if not any(override.startswith("datamodule.path=") for override in overrides):
+        raise UserError(
+            f"name data: {program_command('doctor')} datamodule.path=<folder or file>, or datamodule=digits"
+        )
+    cfg = _composed("train", ["experiment=images", "paths.run_dir=.", *prepare_arguments(overrides, [])])
     choices = choose_settings(cfg)
     if choices is None:
         raise UserError(
@@ -51,6 +51,26 @@ def report_on_data(overrides: Sequence[str]) -> str:
         command(cfg, _with_given(choices, overrides)),
     ]
     return "\n".join(lines)
+
+
+def compose_datamodule(overrides: Sequence[str]) -> Any:
+    """Build the datamodule that overrides such as ``datamodule=digits datamodule.image_size=16`` describe.
+
+    Raises:
+        UserError: the configuration has an error.
+    """
+    marked = [f"+{o}" if o.startswith("datamodule=") else o for o in prepare_arguments(overrides, [])]
+    cfg = _composed(None, marked)
+    return build(OmegaConf.to_container(cfg.datamodule, resolve=True), "datamodule")
+
+
+def _composed(config_name: str | None, overrides: list[str]) -> DictConfig:
+    register_resolvers()
+    try:
+        with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+            return compose(config_name, overrides)
+    except HydraException as error:
+        raise UserError(one_line(error, "train") or " ".join(str(error).split())) from error
 
 
 def _with_given(choices: Choices, overrides: Sequence[str]) -> Choices:

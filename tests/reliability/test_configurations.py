@@ -157,6 +157,27 @@ OF_SCRIPTS = {
 }
 
 
+# Whole commands, with FILE for a text file in place of a run, a checkpoint, data, or the folder of runs.
+WRONG_ELSEWHERE = {
+    ("src", "doctor"): "name data: ",
+    ("src", "doctor", "datamodule"): "name data: ",
+    ("src", "doctor", "datamodule.path=FILE"): "not a supported kind of file",
+    ("src", "doctor", "datamodule=digits", "datamodule.image_size=[1"): "close its brackets",
+    ("src", "doctor", "datamodule=digits", "datamodule.imagesize=8"): "did you mean datamodule.image_size?",
+    ("src", "doctor", "datamodule=digit"): "there is no datamodule=digit, did you mean digits?",
+    ("src", "report"): "type score-sde report RUN",
+    ("src", "report", "FILE"): "is a file, not a folder",
+    ("src", "export"): "ckpt_path, format, output missing",
+    ("src", "export", "ckpt_path=FILE", "format=ckpt", "output=out"): "is not a checkpoint",
+    ("src", "export", "ckpt_path=FILE/run", "format=ckpt", "output=out"): "is neither a file nor a folder",
+    ("src", "export", "ckpt_path=last", "log_dir=FILE", "format=ckpt", "output=out"): "is a file, not a folder of runs",
+    ("train.py", *TINY, "ckpt_path=FILE"): "is not a checkpoint",
+    ("train.py", *TINY, "ckpt_path=last", "paths.log_dir=FILE"): "is a file, not a folder of runs",
+    ("sample.py", "ckpt_path=last", "paths.log_dir=FILE"): "is a file, not a folder of runs",
+    ("evaluate.py", "ckpt_path=FILE/run"): "is neither a file nor a folder",
+}
+
+
 def touched(*_: object, **__: object) -> None:
     raise AssertionError("the check came too late")
 
@@ -206,3 +227,11 @@ def test_other_scripts_refuse_invalid_settings_before_sampling(
     line = refusal(call([script, *given, *places, *wrong]))
     assert OF_SCRIPTS[script][wrong] in line
     assert not (tmp_path / "out" / "images").exists()
+
+
+@pytest.mark.parametrize("wrong", WRONG_ELSEWHERE, ids=lambda words: " ".join(w for w in words if w not in TINY))
+def test_all_commands_refuse_wrong_words_and_files(wrong: tuple[str, ...], tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("a text\n")
+    line = refusal(call([word.replace("FILE", f"{tmp_path}/file") for word in wrong]))
+    assert WRONG_ELSEWHERE[wrong] in line
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
