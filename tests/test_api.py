@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from src import load
-from src.api import LoadedModel
+from src.api import LoadedModel, arguments
 from src.errors import UserError
 from tests.tasks.example import IMAGES, sample, write_checkpoint
 
@@ -74,6 +74,7 @@ X = torch.zeros(2, 1, 8, 8)
         (lambda m: m.score(X, torch.rand(3)), "one for each of 2 samples"),
         (lambda m: m.score(X, 0.0), r"t=0.0: give times in \(0, 1\]"),
         (lambda m: m.score(X, float("nan")), "t=nan"),
+        (lambda m: arguments.as_tensor("t", None, None), "t=None: give a tensor of numbers"),
         (lambda m: m.denoise(X[:, :, 1:], 0.5), r"shape \(2, 1, 7, 8\) do not fit this model: give \(B, 1, 8, 8\)"),
         (lambda m: m.denoise(X.byte(), 0.5), "give floats, images in"),
         (lambda m: m.log_likelihood(X[0]), "give"),

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from src.noise import Address, AddressedNoise, RecordedNoise, normal, permutation, philox, rademacher, uniform
+from src.noise import Address, AddressedNoise, normal, permutation, philox, rademacher, uniform
 
 INDEX = torch.arange(2000)
 PURPOSES = ("predictor", "corrector")
@@ -136,10 +136,6 @@ def test_all_noise_sources_give_the_same_numbers() -> None:
     drawn = AddressedNoise(4, index)("predictor", 6, like)
     assert torch.equal(drawn, normal(4, "predictor", 6, index, (2, 2)))
     assert torch.equal(drawn, Address(4, 6, index).normal("predictor", like))
-    recorded = RecordedNoise([drawn])
-    assert torch.equal(recorded("anything", 0, like), drawn)
-    with pytest.raises(ValueError, match="used up"):
-        recorded("anything", 1, like)
 
 
 def test_permutations_are_complete_and_differ_by_step() -> None:

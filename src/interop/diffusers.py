@@ -20,7 +20,7 @@ from ..checkpoint.restore import restore_model
 from ..errors import UserError
 from ..io.atomic import replacing
 from ..nets import NCSNpp
-from ..nets.ncsnpp import Level
+from ..nets.layers.level import Level
 from ..sde import VESDE, ScoreModel
 from ..sde.parametrization import SongVE
 

@@ -4,7 +4,7 @@ A U-Net of residual blocks conditioned on the noise level. The variants of appen
 blocks, FIR resampling, rescaled skip connections, and progressive growing of the input and of the output.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -19,6 +19,7 @@ from .layers.attention import Attention
 from .layers.basic import Conv2d, activation, check_depth, choose
 from .layers.blocks import RESBLOCKS, Head, ResBlock
 from .layers.embedding import EMBEDDINGS, NoiseEmbedding
+from .layers.level import Level
 from .layers.pyramid import (
     COMBINE,
     PROGRESSIVE,
@@ -30,35 +31,6 @@ from .layers.pyramid import (
     OutputSkip,
 )
 from .layers.resample import conv_down, conv_up, plain_down, plain_up
-
-
-class Level(nn.Module):
-    """The modules of one resolution, on the way down or up.
-
-    Args:
-        blocks: residual blocks, in order.
-        attentions: the attention after each block, None for none.
-        pyramid: the connection with the progressive path, or None.
-        resample: the change of resolution after this level, or None at the last one.
-    """
-
-    def __init__(
-        self,
-        blocks: Sequence[ResBlock],
-        attentions: Sequence[Attention | None],
-        pyramid: nn.Module | None,
-        resample: nn.Module | None,
-    ) -> None:
-        super().__init__()
-        self.blocks: Iterable[ResBlock] = nn.ModuleList(blocks)  # type: ignore[assignment] # torch has no typed ModuleList
-        self.attentions = nn.ModuleDict({str(i): each for i, each in enumerate(attentions) if each is not None})
-        self.pyramid = pyramid
-        self.resample = resample
-
-    def steps(self) -> Iterator[tuple[ResBlock, Attention | None]]:
-        """Pairs of a block and the attention after it."""
-        attentions: dict[str, Any] = dict(self.attentions.items())
-        return ((block, attentions.get(str(i))) for i, block in enumerate(self.blocks))
 
 
 class NCSNpp(ScoreNet):
@@ -216,7 +188,7 @@ class NCSNpp(ScoreNet):
                     pyramid_channels = channels
                 skips.append(channels)
             down.append(Level(blocks, attentions, pyramid, resample))
-        self.down: Iterable[Level] = nn.ModuleList(down)  # type: ignore[assignment] # the same
+        self.down: Iterable[Level] = nn.ModuleList(down)  # type: ignore[assignment] # torch has no typed ModuleList
 
         middle = block(channels, channels), Attention(channels, **common), block(channels, channels)
         self.middle: tuple[ResBlock, Attention, ResBlock] = nn.ModuleList(middle)  # type: ignore[assignment] # the same

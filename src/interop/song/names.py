@@ -16,9 +16,9 @@ from ...nets import NCSNpp
 from ...nets.layers.attention import Attention
 from ...nets.layers.blocks import Head, ResBlock
 from ...nets.layers.embedding import FourierFeatures
+from ...nets.layers.level import Level
 from ...nets.layers.pyramid import InputResidual, InputSkip, OutputResidual, OutputResidualStart, OutputSkip
 from ...nets.layers.resample import ConvDown, ConvUp, FIRConvDown, FIRConvUp
-from ...nets.ncsnpp import Level
 
 _NAMED_AT_MOST = 5
 # A table in the original's state dict; here the noise levels belong to the SDE.

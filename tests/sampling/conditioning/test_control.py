@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from src.errors import UserError
-from src.noise import AddressedNoise, RecordedNoise
+from src.noise import AddressedNoise
 from src.sampling import AnnealedLangevin, Langevin, LinearGrid, NoCorrector, PredictorCorrector, ReverseDiffusion
 from src.sampling.conditioning.control import Colorization, Inpainting
 from src.sampling.conditioning.masks import BoxMask, FileMask, HalfMask, Mask, RandomMask, mask_for
@@ -20,6 +20,7 @@ from src.sde import SDE, VESDE, VPSDE, SubVPSDE
 from tests.sampling.closed_forms import CorrelatedGaussian
 from tests.support.gaussian import GaussianScore
 from tests.support.golden import load
+from tests.support.recorded_noise import RecordedNoise
 
 
 @pytest.mark.parametrize("task", ["inpaint", "colorize"])

@@ -9,12 +9,13 @@ import torch
 
 from src.data_range import dequantize, to_bytes
 from src.errors import UserError
-from src.noise import AddressedNoise, RecordedNoise
+from src.noise import AddressedNoise
 from src.sampling import Likelihood, log_likelihood
 from src.sde import SDE, VESDE, VPSDE, SubVPSDE
 from tests.sampling.closed_forms import CorrelatedGaussian, Mixture
 from tests.support.gaussian import GaussianScore
 from tests.support.golden import load
+from tests.support.recorded_noise import RecordedNoise
 
 SDES: dict[str, SDE] = {"vesde": VESDE(), "vpsde": VPSDE(), "subvpsde": SubVPSDE()}
 EPS = torch.tensor(1e-5, dtype=torch.float64)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from src.noise import RecordedNoise
 from src.sampling import (
     AncestralSampling,
     EulerMaruyama,
@@ -17,6 +16,7 @@ from src.sampling import (
 from src.sde import VESDE, VPSDE
 from tests.support.gaussian import GaussianScore
 from tests.support.golden import load
+from tests.support.recorded_noise import RecordedNoise
 
 PREDICTORS = {
     "euler_maruyama": EulerMaruyama(),

@@ -1,13 +1,4 @@
-"""The Python API: a trained model from a checkpoint or a run, with the functions that the commands use.
-
-    from score_sde import load                  # in a checkout: from src import load
-
-    model = load("digits")                      # comes with the package; or a checkpoint, a run, organization/name
-    images = model.sample(16, seed=0)           # (16, 1, 8, 8) floats in the range of the data
-    model.to_pil(images)[0].save("digit.png")
-
-Sample i of a seed is the image i that ``sample.py`` writes for this checkpoint, seed and settings.
-"""
+"""``load`` and the model that it returns."""
 
 from __future__ import annotations
 
@@ -16,31 +7,27 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
-from omegaconf import OmegaConf
 from torch import Tensor
 
-from .checkpoint import find_checkpoint, restore_model
-from .checkpoint.find import can_be_found, shipped_models
-from .config.annotations import is_whole
-from .config.build import nearest
-from .config.location import CONFIG_DIR
-from .errors import UserError
-from .interop.checkpoints import open_checkpoint
-from .interop.hub import download, is_repository
-from .noise import Address, check_seed
-from .sampling import LikelihoodOutput, ProbabilityFlowODE, Sampler
-from .sampling.conditioning.labels import class_condition
-from .sampling.generation import Generation
-from .sampling.ode.bits_per_dim import BitsPerDim
-from .sde import SDE, ScoreModel
-from .tasks import checkpoint_config
-from .values import Values, values_of
+from ..checkpoint import find_checkpoint, restore_model
+from ..checkpoint.find import can_be_found, shipped_models
+from ..config.build import nearest
+from ..errors import UserError
+from ..interop.checkpoints import open_checkpoint
+from ..interop.hub import download, is_repository
+from ..noise import Address, check_seed
+from ..sampling import LikelihoodOutput, ProbabilityFlowODE, Sampler
+from ..sampling.conditioning.labels import class_condition
+from ..sampling.generation import Generation
+from ..sampling.ode.bits_per_dim import BitsPerDim
+from ..sde import SDE, ScoreModel
+from ..tasks import checkpoint_config
+from ..values import Values, values_of
+from . import arguments
+from .arguments import Labels, Time
 
 if TYPE_CHECKING:
     from PIL.Image import Image
-
-Labels = int | Sequence[int] | Tensor | None
-Time = float | Tensor
 
 
 def load(
@@ -143,9 +130,11 @@ class LoadedModel:
         Raises:
             UserError: there is no such sampler, it has no grid, or it does not fit the SDE.
         """
-        node = checkpoint_config.node(self.config, "sampler", None if name is None else _from_conf("sampler", name))
+        node = checkpoint_config.node(
+            self.config, "sampler", None if name is None else arguments.from_conf("sampler", name)
+        )
         if steps is not None:
-            _check_whole("steps", steps)
+            arguments.check_whole("steps", steps)
             if "grid" not in node:
                 raise UserError(f"steps={steps}, but this sampler has adaptive steps: leave steps out")
             node["grid"] = {**node["grid"], "steps": steps}
@@ -179,8 +168,8 @@ class LoadedModel:
         Raises:
             UserError: a setting out of range, or samples that diverged.
         """
-        _check_whole("n", n)
-        _check_whole("batch_size", batch_size)
+        arguments.check_whole("n", n)
+        arguments.check_whole("batch_size", batch_size)
         check_seed(seed)
         if sampler is None or isinstance(sampler, str):
             sampler = self.sampler(sampler, steps)
@@ -209,15 +198,15 @@ class LoadedModel:
     @torch.no_grad()
     def score(self, x: Tensor, t: Time, labels: Labels = None) -> Tensor:
         """Return the score at (x, t), the gradient of log p_t: (B, *d)."""
-        x = self._state(x)
-        score: Tensor = self.model(x, self._time(t, len(x)), self._condition(labels, len(x)))
+        x = self._states(x)
+        score: Tensor = self.model(x, arguments.times(t, len(x), self.sde.T), self._condition(labels, len(x)))
         return score
 
     @torch.no_grad()
     def denoise(self, x: Tensor, t: Time, labels: Labels = None) -> Tensor:
         """Return the posterior mean of the data given x_t = x (Tweedie): (B, *d)."""
-        x = self._state(x)
-        return self.model.denoise(x, self._time(t, len(x)), self._condition(labels, len(x)))
+        x = self._states(x)
+        return self.model.denoise(x, arguments.times(t, len(x), self.sde.T), self._condition(labels, len(x)))
 
     def log_likelihood(
         self, x: Tensor, labels: Labels = None, seed: int = 0, likelihood: str = "hutchinson"
@@ -240,7 +229,7 @@ class LoadedModel:
         """
         check_seed(seed)
         x = self._data(x)
-        node = checkpoint_config.node(self.config, "likelihood", _from_conf("likelihood", likelihood))
+        node = checkpoint_config.node(self.config, "likelihood", arguments.from_conf("likelihood", likelihood))
         if len(self.shape) != 3:
             node["likelihood"] = {**node["likelihood"], "data_range": "continuous"}
         measure: BitsPerDim = checkpoint_config.build("likelihood", node)
@@ -255,15 +244,15 @@ class LoadedModel:
 
     def decode(self, z: Tensor, labels: Labels = None) -> Tensor:
         """Map latents z (B, *d) to data (B, *d): the inverse of ``encode`` up to the tolerance of the solver."""
-        z = self._state(z)
+        z = self._states(z)
         return self._flow()(self.model, z, cond=self._condition(labels, len(z))).samples
 
     def to_uint8(self, images: Tensor) -> Tensor:
         """Quantize images (B, C, H, W), float in ``data_range``, to uint8 as ``sample.py`` does."""
-        images = torch.as_tensor(images)
+        images = arguments.as_tensor("images", images, None)
         if images.ndim != 4:
             raise UserError(f"images of shape {tuple(images.shape)}: give (B, C, H, W)")
-        _check_floats(images, self.data_range)
+        arguments.check_floats(images, self.data_range)
         return self.values.to_bytes(self.values.from_model(images, self.data_range))
 
     def to_pil(self, images: Tensor) -> list[Image]:
@@ -276,63 +265,17 @@ class LoadedModel:
         return [Image.fromarray(one[:, :, 0] if one.shape[2] == 1 else one) for one in levels]
 
     def _flow(self) -> ProbabilityFlowODE:
-        node = checkpoint_config.node(self.config, "sampler", _from_conf("sampler", "ode"))
+        node = checkpoint_config.node(self.config, "sampler", arguments.from_conf("sampler", "ode"))
         # A final denoising step has no inverse.
         flow: ProbabilityFlowODE = checkpoint_config.build("sampler", {**node, "denoise": False})
         return flow
 
+    def _states(self, x: Tensor) -> Tensor:
+        return arguments.states(x, self.shape, self.data_range, self.device)
+
     def _data(self, x: Tensor) -> Tensor:
-        x = torch.as_tensor(x, device=self.device)
-        return self._state(x if x.is_floating_point() else self.values.to_model(x, self.data_range))
-
-    def _state(self, x: Tensor) -> Tensor:
-        """States (B, *d) on the device of the model; raise UserError for another shape or for integers."""
-        x = torch.as_tensor(x, device=self.device)
-        if tuple(x.shape[1:]) != self.shape:
-            wanted = ", ".join(["B", *map(str, self.shape)])
-            raise UserError(f"states of shape {tuple(x.shape)} do not fit this model: give ({wanted})")
-        _check_floats(x, self.data_range)
-        return x
-
-    def _time(self, t: Time, count: int) -> Tensor:
-        # A Python number stays on the CPU and enters kernels as an argument.
-        times = t if isinstance(t, Tensor) else torch.tensor(t, dtype=torch.float64)
-        if times.shape not in ((), (count,)):
-            raise UserError(f"t of shape {tuple(times.shape)}: give one time, or one for each of {count} samples")
-        # Reading a value from a GPU would wait for it.
-        if times.device.type == "cpu" and not bool(((times > 0) & (times <= self.sde.T)).all()):
-            raise UserError(f"t={t}: give times in (0, {self.sde.T:g}]")
-        return times
+        x = arguments.as_tensor("x", x, self.device)
+        return self._states(x if x.is_floating_point() else self.values.to_model(x, self.data_range))
 
     def _condition(self, labels: Labels, count: int) -> Mapping[str, Tensor] | None:
-        if labels is None:
-            return None
-        classes = self.num_classes or 0
-        try:
-            chosen = torch.as_tensor(labels, dtype=torch.int64, device=self.device).expand(count)
-        except (TypeError, ValueError, RuntimeError) as error:
-            raise UserError(f"labels={labels}: give a class, or one for each of {count} samples, as numbers") from error
-        # The class after the last one means "no label".
-        if not classes or chosen.min() < 0 or chosen.max() > classes:
-            known = f"the net has the classes 0 to {classes - 1}" if classes else "the net has no classes: leave it out"
-            raise UserError(f"labels={labels}: {known}")
-        return {"labels": chosen}
-
-
-def _from_conf(group: str, name: str) -> Any:
-    """Return the file ``name`` of a folder of ``conf``; raise UserError if it does not exist."""
-    names = sorted(file.stem for file in (CONFIG_DIR / group).glob("*.yaml"))
-    if name not in names:
-        raise UserError(f"there is no {group} {name}{nearest(str(name), names)}; choose one of {', '.join(names)}")
-    return OmegaConf.load(CONFIG_DIR / group / f"{name}.yaml")
-
-
-def _check_whole(name: str, value: object) -> None:
-    if not is_whole(value) or int(value) < 1:
-        raise UserError(f"{name}={value!r}: give a whole number, at least 1")
-
-
-def _check_floats(x: Tensor, data_range: str) -> None:
-    if not x.is_floating_point():
-        ends = "[0, 1]" if data_range == "unit" else "[-1, 1]"
-        raise UserError(f"values of type {x.dtype}: give floats, images in {ends}")
+        return arguments.condition(labels, count, self.num_classes or 0, self.device)
