@@ -32,12 +32,12 @@ def training_arguments(arguments: Sequence[str], config_dir: str | Path) -> list
     rest = [argument for argument in arguments if not argument.startswith("experiment=")]
     given = {argument.lstrip("+~").partition("=")[0] for argument in rest}
     groups = {name for name in given if "." not in name} - _ALIKE
-    carried = [
+    converted = [
         override
         for override in read_original(files[-1]).overrides()
         if (key := override.lstrip("+").partition("=")[0]) not in given and key.partition(".")[0] not in groups
     ]
-    return [f"name={run_name(files[-1])}", f"original_config='{files[-1]}'", *carried, *rest]
+    return [f"name={run_name(files[-1])}", f"original_config='{files[-1]}'", *converted, *rest]
 
 
 def _has_ending(experiment: str) -> bool:

@@ -149,7 +149,7 @@ def _exit_with_message(error: BaseException, config_name: str) -> None:
     """End the process with one line if ``error`` is a user mistake; return if it is a programming error."""
     found = ending(error, functools.partial(_line, config_name=config_name))
     if found is not None:
-        _fail(*found, speak=_rank() == 0 if isinstance(error, ENDINGS[:2]) else _should_report(error))
+        _fail(*found, show=_rank() == 0 if isinstance(error, ENDINGS[:2]) else _should_report(error))
 
 
 def _line(error: BaseException, config_name: str) -> str | None:
@@ -177,8 +177,8 @@ def _process_group_exists() -> bool:
     return distributed is not None and distributed.is_available() and distributed.is_initialized()
 
 
-def _fail(message: str, code: int, speak: bool) -> NoReturn:
-    if speak:
+def _fail(message: str, code: int, show: bool) -> NoReturn:
+    if show:
         sys.stdout.flush()
         sys.stderr.write(f"error: {message}\n")
     sys.exit(code)

@@ -86,7 +86,7 @@ def test_bits_per_dim_match_the_closed_form(data_range: str, tmp_path: Path) -> 
     batch = module.on_after_batch_transfer(next(iter(module.test_dataloader())), 0)
     model = FieldScore(EDMSDE(T=80.0), module.values, data_range)
     likelihood = Likelihood(divergence="exact", rtol=1e-4, atol=1e-5, data_range=data_range)
-    measure = BitsPerDim(likelihood).of_data(module.values, data_range)
+    measure = BitsPerDim(likelihood).for_data(module.values, data_range)
     assert measure.unit == "16 bits, uniform dequantization"
     bits = measure(model, batch["x"], Address(0, 0, batch["index"]))
     expected = closed_form(stored)
@@ -98,7 +98,7 @@ def test_bits_per_dim_match_the_closed_form(data_range: str, tmp_path: Path) -> 
 def test_float_data_have_a_density_per_data_unit() -> None:
     values = Values("float32", -50.0, 150.0)
     likelihood = Likelihood(divergence="exact", data_range="centered")
-    measure = BitsPerDim(likelihood).of_data(values, "centered")
+    measure = BitsPerDim(likelihood).for_data(values, "centered")
 
     @dataclass(frozen=True)
     class Score:

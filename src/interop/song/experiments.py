@@ -38,9 +38,9 @@ def training_config(experiment: str) -> dict[str, Any]:
             support.
     """
     if is_original_config(experiment):
-        carried = read_original(experiment)
-        warn_ignored_keys(experiment, carried)
-        return composed(carried.overrides())
+        converted = read_original(experiment)
+        warn_ignored_keys(experiment, converted)
+        return composed(converted.overrides())
     if not (CONFIG_DIR / "experiment" / f"{experiment}.yaml").is_file():
         raise UserError(f"there is no experiment={experiment}: choose one of {', '.join(experiments())}")
     return composed([f"experiment={experiment}"])
@@ -76,10 +76,10 @@ def read_original(experiment: str) -> ConvertedSettings:
         raise UserError(f"{path} cannot be used ({' '.join(str(error).split())}): {_GIVE}") from error
 
 
-def warn_ignored_keys(experiment: str, carried: ConvertedSettings) -> None:
+def warn_ignored_keys(experiment: str, converted: ConvertedSettings) -> None:
     """Log the keys of a configuration of the original that are ignored, in one line."""
-    if carried.unused:
-        _log.info("%s: these keys are ignored, see docs/migration.md: %s", experiment, ", ".join(carried.unused))
+    if converted.unused:
+        _log.info("%s: these keys are ignored, see docs/migration.md: %s", experiment, ", ".join(converted.unused))
 
 
 def run_name(experiment: str) -> str:

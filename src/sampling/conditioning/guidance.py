@@ -175,10 +175,10 @@ class IntervalGuidance(Guidance):
         )
 
 
-def required(cond: Condition, name: str, who: str) -> Tensor:
+def required(cond: Condition, name: str, caller: str) -> Tensor:
     """Return ``cond[name]``; raise UserError if it is missing."""
     if cond is None or name not in cond:
-        raise UserError(f"{who} needs cond[{name!r}]: give one for every sample")
+        raise UserError(f"{caller} needs cond[{name!r}]: give one for every sample")
     return cond[name]
 
 

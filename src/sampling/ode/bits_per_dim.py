@@ -31,7 +31,7 @@ class BitsPerDim:
         self.data_range = "centered" if likelihood.data_range == "continuous" else likelihood.data_range
         self.dequantized = False
 
-    def of_data(self, values: Values, data_range: str, dequantized: bool = False) -> BitsPerDim:
+    def for_data(self, values: Values, data_range: str, dequantized: bool = False) -> BitsPerDim:
         """The same measure for data of another depth, in the range of a model.
 
         Args:

@@ -103,30 +103,31 @@ def check_model(cfg: DictConfig) -> None:
             sampler.check(sde)
 
 
-def check_classes(cfg: DictConfig, of_data: int | None) -> None:
+def check_classes(cfg: DictConfig, data_classes: int | None) -> None:
     """Raise UserError if net, objective and data do not agree on classes.
 
     Args:
         cfg: configuration of the run.
-        of_data: number of classes of the data, 0 without labels; None if unknown.
+        data_classes: number of classes of the data, 0 without labels; None if unknown.
     """
-    of_net = (cfg.get("net") or {}).get("num_classes")
+    net_classes = (cfg.get("net") or {}).get("num_classes")
     dropout = (cfg.get("objective") or {}).get("label_dropout")
-    if dropout and cfg.get("net") is not None and not of_net and of_data is not None:
+    if dropout and cfg.get("net") is not None and not net_classes and data_classes is not None:
         raise UserError(
             f"objective.label_dropout={dropout}, but the net takes no classes: add "
             "net.num_classes=${datamodule.num_classes}, or set objective.label_dropout=0"
         )
-    if not isinstance(of_net, int) or of_net == 0 or of_data is None:
+    if not isinstance(net_classes, int) or net_classes == 0 or data_classes is None:
         return
-    if of_data == 0:
+    if data_classes == 0:
         raise UserError(
-            f"net.num_classes={of_net}, but the data have no labels: set net.num_classes=null, or give data with labels"
+            f"net.num_classes={net_classes}, but the data have no labels: "
+            "set net.num_classes=null, or give data with labels"
         )
-    if 0 <= of_net < of_data:
+    if 0 <= net_classes < data_classes:
         raise UserError(
-            f"net.num_classes={of_net}, but the data have {of_data} classes: give at least {of_data}, or null for a "
-            "net without classes"
+            f"net.num_classes={net_classes}, but the data have {data_classes} classes: "
+            f"give at least {data_classes}, or null for a net without classes"
         )
 
 

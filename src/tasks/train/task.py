@@ -143,7 +143,7 @@ def _build(plan: TrainingPlan, held: ExitStack) -> TrainingRun:
     data, measure = plan.datamodule, instantiate(cfg.get("likelihood"))
     if measure is not None:
         # The range is that of the model; the bit depth is that of the data.
-        measure = measure.of_data(data.values, cfg.datamodule.data_range, data.dequantized)
+        measure = measure.for_data(data.values, cfg.datamodule.data_range, data.dequantized)
         module.likelihood = measure
     load_initial_weights(cfg, module)
     config, folder, checkpoint_io = plain(cfg), RunFolder(plan.run_dir), AtomicCheckpointIO()

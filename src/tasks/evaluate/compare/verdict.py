@@ -82,10 +82,10 @@ def differences(scores: Mapping[str, Tensor], score: str, base: Mapping[str, Res
     return results
 
 
-def verdict(a: str, b: str, score: str, of_a: Tensor, of_b: Tensor, found: Difference, level: float) -> str:
+def verdict(a: str, b: str, score: str, scores_a: Tensor, scores_b: Tensor, found: Difference, level: float) -> str:
     """Say in one line whether the difference is conclusive."""
     value, low, high = (float(x) for x in found.settings)
-    trainings, draws = f"{len(of_a)} and {len(of_b)} trainings", _draws(of_a.shape[-1])
+    trainings, draws = f"{len(scores_a)} and {len(scores_b)} trainings", _draws(scores_a.shape[-1])
     measured = f"{score} of {a} minus {score} of {b} is {value:.4g}"
     if math.isnan(low):
         return f"{measured}, {_of_these(found.trainings)}. {_ONE_TRAINING}"
@@ -94,8 +94,8 @@ def verdict(a: str, b: str, score: str, of_a: Tensor, of_b: Tensor, found: Diffe
         side = "lower" if value < 0 else "higher"
         return f"conclusive: {a} is {side} than {b}. {measured}"
     text = f"not conclusive: {measured}, and the interval contains 0"
-    needed = trainings_needed(of_a, of_b)
-    if needed is not None and needed > max(len(of_a), len(of_b)):
+    needed = trainings_needed(scores_a, scores_b)
+    if needed is not None and needed > max(len(scores_a), len(scores_b)):
         text += f". If the difference is real, about {needed} trainings per setting would show it"
     if _excludes_zero(found.trainings):
         text += ". These trainings differ; only more trainings can show whether the settings differ"

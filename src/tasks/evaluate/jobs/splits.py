@@ -203,7 +203,7 @@ class BitsPerDimJob(SplitJob):
         super().__init__(cfg, subject, "likelihood", int(cfg.seed))
         measure: BitsPerDim = checkpoint_config.build("likelihood", self.node)
         # The range is that of the model; the bit depth is that of the data.
-        self.measure = measure.of_data(self.stored_as, self.data_range, self.dequantized)
+        self.measure = measure.for_data(self.stored_as, self.data_range, self.dequantized)
 
     def values(self, environment: Environment, model: ScoreModel) -> SplitValues:
         def of(model: ScoreModel, x: Tensor, address: Address, cond: Mapping[str, Tensor]) -> Tensor:
