@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from unittest import mock
 
 import pytest
-from jaxtyping import install_import_hook
 
 from tests.reliability.support.figures import figures, pytest_terminal_summary
 from tests.support import typechecker
@@ -23,7 +22,7 @@ for _number, _handler in {
     if signal.getsignal(_number) is signal.SIG_IGN:
         signal.signal(_number, _handler)
 
-checks = install_import_hook("src", f"{typechecker.__name__}.check")
+checks = typechecker.install("src")
 
 
 @pytest.fixture(autouse=True)
@@ -33,5 +32,6 @@ def environment() -> Iterator[None]:
     Lightning leaves ``LOCAL_RANK`` set after it started a process group; a later test that starts a command with two
     devices would then wait forever for the second process.
     """
+    typechecker.forget_calls()
     with mock.patch.dict(os.environ):
         yield

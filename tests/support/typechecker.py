@@ -1,20 +1,98 @@
-"""beartype configured so that an int is accepted where a float is expected, as type checkers do."""
+"""Check the annotations of the package while tests run, without checking the same call twice.
+
+jaxtyping and beartype take about 0.1 ms for a call, which is longer than most functions of a sampler. A call is checked
+only if the test has not yet called the function with arguments of these types, dtypes and shapes.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import cache
+import dataclasses
+import functools
+import inspect
+from collections.abc import Callable, Hashable
 from typing import Any
 
+import jaxtyping
+import numpy as np
+from jaxtyping import install_import_hook
+from torch import Tensor
 
-def check(checked: Any) -> Any:
-    """Return ``checked`` (a function or class) with checks of arguments and results."""
-    return _decorator()(checked)
+_Key = tuple[str, str, object]
+_LONGEST = 16
+
+_checked_calls: dict[_Key, set[Hashable]] = {}
 
 
-@cache
-def _decorator() -> Callable[[Any], Any]:
+def install(package: str) -> Any:
+    """Check all functions of ``package`` that are imported from now on; return the hook, which has ``uninstall``."""
+    # The hook writes `@jaxtyping.jaxtyped(typechecker=...)` above every function.
+    jaxtyping.jaxtyped = _decorator(jaxtyping.jaxtyped)
+    return install_import_hook(package, f"{__name__}.check")
+
+
+def forget_calls() -> None:
+    """Check all calls again; called before every test."""
+    for calls in _checked_calls.values():
+        calls.clear()
+
+
+def check(function: Any) -> Any:
+    """Return ``function`` with checks of arguments and results."""
+    return _beartype()(function)
+
+
+@functools.cache
+def _beartype() -> Callable[[Any], Any]:
     # Imported here: an environment that checks nothing may lack beartype.
     from beartype import BeartypeConf, beartype
 
+    # An int is accepted where a float is expected, as type checkers do.
     return beartype(conf=BeartypeConf(is_pep484_tower=True))
+
+
+def _decorator(jaxtyped: Callable[..., Any]) -> Callable[..., Any]:
+    def decorate(checked: Any = None, **settings: Any) -> Any:
+        if checked is None:
+            return functools.partial(decorate, **settings)
+        if not inspect.isclass(checked):
+            return once_per_call(checked, jaxtyped(**settings))
+        if dataclasses.is_dataclass(checked) and "__init__" in vars(checked):
+            checked.__init__ = once_per_call(checked.__init__, jaxtyped(**settings))
+        return checked
+
+    return decorate
+
+
+def once_per_call(function: Callable[..., Any], check: Callable[[Any], Any]) -> Callable[..., Any]:
+    """Return ``function``, checked by ``check`` if its arguments are of another kind than those before."""
+    # A function inside another function is a new object with the same code at every call.
+    key = (function.__module__, function.__qualname__, function.__code__)
+    calls = _checked_calls.setdefault(key, set())
+    checked: Callable[..., Any] | None = None
+
+    @functools.wraps(function)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        call = (*map(kind, args), *((name, kind(value)) for name, value in kwargs.items()))
+        if call in calls:
+            return function(*args, **kwargs)
+        nonlocal checked
+        if checked is None:
+            checked = check(function)
+        result = checked(*args, **kwargs)
+        calls.add(call)
+        return result
+
+    return wrapped
+
+
+def kind(value: Any) -> Hashable:
+    """Return what annotations can say about a value."""
+    if isinstance(value, Tensor | np.ndarray):
+        return value.dtype, tuple(value.shape)
+    if isinstance(value, str):
+        return value  # for Literal
+    if isinstance(value, list | tuple) and len(value) <= _LONGEST:
+        return type(value), *map(kind, value)
+    if isinstance(value, dict) and len(value) <= _LONGEST:
+        return type(value), *((kind(key), kind(item)) for key, item in value.items())
+    return type(value)
