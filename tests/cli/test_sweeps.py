@@ -17,7 +17,7 @@ from src.config.location import CONFIG_DIR
 JOB = """
 import pathlib, signal, sys, time
 def stop(number, frame):
-    time.sleep(1)
+    time.sleep(0.3)
     pathlib.Path(sys.argv[1], "written").touch()
     sys.exit(128 + number)
 signal.signal(signal.SIGINT, stop)

@@ -28,16 +28,15 @@ def settings(objective: str) -> list[str]:
         return ["experiment=digits_classifier", "sde.prior_mean=0.0"]
     experiment = "digits_vp" if objective in VP else "digits"
     own = list(FLOW) if objective == "flow" else [] if objective in VP else ["sde.prior_mean=0.0"]
-    return [f"experiment={experiment}", f"objective={objective}", "net.nf=8", *own]
+    small = ["net.nf=8", "net.ch_mult=[1]", "net.num_res_blocks=1", "net.attn_resolutions=[]"]
+    return [f"experiment={experiment}", f"objective={objective}", *small, *own]
 
 
 # The assignment of optimal transport runs outside of graphs, on the host.
 ONE_GRAPH = [name for name in names("objective") if name != "flow_ot"]
 
 
-@pytest.mark.parametrize(
-    "objectives", [["edm", "likelihood_importance"], pytest.param(ONE_GRAPH, marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("objectives", [["edm"], pytest.param(ONE_GRAPH, marks=pytest.mark.slow)])
 def test_the_compiled_loss_is_one_graph_and_equals_the_plain_loss(objectives: list[str]) -> None:
     # In its own process: the shape checks of the test session break graphs.
     command = [sys.executable, "-m", "tests.lightning_modules.test_compiled", *objectives]

@@ -6,7 +6,6 @@ import socket
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 
 from src.errors import UserError
 from src.metrics import (
@@ -21,6 +20,7 @@ from src.metrics import (
     statistics_of,
 )
 from src.noise import uniform
+from tests.reliability.support.entry import context
 
 SPLIT = 70
 COUNT = 200
@@ -80,8 +80,13 @@ def test_two_processes_score_like_one():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    queue = mp.get_context("spawn").SimpleQueue()
-    mp.spawn(work, args=(port, queue), nprocs=2)
+    queue = context.SimpleQueue()
+    ranks = [context.Process(target=work, args=(rank, port, queue)) for rank in range(2)]
+    for rank in ranks:
+        rank.start()
+    for rank in ranks:
+        rank.join()
+        assert rank.exitcode == 0
     for _ in range(2):
         *results, error = queue.get()
         for values, samples in results:

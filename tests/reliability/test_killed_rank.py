@@ -3,43 +3,17 @@
 from __future__ import annotations
 
 import re
-import socket
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from tests.reliability.support.entry import Started
+from tests.reliability.support.entry import Started, start_ranks
 from tests.reliability.support.runs import TINY, in_folder
 from tests.tasks.example import IMAGES, write_checkpoint
 from tests.tasks.test_sampling import assert_same_images, load, pixels
 
 COUNT = 24
-
-
-def start_two(folder: Path, arguments: Sequence[str]) -> list[Started]:
-    """Start two ranks of one command, as torchrun does."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    return [
-        Started(
-            arguments,
-            folder / f"rank{rank}",
-            environment={
-                "RANK": str(rank),
-                "LOCAL_RANK": str(rank),
-                "WORLD_SIZE": "2",
-                "LOCAL_WORLD_SIZE": "2",
-                "GROUP_RANK": "0",
-                "MASTER_ADDR": "127.0.0.1",
-                "MASTER_PORT": str(port),
-                "TORCHELASTIC_RUN_ID": "killed",
-            },
-        )
-        for rank in range(2)
-    ]
 
 
 @pytest.mark.timeout(300)
@@ -57,7 +31,7 @@ def test_samples_of_a_killed_rank_are_made_by_the_next_run(tmp_path: Path) -> No
     assert whole.code == 0, whole.err
 
     folder = tmp_path / "two"
-    ranks = start_two(tmp_path, [*common, "devices=2", f"output_dir={folder}"])
+    ranks = start_ranks([*common, "devices=2", f"output_dir={folder}"], tmp_path)
     waited = time.monotonic() + 120
     while len(list((folder / "images").glob("*.png"))) < 4 and time.monotonic() < waited:
         assert all(rank.alive() for rank in ranks), [rank.err for rank in ranks]
@@ -79,7 +53,7 @@ def test_samples_of_a_killed_rank_are_made_by_the_next_run(tmp_path: Path) -> No
 @pytest.mark.timeout(300)
 def test_the_surviving_training_rank_names_the_checkpoint_to_resume_from(tmp_path: Path) -> None:
     few = ["callbacks=minimal", "callbacks.last_checkpoint.every_n_steps=10", "trainer.max_steps=100000"]
-    ranks = start_two(tmp_path, ["train.py", *TINY, *few, "trainer=ddp_sim", *in_folder(tmp_path)])
+    ranks = start_ranks(["train.py", *TINY, *few, "trainer=ddp_sim", *in_folder(tmp_path)], tmp_path)
     try:
         waited = time.monotonic() + 200
         while " step 12 of" not in ranks[0].out:

@@ -8,8 +8,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pytest
-from hydra._internal.hydra import Hydra
-from hydra.types import RunMode
 
 from tests.reliability.support.entry import Ended, train
 from tests.reliability.support.figures import Figures
@@ -20,16 +18,10 @@ from tests.tasks.example import IMAGES, write_checkpoint
 
 CHUNK = 10
 """Configurations per test, so that workers share them."""
-FEW, MANY = 50, 600
+FEW, MANY = 30, 600
 """Training configurations in the normal and in the full suite."""
 FEW_OTHERS, MANY_OTHERS = 10, 200
 """Configurations of each of the other scripts."""
-
-
-@pytest.fixture(autouse=True)
-def composed_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    # Saves time: Hydra composes a second time only to find out whether this is a sweep.
-    monkeypatch.setattr(Hydra, "get_mode", lambda *_, **__: RunMode.RUN)
 
 
 def chunks(few: int, many: int) -> list[object]:

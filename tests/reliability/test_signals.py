@@ -12,14 +12,23 @@ import pytest
 from tests.reliability.support.entry import Started, train
 from tests.reliability.support.runs import EVENTFUL, curve, differences, final_checkpoint, in_folder, only_run
 
+RUN = [*EVENTFUL, "callbacks.last_checkpoint.every_n_steps=1000"]
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    assert train(*RUN, *in_folder(folder), folder=folder).code == 0
+    return folder
+
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_signal_writes_a_checkpoint_and_the_run_resumes(number: int, code: int, tmp_path: Path) -> None:
-    uninterrupted, interrupted = tmp_path / "uninterrupted", tmp_path / "interrupted"
-    arguments = [*EVENTFUL, "callbacks.last_checkpoint.every_n_steps=1000"]
-    assert train(*arguments, *in_folder(uninterrupted), folder=uninterrupted).code == 0
+def test_a_signal_writes_a_checkpoint_and_the_run_resumes(
+    number: int, code: int, uninterrupted: Path, tmp_path: Path
+) -> None:
+    interrupted = tmp_path / "interrupted"
 
-    started = Started(["train.py", *arguments, *in_folder(interrupted)], interrupted)
+    started = Started(["train.py", *RUN, *in_folder(interrupted)], interrupted)
     wait_for("step 4 of 24", started)
     started.send(number)
     ended = started.wait()
@@ -30,7 +39,7 @@ def test_a_signal_writes_a_checkpoint_and_the_run_resumes(number: int, code: int
     assert str(written) in line
     assert "ckpt_path=last" in line
 
-    ended = train(*arguments, *in_folder(interrupted), "ckpt_path=last", folder=interrupted)
+    ended = train(*RUN, *in_folder(interrupted), "ckpt_path=last", folder=interrupted)
     assert ended.code == 0, ended.err
     assert curve(only_run(interrupted)) == curve(only_run(uninterrupted))
     # The interrupted run has an additional checkpoint; everything else is equal.
@@ -39,7 +48,7 @@ def test_a_signal_writes_a_checkpoint_and_the_run_resumes(number: int, code: int
     )
 
 
-def test_slurm_requeues_the_job_and_the_run_resumes(tmp_path: Path) -> None:
+def test_slurm_requeues_the_job_and_the_run_resumes(uninterrupted: Path, tmp_path: Path) -> None:
     program = tmp_path / "bin" / "scontrol"
     program.parent.mkdir()
     program.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/asked\n')
@@ -47,11 +56,9 @@ def test_slurm_requeues_the_job_and_the_run_resumes(tmp_path: Path) -> None:
     job = {"JOB_ID": "7", "JOB_NAME": "train", "NTASKS": "1", "PROCID": "0", "LOCALID": "0", "NODEID": "0"}
     environment = {f"SLURM_{key}": value for key, value in {**job, "NODELIST": "localhost"}.items()}
     environment["PATH"] = f"{program.parent}:{os.environ['PATH']}"
-    uninterrupted, interrupted = tmp_path / "uninterrupted", tmp_path / "interrupted"
-    arguments = [*EVENTFUL, "callbacks.last_checkpoint.every_n_steps=1000"]
-    assert train(*arguments, *in_folder(uninterrupted), folder=uninterrupted).code == 0
+    interrupted = tmp_path / "interrupted"
 
-    started = Started(["train.py", *arguments, *in_folder(interrupted)], interrupted, environment)
+    started = Started(["train.py", *RUN, *in_folder(interrupted)], interrupted, environment)
     wait_for("step 4 of 24", started)
     started.send(signal.SIGUSR1)
     ended = started.wait()
@@ -59,7 +66,7 @@ def test_slurm_requeues_the_job_and_the_run_resumes(tmp_path: Path) -> None:
     assert ended.code == 128 + signal.SIGUSR1 and "job 7 is requeued" in line
     assert (tmp_path / "asked").read_text().split() == ["requeue", "7"]
     # ${SLURM_RESTART_COUNT:+ckpt_path=last} adds this when SLURM restarts the job.
-    ended = train(*arguments, *in_folder(interrupted), "ckpt_path=last", folder=interrupted, environment=environment)
+    ended = train(*RUN, *in_folder(interrupted), "ckpt_path=last", folder=interrupted, environment=environment)
     assert ended.code == 0, ended.err
     assert curve(only_run(interrupted)) == curve(only_run(uninterrupted))
     assert not differences(

@@ -9,14 +9,13 @@ have their own tolerance.
 from __future__ import annotations
 
 import json
-import socket
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from tests.reliability.support.entry import Started
+from tests.reliability.support.entry import Started, start_ranks
 from tests.reliability.support.runs import TINY, curve, final_checkpoint, in_folder, only_run
 
 STEPS = 12
@@ -41,34 +40,27 @@ def run_as(folder: Path, processes: int, accumulate: int, *arguments: str) -> Pa
     """Run the training with its batch split over processes, started as by torchrun."""
     devices = ["trainer=ddp_sim"] if processes > 1 else []
     command = ["train.py", *RUN, *devices, f"trainer.accumulate_grad_batches={accumulate}", *arguments]
-    started = [
-        Started([*command, *in_folder(folder)], folder / str(rank), environment)
-        for rank, environment in enumerate(launched(processes))
-    ]
+    command = [*command, *in_folder(folder)]
+    started = start_ranks(command, folder, processes) if processes > 1 else [Started(command, folder / "rank0")]
     for process in started:
         ended = process.wait()
         assert ended.code == 0, ended.out + ended.err
     return only_run(folder)
 
 
-def launched(processes: int) -> list[dict[str, str]]:
-    """Return the environment that torchrun gives to each process."""
-    if processes == 1:
-        return [{}]
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    common = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(processes)}
-    common |= {"LOCAL_WORLD_SIZE": str(processes), "GROUP_RANK": "0", "TORCHELASTIC_RUN_ID": "none"}
-    return [{**common, "RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(processes)]
-
-
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("precision", TOLERANCE)
-def test_losses_and_weights_do_not_depend_on_the_layout(precision: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("precision", "layouts"),
+    [
+        ("64-true", list(LAYOUTS)),
+        ("32-true", ["1 x 32", "2 x 8 twice"]),
+        pytest.param("32-true", list(LAYOUTS), marks=pytest.mark.slow),
+    ],
+)
+def test_losses_and_weights_do_not_depend_on_the_layout(precision: str, layouts: list[str], tmp_path: Path) -> None:
     runs = {
-        name: run_as(tmp_path / name.replace(" ", "-"), *layout, f"trainer.precision={precision}")
-        for name, layout in LAYOUTS.items()
+        name: run_as(tmp_path / name.replace(" ", "-"), *LAYOUTS[name], f"trainer.precision={precision}")
+        for name in layouts
     }
     expected = curve(runs["1 x 32"])
     assert sorted(expected) == list(range(1, STEPS + 1))

@@ -37,7 +37,7 @@ from tests.reliability.hostile.entrances import OF_DATA
 from tests.reliability.hostile.entrances_of_runs import OF_RUNS
 from tests.reliability.hostile.kinds import SECRET, Kind
 from tests.reliability.hostile.world import Entrance, World
-from tests.reliability.support.entry import ROOT, _context
+from tests.reliability.support.entry import ROOT, context
 from tests.reliability.support.in_process import call
 
 SECONDS = 30
@@ -100,7 +100,7 @@ class Hangs(BaseException):
 def run(cases: Sequence[Case], folder: Path) -> Iterator[Outcome]:
     """Yield the outcome of every case, using a new process only after one died."""
     if not (folder / "world").exists():
-        maker = _context.Process(target=World.make, args=(folder / "world",))
+        maker = context.Process(target=World.make, args=(folder / "world",))
         maker.start()
         maker.join()
         assert maker.exitcode == 0, "the valid files could not be made"
@@ -108,7 +108,7 @@ def run(cases: Sequence[Case], folder: Path) -> Iterator[Outcome]:
     while left:
         results = folder / "results.jsonl"
         results.unlink(missing_ok=True)
-        worker = _context.Process(target=_work, args=([CASES.index(case) for case in left], folder, results))
+        worker = context.Process(target=_work, args=([CASES.index(case) for case in left], folder, results))
         worker.start()
         results.touch()
         with results.open() as file:

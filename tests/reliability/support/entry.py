@@ -11,6 +11,7 @@ import multiprocessing
 import os
 import runpy
 import signal
+import socket
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -36,8 +37,8 @@ _IMPORTED_ONCE = (
     "sklearn.datasets",
 )
 
-_context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["tests.reliability.support.entry", *_IMPORTED_ONCE])
+context = multiprocessing.get_context("forkserver")
+context.set_forkserver_preload(["tests.reliability.support.entry", *_IMPORTED_ONCE])
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ class Started:
         self._files = folder / f"{number}.out", folder / f"{number}.err"
         for file in self._files:
             file.touch()
-        self.process: Any = _context.Process(
+        self.process: Any = context.Process(
             target=_run, args=(list(arguments), self._files, {**ONE_THREAD, **(environment or {})}, death, trace)
         )
         self.process.start()
@@ -114,6 +115,19 @@ class Started:
             self.process.join()
             raise TimeoutError(f"still running after {seconds} s:\n{self.out}\n{self.err}")
         return Ended(self.process.exitcode, self.out, self.err)
+
+
+def start_ranks(arguments: Sequence[str], folder: Path, count: int = 2) -> list[Started]:
+    """Start ``count`` ranks of one command, as torchrun does; the output of rank i is kept in ``folder/ranki``."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    common = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(count)}
+    common |= {"LOCAL_WORLD_SIZE": str(count), "GROUP_RANK": "0", "TORCHELASTIC_RUN_ID": "none"}
+    return [
+        Started(arguments, folder / f"rank{rank}", {**common, "RANK": str(rank), "LOCAL_RANK": str(rank)})
+        for rank in range(count)
+    ]
 
 
 def train(*arguments: str, folder: Path, seconds: float = 240.0, **settings: Any) -> Ended:

@@ -9,6 +9,10 @@ import runpy
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from unittest import mock
+
+from hydra._internal.hydra import Hydra
+from hydra.types import RunMode
 
 from tests.reliability.support.entry import ROOT, Ended
 
@@ -17,10 +21,17 @@ def call(arguments: Sequence[str]) -> Ended:
     """Run ``python <script> ...`` or ``python -m <module> ...`` in this process; return exit code and output."""
     out, err, code = io.StringIO(), io.StringIO(), 0
     argv, folder, environment = sys.argv, Path.cwd(), dict(os.environ)
+    sweep = {"-m", "--multirun"} & set(arguments)
+    mode = RunMode.MULTIRUN if sweep else RunMode.RUN
     try:
         os.chdir(ROOT)
         sys.argv = list(arguments)
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        # Saves time: Hydra composes a second time only to find out whether this is a sweep.
+        with (
+            mock.patch.object(Hydra, "get_mode", lambda *_, **__: mode),
+            contextlib.redirect_stdout(out),
+            contextlib.redirect_stderr(err),
+        ):
             start = runpy.run_path if arguments[0].endswith(".py") else runpy.run_module
             start(arguments[0], run_name="__main__")
     except SystemExit as end:
