@@ -67,7 +67,7 @@ def _arguments() -> argparse.Namespace:
 
 def _sections(a: argparse.Namespace) -> dict[str, Callable[[], list[Row]]]:
     # Imported on demand: a section must not import the libraries of another.
-    from bench import nets, pipeline, sampling, startup, trainer
+    from bench.speed import nets, pipeline, sampling, startup, trainer
 
     names = a.only or [*nets.OTHERS, *nets.EAGER, *(nets.COMPILED if a.compile else ())]
     return {

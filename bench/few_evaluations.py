@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from bench.few_steps_models import Digits
+from bench.few_steps.models import Digits
 from src.checkpoint import read_checkpoint, restore_model
 from src.io.atomic import replacing
 from src.noise import permutation

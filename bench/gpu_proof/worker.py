@@ -46,7 +46,7 @@ def main() -> None:
     name, setup = sys.argv[1], Setup.load(Path(sys.argv[2]))
     record_row: RecordRow = partial(keep, setup.record, name)
     module, arguments = STAGES[name]
-    measure: Measure = import_module(f"bench.gpu_proof.{module}").prepare(setup, record_row, *arguments)
+    measure: Measure = import_module(f"bench.gpu_proof.stages.{module}").prepare(setup, record_row, *arguments)
     wait_for_turn()
     measure()
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from bench.few_steps_models import Digits, Exact, Rescaled, Swapped
+from bench.few_steps.models import Digits, Exact, Rescaled, Swapped
 from src.noise import normal
 from src.sde import VESDE, tweedie
 from tests.support.gaussian import GaussianScore

@@ -18,10 +18,10 @@ from PIL import Image
 
 from bench import report
 from bench.gpu_proof import plan, publish, table
-from bench.gpu_proof.correctness import outcomes
-from bench.gpu_proof.data import cifar10
-from bench.gpu_proof.product import busy_seconds, by_kind, kernels_of
 from bench.gpu_proof.setup import keep, rows_of, value_of
+from bench.gpu_proof.stages.correctness import outcomes
+from bench.gpu_proof.stages.data import cifar10
+from bench.gpu_proof.stages.product import busy_seconds, by_kind, kernels_of
 from bench.gpu_proof.worker import STAGES
 from bench.rows import row
 

@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 import torch
 
-from bench.textbook import EinsumAttention, textbook
+from bench.speed.textbook import EinsumAttention, textbook
 from src.nets import NCSNpp
 from src.nets.layers.attention import Attention
 from src.nets.layers.resample import FIRConvUp, FIRDown, FIRFilter

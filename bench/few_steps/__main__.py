@@ -28,8 +28,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bench.few_steps_models import Digits, Exact, Rescaled, Swapped
-from bench.few_steps_picture import draw
+from bench.few_steps.models import Digits, Exact, Rescaled, Swapped
+from bench.few_steps.picture import draw
 from src.checkpoint import read_checkpoint, restore_model
 from src.noise import AddressedNoise, normal, permutation
 from src.sampling import DPMSolver, DPMSolverSDE, Heun, KarrasGrid, LogSNRGrid, Sampler, SamplerStep

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
 
+from bench.report import ROOT
 from bench.rows import Row, row
 from bench.timing import interleaved
 
-ROOT = Path(__file__).resolve().parents[1]
 SECTION = "Start"
 HEAVY = (
     "torch",

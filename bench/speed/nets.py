@@ -11,9 +11,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from bench import machine
 from bench.rows import Row, row
+from bench.speed.variants import Step, configured_adam, variants
+from bench.speed.worker import Worker
 from bench.timing import Timing, clock_name, interleaved, ratio
-from bench.variants import Step, configured_adam, variants
-from bench.worker import Worker
 
 CPU = torch.device("cpu")
 OTHERS = ("textbook", "diffusers")

@@ -13,12 +13,12 @@ from hydra.utils import instantiate
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from bench.gpu_proof.card import PEAK
 from bench.gpu_proof.clock import allow_tf32, peak_memory, per_call, rate
 from bench.gpu_proof.setup import RecordRow, Setup, value_of
+from bench.gpu_proof.stages.card import PEAK
 from bench.rows import row
-from bench.textbook import textbook
-from bench.variants import Diffusers, Step, Variant
+from bench.speed.textbook import textbook
+from bench.speed.variants import Diffusers, Step, Variant
 from src.config.location import CONFIG_DIR
 
 LEAST_RATE = 3500.0

@@ -1,4 +1,4 @@
-"""A net in its own process, which measures on request: ``python -m bench.worker NAME BATCH CLOCK``.
+"""A net in its own process, which measures on request: ``python -m bench.speed.worker NAME BATCH CLOCK``.
 
 Each variant has its own allocator and its own memory peak, as in use.
 """
@@ -14,8 +14,8 @@ from pathlib import Path
 
 import torch
 
+from bench.speed.variants import Step, variants
 from bench.timing import choose_clock, clock_name, now
-from bench.variants import Step, variants
 from src.cli.allocator import keep_freed_memory
 
 _MARK = "measured "
@@ -32,7 +32,7 @@ class Worker:
     def __init__(self, name: str, batch: int) -> None:
         self.name = name
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "bench.worker", name, str(batch), clock_name()],
+            [sys.executable, "-m", "bench.speed.worker", name, str(batch), clock_name()],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

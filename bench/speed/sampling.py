@@ -12,8 +12,8 @@ from hydra.utils import instantiate
 from torch import Tensor, nn
 
 from bench.rows import Row, row
+from bench.speed.variants import Diffusers
 from bench.timing import interleaved, ratio
-from bench.variants import Diffusers
 from src.config.location import CONFIG_DIR
 from src.noise import AddressedNoise
 from src.sampling import SampleOutput

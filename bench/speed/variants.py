@@ -14,7 +14,7 @@ from hydra.utils import instantiate
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
-from bench.textbook import textbook
+from bench.speed.textbook import textbook
 from src.config.location import CONFIG_DIR
 
 Score = Callable[[Tensor, Tensor], Tensor]

@@ -10,7 +10,7 @@ import torch
 from bench.gpu_proof.clock import allow_tf32, per_call, rate
 from bench.gpu_proof.setup import RecordRow, Setup, value_of
 from bench.rows import row
-from bench.sampling import configured
+from bench.speed.sampling import configured
 from src.noise import AddressedNoise
 
 _POINTS = 6

@@ -1,0 +1,1 @@
+"""The study of few-step sampling: ``python -m bench.few_steps``."""

@@ -1,0 +1,1 @@
+"""How fast nets, data, training and commands are: the sections of ``python -m bench``."""
