@@ -23,7 +23,7 @@ from ..errors import UserError, first_line
 from ..io.hashing import stream_hash
 from ..io.safetensors import check_size
 from ..outside import check_readable
-from .older import upgrade_node
+from .legacy import upgrade_node
 from .plain import check_plain
 from .verify import WHERE, verified
 

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..checkpoint.older import upgrade_node
+from ..checkpoint.legacy import upgrade_node
 from ..config.annotations import is_number, is_whole, shortened
 from ..io.atomic import write_json
 from ..outside import read_json

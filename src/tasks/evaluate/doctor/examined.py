@@ -13,7 +13,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from ....checkpoint import checkpoint_hash, find_checkpoint, restore_model
-from ....checkpoint.older import upgrade_node
+from ....checkpoint.legacy import upgrade_node
 from ....errors import UserError
 from ....interop.checkpoints import open_checkpoint
 from ....sampling import Sampler

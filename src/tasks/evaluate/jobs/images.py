@@ -10,7 +10,7 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor
 
-from ....checkpoint.older import upgrade_node
+from ....checkpoint.legacy import upgrade_node
 from ....cli.kinds import listed
 from ....distributed import failing_together, on_rank_zero
 from ....errors import UserError

@@ -6,7 +6,7 @@ import pytest
 from hydra.utils import get_class, instantiate
 from omegaconf import OmegaConf
 
-from src.checkpoint.older import _CLASSES, _MOVED, upgrade_node
+from src.checkpoint.legacy import _CLASSES, _MOVED, upgrade_node
 from src.metrics import MetricSuite
 
 ROOT = Path(__file__).parents[2]
