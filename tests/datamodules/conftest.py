@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.datamodules.folders import make
+from tests.datamodules.support.folders import make
 
 
 @pytest.fixture

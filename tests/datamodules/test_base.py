@@ -5,7 +5,7 @@ import torch
 
 from src.errors import UserError
 from src.noise import permutation, uniform
-from tests.datamodules.memory import MemoryDataModule
+from tests.datamodules.support.memory import MemoryDataModule
 
 
 def first_batch(module, loader="train_dataloader"):

@@ -3,7 +3,7 @@ import torch
 
 from src.datamodules import doctor, examination
 from src.datamodules.image_set import ImageSet
-from tests.datamodules.memory import MemoryDataModule
+from tests.datamodules.support.memory import MemoryDataModule
 
 
 def test_the_largest_distance_is_found():

@@ -6,7 +6,7 @@ import pytest
 
 from src.datamodules.reading.pictures import open_pictures as find_images
 from src.errors import UserError
-from tests.datamodules.folders import make, module, picture, values
+from tests.datamodules.support.folders import make, module, picture, values
 
 
 def test_subfolders_are_classes_sorted_by_name(folder, tmp_path):

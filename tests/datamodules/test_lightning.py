@@ -9,7 +9,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from src.datamodules.digits import DigitsDataModule
 from src.noise import permutation
-from tests.datamodules.memory import MemoryDataModule
+from tests.datamodules.support.memory import MemoryDataModule
 
 logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from src.datamodules.augmentation.geometric import GeometricAugmentation
 from src.datamodules.image_batches import ImagePlacement
 from src.errors import UserError
-from tests.datamodules.memory import MemoryDataModule
+from tests.datamodules.support.memory import MemoryDataModule
 
 SETTINGS: dict[str, Any] = {
     "random_flip": True,

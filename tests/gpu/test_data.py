@@ -12,7 +12,7 @@ from torch import Tensor
 from src.datamodules.augmentation.geometric import GeometricAugmentation, transformed
 from src.noise import Address
 from src.runtime.precision import set_float32_precision
-from tests.datamodules.memory import MemoryDataModule
+from tests.datamodules.support.memory import MemoryDataModule
 from tests.gpu.conftest import Record
 
 

@@ -11,7 +11,7 @@ import pytest
 from tests.reliability.support.entry import Started, start_ranks
 from tests.reliability.support.runs import TINY, in_folder
 from tests.tasks.example import IMAGES, write_checkpoint
-from tests.tasks.test_sampling import assert_same_images, load, pixels
+from tests.tasks.sample.test_sampling import assert_same_images, load, pixels
 
 COUNT = 24
 

@@ -15,7 +15,7 @@ from src.datamodules.reading import cache
 from src.datamodules.reading import decoding as parallel_decoding
 from src.errors import UserError
 from src.io import atomic
-from tests.datamodules.folders import make, module, picture, values
+from tests.datamodules.support.folders import make, module, picture, values
 
 
 def test_decoded_images_are_cached_until_files_or_size_change(folder, tmp_path, monkeypatch):
