@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import re
@@ -18,7 +19,7 @@ from hydra import compose, initialize_config_dir
 from src.cli.run_dir import register_resolvers
 from src.config.location import CONFIG_DIR
 from tests.loggers.wandb_reader import read_offline
-from tests.reliability.support.entry import ONE_THREAD, ROOT, train
+from tests.reliability.support.entry import IMPORTED_ONCE, ONE_THREAD, ROOT, train
 from tests.reliability.support.runs import TINY, curve, in_folder, only_run
 
 SHORT = (*TINY, "trainer.max_steps=3", "callbacks.fid.num_samples=16", "callbacks.sample_images.num_images=4")
@@ -150,3 +151,8 @@ def test_wandb_has_loss_scores_and_pictures_of_a_resumed_run(tmp_path: Path) -> 
         steps = [row["trainer/global_step"] for row in rows if key in row and "trainer/global_step" in row]
         assert 3 in steps and 5 in steps, (key, rows)
     assert all(any(file.suffix == ".png" for file in part.files) for part in parts)
+
+
+def test_the_modules_that_the_fork_server_imports_exist() -> None:
+    # It skips others without a message, and every process would import them.
+    assert [name for name in IMPORTED_ONCE if importlib.util.find_spec(name) is None] == []

@@ -23,7 +23,7 @@ from tests.reliability.support import deaths
 ROOT = Path(__file__).parents[3]
 # One thread per process: threads of several processes would compete for cores.
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-_IMPORTED_ONCE = (
+IMPORTED_ONCE = (
     "src.tasks.train.task",
     "src.tasks.sample.task",
     "src.callbacks.monitors.fid",
@@ -31,14 +31,20 @@ _IMPORTED_ONCE = (
     "src.callbacks.ema",
     "src.datamodules.digits",
     "src.loggers",
-    "src.metrics.pixel",
+    "src.metrics.extractors.pixel",
+    "src.callbacks.progress",
+    "src.callbacks.stop_on_signal",
+    "src.commands.train",
+    "src.lightning_modules.schedules",
+    "src.sde.objectives",
+    "src.sde.average_velocity",
     "src.sampling.solvers.pc",
     "src.sampling.solvers.exponential.dpm_solver",
     "sklearn.datasets",
 )
 
 context = multiprocessing.get_context("forkserver")
-context.set_forkserver_preload(["tests.reliability.support.entry", *_IMPORTED_ONCE])
+context.set_forkserver_preload(["tests.reliability.support.entry", *IMPORTED_ONCE])
 
 
 @dataclass(frozen=True)
