@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from functools import cache, partial
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from bench import machine
 from bench.rows import Row, row
@@ -102,13 +101,7 @@ def optimizer_speed(rounds: int) -> list[Row]:
 @cache
 def flops_per_image() -> dict[str, float]:
     """Return floating-point operations of the products in a forward pass and in a training step of our net."""
-    step = Step(variants()["ours"], 1, CPU)
-    counts = {}
-    for what, run in (("forward", step.forward), ("train", lambda: step.loss().backward())):
-        with FlopCounterMode(display=False) as counter:
-            run()
-        counts[what] = float(counter.get_total_flops())
-    return counts
+    return Step(variants()["ours"], 1, CPU).flops_per_image()
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
+from torch.utils.flop_counter import FlopCounterMode
 
 from bench.speed.textbook import textbook
 from src.config.location import CONFIG_DIR
@@ -156,3 +157,12 @@ class Step:
         with self.variant.precision(self.device):
             out = self.net(noisy, self.sigma)
         return (out.float() + self.noise).square().sum() / (2 * len(self.x))
+
+    def flops_per_image(self) -> dict[str, float]:
+        """Return floating-point operations of the products in a forward pass and in a training step."""
+        counts = {}
+        for what, run in (("forward", self.forward), ("train", lambda: self.loss().backward())):
+            with FlopCounterMode(display=False) as counter:
+                run()
+            counts[what] = counter.get_total_flops() / len(self.x)
+        return counts

@@ -9,7 +9,7 @@ import torch
 from omegaconf import OmegaConf
 from torch import Tensor
 
-from ..config.annotations import is_whole, shortened
+from ..config.annotations import shortened
 from ..config.build import nearest
 from ..config.location import CONFIG_DIR
 from ..errors import UserError
@@ -77,9 +77,3 @@ def from_conf(group: str, name: str) -> Any:
     if name not in names:
         raise UserError(f"there is no {group} {name}{nearest(str(name), names)}; choose one of {', '.join(names)}")
     return OmegaConf.load(CONFIG_DIR / group / f"{name}.yaml")
-
-
-def check_whole(name: str, value: object) -> None:
-    """Raise UserError unless ``value`` is a whole number of at least 1."""
-    if not is_whole(value) or int(value) < 1:
-        raise UserError(f"{name}={value!r}: give a whole number, at least 1")

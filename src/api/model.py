@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..checkpoint import find_checkpoint, restore_model
 from ..checkpoint.find import can_be_found, shipped_models
+from ..cli.kinds import check_whole
 from ..config.build import nearest
 from ..errors import UserError
 from ..interop.checkpoints import open_checkpoint
@@ -134,7 +135,7 @@ class LoadedModel:
             self.config, "sampler", None if name is None else arguments.from_conf("sampler", name)
         )
         if steps is not None:
-            arguments.check_whole("steps", steps)
+            check_whole("steps", steps, 1)
             if "grid" not in node:
                 raise UserError(f"steps={steps}, but this sampler has adaptive steps: leave steps out")
             node["grid"] = {**node["grid"], "steps": steps}
@@ -168,8 +169,8 @@ class LoadedModel:
         Raises:
             UserError: a setting out of range, or samples that diverged.
         """
-        arguments.check_whole("n", n)
-        arguments.check_whole("batch_size", batch_size)
+        check_whole("n", n, 1)
+        check_whole("batch_size", batch_size, 1)
         check_seed(seed)
         if sampler is None or isinstance(sampler, str):
             sampler = self.sampler(sampler, steps)

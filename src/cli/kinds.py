@@ -90,7 +90,7 @@ def name_as_text(cfg: DictConfig) -> None:
 def check_whole(name: str, value: Any, least: int) -> None:
     """Raise UserError unless ``value`` is a whole number of at least ``least``."""
     if not _is_a(value, (int,)) or value < least:
-        raise UserError(f"{name}={value}: give a whole number of at least {least}")
+        raise UserError(f"{name}={value!r}: give a whole number of at least {least}")
 
 
 def listed(value: Any) -> list[Any]:

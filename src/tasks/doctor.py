@@ -19,7 +19,7 @@ from ..config.build import build
 from ..config.location import CONFIG_DIR, program_command
 from ..errors import UserError
 from ..noise import Address
-from .train.choices import Choices, choose_settings, command
+from .train.choices import Choices, choose_settings, whole_command
 
 _WARM_UP, _MEASURED = 1, 3
 
@@ -48,7 +48,7 @@ def report_on_data(overrides: Sequence[str]) -> str:
     lines = [
         str(choices.findings),
         f"a step takes {seconds:.3g} s on this machine ({device}), {steps:,} steps {_duration(steps * seconds)}",
-        command(cfg, _with_given(choices, overrides)),
+        whole_command(cfg, _with_given(choices, overrides)),
     ]
     return "\n".join(lines)
 

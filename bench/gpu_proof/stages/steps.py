@@ -11,7 +11,6 @@ import torch
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from bench.gpu_proof.clock import allow_tf32, peak_memory, per_call, rate
 from bench.gpu_proof.setup import RecordRow, Setup, value_of
@@ -102,10 +101,4 @@ class _Step(Step):
 
 def flops_per_image(setup: Setup) -> dict[str, float]:
     """Return floating-point operations of the products in a forward pass and in a training step."""
-    step = Step(Variant(partial(net, setup), torch.optim.Adam), 1, torch.device("cpu"))
-    counts = {}
-    for what, run in (("forward", step.forward), ("train", lambda: step.loss().backward())):
-        with FlopCounterMode(display=False) as counter:
-            run()
-        counts[what] = float(counter.get_total_flops())
-    return counts
+    return Step(Variant(partial(net, setup), torch.optim.Adam), 1, torch.device("cpu")).flops_per_image()

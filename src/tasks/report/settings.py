@@ -15,19 +15,19 @@ _LEFT_OUT = ("module", "paths", "ckpt_path", "hydra")
 
 def differences_from_default(config: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     """Return setting, default value and the run's value for every setting that differs from the default."""
-    here, default = flat(config), flat(composed([]))
+    here, default = flat_settings(config), flat_settings(composed([]))
     return [(key, default.get(key, ABSENT), value) for key, value in here.items() if default.get(key) != value]
 
 
 def differing(configs: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[str]]]:
     """Return the settings that differ between configurations, with the value in each."""
-    flats = [flat(config) for config in configs]
+    flats = [flat_settings(config) for config in configs]
     keys = dict.fromkeys(key for found in flats for key in found)
     rows = [(key, [found.get(key, ABSENT) for found in flats]) for key in keys]
     return [(key, values) for key, values in rows if len(set(values)) > 1]
 
 
-def flat(config: Mapping[str, Any]) -> dict[str, str]:
+def flat_settings(config: Mapping[str, Any]) -> dict[str, str]:
     """Return every setting as text, by its dotted key.
 
     A node that repeats a group, as ``model.net`` repeats ``net``, is one setting: ``${net}``. Paths in the run's folder

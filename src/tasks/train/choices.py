@@ -187,7 +187,7 @@ def _choose_intervals(cfg: DictConfig, choose: Any, found: Findings) -> None:
     choose("callbacks.fid.num_samples", max(2, min(256, found.count)))
 
 
-def command(cfg: DictConfig, choices: Choices) -> str:
+def whole_command(cfg: DictConfig, choices: Choices) -> str:
     """The whole training command with these choices, quoted for a shell."""
     given = [f"datamodule.path={Path(str(cfg.datamodule.path))}"]
     settings = [f"{key}={written(value)}" for key, value in choices.values.items()]

@@ -19,7 +19,7 @@ from src.tasks.report.figures import curves, pareto, score_curves
 from src.tasks.report.findings import findings
 from src.tasks.report.folder import read_folders
 from src.tasks.report.page import page
-from src.tasks.report.settings import ABSENT, differences_from_default, flat
+from src.tasks.report.settings import ABSENT, differences_from_default, flat_settings
 from src.tasks.report.tables import commands, runs
 from src.tasks.report.task import report_afterwards, write_report
 from tests.tasks.report.example import HOSTILE, STEPS, loss, write_run
@@ -215,7 +215,7 @@ def test_repeated_groups_are_shown_once() -> None:
         "logger": "/logs/a/csv",
     }
     expected = {"net.nf": "8", "net.depth": "2", "model.net": "${net}", "model.range": "unit"}
-    assert flat(config) == expected | {"logger": "${paths.run_dir}/csv"}
+    assert flat_settings(config) == expected | {"logger": "${paths.run_dir}/csv"}
 
 
 def test_differences_from_the_default_configuration() -> None:
