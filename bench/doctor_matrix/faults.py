@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from src.tasks.evaluate.doctor.changes import RULES, add_half, jpeg, mirror_half, resize, stretch, swap_channels
-from src.tasks.evaluate.doctor.examination import Examination, Examiner, Images
-from src.tasks.evaluate.doctor.verdict import suspect
+from src.tasks.evaluate.doctor.evidence.base import Images
+from src.tasks.evaluate.doctor.examination import Examination, Examiner
 
+from . import net
 from .data import SETS, STANDARD, Pool, Remembering, pool
 
 _BATCH = 500
@@ -26,7 +27,7 @@ def truncated(x: Tensor, index: Tensor) -> Tensor:
 CHANGES: dict[str, tuple[str, Callable[[Tensor, Tensor], Tensor]]] = {
     "[0, 1] read as [-1, 1]": ("range", partial(stretch, low=-255, high=255)),
     "[-1, 1] clipped as [0, 1]": ("range", partial(stretch, low=127.5, high=255)),
-    "video levels": ("range", partial(stretch, low=-18.6, high=276.8)),
+    "video levels": ("range", partial(stretch, low=-18.63, high=278.28)),
     "channels swapped": ("channels", swap_channels),
     "truncated": ("quantize", truncated),
     **{f"JPEG quality {q}": ("jpeg", partial(jpeg, quality=q)) for q in (95, 90, 75, 50)},
@@ -36,26 +37,29 @@ CHANGES: dict[str, tuple[str, Callable[[Tensor, Tensor], Tensor]]] = {
 """Faults of single images, with the family that the doctor is to name."""
 
 FAULTS = {
-    "none": "samples",
-    "an eighth of the samples": "samples",
-    **{fault: family for fault, (family, _) in CHANGES.items()},
-    **{f"shrunk by {rule}": "resize" for rule in RULES if rule != STANDARD},
-    "another split": "split",
-    "classes 9 to 1": "classes",
-    "raw weights": "weights",
-    "no denoising": "denoise",
+    "none": ("samples", "none"),
+    "an eighth of the samples": ("samples",),
+    **{fault: (family,) for fault, (family, _) in CHANGES.items()},
+    **{f"shrunk by {rule}": ("resize",) for rule in RULES if rule != STANDARD},
+    "another split": ("split",),
+    "classes 9 to 1": ("classes",),
+    **net.FAMILIES,
 }
-"""Every fault with the family that the doctor is to name."""
+"""Every fault with the families of which the doctor is to name one."""
 
 
 def faults_of(name: str) -> list[str]:
     """Faults that images of a set can have."""
+    if name == net.NAME:
+        return list(net.FAULTS)
     made = pool(name)
     gray = made.images.shape[1] == 1
     return [
         fault
         for fault in FAULTS
-        if not (gray and fault == "channels swapped") and (not fault.startswith("shrunk") or fault in made.variants)
+        if not (gray and fault == "channels swapped")
+        and (not fault.startswith("shrunk") or fault in made.variants)
+        and fault not in net.FAMILIES
     ]
 
 
@@ -86,25 +90,13 @@ class Trial:
         generator = torch.Generator().manual_seed(self.seed)
         order = torch.randperm(len(made.images), generator=generator)
         kept, rest = order[: self.reference], order[self.reference :]
-        images = self.images(made, rest, fault)
-        raw, early = _noisy(images, generator, 12), _noisy(images, generator, 6)
-        shown = {"raw weights": raw, "no denoising": early}.get(fault, images)
-        samples = {
-            "weights": {"averaged weights": _of(images if fault == "raw weights" else raw)},
-            "denoise": {"with the last denoising step": _of(images if fault == "no denoising" else early)},
-        }
         splits = {"train": _of(made.images[kept], made.labels[kept]), "test": _of(made.test)}
-        found = Examiner(self.extractor, _of(shown), splits, "train", samples=samples).run()
+        found = Examiner(self.extractor, _of(self.images(made, rest, fault)), splits, "train").run()
         self.extractor.learning = False
         return found
 
-    def named(self, fault: str) -> tuple[str, str]:
-        """Family and text of what the doctor names; ``none`` for nothing."""
-        best = suspect(self.examined(fault))
-        return ("none", "none") if best is None else (best.family, best.text)
-
     def images(self, made: Pool, rest: Tensor, fault: str) -> Tensor:
-        """The images of the trial with a fault, before those that need a net; ``rest`` are places in the pool."""
+        """The images of the trial with a fault; ``rest`` are places in the pool."""
         chosen = rest[: self.samples // 8 if fault == "an eighth of the samples" else self.samples]
         if fault == "another split":
             return made.test[: self.samples]
@@ -126,8 +118,3 @@ def _of(x: Tensor, labels: Tensor | None = None) -> Images:
             yield x[index], index
 
     return Images(len(x), batches, labels)
-
-
-def _noisy(x: Tensor, generator: torch.Generator, std: float) -> Tensor:
-    """Stands for samples of raw weights, or before the last denoising step."""
-    return (x + std * torch.randn(x.shape, generator=generator)).round().clamp(0, 255).to(torch.uint8)

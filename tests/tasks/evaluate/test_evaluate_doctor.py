@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from itertools import combinations
 from pathlib import Path
 
@@ -29,6 +30,11 @@ from src.tasks.evaluate.doctor.changes import (
     stretch,
     swap_channels,
 )
+from src.tasks.evaluate.doctor.evidence.asymmetry import asymmetry
+from src.tasks.evaluate.doctor.evidence.base import Evidence
+from src.tasks.evaluate.doctor.evidence.compression import compression
+from src.tasks.evaluate.doctor.evidence.levels import levels
+from src.tasks.evaluate.doctor.evidence.resampling import resampling
 from src.tasks.evaluate.doctor.examination import Examination, Examiner, Finding
 from src.tasks.evaluate.doctor.sources import of_tensor
 from src.tasks.evaluate.doctor.verdict import closest, named, sentences
@@ -41,7 +47,7 @@ QUICK = (
     "half size and back, box",
     "classes 9 to 1",
 )
-SLOW = [fault for fault in FAULTS if fault not in (*QUICK, "JPEG quality 95") and not fault.startswith("shrunk")]
+SLOW = [fault for fault in faults_of("patches") if fault not in QUICK]
 
 
 def check(fault: str, seed: int) -> None:
@@ -49,7 +55,7 @@ def check(fault: str, seed: int) -> None:
     samples = 1200 if fault in ("truncated", "half of them mirrored") else 400
     trial = Trial.of("patches", seed, samples, reference=800)
     found = trial.examined(fault)
-    assert named(found) == FAULTS[fault], sentences(found, "frechet_pixel")
+    assert named(found) in FAULTS[fault], sentences(found, "frechet_pixel")
 
 
 @pytest.mark.parametrize("fault", QUICK)
@@ -67,7 +73,7 @@ def test_each_fault_of_the_matrix_is_planted_and_no_other() -> None:
     for name in ("digits", "patches"):
         trial, made = Trial.of(name, 0, 60, 80), pool(name)
         clean = trial.images(made, torch.arange(200), "none")
-        same = {"none", "raw weights", "no denoising", "classes 9 to 1", "another split", "an eighth of the samples"}
+        same = {"none", "classes 9 to 1", "another split", "an eighth of the samples"}
         for fault in faults_of(name):
             images = trial.images(made, torch.arange(200), fault)
             assert images.dtype == torch.uint8
@@ -125,6 +131,73 @@ def test_scores_and_gains_match_their_definition() -> None:
 
 def finding(family: str, value: float, of: float = 10.0, error: float = 0.1) -> Finding:
     return Finding(family, f"{family} changed", value, value - 0.5, value + 0.5, of - value, error)
+
+
+@pytest.mark.parametrize("name", ["digits", "color"])
+def test_jpeg_leaves_a_dip_at_its_quality(name: str) -> None:
+    x = pool(name).images[:16]
+    compressed = of_tensor(jpeg(x, INDEX, 75))
+    (trace,) = compression(of_tensor(soften(x, INDEX, 0.05)), compressed)
+    assert trace.family == "jpeg" and re.match("the reference images were JPEG of quality 7[456]", trace.text)
+    # Both sides alike are no difference.
+    assert compression(compressed, compressed) == []
+
+
+def test_levels_tell_truncation_and_video_levels() -> None:
+    generator = torch.Generator().manual_seed(0)
+    floats = 20 + 215 * torch.rand(400, 1, 8, 8, generator=generator)
+    # Images of one brightness, so that half a level is seen in their mean.
+    floats += 128 - floats.mean((1, 2, 3), keepdim=True)
+    # Peaks at every 16th level: a histogram with fine structure.
+    peaks = 16 * (floats / 16).floor() + torch.randn(floats.shape, generator=generator)
+    for x in (floats, peaks):
+        rounded, cut = of_tensor(x.round().to(torch.uint8)), of_tensor(x.floor().to(torch.uint8))
+        assert [(e.family, "seem to be truncated" in e.text) for e in levels(cut, rounded)] == [("quantize", True)]
+        assert [(e.family, "seem to be rounded" in e.text) for e in levels(rounded, cut)] == [("quantize", True)]
+        assert levels(rounded, rounded) == []
+    bright = (2 * floats - 128).clamp(0, 255)
+    full, pale = of_tensor(bright.round().to(torch.uint8)), of_tensor((16 + bright * 219 / 255).round().to(torch.uint8))
+    assert "range" in [e.family for e in levels(pale, full)] and levels(full, pale) == []
+
+
+def test_boxes_of_two_widths_leave_an_alternating_pattern() -> None:
+    made = pool("color")
+    clean, boxed = made.images[:60], made.variants["shrunk by box"][60:120]
+    (trace,) = resampling(of_tensor(boxed), of_tensor(clean))
+    assert "period of 2 pixels" in trace.text and not trace.certain
+    assert resampling(of_tensor(made.images[60:120]), of_tensor(clean)) == []
+
+
+def test_asymmetry_measures_the_share_of_mirrored_images() -> None:
+    generator = torch.Generator().manual_seed(0)
+    theirs = torch.randn(800, 4, generator=generator) + torch.tensor([1.0, 0, 0, 0.5])
+    ours = torch.randn(600, 4, generator=generator) + torch.tensor([1.0, 0, 0, 0.5])
+    assert asymmetry(ours, theirs) == []
+    half = torch.where(torch.arange(600)[:, None] % 2 == 0, ours, -ours)
+    for mirrored, share in ((half, 50), (-ours, 100)):
+        (trace,) = asymmetry(mirrored, theirs)
+        assert trace.family == "flips" and abs(float(trace.text.split(" %")[0]) - share) < 6
+    # Without a side in the reference, nothing can be said.
+    assert asymmetry(half, theirs - theirs.mean(0)) == []
+
+
+def test_traces_decide_where_scores_cannot() -> None:
+    samples = Finding("samples", "infinitely many samples", 1.0, 0, 2, 9.0, 0.1)
+    certain, weak = Evidence("jpeg", "a dip", 9.0), Evidence("resize", "a pattern", 20.0, certain=False)
+
+    def verdict(*findings: Finding, bias: float, evidence: list[Evidence] | None) -> str:
+        return named(Examination(10.0, 9.0, 11.0, bias, 0.1, [samples, *findings], evidence=evidence))
+
+    assert verdict(bias=9.5, evidence=[certain, weak]) == "jpeg"
+    assert verdict(bias=9.5, evidence=[weak]) == verdict(bias=1.0, evidence=[weak]) == "resize"
+    assert verdict(bias=9.5, evidence=[]) == "samples" and verdict(bias=1.0, evidence=[]) == "none"
+    # A large gain is more than a trace; JPEG without its trace is not believed, unless traces were not searched.
+    assert verdict(finding("range", 2.0), bias=1.0, evidence=[certain, weak]) == "range"
+    assert verdict(finding("jpeg", 2.0), bias=1.0, evidence=[]) == "none"
+    assert verdict(finding("jpeg", 2.0), bias=1.0, evidence=None) == "jpeg"
+    # Other settings of the net are generated, not imitated: a smaller gain is enough.
+    assert verdict(finding("denoise", 7.0), bias=1.0, evidence=None) == "denoise"
+    assert verdict(finding("resize", 7.0), bias=1.0, evidence=None) == "none"
 
 
 def test_verdicts_without_a_claimed_score() -> None:
@@ -198,6 +271,8 @@ def test_samples_of_a_run_are_examined_with_other_weights_and_quantization(tmp_p
     )
     names = set(result.values)
     assert {"weights: weights=raw", "denoise: sampler.denoise=false", "quantize: quantize=truncate"} <= names
+    # Samples that are compared with the net's own data were not compressed or resized.
+    assert not any(name.startswith(("jpeg:", "resize:", "range:")) for name in names)
     for name, settings in (("weights: weights=raw", ["weights=raw"]), ("frechet_digits", [])):
         (expected,) = evaluate(
             f"ckpt_path={tmp_path}/run",

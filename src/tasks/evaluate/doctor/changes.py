@@ -39,6 +39,8 @@ def stretch(images: Tensor, index: Tensor, low: float, high: float) -> Tensor:
     return _bytes((images.float() - low) * (255 / (high - low)))
 
 
+VIDEO_LEVELS = "video levels, 16 to 235"
+
 RULES: dict[str, dict[str, Any]] = {
     "bicubic with antialiasing, as PIL": {"mode": "bicubic", "antialias": True},
     "bilinear with antialiasing, as PIL": {"mode": "bilinear", "antialias": True},
@@ -107,13 +109,15 @@ def changes(channels: int) -> dict[str, dict[str, tuple[str, Change]]]:
         "range": {
             "[0, 1] was read as [-1, 1]": ("images", partial(stretch, low=127.5, high=255)),
             "[-1, 1] was clipped as [0, 1]": ("reference", partial(stretch, low=127.5, high=255)),
-            "video levels, 16 to 235": ("images", partial(stretch, low=16, high=235)),
+            VIDEO_LEVELS: ("images", partial(stretch, low=16, high=235)),
         },
         "flips": {"reference with flips": ("reference", mirror_half), "mirrored images": ("images", mirror)},
         "resize": {
             **{f"half size and back, {rule}": ("both ways", partial(resize, rule=rule)) for rule in RULES},
-            "a softer rule of shrinking": ("both ways", partial(soften, share=_SOFT)),
-            "a sharper rule of shrinking": ("both ways", partial(soften, share=-_SOFT)),
+            **{
+                f"a {how} rule of shrinking": ("both ways", partial(soften, share=share))
+                for how, share in _SOFT.items()
+            },
         },
         "quantize": {
             "truncated, not rounded": ("images", partial(add_half, sign=1)),
@@ -127,7 +131,7 @@ def changes(channels: int) -> dict[str, dict[str, tuple[str, Change]]]:
     return found
 
 
-_SOFT = 0.08
+_SOFT = {"softer": 0.08, "slightly softer": 0.03, "sharper": -0.08, "slightly sharper": -0.03}
 _QUALITIES = (95, 85, 75, 50)
 
 

@@ -9,7 +9,7 @@ the variance Var(L - L') / N.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -21,27 +21,17 @@ from ....metrics.distances.frechet_expansion import Expansion, expansion
 from ....metrics.intervals import Z95
 from ....noise import uniform
 from ....progress import LongCall
-from .changes import Change, changes
+from .changes import Change, changes, mirror
+from .evidence.asymmetry import asymmetry
+from .evidence.base import Evidence, Images
+from .evidence.compression import compression
+from .evidence.levels import levels
+from .evidence.resampling import resampling
 
 SAMPLES = "samples"
 _DRAWS = 5
 _LABELED = 4000
 _PUBLISHED = 50_000
-
-
-@dataclass(frozen=True)
-class Images:
-    """Images that can be read as often as needed.
-
-    Attributes:
-        count: N.
-        batches: yields images (B, C, H, W) uint8 and their indices (B,), in the same order every time.
-        labels: (N,) classes; None if they are not known.
-    """
-
-    count: int
-    batches: Callable[[], Iterator[tuple[Tensor, Tensor]]]
-    labels: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -79,6 +69,7 @@ class Examination:
         features: number of features.
         samples: number of images.
         skipped: suspicions that could not be tried, with the reason.
+        evidence: traces of faults in the images themselves; None if they were not searched, as in older records.
     """
 
     value: float
@@ -88,6 +79,7 @@ class Examination:
     bias_error: float = 0.0
     findings: list[Finding] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
+    evidence: list[Evidence] | None = None
     features: int = 0
     samples: int = 0
 
@@ -103,6 +95,8 @@ class Examiner:
         statistics: statistics of the reference, if its images are not given.
         others: other extractors, by a description of the difference such as ``resize rule clean``.
         samples: other samples of the same net, such as those of raw weights, by family and description.
+        processed: whether somebody may have processed the images: a folder may be compressed or resized, but samples of
+            a net that are compared with its own training data are not. If false, such faults are not searched.
         done: called after each suspicion.
     """
 
@@ -115,10 +109,12 @@ class Examiner:
         statistics: GaussianStatistics | None = None,
         others: Mapping[str, FeatureExtractor] | None = None,
         samples: Mapping[str, Mapping[str, Images]] | None = None,
+        processed: bool = True,
         done: Callable[[], None] = lambda: None,
     ) -> None:
         self.extractor, self.images, self.splits, self.split = extractor, images, dict(splits), split
         self.others, self.samples, self.done = dict(others or {}), dict(samples or {}), done
+        self.processed = processed
         with LongCall("extracting features of images and reference"):
             self._features = self._of(images)
             self._reference = self._of(self.splits[split]) if self.splits else None
@@ -136,7 +132,10 @@ class Examiner:
         self._bias = 0.0
         self._number_of_samples(found)
         channels = next(self.images.batches())[0].shape[1]
-        for family, members in changes(channels).items():
+        tried = {
+            family: members for family, members in changes(channels).items() if self.processed or family == "flips"
+        }
+        for family, members in tried.items():
             for text, (side, change) in members.items():
                 with LongCall(f"trying {family}: {text}"):
                     self._try(found, family, text, side, change)
@@ -147,6 +146,19 @@ class Examiner:
         for family, variants in self.samples.items():
             for text, images in variants.items():
                 self._add(found, family, text, self._expand(self._of(images), self._statistics))
+        if self.processed:
+            with LongCall("looking for traces in the images"):
+                found.evidence = self._evidence(channels)
+        return found
+
+    def _evidence(self, channels: int) -> list[Evidence]:
+        reference = self.splits[self.split] if self.splits else None
+        found = [*levels(self.images, reference), *resampling(self.images, reference)]
+        if channels in (1, 3):
+            found += compression(self.images, reference)
+        if reference is not None and self._reference is not None:
+            mirrored = self._of(self.images, mirror), self._of(reference, mirror)
+            found += asymmetry(self._features - mirrored[0], self._reference - mirrored[1])
         return found
 
     def _try(self, found: Examination, family: str, text: str, side: str, change: Change) -> None:

@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from omegaconf import DictConfig, OmegaConf
+from torch import Tensor
 
 from ....checkpoint import checkpoint_hash, find_checkpoint, restore_model
 from ....checkpoint.legacy import upgrade_node
 from ....errors import UserError
 from ....interop.checkpoints import open_checkpoint
-from ....sampling import Sampler
+from ....progress import Progress
+from ....sampling import Sampler, SamplerStep
 from ....sampling.conditioning.labels import class_condition, class_numbers
 from ....sampling.generation import Generation
 from ....values import Values, values_of
 from ... import checkpoint_config
 from ...image_source import ImageSource, manifest_of, open_images
-from .examination import Images
+from .evidence.base import Images
 from .sources import bytes_of, of_files, of_tensor
 
 _log = logging.getLogger(__name__)
@@ -54,6 +56,11 @@ class Examined(ABC):
     @abstractmethod
     def settings(self) -> dict[str, Any]:
         """Settings on which the images depend."""
+
+    @property
+    @abstractmethod
+    def processed(self) -> bool:
+        """Whether somebody may have processed the images after they were made, or the reference."""
 
     @abstractmethod
     def shape(self) -> dict[str, Any]:
@@ -111,6 +118,10 @@ class ExaminedFiles(Examined):
     def settings(self) -> dict[str, Any]:
         return {}
 
+    @property
+    def processed(self) -> bool:
+        return True
+
     def shape(self) -> dict[str, Any]:
         channels, *sides = self.source.shape(None)
         return {"channels": channels, "image_size": sides[0] if len(set(sides)) == 1 else sides}
@@ -164,39 +175,62 @@ class ExaminedNet(Examined):
             "sampler": self.sampler
         }
 
+    @property
+    def processed(self) -> bool:
+        # Without another reference, samples are compared with the data that the net was trained on.
+        return self.cfg.reference is not None or self.cfg.get("datamodule") is not None
+
     def shape(self) -> dict[str, Any]:
         return checkpoint_config.data_node(self.config, None)
 
     def images(self, reference: Images | None, values: Values | None, device: torch.device) -> ImagesAndVariants:
-        others = {
-            family: {text: net.samples(quantize, device) for text, (net, quantize) in members.items()}
-            for family, members in self.variants().items()
-        }
-        return self.samples(str(self.cfg.quantize), device), others
-
-    def variants(self) -> dict[str, dict[str, tuple[ExaminedNet, str]]]:
-        """Return variations by family and description: the same net with one thing changed, and the quantization."""
-        quantize = str(self.cfg.quantize)
+        quantize, variants = str(self.cfg.quantize), self.variants()
         other = "truncate" if quantize == "round" else "round"
-        found: dict[str, dict[str, tuple[ExaminedNet, str]]] = {"quantize": {f"quantize={other}": (self, other)}}
-        weights = "ema" if self.weights == "raw" else "raw"
-        if weights == "raw" or open_checkpoint(self.path, self.cfg.trained_as).get("ema"):
-            found["weights"] = {f"weights={weights}": (replace(self, weights=weights), quantize)}
+        sets = 1 + sum(map(len, variants.values()))
+        _log.info(
+            "generating %d sets of %s samples; fewer are enough for most faults", sets, f"{self.cfg.num_samples:,}"
+        )
+        images, converted = self.samples(device, "the samples", (quantize, other))
+        others = {"quantize": {f"quantize={other}": converted}}
+        for family, members in variants.items():
+            for text, net in members.items():
+                try:
+                    (found,) = net.samples(device, text, (quantize,))
+                except UserError as error:
+                    _log.warning("%s was not tried: %s", text, error)
+                    continue
+                others.setdefault(family, {})[text] = found
+        return images, others
+
+    def variants(self) -> dict[str, dict[str, ExaminedNet]]:
+        """Return the same net with one thing changed, by family and description."""
+        found: dict[str, dict[str, ExaminedNet]] = {}
+        checkpoint = open_checkpoint(self.path, self.cfg.trained_as)
+        raw, averaged = checkpoint.get("only_weights") in (None, "raw"), bool(checkpoint.get("ema"))
+        other = "ema" if self.weights == "raw" else "raw"
+        # An export holds one kind of weights.
+        if raw and averaged:
+            found["weights"] = {f"weights={other}": replace(self, weights=other)}
         if isinstance(self.sampler.get("denoise"), bool):
             denoise = not self.sampler["denoise"]
             changed = replace(self, sampler={**self.sampler, "denoise": denoise})
-            found["denoise"] = {f"sampler.denoise={str(denoise).lower()}": (changed, quantize)}
+            found["denoise"] = {f"sampler.denoise={str(denoise).lower()}": changed}
         return found
 
-    def samples(self, quantize: str, device: torch.device) -> Images:
-        """Generate samples 0 to num_samples - 1, as uint8.
+    def samples(self, device: torch.device, task: str, quantizes: Sequence[str]) -> list[Images]:
+        """Generate samples 0 to num_samples - 1 once, and return them as uint8 for each way of quantizing.
+
+        Args:
+            device: where to generate.
+            task: name in the progress report.
+            quantizes: ``round`` or ``truncate``.
 
         Raises:
             UserError: the net does not generate images, or samples diverged.
         """
         cfg = self.cfg
         datamodule = checkpoint_config.data_node(self.config, cfg.get("datamodule"))
-        shape = checkpoint_config.sample_shape(datamodule)
+        shape, values = checkpoint_config.sample_shape(datamodule), values_of(datamodule)
         if len(shape) != 3:
             raise UserError(f"{self.path} does not generate images: give a checkpoint of an image model")
         model = restore_model(open_checkpoint(self.path, cfg.trained_as), self.weights).to(device)
@@ -211,15 +245,21 @@ class ExaminedNet(Examined):
             cfg.seed,
             cfg.batch_size,
             model.data_range,
-            quantize,
             conditioning=class_condition(numbers, model.num_classes, cfg.seed),
             device=device,
-            values=values_of(datamodule),
+            values=values,
         )
-        parts = []
-        for batch in generation.batches(range(cfg.num_samples)):
-            if not bool(batch.valid.all()):
-                lost = int((~batch.valid).sum())
-                raise UserError(f"{lost} samples of {self.path} with weights={self.weights} diverged: take more steps")
-            parts.append(batch.shown.cpu())
-        return of_tensor(torch.cat(parts))
+        kept: list[list[Tensor]] = [[] for _ in quantizes]
+        with Progress(f"sampling {task}", cfg.num_samples) as progress:
+
+            def after(step: SamplerStep) -> None:
+                progress.set_fraction(len(step.x) * step.index / step.total)
+
+            for batch in generation.batches(range(cfg.num_samples), on_step=after):
+                if lost := int((~batch.valid).sum()):
+                    raise UserError(f"{lost} of {len(batch.valid)} samples diverged: take more steps")
+                for parts, quantize in zip(kept, quantizes, strict=True):
+                    stored = values.from_model(batch.samples, model.data_range, quantize)
+                    parts.append(values.to_bytes(stored).cpu())
+                progress.add(len(batch.index))
+        return [of_tensor(torch.cat(parts)) for parts in kept]

@@ -21,7 +21,8 @@ from ... import checkpoint_config
 from ...image_source import open_images
 from ..environment import Environment
 from ..jobs.scores import settings_for_cache_key
-from .examination import Examiner, Images
+from .evidence.base import Images
+from .examination import Examiner
 from .examined import open_examined
 from .sources import bytes_of, data_of_name, is_statistics, of_files, splits_of
 
@@ -111,7 +112,8 @@ class DoctorWork:
         values_of_data, device = None if data is None else data.values, self.environment.fabric.device
         images, samples = job.examined.images(splits.get(split), values_of_data, device)
         self._check(images, splits.get(split))
-        examiner = Examiner(self.extractor, images, splits, split, statistics, self._other_rules(), samples)
+        processed = job.examined.processed
+        examiner = Examiner(self.extractor, images, splits, split, statistics, self._other_rules(), samples, processed)
         found = examiner.run()
         score = self.extractor.distance_name
         values: dict[str, float | None] = {score: found.value}

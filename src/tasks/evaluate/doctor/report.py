@@ -13,6 +13,7 @@ from ....distributed import on_rank_zero
 from ....io.atomic import replacing
 from ....sinks.record import Record, Result
 from ..results.table import aligned
+from .evidence.base import Evidence
 from .examination import Examination, Finding
 from .job import DOCTOR
 from .verdict import closest, sentences, suspect
@@ -52,7 +53,10 @@ def report_examination(record: Record, result: Result, claimed: float | None) ->
 
 def examination_of(stored: Mapping[str, Any]) -> Examination:
     """Rebuild the examination from a record."""
-    return Examination(**{**stored, "findings": [Finding(**finding) for finding in stored["findings"]]})
+    findings = [Finding(**finding) for finding in stored["findings"]]
+    traces = stored.get("evidence")
+    evidence = None if traces is None else [Evidence(**trace) for trace in traces]
+    return Examination(**{**stored, "findings": findings, "evidence": evidence})
 
 
 def draw_examination(path: Path, found: Examination, score: str, claimed: float | None) -> None:

@@ -17,7 +17,7 @@ from ....io.headers import opened
 from ....values import BYTES, Values
 from ... import checkpoint_config
 from ...image_source import ImageSource
-from .examination import Images
+from .evidence.base import Images
 
 _BATCH = 256
 

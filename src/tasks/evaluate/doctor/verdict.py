@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from .changes import VIDEO_LEVELS
+from .evidence.base import CERTAIN, Evidence
 from .examination import SAMPLES, Examination, Finding
 
 FAMILIES = {
@@ -20,33 +22,47 @@ FAMILIES = {
 """What each family of suspicions is about, for the reader."""
 
 _ERRORS = 4.0
-_SHARE = 0.25
-_CERTAIN = 6.0
+_SHARE, _SHARE_OF_NET = 0.5, 0.25
+_OF_NET = ("weights", "denoise")
 
 
-def suspect(found: Examination) -> Finding | None:
-    """Return the suspicion that explains the score; None if no gain exceeds chance.
+def suspect(found: Examination) -> Finding | Evidence | None:
+    """Return the suspicion or the trace that explains the score; None if nothing exceeds chance.
 
-    A gain must exceed four standard errors, because many suspicions are tried. If the score is larger than the number
-    of samples explains, return the largest gain, if it is at least a quarter of the excess. Otherwise return the number
-    of samples, if it explains at least half of the score, or a small gain that exceeds six standard errors, such as
-    that of half a level.
+    A gain must exceed four standard errors, because many suspicions are tried. In this order:
+    the largest gain, if the score is larger than the number of samples explains and the gain is at least half of
+    the excess (a quarter for settings of a net, whose samples are generated again and not imitated);
+    a trace that only one fault leaves;
+    if the number of samples explains at least half of the score: a small gain that exceeds six standard errors, another
+    trace, or else the number of samples;
+    another trace.
     """
     excess = found.value - (found.bias or 0.0)
     error = (found.bias_error**2 + ((found.high - found.value) / 2) ** 2) ** 0.5
-    gains = [f for f in found.findings if f.family != SAMPLES and f.gain > _ERRORS * f.error]
-    best = max(gains, key=lambda f: f.gain, default=None)
-    if excess > 3 * error and best is not None and best.gain >= _SHARE * excess:
+    gains = [f for f in found.findings if f.family != SAMPLES and f.gain > _ERRORS * f.error and _possible(found, f)]
+    enough = [f for f in gains if f.gain >= (_SHARE_OF_NET if f.family in _OF_NET else _SHARE) * excess]
+    best = max(enough, key=lambda f: f.gain, default=None)
+    if excess > 3 * error and best is not None:
         return best
+    traces = sorted(found.evidence or [], key=lambda e: -e.errors)
+    if (certain := next((e for e in traces if e.certain), None)) is not None:
+        return certain
     samples = [f for f in found.findings if f.family == SAMPLES]
+    small = max((f for f in gains if f.gain > CERTAIN * f.error), key=lambda f: f.gain, default=None)
     if found.bias is not None and samples and (excess < 3 * error or found.bias > found.value / 2):
-        return max((f for f in gains if f.gain > _CERTAIN * f.error), key=lambda f: f.gain, default=samples[-1])
-    return None
+        return small or next(iter(traces), samples[-1])
+    return next(iter(traces), None)
+
+
+def _possible(found: Examination, finding: Finding) -> bool:
+    """JPEG and video levels always leave a trace; without one, a gain only says that images are smooth or pale."""
+    traced = finding.family == "jpeg" or finding.text == VIDEO_LEVELS
+    return not traced or found.evidence is None or any(e.family == finding.family for e in found.evidence)
 
 
 def closest(found: Examination, claimed: float) -> Finding | None:
     """Return the suspicion whose score is closest to the claim and whose interval contains it, or None."""
-    inside = [f for f in found.findings if f.low <= claimed <= f.high]
+    inside = [f for f in found.findings if f.low <= claimed <= f.high and _possible(found, f)]
     return min(inside, key=lambda f: abs(f.value - claimed), default=None)
 
 
@@ -67,6 +83,12 @@ def sentences(found: Examination, score: str, claimed: float | None = None) -> l
     best = suspect(found)
     if best is None:
         said.append(f"no suspicion explains {score} {found.value:.4g}")
+    elif isinstance(best, Evidence):
+        gain = max((f.gain for f in found.findings if f.family == best.family), default=0.0)
+        said.append(
+            f"{FAMILIES.get(best.family, best.family)} left a trace, see below; no suspicion of this kind lowers "
+            f"{score} {found.value:.4g} by more than {max(gain, 0.0):.2g}"
+        )
     elif best.family == SAMPLES:
         said.append(
             f"{FAMILIES[SAMPLES]} explains {_share(best.gain, found.value)} of {score} {found.value:.4g}: as many real "
@@ -84,7 +106,7 @@ def sentences(found: Examination, score: str, claimed: float | None = None) -> l
             f'{FAMILIES.get(best.family, best.family)} explains {score}: with "{best.text}" it falls from '
             f"{found.value:.4g} to {best.value:.4g}, {_share(best.gain, rest)} of what the number of samples leaves"
         )
-    return said
+    return [*said, *(f"trace: {e.text} ({e.errors:.0f} standard errors)" for e in found.evidence or [])]
 
 
 def _of_claim(found: Examination, score: str, claimed: float) -> str:
