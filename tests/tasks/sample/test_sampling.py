@@ -224,7 +224,7 @@ def test_invalid_settings_give_one_line_before_devices_start(
         ("num_samples=0", "num_samples=0: give a whole number of at least 1"),
         ("interpolate=[0,1,0]", "num_samples=0"),
         ("weights=1", "weights=1 is unknown: choose ema"),
-        ("given_count=abc", "given_count=abc: give a whole number"),
+        ("given_count=abc", "given_count='abc': give a whole number"),
     ],
 )
 def test_invalid_settings_are_refused_before_the_checkpoint_is_read(argument: str, message: str) -> None:
