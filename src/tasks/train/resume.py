@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import warnings
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
@@ -177,7 +178,7 @@ def _differences(before: Any, now: Any, name: str) -> Iterator[SettingChange]:
 def _same(before: Any, now: Any) -> bool:
     if isinstance(before, float) and isinstance(now, float):
         # Data means are sums, whose last digits depend on the machine.
-        return before == now or abs(before - now) <= 1e-6 * max(abs(before), abs(now))
+        return math.isclose(before, now, rel_tol=1e-6)
     return bool(before == now)
 
 

@@ -12,7 +12,7 @@ import torch
 from tests.reliability.hostile.kinds import Kinds, Make
 
 CHECKPOINTS, ORIGINALS, TRAINING = map(Kinds, ("checkpoint", "pth", "training"))
-SAMPLER, SHAPE = Kinds("sampler"), Kinds("shape of the data")
+SAMPLER, SHAPE, UNKNOWN = Kinds("sampler"), Kinds("shape of the data"), Kinds("settings that no class has")
 
 Content = dict[str, Any]
 
@@ -120,9 +120,10 @@ SETTINGS: dict[str, tuple[str, Any]] = {
 _UNUSED = ("a net as the data set",)
 """Settings that most commands never read."""
 
-_OF_NODE = {"sampler": SAMPLER, "datamodule": SHAPE}
+_TAGS = {"sampler": SAMPLER, "datamodule": SHAPE}
+_TAGS |= dict.fromkeys(("model._partial_", "model._args_", "model.net.key"), UNKNOWN)
 for name, (key, value) in SETTINGS.items():
-    _OF_NODE.get(key.partition(".")[0], CHECKPOINTS).add(
+    _TAGS.get(key, _TAGS.get(key.partition(".")[0], CHECKPOINTS)).add(
         name, _changed(lambda content, key=key, value=value: assign(content["config"], key, value)), name in _UNUSED
     )
 
@@ -218,4 +219,4 @@ _song("a step of NaN", lambda c: c.update(step=math.nan))
 _song("names that are numbers", lambda c: c["model"].update({7: torch.zeros(1)}))
 
 
-KINDS = [*CHECKPOINTS.all, *SAMPLER.all, *SHAPE.all, *TRAINING.all, *ORIGINALS.all]
+KINDS = [*CHECKPOINTS.all, *SAMPLER.all, *SHAPE.all, *UNKNOWN.all, *TRAINING.all, *ORIGINALS.all]

@@ -131,12 +131,13 @@ OF_DATA = [
             "trainer.max_steps=3",
             f"ckpt_path={h}/a.ckpt",
         ],
-        ignored="sampler",
+        ignored="sampler, settings that no class has",
         tags=frozenset({"training"}),
     ),
     of_checkpoint(
         "a checkpoint to start from",
         lambda w, h: [*train(w.pictures, h), f"datamodule.data_dir={w.folder}/data", f"init_from={h}/a.ckpt"],
+        ignored="sampler, shape of the data",
     ),
     of_checkpoint(
         "a checkpoint for guidance",

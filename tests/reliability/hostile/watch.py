@@ -41,7 +41,9 @@ from tests.reliability.support.entry import ROOT, context
 from tests.reliability.support.in_process import call
 
 SECONDS = 30
-"""A command that takes longer has failed; the machine may be busy with other work."""
+"""Limit of the processor time of a command."""
+_WAIT = 10 * SECONDS
+"""Limit of the whole duration; the machine may be busy with other work."""
 MEMORY = 400 << 20
 """Bytes that a command may use in addition to those of the process."""
 _MOST = 8 << 30
@@ -127,10 +129,11 @@ def run(cases: Sequence[Case], folder: Path) -> Iterator[Outcome]:
 def _work(numbers: Sequence[int], folder: Path, results: Path) -> None:
     _compose_once()
     os.environ[_VARIABLE] = SECRET
-    signal.signal(signal.SIGALRM, _ring)
+    for number in (signal.SIGALRM, signal.SIGPROF):
+        signal.signal(number, _ring)
     resource.setrlimit(resource.RLIMIT_DATA, (_status("VmData") + _MOST, resource.RLIM_INFINITY))
-    for number in numbers:
-        outcome = attempt(CASES[number], World(folder / "world"), folder / "case")
+    for case in (CASES[number] for number in numbers):
+        outcome = attempt(case, World(folder / "world"), folder / "case")
         line = json.dumps(asdict(outcome)) + "\n"
         with results.open("ab", buffering=0) as file:
             file.write(line.encode())
@@ -149,8 +152,9 @@ def attempt(case: Case, world: World, folder: Path) -> Outcome:
     before, start = _everything(folder), time.monotonic()
     Path("/proc/self/clear_refs").write_text("5")
     resident = _status("VmRSS")
-    faulthandler.dump_traceback_later(3 * SECONDS, exit=True)
-    signal.alarm(SECONDS)
+    faulthandler.dump_traceback_later(2 * _WAIT, exit=True)
+    signal.setitimer(signal.ITIMER_PROF, SECONDS)
+    signal.alarm(_WAIT)
     try:
         ended = call(command)
         code, output, lines = ended.code, ended.out + ended.err, ended.err.splitlines()
@@ -160,6 +164,7 @@ def attempt(case: Case, world: World, folder: Path) -> Outcome:
         return Outcome(case.name, f"traceback: {type(error).__name__}", str(error)[:300], time.monotonic() - start)
     finally:
         signal.alarm(0)
+        signal.setitimer(signal.ITIMER_PROF, 0)
         # A command in its own process would keep its log open to the end.
         run_log.__init__()  # type: ignore[misc]
         faulthandler.cancel_dump_traceback_later()

@@ -171,7 +171,7 @@ def copy_all(name: str, file: str) -> Callable[[World, Path], object]:
 FEW = ("sampler.grid.steps=2",)
 FILE = frozenset({"file", "bytes"})
 PICTURE, ZIP, NPZ = FILE | {"picture"}, FILE | {"zip of pictures"}, FILE | {"npz"}
-CHECKPOINT = FILE | {"checkpoint", "torch", "sampler", "shape of the data"}
+CHECKPOINT = FILE | {"checkpoint", "torch", "sampler", "shape of the data", "settings that no class has"}
 
 
 def of_picture(name: str, command: Command) -> Entrance:
