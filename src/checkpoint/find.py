@@ -67,6 +67,8 @@ def find_checkpoint(spec: str | int | Path, runs_dir: str | Path, name: str | No
         UserError: in one line that lists what there is.
     """
     text = str(spec)
+    if not text:
+        raise UserError("ckpt_path= is empty: give a file, a run folder, `last`, `best`, or a step")
     path, by_run = Path(text).expanduser(), _names_a_checkpoint_of_a_run(text)
     if not by_run and path.is_file():
         return path

@@ -8,7 +8,9 @@ import itertools
 import os
 import re
 from collections.abc import Collection, Sequence
+from pathlib import Path
 
+from ..config.location import CONFIG_DIR
 from ..errors import UserError
 
 _FLAGS = {
@@ -42,6 +44,10 @@ _HINTS = {
     "precision": "trainer.precision={}",
     "output": "output_dir={}",
 }
+_OF_TRAINING = ("optimizer.", "trainer.", "datamodule.global_batch_size")
+_HINTS_WITHOUT_TRAINING = {"steps": "sampler.grid.steps={}", "gpus": "devices={}"}
+"""Instead of those hints that begin with one of ``_OF_TRAINING``, for commands that sample."""
+_CHECKPOINTS = {"last": "last", "latest": "last", "best": "best"}
 
 
 _SEED = re.compile(r"(\+*)seed\.(.+)")
@@ -60,6 +66,9 @@ def prepare_arguments(arguments: Sequence[str], known: Collection[str]) -> list[
     for argument, following in itertools.zip_longest(arguments, arguments[1:], fillvalue=""):
         _check_flag(argument, following)
         _check_name(argument, known)
+    for before, argument in zip(("", *arguments), arguments, strict=False):
+        if not before.startswith("-"):
+            _check_word(argument, known)
     sweeps = any(argument in ("-m", "--multirun") for argument in arguments)
     # Hydra does not understand settings after a flag.
     ordered = sorted(arguments, key=lambda argument: argument not in _SWITCHES)
@@ -97,8 +106,22 @@ def _check_flag(argument: str, following: str) -> None:
 
 def _check_name(argument: str, known: Collection[str]) -> None:
     name, equals, value = argument.partition("=")
-    if equals and name in _HINTS and name not in known:
-        raise UserError(f"there is no setting {name}: type {_HINTS[name].format(value)}")
+    hint = _HINTS.get(name, "")
+    if "num_samples" in known and hint.startswith(_OF_TRAINING):
+        hint = _HINTS_WITHOUT_TRAINING.get(name, "")
+    if equals and hint and name not in known:
+        raise UserError(f"there is no setting {name}: type {hint.format(value or '<value>')}")
+
+
+def _check_word(argument: str, known: Collection[str]) -> None:
+    """Raise UserError for a checkpoint or an experiment without the name of its setting."""
+    if "=" in argument or argument[:1] in ("-", "+", "~", "@"):
+        return
+    if (CONFIG_DIR / "experiment" / f"{argument}.yaml").is_file() and "num_samples" not in known:
+        raise UserError(f"{argument} is a value without a setting: type experiment={argument}")
+    if argument in _CHECKPOINTS or Path(argument).exists():
+        found = _CHECKPOINTS.get(argument, argument)
+        raise UserError(f"{argument} is a value without a setting: type ckpt_path={found}")
 
 
 def _quoted(argument: str, sweeps: bool) -> str:

@@ -8,6 +8,7 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from src.cli.command_line import prepare_arguments
+from src.config.location import CONFIG_DIR
 from src.errors import UserError
 
 
@@ -56,6 +57,30 @@ def test_other_arguments_are_unchanged(untouched: str) -> None:
 def test_common_mistakes_get_a_hint(argument: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
         prepare_arguments([argument], ())
+
+
+@pytest.mark.parametrize(
+    ("known", "argument", "message"),
+    [
+        ((), "digits", "type experiment=digits$"),
+        ((), "ve/cifar10_ncsnpp", "type experiment=ve/cifar10_ncsnpp$"),
+        (("num_samples",), "latest", "type ckpt_path=last$"),
+        (("num_samples",), "conf", "type ckpt_path=.*conf$"),
+        (("num_samples",), "steps=10", r"type sampler\.grid\.steps=10$"),
+        (("num_samples",), "gpus=2", "type devices=2$"),
+        ((), "steps=", r"type trainer\.max_steps=<value>$"),
+    ],
+)
+def test_hints_are_those_of_the_command(known: tuple[str, ...], argument: str, message: str) -> None:
+    if argument == "conf":
+        argument = str(CONFIG_DIR)
+    with pytest.raises(UserError, match=message):
+        prepare_arguments([argument], known)
+
+
+def test_words_of_flags_and_deletions_are_kept() -> None:
+    words = ["--config-name", "digits", "~callbacks.fid", "lr=1"]
+    assert prepare_arguments(words, ("num_samples",)) == words
 
 
 def test_a_value_after_a_flag_is_part_of_the_hint() -> None:
