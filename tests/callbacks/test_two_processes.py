@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +12,7 @@ from PIL import Image
 
 from src.tasks.train.plan import check_training
 from src.tasks.train.task import start_training
+from tests.reliability.support.entry import start_ranks
 from tests.support.configs import CONF
 from tests.tasks.example import IMAGES
 
@@ -49,24 +47,15 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
         folder = folders[devices]
         return [*SETTINGS, f"trainer.devices={devices}", f"paths.run_dir={folder}", f"metric.cache_dir={folder}/cache"]
 
-    command = [sys.executable, str(CONF.parent / "train.py"), *settings(2), f"hydra.run.dir={folders[2]}"]
-    process = subprocess.Popen(
-        command,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        stderr=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        text=True,
-    )
-    try:
-        with initialize_config_dir(str(CONF), version_base="1.3"):
-            cfg = compose("train", [*settings(1), "trainer.strategy=auto"])
-        check_training(cfg)
-        with start_training(cfg) as run:
-            run.fit()
-        _, errors = process.communicate(timeout=280)
-    finally:
-        process.kill()
-    assert process.returncode == 0, errors
+    ranks = start_ranks(["train.py", *settings(2), f"hydra.run.dir={folders[2]}"], folders[2] / "output")
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        cfg = compose("train", [*settings(1), "trainer.strategy=auto"])
+    check_training(cfg)
+    with start_training(cfg) as run:
+        run.fit()
+    for rank in ranks:
+        ended = rank.wait()
+        assert ended.code == 0, ended.err
     return folders
 
 

@@ -44,8 +44,10 @@ cloudpickle.loads(cloudpickle.dumps(entry._task(train.main.__wrapped__, "train")
 
 @pytest.mark.parametrize(
     ("number", "send", "outcome"),
-    [(signal.SIGINT, os.killpg, "interrupted"), (signal.SIGTERM, os.kill, "(143, 15)")],
-    ids=["ctrl-c", "sigterm"],
+    [
+        pytest.param(signal.SIGINT, os.killpg, "interrupted", id="ctrl-c"),
+        pytest.param(signal.SIGTERM, os.kill, "(143, 15)", id="sigterm", marks=pytest.mark.slow),
+    ],
 )
 def test_an_interrupted_sweep_waits_for_its_job(
     number: int, send: Callable[[int, int], None], outcome: str, tmp_path: Path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import tempfile
 from pathlib import Path
@@ -48,6 +49,11 @@ PUBLISHED = {
 
 
 def composed(*overrides: str) -> DictConfig:
+    return copy.deepcopy(_composed(*overrides))
+
+
+@functools.cache
+def _composed(*overrides: str) -> DictConfig:
     register_resolvers()
     with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
         # Outside a job there is no Hydra node; required paths get a value.
