@@ -46,11 +46,11 @@ def composed(name: str, overrides: list[str]) -> DictConfig:
         return compose(name, overrides=[*overrides])
 
 
-def train(folder: Path, settings: list[str]) -> None:
+def train_once(folder: Path, settings: list[str]) -> None:
     """Train once; do nothing if ``folder`` has a finished run."""
     if (folder / "result.json").exists():
         return
-    cfg = composed("train", [*BASE, *QUICK, *settings, f"paths.run_dir={folder}"])
+    cfg = composed("train", [*settings, f"paths.run_dir={folder}"])
     check_training(cfg)
     with start_training(cfg) as run:
         run.finish(run.fit())
@@ -69,7 +69,7 @@ def main() -> None:
     for i, (name, settings) in enumerate(SETTINGS.items()):
         for j in range(asked.trainings):
             # Different seeds for all trainings; equal seeds would correlate trainings of two settings.
-            train(asked.folder / name / str(j), [*settings, f"seed={i * asked.trainings + j}"])
+            train_once(asked.folder / name / str(j), [*BASE, *QUICK, *settings, f"seed={i * asked.trainings + j}"])
     home = asked.folder / "evaluation"
     groups = "{" + ", ".join(f"{name}: {asked.folder / name}" for name in SETTINGS) + "}"
     command = ["mode=compare", f"groups={groups}", "sampler=heun", "sampler.grid.steps=6", f"draws={asked.draws}"]

@@ -14,9 +14,8 @@ from src.commands.evaluate import main as evaluate
 from src.io.results import recorded_results
 from src.tasks.evaluate.doctor.examination import Examination
 from src.tasks.evaluate.doctor.report import examination_of
-from src.tasks.train import Run
 
-from ..compare_digits import QUICK, composed
+from ..compare_digits import QUICK, composed, train_once
 
 NAME = "net"
 RUN = Path("logs/doctor_matrix/net")
@@ -59,7 +58,7 @@ class NetTrial:
     def examined(self, fault: str) -> Examination:
         """What the doctor finds in samples with a fault."""
         register_resolvers()
-        _train()
+        train_once(RUN, [*TRAINING, *QUICK])
         folder = RUN / f"doctor-{self.seed}-{fault.replace(' ', '-')}"
         settings = ["mode=doctor", f"images={RUN}", f"num_samples={self.samples}", f"seed={self.seed}", *FAULTS[fault]]
         evaluate.__wrapped__(  # type: ignore[attr-defined] # the command without its command line
@@ -67,15 +66,3 @@ class NetTrial:
         )
         (_, result), *_ = recorded_results(folder)
         return examination_of(result["about"]["examination"])
-
-
-def _train() -> None:
-    """Train the net unless it is there."""
-    if (RUN / "result.json").exists():
-        return
-    with Run(composed("train", [*TRAINING, *QUICK, f"paths.run_dir={RUN}"])) as run:
-        run.check()
-        run.prepare_data()
-        run.build()
-        run.fit()
-        run.finish()
