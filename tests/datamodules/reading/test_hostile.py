@@ -98,6 +98,8 @@ def test_false_array_headers_are_refused(tmp_path: Path) -> None:
     assert "declares" in refusal(tmp_path / "a.npz", tmp_path)
     np.save(tmp_path / "b.npy", np.array([{}, {}], dtype=object), allow_pickle=True)
     assert "Python objects" in refusal(tmp_path / "b.npy", tmp_path)
+    (tmp_path / "d.npy").write_bytes(b"\x93NUMPY\x01\x00\x0c\x00" + b"{'descr': (\n")  # without an end
+    assert "cannot be read (a damaged header" in refusal(tmp_path / "d.npy", tmp_path)
     (tmp_path / "c.npy").write_bytes(b"no header")
     assert "cannot be read" in refusal(tmp_path / "c.npy", tmp_path)
 
