@@ -197,6 +197,8 @@ def test_traces_decide_where_scores_cannot() -> None:
     assert verdict(finding("jpeg", 2.0), bias=1.0, evidence=None) == "jpeg"
     # Other settings of the net are generated, not imitated: a smaller gain is enough.
     assert verdict(finding("denoise", 7.0), bias=1.0, evidence=None) == "denoise"
+    generated = Examination(10.0, 9.0, 11.0, 1.0, 0.1, [samples, finding("denoise", 7.0)])
+    assert sentences(generated, "fid")[0].startswith("the last denoising step explains fid")
     assert verdict(finding("resize", 7.0), bias=1.0, evidence=None) == "none"
 
 

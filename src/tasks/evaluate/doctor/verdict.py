@@ -40,7 +40,7 @@ def suspect(found: Examination) -> Finding | Evidence | None:
     excess = found.value - (found.bias or 0.0)
     error = (found.bias_error**2 + ((found.high - found.value) / 2) ** 2) ** 0.5
     gains = [f for f in found.findings if f.family != SAMPLES and f.gain > _ERRORS * f.error and _possible(found, f)]
-    enough = [f for f in gains if f.gain >= (_SHARE_OF_NET if f.family in _OF_NET else _SHARE) * excess]
+    enough = [f for f in gains if f.gain >= _least_share(f) * excess]
     best = max(enough, key=lambda f: f.gain, default=None)
     if excess > 3 * error and best is not None:
         return best
@@ -48,10 +48,16 @@ def suspect(found: Examination) -> Finding | Evidence | None:
     if (certain := next((e for e in traces if e.certain), None)) is not None:
         return certain
     samples = [f for f in found.findings if f.family == SAMPLES]
-    small = max((f for f in gains if f.gain > CERTAIN * f.error), key=lambda f: f.gain, default=None)
+    # With fewer images than features, a gain depends on the images that happen to be there.
+    sure = [f for f in gains if f.gain > CERTAIN * f.error] if found.samples >= found.features else []
+    small = max(sure, key=lambda f: f.gain, default=None)
     if found.bias is not None and samples and (excess < 3 * error or found.bias > found.value / 2):
         return small or next(iter(traces), samples[-1])
     return next(iter(traces), None)
+
+
+def _least_share(finding: Finding) -> float:
+    return _SHARE_OF_NET if finding.family in _OF_NET else _SHARE
 
 
 def _possible(found: Examination, finding: Finding) -> bool:
@@ -94,7 +100,7 @@ def sentences(found: Examination, score: str, claimed: float | None = None) -> l
             f"{FAMILIES[SAMPLES]} explains {_share(best.gain, found.value)} of {score} {found.value:.4g}: as many real "
             f"images score {found.bias:.4g}. No other suspicion explains the rest"
         )
-    elif best.gain < _SHARE * (found.value - (found.bias or 0.0)):
+    elif best.gain < _least_share(best) * (found.value - (found.bias or 0.0)):
         said.append(
             f"{FAMILIES[SAMPLES]} explains most of {score} {found.value:.4g}: as many real images score "
             f"{found.bias:.4g}. {FAMILIES.get(best.family, best.family)} has a small but certain effect: with "

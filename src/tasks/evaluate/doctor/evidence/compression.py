@@ -1,10 +1,9 @@
 """JPEG: compressing images again with their own quality changes them less than any quality near it.
 
-Let D(q) be the mean squared change of the luminance by JPEG of quality q. For images that were never compressed,
-log D falls smoothly with q. For images that were compressed with quality q0, D has a dip at q0, because their
-coefficients are already multiples of the quantization steps (Farid 2009, "Exposing digital forgeries from JPEG
-ghosts"). The dip
-K(q) = log D(q - 3) - 2 log D(q) + log D(q + 3) needs no reference.
+Let D(q) be the mean squared change of an image's luminance by JPEG of quality q. For images that were never compressed,
+the mean of log D falls smoothly with q. For images that were compressed with quality q0, D has a dip at q0, because
+their coefficients are already multiples of the quantization steps (Farid 2009, "Exposing digital forgeries from JPEG
+ghosts"). The dip K(q) = log D(q - 3) - 2 log D(q) + log D(q + 3) needs no reference.
 """
 
 from __future__ import annotations
@@ -53,17 +52,18 @@ def quality_of(images: Images) -> tuple[int, float, float] | None:
     gray = _luminance(images)
     qualities = range(_LEAST - _STEP, _MOST + _STEP + 1)
     change = torch.stack([(jpeg(gray, gray, q).float() - gray).square().mean((1, 2, 3)) for q in qualities]).double()
-    mean = change.mean(1, keepdim=True) + _ROUNDING
-    # The influence of an image on log D.
-    own = change / mean
+    # The logarithm is taken of each image, so that a few images with large errors do not hide the dip of the others.
+    change = (change + _ROUNDING).log()
     low, middle, high = (slice(start, len(qualities) - 2 * _STEP + start) for start in (0, _STEP, 2 * _STEP))
-    dip = (mean.log()[low] - 2 * mean.log()[middle] + mean.log()[high]).squeeze(1)
-    error = (own[low] - 2 * own[middle] + own[high]).std(1) / len(gray) ** 0.5
-    best = int(dip.argmax())
-    errors = float(dip[best] / error[best])
-    if float(dip[best]) < _DIP or errors < CERTAIN:
+    own = change[low] - 2 * change[middle] + change[high]
+    dip, error = own.mean(1), own.std(1) / len(gray) ** 0.5
+    errors = dip / error.clamp(min=1e-9)
+    dips = ((dip > _DIP) & (errors > CERTAIN)).nonzero().flatten().tolist()
+    if not dips:
         return None
-    return _LEAST + best, float((dip[best] / 2).exp()), errors
+    # Qualities whose quantization steps divide those of q0 have dips too; they are above q0.
+    best = dips[0] + int(dip[dips[0] : dips[0] + _STEP].argmax())
+    return _LEAST + best, float((dip[best] / 2).exp()), float(errors[best])
 
 
 def _luminance(images: Images) -> Tensor:
