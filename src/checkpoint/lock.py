@@ -54,6 +54,8 @@ class RunLock:
             self._lock.release()
 
     def _acquire(self) -> None:
+        if self.run_dir.exists() and not self.run_dir.is_dir():
+            raise UserError(f"{self.run_dir} is a file, not a folder: choose another name for the folder")
         try:
             self._is_new = not self.run_dir.exists()
             self.run_dir.mkdir(parents=True, exist_ok=True)

@@ -89,3 +89,9 @@ def test_a_folder_that_cannot_be_created(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot be locked"):
         RunLock(tmp_path / "file" / "run").__enter__()
+
+
+def test_a_file_in_place_of_the_folder_is_named(tmp_path: Path) -> None:
+    (tmp_path / "run").touch()
+    with pytest.raises(UserError, match=r"run is a file, not a folder"), RunLock(tmp_path / "run"):
+        pass
