@@ -9,8 +9,9 @@ DISK_GB ?= 10
 PY := $(VENV)/bin/python
 # A copy of the lock file, written last: without it, or with another one, the environment is not complete.
 STAMP := $(VENV)/requirements.lock
-# One thread per worker: parallel workers that each use all cores are slower than a single one.
-PYTEST := OMP_NUM_THREADS=1 $(PY) -m pytest
+# One thread per worker: parallel workers that each use all cores are slower than a single one. Many tests start
+# processes, which import faster with the bytecode of the first one.
+PYTEST := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(PY) -m pytest
 
 .DEFAULT_GOAL := help
 .PHONY: help quickstart test test-slow test-slurm test-lowest test-wheel test-gpu lint lint-style lint-types lint-imports lint-docker format docs bench gpu-proof venv lock clean

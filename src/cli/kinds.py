@@ -64,6 +64,9 @@ def _check(cfg: DictConfig, expected: Mapping[Any, Any], prefix: str = "") -> No
             continue
         if not _is_a(value, accepted):
             example = f"{key}.{next(iter(default))}" if isinstance(default, dict) else str(default).lower()
+            if isinstance(default, int) and isinstance(value, float) and abs(value) < _LARGEST:
+                # 1e3 is a float in YAML.
+                example = str(round(value))
             raise UserError(f"{prefix}{key!s}={shortened(value)}: give {name}, for example {example}")
         if isinstance(default, str) and not isinstance(value, str) and key not in (*_LISTS_TOO, "precision"):
             # A name may look like a number.

@@ -69,6 +69,9 @@ def _unknown_key(error: Exception, config_name: str | None) -> str:
     text = " ".join(str(cause) for cause in chain(error))
     if forced := re.search(r"force-add of config groups is not supported: '\++([^=']+)", text):
         return f"{forced[1]} is a group of configurations: type {forced[1]}=<name>"
+    if several := re.search(r"Ambiguous value for argument '([^=']+)=([^']*)'", text):
+        name, values = several.groups()
+        return f"{name}={values}: add -m to run one job for each value, or give a list as '{name}=[{values}]'"
     found = re.search(r"Could not override '([^']+)'", text) or re.search(r"Key '([^']+)' is not in struct", text)
     if not found or config_name is None:
         return flat(str(error))

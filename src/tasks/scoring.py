@@ -18,9 +18,13 @@ from ..sinks.store import SampleStore
 
 
 def chosen_metrics(node: Mapping[str, Any], names: Sequence[str] | None) -> dict[str, Any]:
-    """Return a suite's node with only the metrics ``names`` (None: all); raise UserError for an unknown name."""
+    """Return a suite's node with only the metrics ``names`` (None: all); raise UserError for none or an unknown one."""
     if names is None:
         return dict(node)
+    if not names:
+        raise UserError(
+            f"metrics=[] names no metric; choose from {', '.join(node['metrics'])}, or leave it out for all"
+        )
     unknown = [name for name in names if name not in node["metrics"]]
     if unknown:
         raise UserError(f"there is no metric {', '.join(unknown)}; choose from {', '.join(node['metrics'])}")

@@ -33,6 +33,8 @@ WRONG = {
     ("seed=-1",): "seed=-1",
     ("seed=18446744073709551616",): "seed=18446744073709551616",
     ("seed=1.5",): "seed=1.5",
+    ("seed=1,2",): "add -m",
+    ("seed=1e3",): "for example 1000",
     ("seed.init=-1",): "seed.init=-1",
     ("seed.noise=0.5",): "seed.noise=0.5",
     ("seed.data=many",): "seed.data=many",
@@ -95,6 +97,7 @@ WRONG = {
 
 # For sample.py and evaluate.py.
 WRONG_FOR_BOTH = {
+    ("metrics=[]",): "names no metric",
     ("num_sample=4",): "num_samples",
     ("sampler=pcc",): "pc",
     ("sampler.grid.step=4",): "steps",
