@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -69,3 +73,11 @@ def test_wrong_arguments_and_results_are_refused() -> None:
 def test_the_package_is_checked() -> None:
     with pytest.raises(TypeCheckError):
         to_bytes("text", "unit")  # type: ignore[arg-type]
+
+
+def test_no_command_finds_bytecode_with_checks(tmp_path: Path) -> None:
+    variables = {**os.environ, "PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(tmp_path)}
+    under_test = "import runpy; from tests.support import typechecker; typechecker.install('src'); "
+    for code in (["-c", under_test + "runpy.run_module('src', run_name='imported')"], ["-m", "src", "--version"]):
+        ended = subprocess.run([sys.executable, *code], env=variables, capture_output=True, text=True)
+        assert (ended.returncode, ended.stderr) == (0, "")

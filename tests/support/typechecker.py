@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
+import sys
 from collections.abc import Callable, Hashable
 from typing import Any
 
@@ -19,12 +20,15 @@ from torch import Tensor
 
 _Key = tuple[str, str, object]
 _LONGEST = 16
+_DEEPEST = 3
 
 _checked_calls: dict[_Key, set[Hashable]] = {}
 
 
 def install(package: str) -> Any:
     """Check all functions of ``package`` that are imported from now on; return the hook, which has ``uninstall``."""
+    # `runpy` would store the rewritten code where commands of this checkout look for theirs.
+    sys.dont_write_bytecode = True
     # The hook writes `@jaxtyping.jaxtyped(typechecker=...)` above every function.
     jaxtyping.jaxtyped = _decorator(jaxtyping.jaxtyped)
     return install_import_hook(package, f"{__name__}.check")
@@ -85,14 +89,14 @@ def once_per_call(function: Callable[..., Any], check: Callable[[Any], Any]) -> 
     return wrapped
 
 
-def kind(value: Any) -> Hashable:
-    """Return what annotations can say about a value."""
+def kind(value: Any, depth: int = _DEEPEST) -> Hashable:
+    """Return what annotations can say about a value, whose containers may contain themselves."""
     if isinstance(value, Tensor | np.ndarray):
         return value.dtype, tuple(value.shape)
     if isinstance(value, str):
         return value  # for Literal
-    if isinstance(value, list | tuple) and len(value) <= _LONGEST:
-        return type(value), *map(kind, value)
-    if isinstance(value, dict) and len(value) <= _LONGEST:
-        return type(value), *((kind(key), kind(item)) for key, item in value.items())
+    if isinstance(value, list | tuple) and depth and len(value) <= _LONGEST:
+        return type(value), *(kind(item, depth - 1) for item in value)
+    if isinstance(value, dict) and depth and len(value) <= _LONGEST:
+        return type(value), *((kind(key), kind(item, depth - 1)) for key, item in value.items())
     return type(value)

@@ -39,7 +39,7 @@ def test_pareto_draws_all_checkpoints_of_the_output_dir(
 ) -> None:
     drawn: list[list[str]] = []
     monkeypatch.setattr(
-        evaluation_picture, "draw", lambda path, entries, value, caption: drawn.append([value, *names(entries)])
+        evaluation_picture, "draw_scores", lambda path, entries, value, caption: drawn.append([value, *names(entries)])
     )
 
     def names(entries: list[Result]) -> list[str]:
