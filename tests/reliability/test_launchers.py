@@ -50,6 +50,13 @@ def test_a_sweep_continues_after_a_failed_job(tmp_path: Path) -> None:
         assert (result.parent / "checkpoints" / "step00000003.ckpt").exists()
 
 
+def test_one_command_starts_the_second_process(tmp_path: Path) -> None:
+    ended = train(*MINIMAL, *in_folder(tmp_path), "trainer=ddp_sim", "trainer.max_steps=1", folder=tmp_path)
+    assert ended.code == 0, ended.err
+    # Without the second process, the group of two would never start.
+    assert sorted(curve(only_run(tmp_path))) == [1]
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_sweep_with_two_processes_for_each_job(tmp_path: Path) -> None:
