@@ -40,7 +40,8 @@ test-slurm: venv ## start a SLURM cluster of one node, run its tests, stop it (n
 test-lowest: ## run the test suite with the lowest versions that pyproject.toml allows
 	rm -rf build/lowest && $(PYTHON) -m venv build/lowest
 	build/lowest/bin/python -m pip install uv
-	build/lowest/bin/uv pip install --python build/lowest/bin/python --resolution lowest-direct -r pyproject.toml --extra dev
+	build/lowest/bin/uv pip install --python build/lowest/bin/python --resolution lowest-direct -r pyproject.toml \
+		--extra dev --extra sweep --extra datasets --extra hub
 	OMP_NUM_THREADS=1 build/lowest/bin/python -m pytest -n $(WORKERS) --dist worksteal -m "not slow and not gpu and not slurm"
 
 test-wheel: venv ## build the wheel and test it in an empty folder

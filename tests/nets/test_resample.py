@@ -24,6 +24,7 @@ from src.nets.layers.resample import (
     plain_down,
     plain_up,
 )
+from tests.support.fake_gpu import needs_fake_gpu
 
 Layer = Callable[[Tensor], Tensor]
 
@@ -153,6 +154,7 @@ class TestSlicesAreTheConvolution:
             torch.testing.assert_close(out.float(), convolution(x.bfloat16().float()), rtol=0, atol=bound)
 
 
+@needs_fake_gpu
 def test_no_grouped_convolution_on_a_gpu() -> None:
     operations: set[str] = set()
 

@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.torch_version import TorchVersion
 
 from ...errors import UserError
 
@@ -41,6 +42,10 @@ def activation(name: str) -> nn.Module:
     return _ACTIVATIONS[choose("nonlinearity", name, tuple(_ACTIVATIONS))]()
 
 
+# Its forward-mode derivative, for MeanFlow, fails with channels last (in 2.6 to 2.8; works in 2.14).
+_STRIDED_ON_CPU = TorchVersion(torch.__version__) < "2.14"
+
+
 class GroupNorm(nn.GroupNorm):
     """GroupNorm whose output has the dtype of the convolutions around it: bfloat16 or float16 under autocast.
 
@@ -55,7 +60,7 @@ class GroupNorm(nn.GroupNorm):
         with torch.autocast(device, enabled=False):
             weight, bias = self.weight.to(input.dtype), self.bias.to(input.dtype)
             # torch's kernel for GPUs makes a contiguous copy of an image with channels last (pytorch#111824).
-            if device != "cpu" and input.ndim == 4 and input.stride(1) == 1:
+            if (device != "cpu" or _STRIDED_ON_CPU) and input.ndim == 4 and input.stride(1) == 1:
                 return group_norm_strided(input, self.num_groups, weight, bias, self.eps)
             return F.group_norm(input, self.num_groups, weight, bias, self.eps)
 

@@ -18,6 +18,8 @@ from src.tasks.evaluate.doctor.evidence.levels import levels
 from src.tasks.evaluate.doctor.evidence.resampling import resampling
 from src.tasks.evaluate.doctor.sources import of_tensor
 
+INDEX = torch.arange(20)
+
 
 @pytest.mark.parametrize("name", ["digits", "color"])
 def test_jpeg_leaves_a_dip_at_its_quality(name: str) -> None:
