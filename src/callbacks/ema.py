@@ -222,8 +222,7 @@ def _like(source: Tensor, parameter: Tensor, clone: bool) -> Tensor:
 
 def ema_of(trainer: Trainer) -> EMA | None:
     """Return the EMA callback of this run, None if there is none."""
-    # Lightning sets its callbacks from outside the class.
-    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined] # set from outside its class
     return next((callback for callback in callbacks if isinstance(callback, EMA)), None)
 
 

@@ -129,5 +129,4 @@ class _Announcement:
 
 def data_of(trainer: Trainer) -> Any:
     """Return the datamodule of a run."""
-    # Lightning sets it from outside the class.
-    return trainer.datamodule  # type: ignore[attr-defined]
+    return trainer.datamodule  # type: ignore[attr-defined] # set from outside its class
