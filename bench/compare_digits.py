@@ -2,7 +2,8 @@
 
 Trains a small net on the 8 x 8 digits with three settings, six times each: 160 steps, 40 steps, and 40 steps with
 another Adam epsilon, which has no visible effect. Six draws of samples from each training are compared. Writes
-``docs/compare_digits.json`` and ``docs/images/compare_digits.png``. Run it again to continue after an interruption.
+``docs/results/compare_digits.json`` and ``docs/images/compare_digits.png``. After an interruption, run it again to
+continue.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from src.tasks.train.task import start_training
 
 _log = logging.getLogger(__name__)
 
-RESULTS, PICTURE = Path("docs/compare_digits.json"), Path("docs/images/compare_digits.png")
+RESULTS, PICTURE = Path("docs/results/compare_digits.json"), Path("docs/images/compare_digits.png")
 BASE = ["experiment=digits", "net.nf=8", "datamodule.global_batch_size=64", "scheduler.steps=20"]
 SETTINGS = {
     "long": ["trainer.max_steps=160"],

@@ -1,7 +1,8 @@
 """``python -m bench.coverage``: do the 95 % intervals of the scores contain their target in 95 % of trials?
 
 Every trial draws new Gaussian features; the metrics are those that score images. Distances have a closed form; for the
-other scores the target is the mean over the trials. Writes ``docs/coverage.json`` and ``docs/images/coverage.png``.
+other scores the target is the mean over the trials. Writes ``docs/results/coverage.json`` and
+``docs/images/coverage.png``.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from src.metrics.intervals import Estimate
 
 _log = logging.getLogger(__name__)
 
-RESULTS, PICTURE = Path("docs/coverage.json"), Path("docs/images/coverage.png")
+RESULTS, PICTURE = Path("docs/results/coverage.json"), Path("docs/images/coverage.png")
 
 
 class Features(FeatureExtractor):

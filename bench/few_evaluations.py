@@ -2,8 +2,8 @@
 
 The files are checkpoints of ``experiment=digits``, ``digits_edm``, ``digits_ect`` and ``digits_meanflow``; some may be
 left out. Each is sampled with suitable samplers. The pixel Fréchet distance and the recognized share of the samples are
-written to ``docs/few_evaluations.json`` and drawn in ``docs/images/few_evaluations.png``. Points that are in the file
-are not measured again.
+written to ``docs/results/few_evaluations.json`` and drawn in ``docs/images/few_evaluations.png``. Points that are in
+the file are not measured again.
 """
 
 from __future__ import annotations
@@ -49,8 +49,9 @@ def main() -> None:
         sys.exit(
             f"usage: python -m bench.few_evaluations [{'=FILE] ['.join(NETS)}=FILE] [num_samples=1000] [output=docs]"
         )
-    digits, path = Digits(), folder / "few_evaluations.json"
-    (folder / "images").mkdir(parents=True, exist_ok=True)
+    digits, path = Digits(), folder / "results" / "few_evaluations.json"
+    for part in ("images", "results"):
+        (folder / part).mkdir(parents=True, exist_ok=True)
     results: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {"samples": count}
     results["drawn from the data"] = digits.distance(
         digits.train[permutation(0, "few-steps", 0, len(digits.train))[:count]]

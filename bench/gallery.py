@@ -1,7 +1,7 @@
 """``python -m bench.gallery digits=RUN photos=RUN``: draw the pictures of ``docs/gallery.md`` that have given data.
 
 The commands are those of the page, with the run of each net in place of ``name=<net>``; nets that are not named are
-skipped. Pictures go to ``docs/images``, measurement errors and PSNR to ``docs/gallery.json``.
+skipped. Pictures go to ``docs/images``, measurement errors and PSNR to ``docs/results/gallery.json``.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 
 from src.io.atomic import write_json
 
-PAGE, RESULTS = Path("docs/gallery.md"), Path("docs/gallery.json")
+PAGE, RESULTS = Path("docs/gallery.md"), Path("docs/results/gallery.json")
 _SECTION = re.compile(r"^## (.+?)\n(.*?)(?=^## |\Z)", re.MULTILINE | re.DOTALL)
 
 

@@ -1,6 +1,6 @@
 """``python -m bench.predictors``: standard deviation of samples on VP with the exact score of N(0.25, 0.5^2).
 
-There is no corrector, and the last step denoises. The exact result is 0.5. Writes ``docs/predictors.json``.
+There is no corrector, and the last step denoises. The exact result is 0.5. Writes ``docs/results/predictors.json``.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from src.sampling.solvers.predictors import Predictor
 from src.sde import VPSDE
 from tests.support.gaussian import GaussianScore
 
-RESULTS = Path("docs/predictors.json")
+RESULTS = Path("docs/results/predictors.json")
 SAMPLES, DIMENSIONS = 4000, 16
 TIMES = (10, 30, 100)
 PREDICTORS: dict[str, Predictor] = {

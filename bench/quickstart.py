@@ -1,4 +1,7 @@
-"""``python -m bench.quickstart RUN``: write times and scores of a ``make quickstart`` to ``docs/quickstart.json``."""
+"""``python -m bench.quickstart RUN``: write times and scores of a run to ``docs/results/quickstart.json``.
+
+The run is that of ``make quickstart``.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from typing import Any
 from src.io.atomic import write_json
 from src.io.results import recorded_results
 
-RESULTS = Path("docs/quickstart.json")
+RESULTS = Path("docs/results/quickstart.json")
 
 
 def collect(run: Path) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from bench.rows import Row
 from src.io.atomic import write_text
 
 ROOT = Path(__file__).resolve().parents[1]
-RESULTS = ROOT / "docs" / "performance.json"
+RESULTS = ROOT / "docs" / "results" / "performance.json"
 PAGE = ROOT / "docs" / "performance.md"
 MEASURED, MISSED = "measured", "missed"
 """Names of the generated parts of the page, each between ``<!-- name -->`` and ``<!-- /name -->``."""

@@ -1,4 +1,4 @@
-"""``python -m bench.scores docs/FILE.json [NAME=]FOLDER ...``: collect the scores that a page of the documents quotes.
+"""``python -m bench.scores docs/results/FILE.json [NAME=]FOLDER ...``: collect the scores that a page quotes.
 
 Each folder is an output of ``sample.py score=true`` or ``evaluate.py``. Rows of other names stay in the file.
 """

@@ -2,7 +2,7 @@
 
     python -m bench.doctor_matrix [--seeds 0 1 2] [--sets digits patches color]
 
-Run it again to go on after an interruption, or to add seeds. Writes ``docs/doctor_matrix.json`` and
+Run it again to go on after an interruption, or to add seeds. Writes ``docs/results/doctor_matrix.json`` and
 ``docs/images/doctor_matrix.png``.
 """
 
@@ -28,7 +28,7 @@ from .net import NAME, NetTrial
 
 _log = logging.getLogger(__name__)
 
-RESULTS, PICTURE = Path("docs/doctor_matrix.json"), Path("docs/images/doctor_matrix.png")
+RESULTS, PICTURE = Path("docs/results/doctor_matrix.json"), Path("docs/images/doctor_matrix.png")
 SIZES = {"digits": (500, 700), "patches": (1200, 1200), "color": (600, 800), NAME: (256, 1797)}
 """Samples and reference images of each set."""
 

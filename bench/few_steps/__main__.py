@@ -1,7 +1,7 @@
 """Why few-step solvers fail on nets that predict noise: ``python -m bench.few_steps ve=<file> edm=<file>``.
 
 Two checkpoints of nets on the 8 x 8 digits: ``ve`` of ``experiment=digits``, ``edm`` of ``experiment=digits_edm``. The
-training set is small, so its exact score can be computed. Measured, and written to ``docs/few_steps.json``:
+training set is small, so its exact score can be computed. Measured, and written to ``docs/results/few_steps.json``:
 
 - error: RMS error of the denoised image on the true marginals;
 - answer: growth of the noise found by the net if the noise in its input is 10 % larger than the stated level;
@@ -58,8 +58,9 @@ def main() -> None:
             "[num_samples=1000] [output=docs]"
         )
     study = Study(given.pop("ve"), given.pop("edm"), given, num_samples)
-    (folder / "images").mkdir(parents=True, exist_ok=True)
-    path = folder / "few_steps.json"
+    for part in ("images", "results"):
+        (folder / part).mkdir(parents=True, exist_ok=True)
+    path = folder / "results" / "few_steps.json"
     results: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
     for part, points in study.parts().items():
         kept = results.setdefault(part, {})

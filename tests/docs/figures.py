@@ -1,4 +1,4 @@
-"""Numbers of the documents that quote results files in ``docs``.
+"""Numbers of the documents that quote files of ``docs/results``.
 
 A page marks them and names the field of each number, in order::
 

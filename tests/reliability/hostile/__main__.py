@@ -6,7 +6,7 @@
 
 results   one line of JSON for each case, appended as the cases end; the cases in this file are not repeated
           (by default a new file in a temporary folder)
-output    the summary, as JSON (docs/hostile.json is that of all cases); by default it is only printed
+output    the summary, as JSON (docs/results/hostile.json is that of all cases); by default it is only printed
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Counts reported at the end of a test run, such as survived kills and tried inputs.
 
-``FIGURES=docs/reliability.json python -m pytest ...`` also writes them to a file, for the documents.
+``FIGURES=docs/results/reliability.json python -m pytest ...`` also writes them to a file, for the documents.
 """
 
 from __future__ import annotations

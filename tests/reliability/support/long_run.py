@@ -1,7 +1,7 @@
 """Train with repeated scores and sample at the same time for long, and record the resources of both.
 
 python -m tests.reliability.support.long_run --minutes 35 --folder logs/long_run --picture docs/images/memory.png \\
-    --results docs/reliability.json
+    --results docs/results/reliability.json
 """
 
 from __future__ import annotations
