@@ -21,7 +21,7 @@ from bench.gpu_proof import plan, publish, table
 from bench.gpu_proof.setup import keep, rows_of, value_of
 from bench.gpu_proof.stages.correctness import outcomes
 from bench.gpu_proof.stages.data import cifar10
-from bench.gpu_proof.stages.product import busy_seconds, by_kind, kernels_of
+from bench.gpu_proof.stages.speed.product import busy_seconds, by_kind, kernels_of
 from bench.gpu_proof.worker import STAGES
 from bench.rows import row
 

@@ -22,7 +22,9 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from src.cli.entry import run_log
-from tests.reliability.hostile import (
+from tests.reliability.hostile.entrances import OF_DATA
+from tests.reliability.hostile.entrances_of_runs import OF_RUNS
+from tests.reliability.hostile.files import (
     any_file,
     archives,
     arrays,
@@ -33,9 +35,7 @@ from tests.reliability.hostile import (
     safetensors,
     torch_archives,
 )
-from tests.reliability.hostile.entrances import OF_DATA
-from tests.reliability.hostile.entrances_of_runs import OF_RUNS
-from tests.reliability.hostile.kinds import SECRET, Kind
+from tests.reliability.hostile.files.kinds import SECRET, Kind
 from tests.reliability.hostile.world import Entrance, World
 from tests.reliability.support.entry import ROOT, context
 from tests.reliability.support.in_process import call

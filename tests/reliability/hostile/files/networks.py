@@ -13,10 +13,10 @@ import torch
 
 from src.io.hashing import text_hash
 from tests.interop import edm_files
-from tests.reliability.hostile.checkpoints import SETTINGS, assign
-from tests.reliability.hostile.kinds import Kinds, Make
-from tests.reliability.hostile.safetensors import parts, safetensors
-from tests.reliability.hostile.torch_archives import PICKLES, Payload
+from tests.reliability.hostile.files.checkpoints import SETTINGS, assign
+from tests.reliability.hostile.files.kinds import Kinds, Make
+from tests.reliability.hostile.files.safetensors import parts, safetensors
+from tests.reliability.hostile.files.torch_archives import PICKLES, Payload
 
 NETWORKS, HUB = Kinds("network"), Kinds("config.json")
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from bench.gpu_proof.clock import allow_tf32, per_call
 from bench.gpu_proof.setup import RecordRow, Setup, value_of
-from bench.gpu_proof.stages.steps import net
+from bench.gpu_proof.stages.speed.steps import net
 from bench.rows import row
 from src.nets.layers import resample
 from src.noise import AddressedNoise

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from tests.reliability.hostile.kinds import Kinds
+from tests.reliability.hostile.files.kinds import Kinds
 
 ARCHIVES = Kinds("torch")
 

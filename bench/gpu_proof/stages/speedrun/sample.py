@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from bench.gpu_proof import commands
 from bench.gpu_proof.setup import RecordRow, Setup
-from bench.gpu_proof.stages.train import SECTION
+from bench.gpu_proof.stages.speedrun.train import SECTION
 from bench.rows import row
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from tests.reliability.hostile.kinds import Kinds, Make
+from tests.reliability.hostile.files.kinds import Kinds, Make
 
 DOCUMENTS, MANIFEST, METRICS, INDEX, SONG = map(Kinds, ("json", "manifest", "metrics", "dataset.json", "song"))
 CURVES, STARTS, YAML = map(Kinds, ("metrics.csv", "run.json", "yaml"))

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image
 
-from tests.reliability.hostile.kinds import Kinds
+from tests.reliability.hostile.files.kinds import Kinds
 
 PICTURES = Kinds("picture")
 

@@ -9,8 +9,8 @@ import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from tests.reliability.hostile.kinds import Kinds
-from tests.reliability.hostile.pictures import png
+from tests.reliability.hostile.files.kinds import Kinds
+from tests.reliability.hostile.files.pictures import png
 
 ARCHIVES = Kinds("zip of pictures")
 

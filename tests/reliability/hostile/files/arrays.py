@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.reliability.hostile.archives import changed, packed
-from tests.reliability.hostile.kinds import Kinds
+from tests.reliability.hostile.files.archives import changed, packed
+from tests.reliability.hostile.files.kinds import Kinds
 
 ARRAYS, NPZ, STATISTICS = Kinds("npy"), Kinds("npz"), Kinds("statistics")
 

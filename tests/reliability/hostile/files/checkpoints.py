@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from tests.reliability.hostile.kinds import Kinds, Make
+from tests.reliability.hostile.files.kinds import Kinds, Make
 
 CHECKPOINTS, ORIGINALS, TRAINING = map(Kinds, ("checkpoint", "pth", "training"))
 SAMPLER, SHAPE, UNKNOWN = Kinds("sampler"), Kinds("shape of the data"), Kinds("settings that no class has")

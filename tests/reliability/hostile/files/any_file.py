@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.reliability.hostile.kinds import Kinds, Make
+from tests.reliability.hostile.files.kinds import Kinds, Make
 
 PLACES, DAMAGE = Kinds("file"), Kinds("bytes")
 

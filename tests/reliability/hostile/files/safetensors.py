@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.reliability.hostile.kinds import Kinds
+from tests.reliability.hostile.files.kinds import Kinds
 
 TENSORS, SAFETENSORS = Kinds("tensors"), Kinds("safetensors")
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from bench.gpu_proof import commands
 from bench.gpu_proof.setup import RecordRow, Setup
-from bench.gpu_proof.stages.train import SECTION
+from bench.gpu_proof.stages.speedrun.train import SECTION
 from bench.report import ROOT
 from bench.rows import row
 

@@ -19,7 +19,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer, seed_everythin
 from bench.gpu_proof.clock import allow_tf32, peak_memory, rate, wait
 from bench.gpu_proof.setup import RecordRow, Setup, value_of
 from bench.gpu_proof.stages.card import PEAK
-from bench.gpu_proof.stages.steps import FASTER_THAN_TEXTBOOK, LEAST_RATE, flops_per_image
+from bench.gpu_proof.stages.speed.steps import FASTER_THAN_TEXTBOOK, LEAST_RATE, flops_per_image
 from bench.gpu_proof.turn import wait_for_turn
 from bench.rows import row
 from bench.timing import Timing

@@ -1,0 +1,1 @@
+"""What the hostile files are: one module for each family of formats."""
