@@ -1,4 +1,7 @@
-"""Meaning of the numbers of a data set: bit depth, range, and conversion from and to the range of a model."""
+"""Meaning of the numbers of a data set: bit depth and range.
+
+The only definition of their conversion from and to the range of a model, of dequantization and of the bits/dim offset.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -59,11 +61,6 @@ class Values:
         return depth if self.low == 0 else f"{depth} from {self.low:g}"
 
     @property
-    def array_dtype(self) -> np.dtype[Any]:
-        """Dtype in arrays and files."""
-        return np.dtype(self.dtype)
-
-    @property
     def torch_dtype(self) -> torch.dtype:
         """Dtype of tensors of stored values, as ``from_model`` returns them."""
         dtypes = {"uint8": torch.uint8, "uint16": torch.int32}
@@ -73,6 +70,12 @@ class Values:
         """Width, in the model's range, of one level or of one unit of continuous data."""
         steps = self.high - self.low if self.levels is None else self.levels
         return width(data_range) / steps
+
+    def bits_per_dim_offset(self, data_range: str) -> float:
+        """Bits per dimension that turn -log2 p / d of the model's density into one per level, or per unit of the stored
+        values if they are continuous: 8 for bytes in unit range, 7 for bytes in centered range.
+        """
+        return -math.log2(self.unit(data_range))
 
     def to_model(self, x: Tensor, data_range: str) -> Tensor:
         """Convert stored values (B, *d) to float32 in ``data_range``: ``low`` maps to its lower end, ``high`` to its
@@ -114,7 +117,12 @@ class Values:
         Args:
             x: (B, *d) float.
             data_range: ``unit`` or ``centered``.
-            quantize: ``round`` to the nearest level, or ``truncate`` toward the lower one; ignored for continuous data.
+            quantize: ``round`` to the nearest level, halves upwards (as EDM does), or ``truncate`` toward the lower one
+                (as the code of Song et al. 2021 does, which darkens an image by half a level); ignored for continuous
+                data.
+
+        Raises:
+            UserError: an unknown way to quantize.
         """
         check_quantize(quantize)
         if self == IDENTITY and data_range == "centered":

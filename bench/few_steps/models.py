@@ -7,7 +7,6 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from src.data_range import to_bytes
 from src.metrics.distances.frechet import frechet_distance
 from src.metrics.extractors.digits import DigitFeatures, digit_images, digit_split
 from src.metrics.reference.statistics import GaussianStatistics
@@ -16,6 +15,7 @@ from src.sde.objectives.score_matching import PaperWeighting
 from src.sde.objectives.stf import StableTargetField
 from src.sde.score_model import Model
 from src.sde.time_samplers import UniformTime
+from src.values import BYTES
 
 Condition = Mapping[str, Tensor] | None
 
@@ -44,12 +44,12 @@ class Digits:
 
     def distance(self, samples: Tensor) -> float:
         """Return the pixel Fréchet distance of samples (B, 1, 8, 8), as bytes, to all digits."""
-        return frechet_distance(_moments(to_bytes(samples, "unit", "round") / 255), self._statistics)
+        return frechet_distance(_moments(BYTES.from_model(samples, "unit") / 255), self._statistics)
 
     def confidence(self, samples: Tensor) -> Tensor:
         """Return the largest probability (B,) of the shipped classifier for samples (B, 1, 8, 8)."""
         with torch.no_grad():
-            features = self._classifier(to_bytes(samples, "unit", "round"))
+            features = self._classifier(BYTES.from_model(samples, "unit"))
             return self._classifier.probabilities(features).max(1).values
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..data_range import to_bytes
 from ..noise import normal
+from ..values import BYTES
 
 
 def gaussian_baseline(images: Tensor, count: int, seed: int = 0) -> Tensor:
@@ -29,4 +29,4 @@ def gaussian_baseline(images: Tensor, count: int, seed: int = 0) -> Tensor:
     index = torch.arange(count, device=images.device)
     noise = normal(seed, "gaussian-baseline", 0, index, (pixels.shape[1],), torch.float64)
     samples = pixels.mean(dim=0) + noise @ root
-    return to_bytes(samples, "unit").reshape(count, *images.shape[1:])
+    return BYTES.from_model(samples, "unit").reshape(count, *images.shape[1:])

@@ -20,7 +20,6 @@ from src.callbacks.ema import EMA
 from src.callbacks.monitors.fid import FID
 from src.callbacks.monitors.sample_images import SampleImages
 from src.checkpoint.averages.functions import ExponentialAverage
-from src.data_range import to_bytes
 from src.datamodules import DigitsDataModule, ToyDataModule
 from src.errors import UserError
 from src.lightning_modules import ScoreSDEModule
@@ -29,6 +28,7 @@ from src.metrics import DigitFeatures, FrechetDistance, KernelDistance, MetricSu
 from src.noise import AddressedNoise
 from src.sampling import EulerMaruyama, LinearGrid, NoCorrector, PredictorCorrector
 from src.sinks.reference import check_extractor
+from src.values import BYTES
 from tests.support.configs import build
 from tests.tasks.example import IMAGES, POINTS, config
 
@@ -100,7 +100,7 @@ def expected_images(weights: dict[str, torch.Tensor], count: int) -> torch.Tenso
     model.net.load_state_dict(weights, strict=False)
     noise = AddressedNoise(SEED, torch.arange(count))
     x = model.sde.prior_sample(noise("prior", 0, torch.empty(count, 1, 8, 8)))
-    return to_bytes(sampler()(model, x, noise).samples, model.data_range, "round")
+    return BYTES.from_model(sampler()(model, x, noise).samples, model.data_range, "round")
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from src.data_range import to_bytes
 from src.errors import UserError
 from src.noise import AddressedNoise
 from src.sampling import EulerMaruyama, LinearGrid, NoCorrector, PredictorCorrector
@@ -14,6 +13,7 @@ from src.sampling.conditioning.labels import class_condition
 from src.sampling.generation import DIVERGED, GeneratedBatch, Generation, shard
 from src.sampling.statistics import Statistics
 from src.sde import VPSDE
+from src.values import BYTES
 from tests.support.gaussian import GaussianScore
 from tests.tasks.ranks import on_ranks
 
@@ -157,7 +157,7 @@ def test_an_error_in_a_sink_of_one_rank_stops_all_ranks(monkeypatch: pytest.Monk
 def test_image_batches_are_converted_to_bytes(data_range: str) -> None:
     generation = Generation(MODEL, SAMPLER, (1, 2, 2), 0, 3, data_range, "truncate")
     (batch,) = generation.batches([0, 1, 2], frames=2)
-    assert torch.equal(batch.shown, to_bytes(batch.samples, data_range, "truncate"))
+    assert torch.equal(batch.shown, BYTES.from_model(batch.samples, data_range, "truncate"))
     assert batch.trajectory is not None and torch.equal(batch.trajectory[-1], batch.shown)
 
 

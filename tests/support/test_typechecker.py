@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float, TypeCheckError
 from torch import Tensor
 
-from src.data_range import to_bytes
+from src.values import BYTES
 from tests.support.typechecker import forget_calls, once_per_call
 
 KINDS = (
@@ -72,7 +72,7 @@ def test_wrong_arguments_and_results_are_refused() -> None:
 
 def test_the_package_is_checked() -> None:
     with pytest.raises(TypeCheckError):
-        to_bytes("text", "unit")  # type: ignore[arg-type]
+        BYTES.from_model("text", "unit")  # type: ignore[arg-type]
 
 
 def test_no_command_finds_bytecode_with_checks(tmp_path: Path) -> None:

@@ -17,13 +17,13 @@ from src.checkpoint import read_checkpoint, restore_model
 from src.cli.instantiate import instantiate, plain
 from src.cli.run_dir import register_resolvers
 from src.config.location import CONFIG_DIR
-from src.data_range import to_bytes
 from src.metrics import DigitFeatures, frechet_distance, statistics_of
 from src.metrics.extractors.base import FeatureExtractor
 from src.sampling.generation import Generation
 from src.sde import ScoreModel
 from src.sinks.record import Result
 from src.tasks.evaluate.task import Evaluation
+from src.values import BYTES
 
 TINY = [
     "experiment=digits",
@@ -111,4 +111,4 @@ def samples(path: Path, count: int) -> Tensor:
     model = restore_model(checkpoint)
     sampler = instantiate(checkpoint["config"]["sampler"])
     (batch,) = Generation(model, sampler, (1, 8, 8), 0, count).batches(range(count))
-    return to_bytes(batch.samples, "unit")
+    return BYTES.from_model(batch.samples, "unit")

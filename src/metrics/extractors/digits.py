@@ -12,6 +12,7 @@ from ...config.location import program_command
 from ...errors import UserError
 from ...io.hashing import bytes_hash
 from ...noise import permutation
+from ...values import BYTES
 from .base import FeatureExtractor
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ class DigitFeatures(FeatureExtractor):
     def features(self, images: Tensor) -> Tensor:
         if images.shape[1:] != (1, 8, 8):
             raise ValueError(f"the digit classifier takes images (1, 8, 8), not {tuple(images.shape[1:])}")
-        features: Tensor = self.net.body(images.float() / 127.5 - 1)
+        features: Tensor = self.net.body(BYTES.to_model(images, "centered"))
         return features
 
     def probabilities(self, features: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ...config.location import program_command
 from ...errors import UserError
+from ...values import BYTES
 from .base import FeatureExtractor, weights_hash
 
 
@@ -101,7 +102,7 @@ class ClassifierFeatures(FeatureExtractor):
     def features(self, images: Tensor) -> Tensor:
         if images.shape[1] != self.channels:
             raise ValueError(f"the classifier takes images of {self.channels} channels, not {images.shape[1]}")
-        features: Tensor = self.net.body(images.float() / 127.5 - 1)
+        features: Tensor = self.net.body(BYTES.to_model(images, "centered"))
         return features
 
     def probabilities(self, features: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from ...image_shape import flat_shape
+from ...values import BYTES
 from .base import FeatureExtractor
 
 
@@ -30,4 +31,4 @@ class PixelFeatures(FeatureExtractor):
     def features(self, images: Tensor) -> Tensor:
         if images.shape[1:] != self.shape:
             raise ValueError(f"images of shape {tuple(images.shape[1:])}, but PixelFeatures(shape={self.shape})")
-        return images.flatten(1).float() / 255
+        return BYTES.to_model(images.flatten(1), "unit")

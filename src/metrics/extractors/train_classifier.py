@@ -12,7 +12,6 @@ import logging
 import math
 import sys
 import time
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -22,8 +21,10 @@ from torch import Tensor
 
 from ...config.location import program_command
 from ...errors import UserError
+from ...io.npz import read_npz
 from ...io.safetensors import write_safetensors
 from ...runtime.command import guarded
+from ...values import BYTES
 from .image_classifier import ClassifierNet
 
 _log = logging.getLogger(__name__)
@@ -62,7 +63,7 @@ def train_classifier(
     with torch.no_grad():
         net.eval()
         right = [
-            (net(part.float() / 127.5 - 1).argmax(1) == truth).sum()
+            (net(BYTES.to_model(part, "centered")).argmax(1) == truth).sum()
             for part, truth in zip(torch.split(test_images, 1000), torch.split(test_labels, 1000), strict=True)
         ]
     accuracy = float(torch.stack(right).sum()) / len(test_labels)
@@ -73,11 +74,11 @@ def train_classifier(
 
 
 def _split(path: Path, name: str, device: str) -> tuple[Tensor, Tensor]:
-    try:
-        with np.load(path) as file:
-            images, labels = file[f"{name}_images"], file[f"{name}_labels"].astype(np.int64)
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path} does not hold {name}_images and {name}_labels: {error}") from error
+    other = "test" if name == "train" else "train"
+    arrays = read_npz(path, skip=(f"{other}_images", f"{other}_labels"))
+    if missing := [array for array in (f"{name}_images", f"{name}_labels") if array not in arrays]:
+        raise UserError(f"{path} has no array {missing[0]}: give a file as for datamodule=npz, with both splits")
+    images, labels = arrays[f"{name}_images"], arrays[f"{name}_labels"].astype(np.int64)
     return torch.from_numpy(images).to(device), torch.from_numpy(labels).to(device)
 
 
@@ -107,7 +108,7 @@ def _augment(images: Tensor, flip: bool) -> Tensor:
     """Floats in [-1, 1], shifted by up to an eighth of the image and, with ``flip``, mirrored with probability 1/2."""
     count, _, height, width = images.shape
     reach = math.ceil(height / 8)
-    padded = F.pad(images.float() / 127.5 - 1, (reach,) * 4)
+    padded = F.pad(BYTES.to_model(images, "centered"), (reach,) * 4)
     corner = torch.randint(2 * reach + 1, (2, count, 1), device=images.device)
     rows = corner[0] + torch.arange(height, device=images.device)
     columns = corner[1] + torch.arange(width, device=images.device)

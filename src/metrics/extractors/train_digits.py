@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from ...io.safetensors import write_safetensors
 from ...runtime.command import guarded
+from ...values import BYTES
 from .digits import WEIGHTS, DigitNet, digit_images, digit_split
 
 _log = logging.getLogger(__name__)
@@ -26,7 +27,7 @@ _SEED, _EPOCHS, _BATCH, _PEAK_LR = 0, 100, 100, 3e-3
 def train_digits(path: Path = WEIGHTS, epochs: int = _EPOCHS) -> float:
     """Train, write the weights to ``path`` and return the accuracy in [0, 1] on the held-out images."""
     pixels, labels = digit_images()
-    x, y = pixels.float() / 127.5 - 1, F.one_hot(labels, 10).float()
+    x, y = BYTES.to_model(pixels, "centered"), F.one_hot(labels, 10).float()
     learn, test = digit_split(len(x))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(_SEED)

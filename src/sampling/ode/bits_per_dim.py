@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from copy import copy
 from dataclasses import dataclass, replace
@@ -80,7 +79,7 @@ class BitsPerDim:
             u = address.uniform("dequantisation", x.shape[1:]).to(x.dtype)
             x = self.values.spread(x, self.data_range, u)
         output = self.likelihood(model, x, _NoiseAt(address), cond)
-        offset = -math.log2(self.values.unit(self.data_range))
+        offset = self.values.bits_per_dim_offset(self.data_range)
         return replace(output, bits_per_dim=output.bits_per_dim + (offset - self.likelihood.offset))
 
 

@@ -9,10 +9,10 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from ...data_range import to_bytes
 from ...sampling.conditioning.operators import psnr
 from ...sinks.pictures import grid, save_picture, shown
 from ...sinks.store import SampleStore
+from ...values import BYTES
 from .constraints import Constraint
 from .given import Given
 
@@ -103,7 +103,7 @@ def _labeled(labels: list[str], images: Tensor, columns: int) -> Tensor:
 
 
 def _bytes(x: Tensor, data_range: str) -> Tensor:
-    return _rgb(to_bytes(x, data_range))
+    return _rgb(BYTES.from_model(x, data_range))
 
 
 def _rgb(images: Tensor) -> Tensor:

@@ -7,11 +7,11 @@ import math
 import pytest
 import torch
 
-from src.data_range import dequantize, to_bytes
 from src.errors import UserError
 from src.noise import AddressedNoise
 from src.sampling import Likelihood, log_likelihood
 from src.sde import SDE, VESDE, VPSDE, SubVPSDE
+from src.values import BYTES
 from tests.sampling.closed_forms import CorrelatedGaussian, Mixture
 from tests.support.gaussian import GaussianScore
 from tests.support.golden import load
@@ -122,7 +122,8 @@ def test_the_offset_gives_bits_per_dim_of_bytes(data_range: str) -> None:
     """A flat density over 256 bins costs 8 bits per byte for every data range."""
     byte = torch.arange(256, dtype=torch.float64)[:, None]
     x = byte / 255 if data_range == "unit" else 2 * byte / 255 - 1
-    low, high = (dequantize(to_bytes(x, data_range), data_range, torch.full_like(x, u)) for u in (0.0, 1.0))
+    levels = BYTES.from_model(x, data_range)
+    low, high = (BYTES.dequantize(levels, data_range, torch.full_like(x, u)) for u in (0.0, 1.0))
     torch.testing.assert_close(high[:-1], low[1:])
     width = float(high[-1] - low[0])
     flat_bits = math.log2(width)
