@@ -52,7 +52,9 @@ def check_restorable(checkpoint: Mapping[str, Any]) -> None:
     only = checkpoint.get("only_weights")
     raw = ["raw"] if only in (None, "raw") else []
     for weights in [*raw, *(f"ema:{name}" for name in checkpoint.get("ema") or {})]:
-        _check_fit(_weights(checkpoint, weights), described)
+        misfit = misfit_of(_weights(checkpoint, weights), described.state_dict())
+    if misfit:
+        raise UserError(f"the weights do not fit the net of the checkpoint's configuration, {misfit}")
 
 
 def instantiate_node(node: Mapping[str, Any]) -> Any:
@@ -127,7 +129,9 @@ def _built(checkpoint: Mapping[str, Any], weights: str, kind: type[nn.Module], n
         described = instantiate_node(checkpoint["config"]["model"])
     if not isinstance(described, kind):
         raise UserError(f"the checkpoint's model is a {type(described).__name__}, not {name}: give another one")
-    _check_fit(_weights(checkpoint, weights), described)
+    misfit = misfit_of(_weights(checkpoint, weights), described.state_dict())
+    if misfit:
+        raise UserError(f"the weights do not fit the net of the checkpoint's configuration, {misfit}")
     # The initial weights are discarded; do not change the caller's random state.
     with torch.random.fork_rng(devices=[]):
         model = instantiate_node(checkpoint["config"]["model"])
@@ -158,8 +162,8 @@ def _weights(checkpoint: Mapping[str, Any], weights: str) -> dict[str, Tensor]:
     return state | {NET_PREFIX.removeprefix(root) + key: value for key, value in averages[name].items()}
 
 
-def _check_fit(state: dict[str, Tensor], model: nn.Module) -> None:
-    expected = model.state_dict()
+def misfit_of(state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> str:
+    """Say why the tensors of a file do not fit a ``state_dict``: names, kinds, shapes. Empty if they fit."""
     problems = [
         ("missing", [name for name in expected if name not in state]),
         ("unexpected", [name for name in state if name not in expected]),
@@ -180,6 +184,4 @@ def _check_fit(state: dict[str, Tensor], model: nn.Module) -> None:
             ],
         ),
     ]
-    if any(names for _, names in problems):
-        details = "; ".join(f"{kind}: {some(names, _LISTED)}" for kind, names in problems if names)
-        raise UserError(f"the weights do not fit the net of the checkpoint's configuration, {details}")
+    return "; ".join(f"{kind}: {some(names, _LISTED)}" for kind, names in problems if names)

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from torch import nn
 
@@ -18,7 +19,7 @@ from src.interop.safetensors import write_checkpoint_file
 from src.tasks.train.states import load_initial_weights
 from tests.interop import originals
 from tests.nets import goldens
-from tests.tasks.example import sample
+from tests.tasks.example import IMAGES, config, sample, write_checkpoint
 
 SONG = {
     "model": goldens.CONFIGS["ncsnpp_ve_continuous"]["model"],
@@ -48,6 +49,18 @@ def test_samples_of_a_pth_use_its_weights(tmp_path: Path) -> None:
     (tmp_path / "other.json").write_text(json.dumps(other))
     with pytest.raises(UserError, match=r"model\.net\.nonlinearity is \"swish\" in the folder and \"elu\" now"):
         sample(f"ckpt_path={path}", f"experiment={tmp_path}/other.json", *FEW, f"output_dir={tmp_path}/pth")
+
+
+def test_init_from_another_net_names_the_settings_that_differ(tmp_path: Path) -> None:
+    path = write_checkpoint(tmp_path / "a.ckpt", *IMAGES)
+    other = config(*IMAGES, "net.nf=16", "net.num_res_blocks=2")
+    cfg = OmegaConf.create({**other, "init_from": str(path), "paths": {"log_dir": str(tmp_path)}, "name": "a"})
+    module = nn.ModuleDict({"model": instantiate(other["model"], _convert_="all")})
+    with pytest.raises(
+        UserError, match=r"another net, net\.nf=16 \(the checkpoint has 8\), net\.num_res_blocks=2 \("
+    ) as caught:
+        load_initial_weights(cfg, module)
+    assert "conv" not in str(caught.value)
 
 
 @pytest.mark.parametrize("layout", originals.LAYOUTS)

@@ -75,7 +75,7 @@ def compare(opened: OpenCheckpoint, config: Mapping[str, Any]) -> list[SettingCh
     applied: list[SettingChange] = []
     reported: set[str] = set()
     for name in _OF_THE_MODEL:
-        for difference in _differences(before.get(name), now.get(name), name):
+        for difference in changes_between(before.get(name), now.get(name), name):
             parts = difference.key.split(".")
             reported.add(difference.key)
             if name == "model" and ".".join(parts[1:]) in reported:
@@ -88,12 +88,12 @@ def compare(opened: OpenCheckpoint, config: Mapping[str, Any]) -> list[SettingCh
                 name == "datamodule" and len(parts) > 1 and parts[1] not in _ESSENTIAL_OF_DATA
             )
             (applied if harmless else refused).append(difference)
-    for difference in _differences(before.get("optimizer"), now.get("optimizer"), "optimizer"):
+    for difference in changes_between(before.get("optimizer"), now.get("optimizer"), "optimizer"):
         (refused if difference.key == "optimizer._target_" else applied).append(difference)
     for name in _TRAINING:
-        applied += _differences(_at(before, name), _at(now, name), name)
+        applied += changes_between(_at(before, name), _at(now, name), name)
     for name in _SEEDS:
-        applied += _differences(seed_of(before, name), seed_of(now, name), f"seed.{name}")
+        applied += changes_between(seed_of(before, name), seed_of(now, name), f"seed.{name}")
     if refused:
         shown = some(refused)
         raise UserError(
@@ -154,7 +154,8 @@ def _at(config: Mapping[str, Any], key: str) -> Any:
     return node
 
 
-def _differences(before: Any, now: Any, name: str) -> Iterator[SettingChange]:
+def changes_between(before: Any, now: Any, name: str) -> Iterator[SettingChange]:
+    """Compare two nodes of configurations; a missing setting has the default of its class."""
     if isinstance(before, Mapping) and isinstance(now, Mapping):
         if before.get("_target_") != now.get("_target_"):
             yield SettingChange(f"{name}._target_", before.get("_target_", _ABSENT), now.get("_target_", _ABSENT))
@@ -165,10 +166,10 @@ def _differences(before: Any, now: Any, name: str) -> Iterator[SettingChange]:
                 # A setting of an older version.
                 continue
             one, other = (node.get(key, (defaults or {}).get(key, _ABSENT)) for node in (before, now))
-            yield from _differences(one, other, f"{name}.{key}")
+            yield from changes_between(one, other, f"{name}.{key}")
     elif isinstance(before, list | tuple) and isinstance(now, list | tuple) and len(before) == len(now):
         for i, (one, other) in enumerate(zip(before, now, strict=True)):
-            if list(_differences(one, other, f"{name}.{i}")):
+            if list(changes_between(one, other, f"{name}.{i}")):
                 yield SettingChange(name, list(before), list(now))
                 return
     elif not _same(before, now):

@@ -10,13 +10,14 @@ from omegaconf import DictConfig
 from torch import nn
 
 from ...checkpoint import OpenCheckpoint, find_checkpoint, restore_model
+from ...checkpoint.restore import misfit_of
 from ...checkpoint.training_state import check_training_state
 from ...cli.instantiate import instantiate, plain
-from ...errors import UserError
+from ...errors import UserError, some
 from ...interop.checkpoints import open_checkpoint
 from .foreign import as_own_checkpoint
 from .plan import TrainingPlan
-from .resume import apply_settings
+from .resume import apply_settings, changes_between
 
 _log = logging.getLogger(__name__)
 
@@ -58,9 +59,15 @@ def load_initial_weights(cfg: DictConfig, module: nn.Module) -> None:
     if cfg.init_from is None:
         return
     path = find_checkpoint(cfg.init_from, Path(cfg.paths.log_dir), cfg.name)
-    net = restore_model(open_checkpoint(path, config=plain(cfg))).net
-    try:
-        module.get_submodule("model.net").load_state_dict(net.state_dict())
-    except RuntimeError as error:
-        raise UserError(f"init_from={path} does not fit this net: {' '.join(str(error).split())}") from error
+    config = plain(cfg)
+    opened = open_checkpoint(path, config=config)
+    state, net = restore_model(opened).net.state_dict(), module.get_submodule("model.net")
+    misfit = misfit_of(state, net.state_dict())
+    if misfit:
+        settings = some(changes_between(opened["config"].get("net"), config.get("net"), "net"))
+        raise UserError(
+            f"init_from={path} has another net, {settings or misfit}: give the settings of its net, or another "
+            "checkpoint"
+        )
+    net.load_state_dict(state)
     _log.info("weights of %s, counters at zero", path)
