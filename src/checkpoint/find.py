@@ -68,7 +68,7 @@ def find_checkpoint(spec: str | int | Path, runs_dir: str | Path, name: str | No
     """
     text = str(spec)
     if not text:
-        raise UserError("ckpt_path= is empty: give a file, a run folder, `last`, `best`, or a step")
+        raise UserError("the name of the checkpoint is empty: give a file, a run folder, `last`, `best`, or a step")
     path, by_run = Path(text).expanduser(), _names_a_checkpoint_of_a_run(text)
     if not by_run and path.is_file():
         return path
@@ -76,7 +76,7 @@ def find_checkpoint(spec: str | int | Path, runs_dir: str | Path, name: str | No
         path = SHIPPED / text
     if not by_run and not path.is_dir():
         raise UserError(
-            f"ckpt_path={text} is neither a file nor a folder{nearest(text, ('last', 'best'))}: give one, or `last`, "
+            f"{text} is neither a file nor a folder{nearest(text, ('last', 'best'))}: give one, or `last`, "
             f"`best`, or a step; {_overview(Path(runs_dir))}; models of this package: {some(shipped_models())}"
         )
     if not by_run and (path / HUB_WEIGHTS).is_file():

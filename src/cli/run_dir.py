@@ -87,17 +87,20 @@ def _claim(folder: Path) -> Path:
     """Create ``folder``, or one with a number appended if another run has it."""
     home, suffix = folder.parent, 1
     with refusals(folder, ADVICE):
-        missing = [parent for parent in (home, *home.parents) if not parent.exists()]
-        home.mkdir(parents=True, exist_ok=True)
+        missing = [parent for parent in home.parents if not parent.exists()]
         while True:
             candidate = folder if suffix == 1 else folder.with_name(f"{folder.name}-{suffix}")
+            # Here, because a refused run that started at the same time removes the folder of its name if it is empty.
+            home.mkdir(parents=True, exist_ok=True)
             try:
                 candidate.mkdir()
             except FileExistsError:
                 suffix += 1
+            except FileNotFoundError:
                 continue
-            _made[:] = [candidate, *missing]
-            return candidate
+            else:
+                _made[:] = [candidate, home, *missing]
+                return candidate
 
 
 def _sweep_dir(folder: str) -> str:

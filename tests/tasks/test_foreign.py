@@ -59,7 +59,7 @@ def test_init_from_another_net_names_the_settings_that_differ(tmp_path: Path) ->
     with pytest.raises(
         UserError, match=r"another net, net\.nf=16 \(the checkpoint has 8\), net\.num_res_blocks=2 \("
     ) as caught:
-        load_initial_weights(cfg, module)
+        load_initial_weights(path, cfg, module)
     assert "conv" not in str(caught.value)
 
 
@@ -71,6 +71,6 @@ def test_init_from_a_pth_uses_its_averages(tmp_path: Path, layout: str) -> None:
     cfg = OmegaConf.create({**config, "init_from": str(path), "paths": paths, "name": "a"})
     net = restore_model(open_checkpoint(path, config=config), "raw").net
     module = nn.ModuleDict({"model": nn.ModuleDict({"net": net})})
-    load_initial_weights(cfg, module)
+    load_initial_weights(path, cfg, module)
     expected = restore_model(open_checkpoint(path, config=config), "ema").net.state_dict()
     assert all(torch.equal(net.state_dict()[name], tensor) for name, tensor in expected.items())

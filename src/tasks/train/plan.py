@@ -35,6 +35,7 @@ class TrainingPlan:
         cfg: the checked configuration; nothing in it is missing or ``auto``.
         datamodule: the training data.
         resumed: the checkpoint to resume from; None for a new run.
+        initial: the checkpoint whose weights a new run starts from, if any.
         changes: settings that replace those of the checkpoint.
         is_locked: whether the run folder is locked already.
     """
@@ -42,6 +43,7 @@ class TrainingPlan:
     cfg: DictConfig
     datamodule: AddressedDataModule
     resumed: OpenCheckpoint | None
+    initial: Path | None
     changes: tuple[SettingChange, ...]
     is_locked: bool
 
@@ -85,6 +87,7 @@ def plan_training(cfg: DictConfig, held: ExitStack) -> TrainingPlan:
     if is_locked:
         held.enter_context(RunLock(cfg.paths.run_dir))
     resumed = _open_resumed(cfg)
+    initial = None if cfg.init_from is None else find_checkpoint(cfg.init_from, Path(cfg.paths.log_dir), cfg.name)
     datamodule = open_data(cfg)
     changes: list[SettingChange] = []
     if resumed is not None and is_song_checkpoint(resumed.content):
@@ -92,7 +95,7 @@ def plan_training(cfg: DictConfig, held: ExitStack) -> TrainingPlan:
         resumed = open_song_training(resumed, plain(cfg))
     elif resumed is not None:
         changes = compare(resumed, plain(cfg))
-    return TrainingPlan(cfg, datamodule, resumed, tuple(changes), is_locked)
+    return TrainingPlan(cfg, datamodule, resumed, initial, tuple(changes), is_locked)
 
 
 def open_data(cfg: DictConfig) -> AddressedDataModule:

@@ -9,7 +9,7 @@ from lightning.pytorch import LightningModule, Trainer
 from omegaconf import DictConfig
 from torch import nn
 
-from ...checkpoint import OpenCheckpoint, find_checkpoint, restore_model
+from ...checkpoint import OpenCheckpoint, restore_model
 from ...checkpoint.restore import misfit_of
 from ...checkpoint.training_state import check_training_state
 from ...cli.instantiate import instantiate, plain
@@ -50,15 +50,14 @@ def checked_states(
     return apply_settings(resumed, list(plan.changes), optimizer, scheduler)
 
 
-def load_initial_weights(cfg: DictConfig, module: nn.Module) -> None:
-    """Load the weights of ``init_from``, averaged if it has averages; do nothing without it.
+def load_initial_weights(path: Path | None, cfg: DictConfig, module: nn.Module) -> None:
+    """Load the weights of a checkpoint, averaged if it has averages; do nothing without one.
 
     Raises:
-        UserError: there is no such checkpoint, or it does not fit the net.
+        UserError: it cannot be read, or does not fit the net.
     """
-    if cfg.init_from is None:
+    if path is None:
         return
-    path = find_checkpoint(cfg.init_from, Path(cfg.paths.log_dir), cfg.name)
     config = plain(cfg)
     opened = open_checkpoint(path, config=config)
     state, net = restore_model(opened).net.state_dict(), module.get_submodule("model.net")

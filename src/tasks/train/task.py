@@ -145,7 +145,7 @@ def _build(plan: TrainingPlan, held: ExitStack) -> TrainingRun:
         # The range is that of the model; the bit depth is that of the data.
         measure = measure.for_data(data.values, cfg.datamodule.data_range, data.dequantized)
         module.likelihood = measure
-    load_initial_weights(cfg, module)
+    load_initial_weights(plan.initial, cfg, module)
     config, folder, checkpoint_io = plain(cfg), RunFolder(plan.run_dir), AtomicCheckpointIO()
     trainer: Trainer = instantiate(
         cfg.trainer,

@@ -91,6 +91,7 @@ WRONG = {
     ("trainer.precision=bf16-true",): "use bf16-mixed",
     ("float32_matmul_precision=low",): "choose one of highest, high, medium",
     ("seed=word",): "seed",
+    ("init_from=nowhere.ckpt",): "nowhere.ckpt is neither a file nor a folder",
     ("parametrization=null",): "choose one of ddpm",
 }
 
