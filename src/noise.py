@@ -181,13 +181,6 @@ def normal(
     return _numbers("normal", seed, purpose, step, index, shape, dtype)
 
 
-def rademacher(
-    seed: int, purpose: str, step: Word, index: Tensor, shape: Sequence[int] = (), dtype: torch.dtype = torch.float32
-) -> Tensor:
-    """Return random signs, -1 or 1 with equal probability: (B, *shape) of ``dtype``."""
-    return _numbers("rademacher", seed, purpose, step, index, shape, dtype)
-
-
 def _numbers(
     kind: str, seed: int, purpose: str, step: Word, index: Tensor, shape: Sequence[int], dtype: torch.dtype
 ) -> Tensor:
@@ -233,14 +226,9 @@ def _normals(words: Words, dtype: torch.dtype) -> Tensor:
     return torch.stack(numbers, dim=-1)
 
 
-def _signs(words: Words, dtype: torch.dtype) -> Tensor:
-    return (torch.stack(words, dim=-1) >> 31).mul_(2).sub_(1)
-
-
 _FROM_WORDS: dict[str, Callable[[Words, torch.dtype], Tensor]] = {
     "uniform": _units,
     "normal": _normals,
-    "rademacher": _signs,
 }
 """Numbers (B, blocks, 4) of each distribution from the words of the blocks."""
 

@@ -1,6 +1,6 @@
 """``noise`` as one fused Triton kernel: each program computes Philox blocks in registers and writes finished numbers.
 
-``noise`` defines the numbers. Words and signs are equal; uniform and normal numbers agree within 1e-6. The kernel
+``noise`` defines the numbers. Words are equal; uniform and normal numbers agree within 1e-6. The kernel
 replaces more than a hundred launches of the tensor form. Import this module only where triton is installed.
 """
 
@@ -16,7 +16,7 @@ import triton.language as tl
 from torch import Tensor
 
 _BLOCK = 256
-_KINDS = {"words": 0, "uniform": 1, "normal": 2, "rademacher": 3}
+_KINDS = {"words": 0, "uniform": 1, "normal": 2}
 
 
 @triton.jit(do_not_specialize=["key0", "key1", "step", "purpose", "size", "blocks"])  # type: ignore[untyped-decorator] # no stubs
@@ -51,11 +51,9 @@ def _kernel(  # type: ignore[no-untyped-def] # a kernel's arguments have types o
         v0, v1, v2, v3 = w0.to(tl.int64), w1.to(tl.int64), w2.to(tl.int64), w3.to(tl.int64)
     elif KIND == 1:
         v0, v1, v2, v3 = _unit(w0), _unit(w1), _unit(w2), _unit(w3)
-    elif KIND == 2:
+    else:
         v0, v1 = _box_muller(w0, w1)
         v2, v3 = _box_muller(w2, w3)
-    else:
-        v0, v1, v2, v3 = _sign(w0), _sign(w1), _sign(w2), _sign(w3)
     element = block.to(tl.int64) * 4
     target = out + sample * size + element
     tl.store(target, v0, mask=(block < blocks) & (element < size))
@@ -76,18 +74,13 @@ def _box_muller(radius_word, angle_word):  # type: ignore[no-untyped-def]
     return tl.cos(angle) * radius, tl.sin(angle) * radius
 
 
-@triton.jit
-def _sign(word):  # type: ignore[no-untyped-def]
-    return (word >> 31).to(tl.float32) * 2.0 - 1.0
-
-
 def fill(
     kind: str, seed: int, purpose: int, step: Tensor | int, index: Tensor, shape: Sequence[int], dtype: torch.dtype
 ) -> Tensor:
     """Return numbers of ``kind`` at an address, in one launch.
 
     Args:
-        kind: ``uniform``, ``normal``, ``rademacher``, or ``words`` (the Philox words in order, with int64 ``dtype``).
+        kind: ``uniform``, ``normal`` or ``words`` (the Philox words in order, with int64 ``dtype``).
         seed: any integer; its low 64 bits are the key.
         purpose: the hash of the purpose, in [0, 2^32).
         step: an int, or an int64 tensor () on the device of ``index``; modulo 2^32.

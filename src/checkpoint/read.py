@@ -149,23 +149,13 @@ def open_verified(path: str | os.PathLike[str]) -> OpenCheckpoint:
     return replace(opened, content=checked(opened.content, path))
 
 
-def check_intact(path: str | os.PathLike[str]) -> None:
-    """Compare every record of the file with its CRC, without loading it.
-
-    Raises:
-        UserError: the file is missing, truncated, damaged or not a torch archive.
-    """
-    with _open(path) as file:
-        verified(file, path)
-
-
 def pin(path: Path) -> None:
     """Keep the present content of ``path`` readable for this process until it is loaded.
 
     A running training may remove or replace its checkpoints; this process still loads the file that it found.
 
     Raises:
-        UserError: as ``check_intact``.
+        UserError: the file is missing, truncated, damaged or not a torch archive.
     """
     _unpin(path)
     file = _open_file(path)

@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 
 from src.checkpoint import AtomicCheckpointIO
 from src.checkpoint.io import tensor_bytes
-from src.checkpoint.read import check_intact, load_archive
+from src.checkpoint.read import load_archive
 from src.errors import UserError
 
 
@@ -83,7 +83,7 @@ def test_a_kill_during_writing_keeps_the_previous_checkpoint(tmp_path: Path) -> 
     assert interrupted > 0
     AtomicCheckpointIO().save_checkpoint({"global_step": 9}, tmp_path / "step=9.ckpt")
     assert not list(tmp_path.glob(".*"))
-    check_intact(target)
+    load_archive(target)
 
 
 def test_a_failed_write_keeps_the_last_good_checkpoint(tmp_path: Path) -> None:
@@ -176,7 +176,7 @@ class Watched(AtomicCheckpointIO):
     def remove_checkpoint(self, path: Any) -> None:
         others = [other for other in Path(path).parent.glob("*.ckpt") if other != Path(path)]
         for other in others:
-            check_intact(other)
+            load_archive(other)
         self.survivors.append([other.name for other in others])
         super().remove_checkpoint(path)
 

@@ -4,7 +4,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from src.datamodules.reading.pictures import open_pictures as find_images
+from src.datamodules.reading.pictures import open_pictures
 from src.errors import UserError
 from tests.datamodules.support.folders import make, module, picture, values
 
@@ -32,8 +32,8 @@ def test_all_image_formats_are_read(tmp_path):
 
 
 def test_one_subfolder_is_no_class_and_a_common_parent_is_ignored(tmp_path):
-    assert find_images(make(tmp_path / "y", ["only/1.png", "only/2.png"])).class_names == []
-    wrapped = find_images(make(tmp_path / "z", ["set/cat/1.png", "set/dog/2.png", "set/catfish/3.png"]))
+    assert open_pictures(make(tmp_path / "y", ["only/1.png", "only/2.png"])).class_names == []
+    wrapped = open_pictures(make(tmp_path / "z", ["set/cat/1.png", "set/dog/2.png", "set/catfish/3.png"]))
     assert wrapped.class_names == ["cat", "catfish", "dog"] and wrapped.labels.tolist() == [0, 1, 2]
 
 
@@ -92,7 +92,7 @@ def test_a_zip_archive_gives_the_same_images_as_its_folder(folder, tmp_path):
         out.writestr("__MACOSX/top/a/._3.png", b"resource fork")
         out.writestr("top/.hidden.png", b"hidden")
         out.writestr("top/readme.txt", b"text")
-    assert find_images(archive).notes == ["3 files are not images and were skipped"]
+    assert open_pictures(archive).notes == ["3 files are not images and were skipped"]
     assert module(archive, tmp_path).fingerprint("all") == module(folder, tmp_path).fingerprint("all")
 
 

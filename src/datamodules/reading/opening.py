@@ -8,7 +8,7 @@ from ...errors import UserError
 from .labels import SPLIT_NAMES
 from .listing import WANTED, Listing, check_file, list_files
 from .numpy_files import map_npy, open_npy, open_npys, open_npz
-from .pictures import PictureSource
+from .pictures import PictureSource, open_pictures
 from .source import Source
 from .tables import open_tables
 from .zarr_store import is_zarr, open_zarr
@@ -39,7 +39,7 @@ def open_source(path: str | Path, setting: str = "datamodule.path", layout: str 
     found = list_files(path, SUFFIXES | {".npy", ".npz", *_TABLES})
     kinds = {Path(name).suffix.lower() for name in found.names}
     if kinds & SUFFIXES:
-        return PictureSource(list_files(path, SUFFIXES | {".npy"}))
+        return open_pictures(path)
     for suffixes, opener in (((".npz",), open_npz), ((".npy",), open_npys), (_TABLES, open_tables)):
         names = [name for name in found.names if name.lower().endswith(suffixes) and name not in found.unreadable]
         if not names:
@@ -51,7 +51,7 @@ def open_source(path: str | Path, setting: str = "datamodule.path", layout: str 
         # As numbers: samples_10 comes after samples_9.
         files = [path / name for name in sorted(names, key=lambda name: (len(name), name))]
         return opener(path, files, layout)
-    return PictureSource(list_files(path, SUFFIXES | {".npy"}))
+    return open_pictures(path)
 
 
 def _open_file(path: Path, setting: str, layout: str | None) -> Source:
@@ -69,9 +69,7 @@ def _open_file(path: Path, setting: str, layout: str | None) -> Source:
     from zipfile import is_zipfile
 
     if suffix == ".zip" or is_zipfile(path):
-        from ...pictures import SUFFIXES
-
-        return PictureSource(list_files(path, SUFFIXES | {".npy"}))
+        return open_pictures(path)
     raise UserError(f"{setting}={path} is not a supported kind of file: give {WANTED}")
 
 

@@ -72,11 +72,6 @@ class FeatureExtractor(nn.Module, ABC):
         """The device of the parameters; the CPU if there are none."""
         return next((parameter.device for parameter in self.parameters()), torch.device("cpu"))
 
-    def classify(self, images: Tensor) -> Tensor:
-        """Class probabilities (B, K) of uint8 images (B, C, H, W); ValueError without a classifier."""
-        with full_precision(images.device.type):
-            return self.probabilities(self(images))
-
     def train(self, mode: bool = True) -> FeatureExtractor:
         """Stay in evaluation mode, even if the surrounding module changes its mode."""
         return super().train(False)
