@@ -59,7 +59,7 @@ class StopOnSignal(AfterStep, Checkpoint):
         queue = signals.requeue() if trainer.is_global_zero and received == signal.SIGUSR1 else ""
         raise Interrupted(
             f"stopped after step {step}; everything is in {path}; "
-            f"{queue}continue with the same command and ckpt_path=last",
+            f"{queue}continue with the same settings and ckpt_path={self.dirpath.parent}",
             signal_number=received,
         )
 
