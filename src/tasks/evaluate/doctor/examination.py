@@ -118,19 +118,17 @@ class Examiner:
         with LongCall("extracting features of images and reference"):
             self._features = self._of(images)
             self._reference = self._of(self.splits[split]) if self.splits else None
-        self._statistics = statistics if self._reference is None else self._moments(self._reference)
-        if self._statistics is None:
+        compared = statistics if self._reference is None else self._moments(self._reference)
+        if compared is None:
             raise UserError("the doctor compares with a reference: give reference=<a data set, images or statistics>")
+        self._statistics = compared
+        self._base = self._expand(self._features, compared)
 
     def run(self) -> Examination:
         """Try every suspicion."""
-        assert self._statistics is not None
-        self._base = self._expand(self._features, self._statistics)
         count, width = self._features.shape
         found = Examination(*self._interval(self._base), features=width, samples=count)
-        # B of the bias B / N + B / M.
-        self._bias = 0.0
-        self._number_of_samples(found)
+        bias = self._number_of_samples(found)
         channels = next(self.images.batches())[0].shape[1]
         tried = {
             family: members for family, members in changes(channels).items() if self.processed or family == "flips"
@@ -139,7 +137,7 @@ class Examiner:
             for text, (side, change) in members.items():
                 with LongCall(f"trying {family}: {text}"):
                     self._try(found, family, text, side, change)
-        self._other_splits(found)
+        self._other_splits(found, bias)
         self._class_balance(found)
         for text, extractor in self.others.items():
             self._other_extractor(found, text, extractor)
@@ -162,7 +160,6 @@ class Examiner:
         return found
 
     def _try(self, found: Examination, family: str, text: str, side: str, change: Change) -> None:
-        assert self._statistics is not None
         if side in ("images", "both ways"):
             where = text if side == "images" else f"the reference has {text}"
             self._add(found, family, where, self._expand(self._of(self.images, change), self._statistics))
@@ -173,16 +170,18 @@ class Examiner:
             changed = self._of(self.splits[self.split], change)
             self._add(found, family, text, self._expand(self._features, self._moments(changed)))
 
-    def _number_of_samples(self, found: Examination) -> None:
-        """The score of as many real images, drawn with replacement, because the reference stands for all images.
+    def _number_of_samples(self, found: Examination) -> float:
+        """Add the score of as many real images, drawn with replacement, because the reference stands for all images.
 
         The bias of a distance is B / N + B / M for N images and M reference images; such draws show its first part.
+
+        Returns:
+            B; 0 if it is unknown.
         """
         if self._reference is None:
             found.skipped.append("number of samples: needs the images of the reference")
-            return
+            return 0.0
         count, total = self.images.count, len(self._reference)
-        assert self._statistics is not None
         scores = []
         for j in range(_DRAWS):
             u = uniform(0, "doctor draws", j, torch.arange(count))
@@ -190,7 +189,6 @@ class Examiner:
             scores.append(float(self._expand(chosen, self._statistics).distance))
         drawn = torch.tensor(scores, dtype=torch.float64)
         bias, deviation = float(drawn.mean()), float(drawn.std())
-        self._bias = bias * count
         found.bias, found.bias_error = bias * (1 + count / total), deviation * (1 + count / total)
         for text, share in ((f"{_PUBLISHED:,} samples", 1 - count / _PUBLISHED), ("infinitely many samples", 1.0)):
             if share > 0:
@@ -198,16 +196,17 @@ class Examiner:
                 ends = (found.low - gain, found.high - gain)
                 found.findings.append(Finding(SAMPLES, text, found.value - gain, *ends, gain, share * deviation))
         self.done()
+        return bias * count
 
-    def _other_splits(self, found: Examination) -> None:
-        """Score against other splits, cut to the size of the reference: a smaller split would raise the score by
+    def _other_splits(self, found: Examination, bias: float) -> None:
+        """Score against other splits, without the difference of ``bias / M``: a smaller split raises the score by
         itself.
         """
         for name, images in self.splits.items():
             if name != self.split:
                 text = f"reference split {name}, not {self.split}"
                 expansion = self._expand(self._features, self._moments(self._of(images)))
-                excess = self._bias * (1 / images.count - 1 / self.splits[self.split].count)
+                excess = bias * (1 / images.count - 1 / self.splits[self.split].count)
                 self._add(found, "split", text, expansion._replace(distance=expansion.distance - excess))
 
     def _class_balance(self, found: Examination) -> None:
@@ -275,8 +274,7 @@ def _nearest_labels(features: Tensor, reference: Tensor, labels: Tensor) -> Tens
     return labels[distances.argmin(dim=1)]
 
 
-def _weighted(features: Tensor, weights: Tensor, like: GaussianStatistics | None) -> GaussianStatistics:
-    assert like is not None
+def _weighted(features: Tensor, weights: Tensor, like: GaussianStatistics) -> GaussianStatistics:
     x, w = features.double(), weights.double() / weights.double().sum()
     mu = w @ x
     centered = x - mu
