@@ -2,7 +2,6 @@ import inspect
 import subprocess
 import sys
 from itertools import islice
-from pathlib import Path
 
 import pytest
 import torch
@@ -13,9 +12,9 @@ from omegaconf import OmegaConf
 from src.data_range import RANGES
 from src.datamodules.base import ImageDataModule
 from src.datamodules.torchvision_images import TorchvisionDataModule
+from tests.support.configs import CONF, names, read
 
-CONF = Path(__file__).parents[2] / "conf"
-NAMES = sorted(path.stem for path in (CONF / "datamodule").glob("*.yaml"))
+NAMES = names("datamodule")
 
 
 def composed(name, *overrides):
@@ -39,16 +38,16 @@ def test_every_config_builds_its_datamodule(name, tmp_path):
         assert config.num_classes is None or module.num_classes == config.num_classes
         # The splits of an image folder are known only after reading it.
         own = {"train", "val"} if name == "image_folder" else set(module.parts)
-        names = own | {*getattr(module, "splits", ()), "all"}
+        known = own | {*getattr(module, "splits", ()), "all"}
         for split in ("train_split", "val_split", "reference_split"):
-            assert config[split] in names
+            assert config[split] in known
     else:
         assert module.shape == (config.dim,)
 
 
 def is_here(name):
     """Whether the data are neither downloaded nor given by the user."""
-    config = composed(name)
+    config = read("datamodule", name)
     given = any(OmegaConf.is_missing(config, key) for key in config)
     return not given and not issubclass(get_class(config._target_), TorchvisionDataModule)
 
@@ -78,7 +77,7 @@ def test_an_epoch_holds_each_sample_once_in_the_range_of_the_data(name, tmp_path
     assert torch.equal(first["x"], again["x"]) and torch.equal(first["index"], again["index"])
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if "dataset" in composed(name)])
+@pytest.mark.parametrize("name", [name for name in NAMES if "dataset" in read("datamodule", name)])
 def test_every_torchvision_config_uses_valid_arguments(name):
     config = composed(name)
     from torchvision import datasets

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from jaxtyping import Float, TypeCheckError
 from torch import Tensor
 
 from src.values import BYTES
+from tests.support.configs import CONF
 from tests.support.typechecker import forget_calls, once_per_call
 
 KINDS = (
@@ -81,3 +83,9 @@ def test_no_command_finds_bytecode_with_checks(tmp_path: Path) -> None:
     for code in (["-c", under_test + "runpy.run_module('src', run_name='imported')"], ["-m", "src", "--version"]):
         ended = subprocess.run([sys.executable, *code], env=variables, capture_output=True, text=True)
         assert (ended.returncode, ended.stderr) == (0, "")
+    # The next process finds the rewritten modules, and libraries where every process looks for them.
+    own, place = f"-jaxtyping-{version('jaxtyping')}.pyc", tmp_path / CONF.parent.relative_to("/") / "src"
+    rewritten = {path for path in tmp_path.rglob("*.pyc") if path.name.endswith(own)}
+    assert place / f"__main__.{sys.implementation.cache_tag}{own}" in rewritten
+    assert all(path.is_relative_to(place) for path in rewritten)
+    assert not [path for path in tmp_path.rglob("*.pyc") if ".opt-jaxtyping" in path.name]

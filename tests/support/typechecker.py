@@ -9,13 +9,13 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
-import sys
 from collections.abc import Callable, Hashable
+from importlib.machinery import SourceFileLoader
 from typing import Any
 
 import jaxtyping
 import numpy as np
-from jaxtyping import install_import_hook
+from jaxtyping import _import_hook, install_import_hook
 from torch import Tensor
 
 _Key = tuple[str, str, object]
@@ -27,11 +27,30 @@ _checked_calls: dict[_Key, set[Hashable]] = {}
 
 def install(package: str) -> Any:
     """Check all functions of ``package`` that are imported from now on; return the hook, which has ``uninstall``."""
-    # `runpy` would store the rewritten code where commands of this checkout look for theirs.
-    sys.dont_write_bytecode = True
+    _keep_bytecode_apart()
     # The hook writes `@jaxtyping.jaxtyped(typechecker=...)` above every function.
     jaxtyping.jaxtyped = _decorator(jaxtyping.jaxtyped)
     return install_import_hook(package, f"{__name__}.check")
+
+
+def _keep_bytecode_apart() -> None:
+    """Store rewritten code in files of its own, wherever it is loaded.
+
+    While a module runs, jaxtyping also renames the bytecode files of the libraries that the module imports, so they are
+    compiled again in every process; what `runpy` loads gets the name that commands of this checkout use.
+    """
+
+    def own(path: str) -> str:
+        return f"{path[:-4]}-jaxtyping-{jaxtyping.__version__}.pyc" if path.endswith(".pyc") else path
+
+    def get_data(loader: SourceFileLoader, path: str) -> bytes:
+        return SourceFileLoader.get_data(loader, own(path))
+
+    def set_data(loader: SourceFileLoader, path: str, data: Any, *, _mode: int = 0o666) -> None:
+        SourceFileLoader.set_data(loader, own(path), data, _mode=_mode)
+
+    loader: Any = _import_hook._JaxtypingLoader
+    loader.exec_module, loader.get_data, loader.set_data = SourceFileLoader.exec_module, get_data, set_data
 
 
 def forget_calls() -> None:
