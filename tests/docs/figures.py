@@ -20,7 +20,7 @@ either, and any other key the item with this ``label``.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -29,9 +29,17 @@ from typing import Any
 _MARKED = re.compile(r"<!-- (from|table) (\S+\.json) (.*?) -->(.*?)<!-- /\1 -->", re.DOTALL)
 _NUMBER = re.compile(r"(?<![\w.])[-+]?\d[\d,]*(?:\.\d+)?(?: %)?")
 _GENERATED = re.compile(r"<!-- (measured|missed) -->.*?<!-- /\1 -->", re.DOTALL)
-_CODE = re.compile(r"```.*?```|`[^`]*`", re.DOTALL)
-_MEASURED = re.compile(r"(?<![\w.])\d+\.\d+(?![\w.])|\d (?:%|ms|s|MB|GB|GiB|dB|images/s)(?![\w/])")
 _IGNORED = re.compile(r"`[^`]*`|95 %")  # code; the level of all intervals
+
+# Not measured: code, comments, addresses, versions of software, numbers of equations and sections, sizes such as 8 x 8.
+_CODE = r"^( *)```.*?^\1```|`[^`]*`|<!--.*?-->|\]\([^)]*\)"
+_VERSION = r"\b(?:Python|SLURM|torch|lightning|numpy|wandb is)(?:,? (?:to |and |or )?\d+(?:\.\d+)+)+|Apache-2\.0"
+_NOT_MEASURED = re.compile(rf"{_CODE}|{_VERSION}|\b(?:eq|sec)\. [\d.]+|\b\d+ x \d+|95 %", re.DOTALL | re.MULTILINE)
+_UNIT = r"%|ms|s|seconds?|minutes?|hours?|[kKMGT]i?B|dB|images/s|x|times(?= as)"
+_MEASURED = re.compile(rf"(?<![\w.])(?:\d[\d,]*\.\d+(?!\w|\.\d)|\d[\d,]* ?(?:{_UNIT})(?![\w/]))")
+_RESULT = re.compile(r"\b(?:passed|failed|skipped|kills?|attacks|faster|slower|FID|Fréchet|bits/dim|PSNR|distance)\b")
+_SETTING = "samples|images|digits|steps|evaluations|times|bits"
+_COUNTED = re.compile(rf"(?<![\w.-])\d[\d,]*(?! ?(?:{_SETTING})\b)(?![\w/-]|[.,]\d)")
 
 
 @dataclass(frozen=True)
@@ -68,10 +76,20 @@ def marks(page: Path) -> list[Mark]:
     return [Mark(*found) for found in _MARKED.findall(page.read_text(encoding="utf-8"))]
 
 
-def unmarked_rows(text: str) -> list[str]:
-    """Return the table rows with decimals or units that stand outside of marks, generated tables and code."""
-    left = _CODE.sub("", _GENERATED.sub("", _MARKED.sub("", text)))
-    return [row for row in re.findall(r"^\|.*", left, re.MULTILINE) if _MEASURED.search(row)]
+def unmarked(text: str, allowed: Iterable[str] = ()) -> list[str]:
+    """Return the sentences and table rows with a measured number outside of marks, generated tables and code.
+
+    Measured are decimal numbers, numbers with a unit, and in a sentence about results all numbers except settings such
+    as "500 samples". Phrases of ``allowed`` are left out.
+    """
+    left = _NOT_MEASURED.sub(" ", _GENERATED.sub(" ", _MARKED.sub(" ", text)))
+    found = []
+    for block in re.split(r"\n\s*\n|\n(?= *(?:\||- ))", left):
+        line = " ".join(block.split())
+        for phrase in allowed:
+            line = line.replace(phrase, "")
+        found += re.split(r"(?<=[.:;!?]) ", line)
+    return [part for part in found if _MEASURED.search(part) or (_RESULT.search(part) and _COUNTED.search(part))]
 
 
 def select(node: Any, path: str) -> Any:

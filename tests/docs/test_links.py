@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.docs.pages import PAGES, ROOT
+from tests.docs.pages import PAGES, ROOT, files
 
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 _CODE = re.compile(r"```.*?```|`[^`\n]*`", re.DOTALL)
@@ -28,6 +28,13 @@ def test_internal_links_are_valid(page: Path) -> None:
         file = page.parent / name if name else page
         assert file.exists(), f"{target}: there is no {file}"
         assert not anchor or anchor in anchors(file), f"{target}: there is no such heading"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_files_named_in_the_text_exist(page: Path) -> None:
+    named = re.findall(r"`((?:src|conf|tests|bench|docs|notebooks)/[\w/.-]*\w)`", page.read_text(encoding="utf-8"))
+    missing = {name for name in named if not (ROOT / name).exists()}
+    assert missing <= files(page).keys()
 
 
 def test_every_page_is_in_the_navigation() -> None:

@@ -1,6 +1,7 @@
 """Counts reported at the end of a test run, such as survived kills and tried inputs.
 
-``FIGURES=docs/results/reliability.json python -m pytest ...`` also writes them to a file, for the documents.
+``FIGURES=docs/results/reliability.json python -m pytest ...`` also writes them to a file, for the documents. With
+``SUITE=NAME``, it also writes how many tests passed, failed and were skipped.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from src.io.atomic import write_json
 
 Figures = Callable[[str, Mapping[str, int]], None]
 _FIGURE = "figure"
+# Removed, so that pytest in a test does not write the same file.
+_FILE, _SUITE = os.environ.pop("FIGURES", ""), os.environ.pop("SUITE", "")
 
 
 @pytest.fixture
@@ -32,7 +35,7 @@ def figures(record_property: Callable[[str, object], None]) -> Figures:
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """Print the sums, and update the file of the environment variable FIGURES."""
+    """Print the sums, and update the file that the environment variable FIGURES named."""
     sums: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for reports in terminalreporter.stats.values():
         for report in reports:
@@ -45,8 +48,12 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     for what, counts in sorted(sums.items()):
         kinds = ", ".join(f"{kind} {count}" for kind, count in counts.most_common())
         terminalreporter.write_line(f"{what}: {counts.total()} ({kinds})")
-    if sums and (name := os.environ.get("FIGURES")):
-        update(Path(name), {what: {"total": counts.total(), **counts} for what, counts in sums.items()})
+    if _SUITE:
+        sums[_SUITE].update(
+            {kind: len(terminalreporter.stats.get(kind, [])) for kind in ("passed", "failed", "skipped")}
+        )
+    if sums and _FILE:
+        update(Path(_FILE), {what: {"total": counts.total(), **counts} for what, counts in sums.items()})
 
 
 def update(path: Path, found: Mapping[str, Mapping[str, Any]]) -> None:

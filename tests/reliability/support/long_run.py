@@ -206,7 +206,8 @@ def main() -> None:
     write(records, chosen.folder / "long_run.csv")
     draw(records, chosen.picture or chosen.folder / "memory.png")
     if chosen.results:
-        update(chosen.results, {f"long run, {name}": summary(of_job) for name, of_job in records.items()})
+        found = {f"long run, {name}": summary(of_job) for name, of_job in records.items()}
+        update(chosen.results, {"long run": {"minutes": chosen.minutes}, **found})
     for name, job in jobs.items():
         code, left = job.stop()
         grown = ", ".join(f"{what} {growth(job.records, what):+.2f}" for what in UNITS)
