@@ -38,6 +38,7 @@ ALLOWED = {
         "no digit a probability of 0.3",
         "samples of N(0.25, 0.5²)",
         "exact value is 0.5",
+        "noise with 0.9 of its standard deviation",
         "noise of 6.4 % of the variance",
     ),
     "limits and targets": (
