@@ -27,8 +27,17 @@ def test_every_config_scores_images(path, inception_file, digits, classifier_fil
         network = bool(config.metrics.pop("frechet"))
     suite = instantiate(config, _convert_="all")
     real = digits[0][: 7 if network else 600]
-    suite.update(gaussian_baseline(digits[0], len(real)))
-    scores = suite.compute(suite.reference([real], "digits", "digits train"), quantization="round")
+    images, index = gaussian_baseline(digits[0], len(real)), torch.arange(len(real))
+    suite.update(images, index)
+    reference = suite.reference([real], "digits", "digits train")
+    scores = suite.compute(reference, quantization="round")
     assert all(torch.tensor(value).isfinite() for value in scores.values.values())
     assert bool(scores.values) != (config.metrics == {})
     assert scores.conditions["samples"] == len(real)
+    if network:
+        return
+    # Another order, and the first images twice: each image counts once.
+    suite.reset()
+    suite.update(images.flip(0), index.flip(0))
+    suite.update(images[:2], index[:2])
+    assert suite.compute(reference, quantization="round").values == pytest.approx(scores.values, rel=1e-5)

@@ -92,6 +92,9 @@ def test_class_labels_change_the_output(name: str) -> None:
     first, second, none = (made(x, level, {"labels": torch.full((4,), label)}) for label in (0, 1, CLASSES))
     assert not torch.allclose(first, second, rtol=0, atol=1e-6)
     torch.testing.assert_close(none, made(x, level))
+    made.num_classes = None
+    with pytest.raises(UserError, match="declares no classes"):
+        ScoreModel(made, VESDE(), SongVE()).check_labels(x.shape[1:])
 
 
 @pytest.mark.parametrize("name", names("net"))

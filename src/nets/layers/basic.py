@@ -42,6 +42,13 @@ def activation(name: str) -> nn.Module:
     return _ACTIVATIONS[choose("nonlinearity", name, tuple(_ACTIVATIONS))]()
 
 
+def autocast_device(x: Tensor) -> str:
+    """Return the kind of device whose autocast applies to ``x``: autocast refuses the device ``meta``, on which
+    ``ScoreModel.check_labels`` runs a net.
+    """
+    return "cpu" if x.is_meta else x.device.type
+
+
 # Its forward-mode derivative, for MeanFlow, fails with channels last (in 2.6 to 2.8; works in 2.14).
 _STRIDED_ON_CPU = TorchVersion(torch.__version__) < "2.14"
 
@@ -54,7 +61,7 @@ class GroupNorm(nn.GroupNorm):
     """
 
     def forward(self, input: Float[Tensor, "b c *d"]) -> Float[Tensor, "b c *d"]:
-        device = input.device.type
+        device = autocast_device(input)
         if torch.is_autocast_enabled(device) and input.dtype != torch.float64:
             input = input.to(torch.get_autocast_dtype(device))
         with torch.autocast(device, enabled=False):

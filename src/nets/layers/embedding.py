@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...errors import UserError
-from .basic import Linear, choose
+from .basic import Linear, autocast_device, choose
 
 EMBEDDINGS = ("fourier", "positional")
 
@@ -150,7 +150,7 @@ class NoiseEmbedding(nn.Module):
         cond = {} if cond is None else cond
         weight = self.dense1.weight
         # Half precision cannot resolve a phase: no autocast here; a float64 net computes in float64.
-        with torch.autocast(weight.device.type, enabled=False):
+        with torch.autocast(autocast_device(weight), enabled=False):
             level = c_noise.reshape(-1).to(weight.device, torch.promote_types(weight.dtype, torch.float32))
             emb: Tensor = self.dense2(self.act(self.dense1(self.features(level).to(weight.dtype))))
             if self.interval is not None:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...errors import UserError
-from .basic import Conv2d
+from .basic import Conv2d, autocast_device
 
 
 class FIRFilter(nn.Module):
@@ -192,7 +192,7 @@ class NearestUp(nn.Module):
 
 def _nearest(x: Tensor) -> Tensor:
     # Pixels are only copied; autocast would convert them to float32.
-    with torch.autocast(x.device.type, enabled=False):
+    with torch.autocast(autocast_device(x), enabled=False):
         return F.interpolate(x, scale_factor=2.0, mode="nearest")
 
 
