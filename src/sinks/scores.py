@@ -12,6 +12,7 @@ from ..progress import Progress
 from ..sampling.batch import GeneratedBatch
 from ..sampling.generation import shard
 from ..sampling.statistics import Statistics
+from ..values import Values
 from .store import SampleStore
 
 
@@ -21,16 +22,19 @@ class Scoring:
     Args:
         suite: the metrics; reset before and after.
         reference: reference features from ``reference_of``.
-        quantization: how images became 8-bit values.
+        values: depth and range of the stored samples.
+        quantize: how floats became stored values, ``round`` or ``truncate``.
         device: where the extractors run.
 
     Attributes:
         scores: None before the end, and if too few images are valid for the metrics.
     """
 
-    def __init__(self, suite: MetricSuite, reference: Any, quantization: str, device: torch.device | str) -> None:
+    def __init__(
+        self, suite: MetricSuite, reference: Any, values: Values, quantize: str, device: torch.device | str
+    ) -> None:
         self.suite, self.reference = suite, reference
-        self.quantization, self.device = quantization, device
+        self.quantization, self.device = values.scored_as(quantize), device
         self.scores: Scores | None = None
         self._stored = 0
         suite.reset()

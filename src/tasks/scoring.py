@@ -64,8 +64,7 @@ def score(
     if suite.needs_data:
         on_rank_zero(datamodule.prepare_data)
         datamodule.setup()
-    quantization = store.values.scored_as(quantize)
-    scoring = Scoring(suite, reference_of(datamodule, suite, device), quantization, device)
+    scoring = Scoring(suite, reference_of(datamodule, suite, device), store.values, quantize, device)
     scoring.add_stored(store, store.valid_indices(), batch_size)
     scoring.finish(Statistics())
     return scoring.scores

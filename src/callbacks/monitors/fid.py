@@ -112,7 +112,8 @@ class FID(Periodic):
         return any(entry["subject"]["step"] == step for entry in self._recorded())
 
     def run(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        scoring = Scoring(self.suite, self._reference, self.samples.quantize, pl_module.device)
+        values, quantize = data_of(trainer).values, self.samples.quantize
+        scoring = Scoring(self.suite, self._reference, values, quantize, pl_module.device)
         statistics = self.samples.make(trainer, pl_module, [scoring], "scores")
         scores, invalid = scoring.scores, len(statistics.invalid)
         if scores is None:

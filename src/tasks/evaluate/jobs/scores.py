@@ -149,8 +149,8 @@ class ScoresWork:
         model, notes = self.environment.model(job.of)
         _log.info("%s: %s samples with %s", job.label, f"{cfg.num_samples:,}", job.sampler.described)
         generation, labels = self._generation(model)
-        quantization = job.stored_as.scored_as(cfg.quantize)
-        scored = Scoring(job.setup.suite, self.environment.references(job.setup), quantization, device)
+        references = self.environment.references(job.setup)
+        scored = Scoring(job.setup.suite, references, job.stored_as, cfg.quantize, device)
         statistics = self._make(generation, scored)
         conditions = {
             "sampler": job.sampler.described,
