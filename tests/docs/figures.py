@@ -31,10 +31,11 @@ _NUMBER = re.compile(r"(?<![\w.])[-+]?\d[\d,]*(?:\.\d+)?(?: %)?")
 _GENERATED = re.compile(r"<!-- (measured|missed) -->.*?<!-- /\1 -->", re.DOTALL)
 _IGNORED = re.compile(r"`[^`]*`|95 %")  # code; the level of all intervals
 
-# Not measured: code, comments, addresses, versions of software, numbers of equations and sections, sizes such as 8 x 8.
+# Not measured: code, comments, addresses, versions of software, equations and sections, years, sizes such as 8 x 8.
 _CODE = r"^( *)```.*?^\1```|`[^`]*`|<!--.*?-->|\]\([^)]*\)"
 _VERSION = r"\b(?:Python|SLURM|torch|lightning|numpy|wandb is)(?:,? (?:to |and |or )?\d+(?:\.\d+)+)+|Apache-2\.0"
-_NOT_MEASURED = re.compile(rf"{_CODE}|{_VERSION}|\b(?:eq|sec)\. [\d.]+|\b\d+ x \d+|95 %", re.DOTALL | re.MULTILINE)
+_OTHER = r"\b(?:eq|sec)\. [\d.]+|(?<=[a-z.] )(?:19|20)\d\d\b|\b\d+ x \d+|95 %"
+_NOT_MEASURED = re.compile(f"{_CODE}|{_VERSION}|{_OTHER}", re.DOTALL | re.MULTILINE)
 _UNIT = r"%|ms|s|seconds?|minutes?|hours?|[kKMGT]i?B|dB|images/s|x|times(?= as)"
 _MEASURED = re.compile(rf"(?<![\w.])(?:\d[\d,]*\.\d+(?!\w|\.\d)|\d[\d,]* ?(?:{_UNIT})(?![\w/]))")
 _RESULT = re.compile(r"\b(?:passed|failed|skipped|kills?|attacks|faster|slower|FID|Fréchet|bits/dim|PSNR|distance)\b")

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -181,12 +182,11 @@ def check_module(module: str, arguments: list[str], monkeypatch: pytest.MonkeyPa
         compose_datamodule([*([] if named else ["datamodule=image_folder"]), "datamodule.image_size=32", *arguments])
     elif module == "src.interop.export":
         parse(arguments)
-    elif module == "bench":
-        from bench import __main__ as program
-
-        monkeypatch.setattr(sys, "argv", ["bench", *arguments])
+    elif module in ("bench", "bench.gpu_proof"):
+        monkeypatch.setattr(sys, "argv", [module, *arguments])
         monkeypatch.setenv("OMP_NUM_THREADS", "1")
-        program._arguments()
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+        import_module(f"{module}.__main__")._arguments()
     elif module == "pytest":
         assert all((ROOT / word).exists() for word in arguments if "/" in word)
 

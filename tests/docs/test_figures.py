@@ -94,7 +94,7 @@ def test_an_unmarked_number_is_found(planted: str) -> None:
     "text",
     [
         "Images of 8 x 8 pixels, seed 3, 1,200 steps, with Python 3.11 to 3.13 and torch 2.6.0.",
-        "The distance of 500 samples, `net.lr=0.5`, has a 95 % interval (eq. 1.5).",
+        "The distance of 500 samples, `net.lr=0.5`, has a 95 % interval (Efron et al. 1993, eq. 1.5).",
         "```bash\nsleep 7 s\n```",
         "[text](images/a_1.5.png)",
     ],
