@@ -7,19 +7,16 @@ loaded. All images of a run share it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from ...errors import UserError
 from ...noise import uniform
-from ...outside import read_bytes
-from ...pictures import MAX_FILE, open_picture
 
 SIDES = ("left", "right", "top", "bottom")
+NAMES = ("box", *SIDES, "random")
 
 
 @runtime_checkable
@@ -41,12 +38,11 @@ def mask_for(mask: AnyMask, shape: tuple[int, ...]) -> Tensor:
     Args:
         mask: a tensor; a list for vectors; a function of the shape; or a name: ``box`` or ``box:<fraction>`` (a box in
             the middle is unknown), ``left``, ``right``, ``top``, ``bottom`` (this half is known), ``random`` or
-            ``random:<fraction>`` (random pixels are known), or the path of a picture that is white where pixels are
-            known.
+            ``random:<fraction>`` (random pixels are known).
         shape: (*d).
 
     Raises:
-        UserError: the picture does not exist or does not fit.
+        UserError: there is no such name, or a named mask is asked for data that are not images.
     """
     if isinstance(mask, Tensor):
         return mask
@@ -55,12 +51,17 @@ def mask_for(mask: AnyMask, shape: tuple[int, ...]) -> Tensor:
     return mask(shape) if isinstance(mask, Mask) else torch.tensor(list(mask))
 
 
+def is_mask_name(text: str) -> bool:
+    """Return whether ``mask_for`` knows this name, whatever follows a colon."""
+    return text in SIDES or text.partition(":")[0] in ("box", "random")
+
+
 def _named(name: str) -> Mask:
+    if not is_mask_name(name):
+        raise UserError(f"there is no mask {name}: choose one of {', '.join(NAMES)}, or give a tensor")
     if name in SIDES:
         return HalfMask(name)
     kind, _, fraction = name.partition(":")
-    if kind not in ("box", "random"):
-        return FileMask(name)
     make = BoxMask if kind == "box" else RandomMask
     if not fraction:
         return make()
@@ -81,7 +82,7 @@ class BoxMask:
         self.fraction = _inside(fraction)
 
     def __call__(self, shape: tuple[int, ...]) -> Tensor:
-        height, width = _size(shape)
+        height, width = image_size(shape)
         box_height, box_width = round(self.fraction * height), round(self.fraction * width)
         top, left = (height - box_height) // 2, (width - box_width) // 2
         mask = torch.ones(1, height, width, dtype=torch.bool)
@@ -102,7 +103,7 @@ class HalfMask:
         self.side = side
 
     def __call__(self, shape: tuple[int, ...]) -> Tensor:
-        height, width = _size(shape)
+        height, width = image_size(shape)
         mask = torch.zeros(1, height, width, dtype=torch.bool)
         if self.side in ("left", "right"):
             half = mask[..., : width // 2] if self.side == "left" else mask[..., width // 2 :]
@@ -125,34 +126,7 @@ class RandomMask:
         self.seed = seed
 
     def __call__(self, shape: tuple[int, ...]) -> Tensor:
-        return uniform(self.seed, "mask", 0, torch.zeros(1, dtype=torch.int64), _size(shape)) < self.fraction
-
-
-class FileMask:
-    """A picture as a mask: pixels of at least half brightness are known.
-
-    Args:
-        path: a PNG of the size of the images.
-
-    Raises:
-        UserError: when called, if the picture does not exist or has another size.
-    """
-
-    def __init__(self, path: str) -> None:
-        self.path = Path(path)
-
-    def __call__(self, shape: tuple[int, ...]) -> Tensor:
-        names = ", ".join(("box", *SIDES, "random"))
-        content = read_bytes(self.path, f"give the mask as a PNG, or one of {names}", MAX_FILE)
-        try:
-            values = open_picture(content).pixels(channels=1)[0]
-        # A decoder may raise any exception on damaged files.
-        except Exception as error:
-            raise UserError(f"{self.path} is not a picture ({error}): give the mask as a PNG") from error
-        if values.shape != _size(shape):
-            raise UserError(f"the mask {self.path} is {values.shape[::-1]} (width, height), the images {shape[:0:-1]}")
-        white = 1.0 if values.dtype.kind == "f" else np.iinfo(values.dtype).max
-        return torch.from_numpy(values > white / 2)[None]
+        return uniform(self.seed, "mask", 0, torch.zeros(1, dtype=torch.int64), image_size(shape)) < self.fraction
 
 
 def _inside(fraction: float) -> float:
@@ -161,7 +135,8 @@ def _inside(fraction: float) -> float:
     return fraction
 
 
-def _size(shape: tuple[int, ...]) -> tuple[int, int]:
+def image_size(shape: tuple[int, ...]) -> tuple[int, int]:
+    """Return (H, W) of images of shape (C, H, W); raise UserError for other data."""
     if len(shape) != 3:
         raise UserError(f"masks are for images (C, H, W), the data have shape {shape}: give the mask as a tensor")
     return shape[1], shape[2]

@@ -20,6 +20,7 @@ from ...sde import SDE
 from .. import checkpoint_config
 from .given import Given
 from .guidance import GuidedModel
+from .picture_mask import with_picture_masks
 
 
 class Constraint(ABC):
@@ -61,7 +62,7 @@ class ControlConstraint(Constraint):
     """
 
     def __init__(self, given: Given, node: Mapping[str, Any], sde: SDE) -> None:
-        self._make: Callable[..., Replacement] = checkpoint_config.build("control", node)
+        self._make: Callable[..., Replacement] = checkpoint_config.build("control", with_picture_masks(node))
         self._sde = sde
         # Reject a mask that does not fit before anything is sampled, and before the file is hashed.
         self._make(given(torch.zeros(1, dtype=torch.int64)), sde=sde)

@@ -20,6 +20,7 @@ from ...sde import ScoreModel
 from ...sde.noisy_classifier import NoisyClassifier
 from .. import checkpoint_config
 from ..checkpoint_file import open_unchanged
+from .picture_mask import with_picture_masks
 
 _log = logging.getLogger(__name__)
 
@@ -98,7 +99,7 @@ def guide(
         classes = built.num_classes
     if "null_label" in node:
         _check_label_dropout(classes, config)
-    guided: Guidance = checkpoint_config.build("guidance", node)(model, **extra)
+    guided: Guidance = checkpoint_config.build("guidance", with_picture_masks(node))(model, **extra)
     operator, noise_std, modules = guided.operator, guided.noise_std, (model, *extra.values())
     if interval is not None:
         guided = IntervalGuidance(guided, interval)

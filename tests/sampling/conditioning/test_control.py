@@ -14,9 +14,10 @@ from src.errors import UserError
 from src.noise import AddressedNoise
 from src.sampling import AnnealedLangevin, Langevin, LinearGrid, NoCorrector, PredictorCorrector, ReverseDiffusion
 from src.sampling.conditioning.control import Colorization, Inpainting
-from src.sampling.conditioning.masks import BoxMask, FileMask, HalfMask, Mask, RandomMask, mask_for
+from src.sampling.conditioning.masks import BoxMask, HalfMask, Mask, RandomMask, mask_for
 from src.sampling.solvers.correctors import Corrector
 from src.sde import SDE, VESDE, VPSDE, SubVPSDE
+from src.tasks.sample.picture_mask import PictureMask
 from tests.sampling.closed_forms import CorrelatedGaussian
 from tests.support.gaussian import GaussianScore
 from tests.support.golden import load
@@ -109,7 +110,7 @@ def test_masks(tmp_path: Path) -> None:
     assert torch.equal(random, RandomMask(0.25, seed=1)((3, 64, 64)))
     assert not torch.equal(random, RandomMask(0.25, seed=2)((3, 64, 64)))
     Image.fromarray((box.numpy() * 255).astype(np.uint8)).save(tmp_path / "mask.png")
-    assert torch.equal(FileMask(str(tmp_path / "mask.png"))(shape)[0], box)
+    assert torch.equal(PictureMask(str(tmp_path / "mask.png"))(shape)[0], box)
 
 
 def test_invalid_masks_are_refused(tmp_path: Path) -> None:
@@ -118,9 +119,9 @@ def test_invalid_masks_are_refused(tmp_path: Path) -> None:
     Image.new("L", (5, 4)).save(tmp_path / "wide.png")
     cases: list[tuple[Tensor | Mask, str]] = [
         (torch.ones(1, 5, 5), "does not fit"),
-        (FileMask(str(tmp_path / "none.png")), "give the mask as a PNG"),
-        (FileMask(str(tmp_path / "text.png")), "not a picture"),
-        (FileMask(str(tmp_path / "wide.png")), r"\(5, 4\) \(width, height\), the images \(4, 4\)"),
+        (PictureMask(str(tmp_path / "none.png")), "give the mask as a PNG"),
+        (PictureMask(str(tmp_path / "text.png")), "not a picture"),
+        (PictureMask(str(tmp_path / "wide.png")), r"\(5, 4\) \(width, height\), the images \(4, 4\)"),
     ]
     for mask, message in cases:
         with pytest.raises(UserError, match=message):
@@ -152,6 +153,8 @@ def test_masks_from_lists_and_invalid_names() -> None:
     assert torch.equal(mask_for([1, 0, 1], (3,)), torch.tensor([1, 0, 1]))
     with pytest.raises(UserError, match="after the colon"):
         mask_for("box:half", (1, 4, 4))
+    with pytest.raises(UserError, match="there is no mask middle: choose one of box, left, right, top, bottom, random"):
+        Inpainting(torch.zeros(1, 3, 4, 4), "middle", VESDE())
     with pytest.raises(UserError, match="no known pixels"):
         Inpainting(torch.zeros(1, 3), [0, 0, 0], VESDE())
 
