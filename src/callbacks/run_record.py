@@ -10,7 +10,7 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from ..io.atomic import write_json
-from ..outside import read_json
+from ..io.untrusted import read_json
 from ..runtime.energy import EnergyMeter
 from ..runtime.provenance import provenance
 

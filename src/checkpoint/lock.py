@@ -14,7 +14,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from ..errors import UserError
 from ..io.atomic import write_json
-from ..outside import read_json
+from ..io.untrusted import read_json
 
 _log = logging.getLogger(__name__)
 

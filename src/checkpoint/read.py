@@ -22,7 +22,7 @@ from torch import Tensor
 from ..errors import UserError, first_line
 from ..io.hashing import stream_hash
 from ..io.safetensors import check_size
-from ..outside import check_readable
+from ..io.untrusted import check_readable
 from .legacy import upgrade_node
 from .plain import check_plain
 from .verify import WHERE, verified

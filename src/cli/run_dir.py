@@ -49,7 +49,7 @@ def run_dir(log_dir: str, name: str | int, ckpt_path: str | int | None = None) -
         UserError: there is no such checkpoint, or the folder cannot be created.
     """
     from ..checkpoint.find import find_checkpoint
-    from ..checkpoint.jobs import NothingToResume, torchrun_restarted
+    from ..checkpoint.restarts import NothingToResume, torchrun_restarted
 
     name = str(name)
     if ckpt_path is None and torchrun_restarted():

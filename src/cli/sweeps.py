@@ -24,10 +24,10 @@ from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 
-from ..checkpoint.jobs import is_restart
+from ..checkpoint.restarts import is_restart
 from ..errors import Interrupted, UserError
 from ..io.atomic import write_json, write_text
-from ..outside import read_json
+from ..io.untrusted import read_json
 from ..progress import duration
 from . import run_dir
 

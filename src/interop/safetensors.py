@@ -19,7 +19,7 @@ from torch import Tensor
 from ..checkpoint.read import NET_PREFIX
 from ..errors import UserError
 from ..io.safetensors import write_safetensors
-from ..outside import check_readable
+from ..io.untrusted import check_readable
 
 SUFFIX = ".safetensors"
 _FORMAT = "score-sde"

@@ -1,1 +1,1 @@
-"""Files: atomic writes, npz archives, hashes."""
+"""Files: atomic writes, npz archives, hashes, limits for files of other people."""

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.lib import format as npy
 
 from ..errors import UserError, format_bytes
-from ..outside import unpack_refusal
+from .untrusted import unpack_refusal
 
 _LARGEST = 2**50
 _KINDS = {"uint8": "uint8", "bool": "uint8", "uint16": "uint16", "float16": "float16", "float32": "float32"}

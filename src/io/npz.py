@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import UserError
-from ..outside import check_readable
 from .atomic import ADVICE, replacing
 from .headers import opened, parse_header
+from .untrusted import check_readable
 
 
 def write_npz(path: str | Path, arrays: dict[str, np.ndarray], advice: str = ADVICE, *, durable: bool = True) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeGuard
 
-from ..outside import parse_json, read_json, read_record
+from .untrusted import parse_json, read_json, read_record
 
 FILE = "metrics.json"
 TRAINING_FILE = "scores.jsonl"

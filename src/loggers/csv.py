@@ -16,7 +16,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from ..io.atomic import refusals, set_aside, write_text
-from ..outside import read_record
+from ..io.untrusted import read_record
 
 FILE = "metrics.csv"
 

@@ -148,7 +148,7 @@ class NCSNpp(ScoreNet):
             dropout=dropout,
             shortcut_scale=1.0 if biggan else 0.1,
             # Whole blocks are recomputed, or parts of them.
-            lean=not self.checkpoint_activations,
+            recompute=not self.checkpoint_activations,
             **common,
         )
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..outside import unpack_refusal
+from ..io.untrusted import unpack_refusal
 from . import tiff
 
 if TYPE_CHECKING:

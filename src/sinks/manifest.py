@@ -14,7 +14,7 @@ from typing import Any
 from ..checkpoint.legacy import upgrade_node
 from ..config.annotations import is_number, is_whole, shortened
 from ..io.atomic import write_json
-from ..outside import read_json
+from ..io.untrusted import read_json
 from ..runtime.provenance import versions
 from .files import ADVICE
 

@@ -16,9 +16,9 @@ from typing import Any
 from ..errors import UserError
 from ..io.atomic import write_json
 from ..io.results import FILE, is_finite, is_result
+from ..io.untrusted import read_json
 from ..metrics import Scores
 from ..metrics.protocol import facts_of, text_of
-from ..outside import read_json
 from .manifest import from_json, numerical_versions, settings_difference
 
 VERSION = 1

@@ -8,8 +8,8 @@ import torch
 
 from src.checkpoint import find as module
 from src.checkpoint import find_checkpoint
-from src.checkpoint.jobs import NothingToResume, note_job
 from src.checkpoint.read import load_archive, peek_checkpoint, pin
+from src.checkpoint.restarts import NothingToResume, note_job
 from src.errors import UserError
 
 OLD, NEW = "2025-09-30_23-59-59", "2025-10-01_08-00-00"

@@ -16,7 +16,7 @@ from filelock import FileLock, Timeout
 
 from ...errors import UserError, format_bytes
 from ...io.atomic import Refusal, remove_leftovers, replacing
-from ...outside import read_json
+from ...io.untrusted import read_json
 
 ADVICE = "free disk space or set datamodule.data_dir to another folder"
 

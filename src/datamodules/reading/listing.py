@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from ...errors import UserError, format_bytes
 from ...io.atomic import write_text
 from ...io.hashing import bytes_hash
-from ...outside import unpack_refusal, unreadable_reason
+from ...io.untrusted import unpack_refusal, unreadable_reason
 from ...pictures import MAX_FILE
 from .cache import ADVICE
 from .source import digest

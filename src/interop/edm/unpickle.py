@@ -21,7 +21,7 @@ from torch import Tensor
 
 from ...checkpoint.read import MAX_PICKLE
 from ...errors import UserError
-from ...outside import check_readable
+from ...io.untrusted import check_readable
 
 
 class ForeignObject:

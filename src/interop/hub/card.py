@@ -12,7 +12,7 @@ import yaml
 from ...checkpoint.find import run_of
 from ...checkpoint.read import checkpoint_hash
 from ...io.results import TRAINING_FILE, is_finite, recorded_results
-from ...outside import read_json
+from ...io.untrusted import read_json
 
 CARD = "README.md"
 PICTURE = "samples.png"

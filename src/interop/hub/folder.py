@@ -27,7 +27,7 @@ from ...errors import UserError
 from ...io.atomic import replacing, write_json, write_text
 from ...io.hashing import text_hash
 from ...io.safetensors import write_safetensors
-from ...outside import read_json, unreadable_reason
+from ...io.untrusted import read_json, unreadable_reason
 from .card import CARD, PICTURE, Card
 
 _CONFIG_HASH = "score_sde_config"

@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 from ...checkpoint.plain import check_plain
 from ...config.location import CONFIG_DIR
 from ...errors import UserError
-from ...outside import MAX_RECORD, read_bytes
+from ...io.untrusted import MAX_RECORD, read_bytes
 from .fitting import experiments
 from .settings import ConvertedSettings, convert_settings
 from .source import read_python

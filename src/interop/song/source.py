@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import UserError
-from ...outside import MAX_RECORD, read_bytes
+from ...io.untrusted import MAX_RECORD, read_bytes
 
 _START = "get_config"
 _CONTAINER = "ConfigDict"

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from .basic import Conv2d, Linear, add_residual, group_norm
 from .dropout import Dropout
-from .lean import norm_act_conv
+from .recompute import norm_act_conv
 
 RESBLOCKS = ("ddpm", "biggan")
 
@@ -24,7 +24,7 @@ class ResBlock(nn.Module):
         norm_groups: groups of the GroupNorms; None for min(channels // 4, 32).
         shortcut_scale: scale of the initial weights of the 1x1 convolution on the shortcut.
         resample: up- or downsampling of both branches without weights (BigGAN).
-        lean: recompute cheap activations in the backward pass (see ``lean``).
+        recompute: recompute cheap activations in the backward pass (see ``recompute``).
     """
 
     def __init__(
@@ -40,13 +40,13 @@ class ResBlock(nn.Module):
         norm_groups: int | None = None,
         shortcut_scale: float = 1.0,
         resample: nn.Module | None = None,
-        lean: bool = True,
+        recompute: bool = True,
     ) -> None:
         super().__init__()
         self.act = act
         self.skip_rescale = skip_rescale
         self.resample = resample
-        self.lean = lean
+        self.recompute = recompute
         self.norm1 = group_norm(in_channels, norm_groups)
         self.conv1 = Conv2d(in_channels, out_channels, 3)
         self.emb = None if emb_width is None else Linear(emb_width, out_channels)
@@ -64,13 +64,13 @@ class ResBlock(nn.Module):
             emb: (B, E) or (1, E), already activated; None for a block without embedding.
         """
         if self.resample is None:
-            h = norm_act_conv(x, self.norm1, self.act, self.conv1, lean=self.lean)
+            h = norm_act_conv(x, self.norm1, self.act, self.conv1, recompute=self.recompute)
         else:
             h, x = self.resample(self.act(self.norm1(x))), self.resample(x)
             h = self.conv1(h)
         if self.emb is not None and emb is not None:
             h = h + self.emb(emb)[:, :, None, None]
-        h = norm_act_conv(h, self.norm2, self.act, self.conv2, self.dropout, lean=self.lean)
+        h = norm_act_conv(h, self.norm2, self.act, self.conv2, self.dropout, recompute=self.recompute)
         if self.shortcut is not None:
             x = self.shortcut(x)
         return add_residual(x, h, self.skip_rescale)

@@ -18,7 +18,7 @@ from ...checkpoint.plain import check_plain
 from ...errors import UserError
 from ...io.results import recorded_results
 from ...io.step_names import step_of
-from ...outside import read_json, read_record
+from ...io.untrusted import read_json, read_record
 
 REPORT = "report.html"
 

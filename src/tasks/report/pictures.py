@@ -10,7 +10,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from ...outside import read_record
+from ...io.untrusted import read_record
 from ...pictures.decode import open_picture
 from .folder import Folder, PictureFile
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ...errors import UserError
-from ...outside import read_bytes
+from ...io.untrusted import read_bytes
 from ...pictures import MAX_FILE, open_picture
 from ...sampling.conditioning.masks import NAMES, image_size, is_mask_name
 

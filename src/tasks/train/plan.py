@@ -11,8 +11,8 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from ...checkpoint import OpenCheckpoint, RunLock, find_checkpoint
-from ...checkpoint.jobs import NothingToResume, torchrun_restarted
 from ...checkpoint.read import checked, open_archive
+from ...checkpoint.restarts import NothingToResume, torchrun_restarted
 from ...checkpoint.training_state import check_complete
 from ...cli.instantiate import fill_in_from_data, instantiate, plain
 from ...datamodules.addressing.module import AddressedDataModule

@@ -15,7 +15,7 @@ from ...checkpoint.training_state import check_training_state
 from ...cli.instantiate import instantiate, plain
 from ...errors import UserError, some
 from ...interop.checkpoints import open_checkpoint
-from .foreign import as_own_checkpoint
+from .continue_original import as_own_checkpoint
 from .plan import TrainingPlan
 from .resume import apply_settings, changes_between
 

@@ -20,7 +20,7 @@ from ...callbacks.monitors.periodic import periodic_last
 from ...callbacks.run_folder import RunFolder
 from ...callbacks.run_record import RunHistory, RunRecord
 from ...checkpoint import AtomicCheckpointIO, RunLock
-from ...checkpoint.jobs import note_job
+from ...checkpoint.restarts import note_job
 from ...cli.entry import run_log
 from ...cli.instantiate import instantiate, instantiate_all, plain
 from ...cli.messages import lost_peer

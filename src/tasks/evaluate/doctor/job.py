@@ -23,7 +23,7 @@ from ..environment import Environment
 from ..jobs.scores import settings_for_cache_key
 from .evidence.base import Images
 from .examination import Examiner
-from .examined import open_examined
+from .samples import open_samples
 from .sources import bytes_of, data_of_name, is_statistics, of_files, splits_of
 
 _log = logging.getLogger(__name__)
@@ -45,17 +45,17 @@ class DoctorJob:
 
     def __init__(self, cfg: DictConfig) -> None:
         self.cfg = cfg
-        self.examined = open_examined(cfg)
-        config = self.examined.config
+        self.samples = open_samples(cfg)
+        config = self.samples.config
         self.data, reference = self._reference(config)
-        beside = {"datamodule": self.examined.shape() if self.data is None else self.data}
+        beside = {"datamodule": self.samples.shape() if self.data is None else self.data}
         if cfg.get("metric") is None and "metric" not in config:
             raise UserError(f"metric is missing for {cfg.images}: add metric=<a file of conf/metric>")
         self.metric = {**checkpoint_config.node(config, "metric", cfg.get("metric"), **beside), "metrics": {}}
         self.metric["statistics_path"] = None
-        self.label = self.examined.label
-        self.subject = {"images": self.examined.identity, "reference": reference}
-        self.settings = {"metric": settings_for_cache_key(self.metric), **self.examined.settings}
+        self.label = self.samples.label
+        self.subject = {"images": self.samples.identity, "reference": reference}
+        self.settings = {"metric": settings_for_cache_key(self.metric), **self.samples.settings}
 
     def prepare(self, environment: Environment) -> DoctorWork:
         """Load the extractor and open the reference."""
@@ -110,10 +110,10 @@ class DoctorWork:
             files = open_images(source, "reference")
             splits = {split: of_files(files, None, bytes_of(files, None))}
         values_of_data, device = None if data is None else data.values, self.environment.fabric.device
-        images, samples = job.examined.images(splits.get(split), values_of_data, device)
+        images, variants = job.samples.images(splits.get(split), values_of_data, device)
         self._check(images, splits.get(split))
-        processed = job.examined.processed
-        examiner = Examiner(self.extractor, images, splits, split, statistics, self._other_rules(), samples, processed)
+        processed = job.samples.processed
+        examiner = Examiner(self.extractor, images, splits, split, statistics, self._other_rules(), variants, processed)
         found = examiner.run()
         score = self.extractor.distance_name
         values: dict[str, float | None] = {score: found.value}

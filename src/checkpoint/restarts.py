@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ..errors import UserError
 from ..io.atomic import write_json
-from ..outside import read_json
+from ..io.untrusted import read_json
 
 _FILE = ".jobs.json"
 

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from src.nets.layers.dropout import Dropout
-from src.nets.layers.lean import norm_act_conv
+from src.nets.layers.recompute import norm_act_conv
 from tests.support.pairwise import pairwise
 
 
@@ -21,10 +21,10 @@ def image() -> Tensor:
     return torch.randn(2, 4, 5, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
 
 
-def gradients(x: Tensor, parts: dict[str, Any], lean: bool) -> list[Tensor]:
+def gradients(x: Tensor, parts: dict[str, Any], recompute: bool) -> list[Tensor]:
     x = x.clone(memory_format=torch.preserve_format).requires_grad_()
     torch.manual_seed(2)
-    out = norm_act_conv(x, **parts, lean=lean)
+    out = norm_act_conv(x, **parts, recompute=recompute)
     parameters = [*parts["norm"].parameters(), *parts["conv"].parameters()]
     return [out, *torch.autograd.grad(out.square().sum(), [x, *parameters])]
 
@@ -42,8 +42,8 @@ def test_gradients_equal_those_of_the_plain_operations(
     act: nn.Module, p: float, memory_format: torch.memory_format
 ) -> None:
     x, parts = image().contiguous(memory_format=memory_format), layers(act, p)
-    lean, plain = gradients(x, parts, True), gradients(x, parts, False)
-    for a, b in zip(lean, plain, strict=True):
+    recomputed, plain = gradients(x, parts, True), gradients(x, parts, False)
+    for a, b in zip(recomputed, plain, strict=True):
         assert torch.equal(a, b)
 
 
@@ -68,10 +68,10 @@ def test_only_the_input_and_the_mask_are_saved() -> None:
     parts = layers(nn.SiLU(), 0.3)
     x = image().requires_grad_()
 
-    def kept(lean: bool) -> int:
+    def kept(recompute: bool) -> int:
         tensors: list[Tensor] = []
         with torch.autograd.graph.saved_tensors_hooks(lambda t: tensors.append(t) or t, lambda t: t):
-            norm_act_conv(x, **parts, lean=lean)
+            norm_act_conv(x, **parts, recompute=recompute)
         return sum(t.shape == x.shape and t.is_floating_point() for t in tensors)
 
-    assert (kept(lean=False), kept(lean=True)) == (3, 1)
+    assert (kept(recompute=False), kept(recompute=True)) == (3, 1)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from src.errors import UserError
-from src.outside import check_readable, read_bytes, read_json, unpack_refusal, unreadable_reason
+from src.io.untrusted import check_readable, read_bytes, read_json, unpack_refusal, unreadable_reason
 
 
 def test_paths_that_are_not_regular_files(tmp_path: Path) -> None:

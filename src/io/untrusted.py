@@ -1,4 +1,4 @@
-"""Files from outside: check what a path is before it is opened, and its size before memory is allocated."""
+"""Files from other people: check what a path is before it is opened, and its size before memory is allocated."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import stat
 from pathlib import Path
 from typing import Any
 
-from .errors import UserError, format_bytes
+from ..errors import UserError, format_bytes
 
 MAX_RECORD = 1 << 26
 """Bytes of a JSON or YAML document; larger ones are refused."""

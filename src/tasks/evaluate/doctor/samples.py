@@ -33,8 +33,8 @@ ImagesAndVariants = tuple[Images, dict[str, dict[str, Images]]]
 """The images, and other samples of the same net by family and description of the change."""
 
 
-class Examined(ABC):
-    """What is examined.
+class Samples(ABC):
+    """Images that the doctor examines.
 
     Attributes:
         config: what the origin of the images says about data and metric; empty if it says nothing.
@@ -80,9 +80,9 @@ class Examined(ABC):
         """
 
 
-def open_examined(cfg: DictConfig) -> Examined:
+def open_samples(cfg: DictConfig) -> Samples:
     """Open what ``images`` of ``conf/evaluate.yaml`` names; raise UserError if it does not exist."""
-    return ExaminedNet.open(cfg) if _is_run(str(cfg.images)) else ExaminedFiles(str(cfg.images))
+    return SamplesOfNet.open(cfg) if _is_run(str(cfg.images)) else SamplesInFiles(str(cfg.images))
 
 
 def _is_run(path: str) -> bool:
@@ -93,7 +93,7 @@ def _is_run(path: str) -> bool:
     return there.is_dir() and ((there / "checkpoints").is_dir() or any(there.glob("*.ckpt")))
 
 
-class ExaminedFiles(Examined):
+class SamplesInFiles(Samples):
     """Images in files.
 
     Args:
@@ -136,8 +136,8 @@ class ExaminedFiles(Examined):
 
 
 @dataclass(frozen=True)
-class ExaminedNet(Examined):
-    """A checkpoint whose samples are examined, and the variations that can be tried.
+class SamplesOfNet(Samples):
+    """Samples of a checkpoint, and variations of how they are made.
 
     Attributes:
         path: the checkpoint file.
@@ -154,7 +154,7 @@ class ExaminedNet(Examined):
     weights: str
 
     @classmethod
-    def open(cls, cfg: DictConfig) -> ExaminedNet:
+    def open(cls, cfg: DictConfig) -> SamplesOfNet:
         """Open the checkpoint that ``images`` names."""
         path = find_checkpoint(str(cfg.images), cfg.paths.log_dir, cfg.name)
         config = open_checkpoint(path, cfg.trained_as)["config"]
@@ -190,21 +190,21 @@ class ExaminedNet(Examined):
         _log.info(
             "generating %d sets of %s samples; fewer are enough for most faults", sets, f"{self.cfg.num_samples:,}"
         )
-        images, converted = self.samples(device, "the samples", (quantize, other))
+        images, converted = self.generate(device, "the samples", (quantize, other))
         others = {"quantize": {f"quantize={other}": converted}}
         for family, members in variants.items():
             for text, net in members.items():
                 try:
-                    (found,) = net.samples(device, text, (quantize,))
+                    (found,) = net.generate(device, text, (quantize,))
                 except UserError as error:
                     _log.warning("%s was not tried: %s", text, error)
                     continue
                 others.setdefault(family, {})[text] = found
         return images, others
 
-    def variants(self) -> dict[str, dict[str, ExaminedNet]]:
+    def variants(self) -> dict[str, dict[str, SamplesOfNet]]:
         """Return the same net with one thing changed, by family and description."""
-        found: dict[str, dict[str, ExaminedNet]] = {}
+        found: dict[str, dict[str, SamplesOfNet]] = {}
         checkpoint = open_checkpoint(self.path, self.cfg.trained_as)
         raw, averaged = checkpoint.get("only_weights") in (None, "raw"), bool(checkpoint.get("ema"))
         other = "ema" if self.weights == "raw" else "raw"
@@ -217,7 +217,7 @@ class ExaminedNet(Examined):
             found["denoise"] = {f"sampler.denoise={str(denoise).lower()}": changed}
         return found
 
-    def samples(self, device: torch.device, task: str, quantizes: Sequence[str]) -> list[Images]:
+    def generate(self, device: torch.device, task: str, quantizes: Sequence[str]) -> list[Images]:
         """Generate samples 0 to num_samples - 1 once, and return them as uint8 for each way of quantizing.
 
         Args:

@@ -47,7 +47,7 @@ def norm_act_conv(
     act: nn.Module,
     conv: nn.Conv2d,
     dropout: Dropout | None = None,
-    lean: bool = True,
+    recompute: bool = True,
 ) -> Float[Tensor, "b c2 h2 w2"]:
     """conv(dropout(act(norm(x)))).
 
@@ -57,17 +57,17 @@ def norm_act_conv(
         act: a nonlinearity that does not work in place.
         conv: any convolution.
         dropout: between act and conv.
-        lean: allow recomputation. It is used in float32 training on a CPU only: compiled code decides by itself, and an
-            uncompiled step on a GPU is bound by memory bandwidth.
+        recompute: allow recomputation. It is used in float32 training on a CPU only: compiled code decides by itself,
+            and an uncompiled step on a GPU is bound by memory bandwidth.
     """
-    if not (lean and norm.training and torch.is_grad_enabled() and _is_plain(x)):
+    if not (recompute and norm.training and torch.is_grad_enabled() and _is_plain(x)):
         h = act(norm(x))
         out: Tensor = conv(h if dropout is None else dropout(h))
         return out
     finish: Callable[[Tensor], Tensor] = _unchanged
     if dropout is not None and dropout.p > 0:
         if not dropout.draws_bytes(x):
-            return norm_act_conv(x, norm, act, conv, dropout, lean=False)
+            return norm_act_conv(x, norm, act, conv, dropout, recompute=False)
         mask = dropout.mask(x)
         finish = partial(dropout.apply_mask, mask=mask)
     recipe = _Recipe(x, norm, act, finish)
