@@ -49,9 +49,12 @@ def test_compiled_net(device: torch.device, record: Record, quick_compiler: None
         y: Tensor = net(x, torch.tensor([0.5, 2.0], device=device))
         y.square().sum().backward()
         results.append([y.detach(), *(p.grad for p in net.parameters())])
-    errors = [relative(compiled, plain) for plain, compiled in zip(*results, strict=True) if plain.any()]
-    record(output=errors[0], worst_gradient=max(errors[1:]))
-    assert errors[0] < 1e-4 and max(errors[1:]) < 1e-2
+    (out, *expected), (compiled, *found) = results
+    # Some gradients are zero but for rounding, such as those of the keys' biases in attention.
+    least = 1e-3 * max(float(gradient.norm()) for gradient in expected)
+    errors = [float((a - b).norm()) / max(float(b.norm()), least) for a, b in zip(found, expected, strict=True)]
+    record(output=relative(compiled, out), worst_gradient=max(errors))
+    assert relative(compiled, out) < 1e-4 and 0 <= max(errors) < 1e-2
 
 
 def test_compiled_loss(device: torch.device, record: Record, traced: None) -> None:
