@@ -33,7 +33,7 @@ _IGNORED = re.compile(r"`[^`]*`|95 %")  # code; the level of all intervals
 
 # Not measured: code, comments, addresses, versions of software, equations and sections, years, sizes such as 8 x 8.
 _CODE = r"^( *)```.*?^\1```|`[^`]*`|<!--.*?-->|\]\([^)]*\)"
-_VERSION = r"\b(?:Python|SLURM|torch|lightning|numpy|wandb is)(?:,? (?:to |and |or )?\d+(?:\.\d+)+)+|Apache-2\.0"
+_VERSION = r"\b(?:Python|SLURM|torch|lightning|numpy|wandb is)(?:,?\s(?:to |and |or )?\d+(?:\.\d+)+)+|Apache-2\.0"
 _OTHER = r"\b(?:eq|sec)\. [\d.]+|(?<=[a-z.] )(?:19|20)\d\d\b|\b\d+ x \d+|95 %"
 _NOT_MEASURED = re.compile(f"{_CODE}|{_VERSION}|{_OTHER}", re.DOTALL | re.MULTILINE)
 _UNIT = r"%|ms|s|seconds?|minutes?|hours?|[kKMGT]i?B|dB|images/s|x|times(?= as)"
