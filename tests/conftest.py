@@ -8,7 +8,7 @@ from unittest import mock
 import pytest
 
 from tests.reliability.support.figures import figures, pytest_terminal_summary
-from tests.support import typechecker
+from tests.support import quick_hydra, typechecker
 
 __all__ = ["checks", "environment", "figures", "pytest_terminal_summary"]
 
@@ -23,6 +23,7 @@ for _number, _handler in {
         signal.signal(_number, _handler)
 
 checks = typechecker.install("src")
+quick_hydra.parse_files_once()
 
 
 @pytest.fixture(autouse=True)

@@ -42,7 +42,7 @@ def page(folders: Sequence[Folder]) -> str:
         from markupsafe import Markup
     except ImportError as error:
         raise MissingPackage("reports need jinja2: pip install jinja2") from error
-    plotly = _plotly()
+    plotly = plotting_library()
     environment = Environment(loader=FileSystemLoader(_PARTS), autoescape=True, trim_blocks=True, lstrip_blocks=True)
     script = (_PARTS / "page.js").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
@@ -142,7 +142,7 @@ def _settings(folders: Sequence[Folder]) -> list[Table]:
 
 
 @functools.cache
-def _plotly() -> str:
+def plotting_library() -> str:
     """The plotting library, gzipped in base64: 2.0 MB instead of 4.8 MB."""
     found = find_spec("plotly")
     library = (
@@ -150,4 +150,5 @@ def _plotly() -> str:
     )
     if library is None or not library.is_file():
         raise MissingPackage("reports need plotly: pip install plotly")
-    return base64.b64encode(gzip.compress(library.read_bytes(), mtime=0)).decode()
+    # The highest level takes twice as long for 1% less.
+    return base64.b64encode(gzip.compress(library.read_bytes(), 5, mtime=0)).decode()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,8 +16,13 @@ _LEFT_OUT = ("module", "paths", "ckpt_path", "hydra")
 
 def differences_from_default(config: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     """Return setting, default value and the run's value for every setting that differs from the default."""
-    here, default = flat_settings(config), flat_settings(composed([]))
+    here, default = flat_settings(config), _default_settings()
     return [(key, default.get(key, ABSENT), value) for key, value in here.items() if default.get(key) != value]
+
+
+@functools.cache
+def _default_settings() -> dict[str, str]:
+    return flat_settings(composed([]))
 
 
 def differing(configs: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[str]]]:

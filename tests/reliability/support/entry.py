@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.reliability.support import deaths
+from tests.support import quick_hydra
 
 ROOT = Path(__file__).parents[3]
 # One thread per process: threads of several processes would compete for cores.
@@ -41,6 +42,7 @@ IMPORTED_ONCE = (
     "src.sampling.solvers.pc",
     "src.sampling.solvers.exponential.dpm_solver",
     "sklearn.datasets",
+    "tests.reliability.support.forked",
 )
 
 context = multiprocessing.get_context("forkserver")
@@ -161,4 +163,5 @@ def _run(
         deaths.prepare(death)
     if trace is not None:
         deaths.trace(trace)
-    runpy.run_path(arguments[0], run_name="__main__")
+    with quick_hydra.compose_once():
+        runpy.run_path(arguments[0], run_name="__main__")

@@ -9,26 +9,20 @@ import runpy
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from unittest import mock
-
-from hydra._internal.hydra import Hydra
-from hydra.types import RunMode
 
 from tests.reliability.support.entry import ROOT, Ended
+from tests.support import quick_hydra
 
 
 def call(arguments: Sequence[str]) -> Ended:
     """Run ``python <script> ...`` or ``python -m <module> ...`` in this process; return exit code and output."""
     out, err, code = io.StringIO(), io.StringIO(), 0
     argv, folder, environment = sys.argv, Path.cwd(), dict(os.environ)
-    sweep = {"-m", "--multirun"} & set(arguments)
-    mode = RunMode.MULTIRUN if sweep else RunMode.RUN
     try:
         os.chdir(ROOT)
         sys.argv = list(arguments)
-        # Saves time: Hydra composes a second time only to find out whether this is a sweep.
         with (
-            mock.patch.object(Hydra, "get_mode", lambda *_, **__: mode),
+            quick_hydra.compose_once(),
             contextlib.redirect_stdout(out),
             contextlib.redirect_stderr(err),
         ):

@@ -97,7 +97,7 @@ def test_the_pareto_plot_shows_scores_over_nfe(run) -> None:
     }
 
 
-def test_figures_are_valid_for_plotly(html) -> None:
+def test_figures_are_valid_forplotting_library(html) -> None:
     go = pytest.importorskip("plotly.graph_objects")
     for figure in figures_of(html):
         go.Figure(figure)
@@ -259,11 +259,11 @@ def test_a_missing_package_gives_one_line(run_copy, monkeypatch, caplog, capsys)
         with caplog.at_level(logging.WARNING):
             assert report_afterwards(run_copy) is None
         assert "pip install jinja2" in caplog.text
-    page_module._plotly.cache_clear()
+    page_module.plotting_library.cache_clear()
     monkeypatch.setattr(page_module, "find_spec", lambda name: None)
     assert main([str(run_copy)]) == 1
     assert "pip install plotly" in capsys.readouterr().err
-    page_module._plotly.cache_clear()
+    page_module.plotting_library.cache_clear()
     assert not (run_copy / "report.html").exists()
 
 
