@@ -1,4 +1,4 @@
-"""The two ranges in which a model sees data; ``values.py`` converts stored data from and to them.
+"""The two ranges in which a model sees data; ``stored_values.py`` converts stored data from and to them.
 
 ``unit`` data lie in [0, 1] (VE as in the paper), ``centered`` data in [-1, 1] (VP, sub-VP, EDM). Nets see [-1, 1].
 """

@@ -12,6 +12,7 @@ from PIL import Image
 from src import load
 from src.api import LoadedModel, arguments
 from src.errors import UserError
+from src.noise import uniform
 from tests.tasks.example import IMAGES, sample, write_checkpoint
 
 
@@ -44,8 +45,12 @@ def test_times_may_be_numbers_and_denoise_follows_tweedie(model) -> None:
     torch.testing.assert_close(model.denoise(x, 0.5), expected.float())
 
 
+def test_a_model_says_what_it_is(model) -> None:
+    assert repr(model) == "LoadedModel(NCSNpp, VESDE, (1, 8, 8) in unit range)"
+
+
 def test_decode_inverts_encode(model) -> None:
-    x = torch.rand(2, *model.shape)
+    x = uniform(0, "data", 0, torch.arange(2), model.shape)
     torch.testing.assert_close(model.decode(model.encode(x)), x, atol=2e-2, rtol=0)
 
 

@@ -9,7 +9,7 @@ import torch
 
 from src.data_range import check_range, to_centered, width
 from src.errors import UserError
-from src.values import BYTES
+from src.stored_values import BYTES
 
 EVERY = torch.arange(256, dtype=torch.uint8)
 

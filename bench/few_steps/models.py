@@ -15,7 +15,7 @@ from src.sde.objectives.score_matching import PaperWeighting
 from src.sde.objectives.stf import StableTargetField
 from src.sde.score_model import Model
 from src.sde.time_samplers import UniformTime
-from src.values import BYTES
+from src.stored_values import BYTES
 
 Condition = Mapping[str, Tensor] | None
 

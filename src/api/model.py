@@ -22,8 +22,8 @@ from ..sampling.conditioning.labels import class_condition
 from ..sampling.generation import Generation
 from ..sampling.ode.bits_per_dim import BitsPerDim
 from ..sde import SDE, ScoreModel
+from ..stored_values import StoredValues, values_of
 from ..tasks import checkpoint_config
-from ..values import Values, values_of
 from . import arguments
 from .arguments import Labels, Time
 
@@ -93,8 +93,12 @@ class LoadedModel:
         self.config = dict(config)
         datamodule = checkpoint_config.node(config, "datamodule", None)
         self.shape = checkpoint_config.sample_shape(datamodule)
-        self.values: Values = values_of(datamodule)
+        self.values: StoredValues = values_of(datamodule)
         self.device = torch.device("cpu")
+
+    def __repr__(self) -> str:
+        net, classes = type(self.model.net).__name__, f", {self.num_classes} classes" if self.num_classes else ""
+        return f"LoadedModel({net}, {type(self.sde).__name__}, {self.shape} in {self.data_range} range{classes})"
 
     @property
     def sde(self) -> SDE:

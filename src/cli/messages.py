@@ -15,7 +15,7 @@ from omegaconf.errors import InterpolationKeyError, OmegaConfBaseException
 
 from ..config.build import nearest
 from ..errors import UserError
-from ..runtime.messages import chain, flat, of_disk, of_mistake
+from ..runtime.error_lines import chain, flat, of_disk, of_mistake
 
 _GLOO_ERRORS = re.compile("Connection (closed|reset) by peer|Broken pipe|connectFullMesh failed")
 

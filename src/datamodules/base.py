@@ -15,7 +15,7 @@ from ..errors import UserError
 from ..image_shape import height_and_width
 from ..io.hashing import text_hash
 from ..noise import Address, uniform
-from ..values import BYTES, Values
+from ..stored_values import BYTES, StoredValues
 from .addressing import AddressedLoader
 from .addressing.module import AddressedDataModule
 from .augmentation.flips import flip, flip_decisions
@@ -142,7 +142,7 @@ class ImageDataModule(AddressedDataModule, ABC):
         return self.channels, self.height, self.width
 
     @property
-    def values(self) -> Values:
+    def values(self) -> StoredValues:
         """Meaning of the stored values; bytes by default."""
         return BYTES
 

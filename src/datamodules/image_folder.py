@@ -14,7 +14,7 @@ import torch
 from ..errors import UserError
 from ..io.hashing import text_hash
 from ..noise import permutation
-from ..values import Values, chosen
+from ..stored_values import StoredValues, chosen
 from .base import ImageDataModule
 from .image_set import ImageSet
 from .reading import cache
@@ -112,7 +112,7 @@ class ImageFolderDataModule(ImageDataModule):
         return names if self.labels else []
 
     @cached_property
-    def values(self) -> Values:
+    def values(self) -> StoredValues:
         meta = self._meta
         return chosen(meta["dtype"], self.value_range, meta["low"], meta["high"])
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ..noise import normal
-from ..values import BYTES
+from ..stored_values import BYTES
 
 
 def gaussian_baseline(images: Tensor, count: int, seed: int = 0) -> Tensor:

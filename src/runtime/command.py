@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 
 from ..errors import UserError
 from . import signals
-from .messages import plain_line
+from .error_lines import plain_line
 from .streams import ignore_write_errors
 
 Lines = Callable[[BaseException], str | None]

@@ -22,7 +22,7 @@ from ..noise import AddressedNoise
 from ..progress import Progress
 from ..runtime import signals
 from ..sde.score_model import Model
-from ..values import BYTES, Values
+from ..stored_values import BYTES, StoredValues
 from .batch import GeneratedBatch
 from .output import Callback, Control, Sampler, SamplerStep
 from .starts import PriorStart, Start
@@ -93,7 +93,7 @@ class Generation:
     start: Start | None = None
     device: torch.device | str = "cpu"
     autocast: Callable[[], AbstractContextManager[object]] = nullcontext
-    values: Values = BYTES
+    values: StoredValues = BYTES
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:

@@ -12,7 +12,7 @@ from ..progress import Progress
 from ..sampling.batch import GeneratedBatch
 from ..sampling.generation import shard
 from ..sampling.statistics import Statistics
-from ..values import Values
+from ..stored_values import StoredValues
 from .store import SampleStore
 
 
@@ -31,7 +31,7 @@ class Scoring:
     """
 
     def __init__(
-        self, suite: MetricSuite, reference: Any, values: Values, quantize: str, device: torch.device | str
+        self, suite: MetricSuite, reference: Any, values: StoredValues, quantize: str, device: torch.device | str
     ) -> None:
         self.suite, self.reference = suite, reference
         self.quantization, self.device = values.scored_as(quantize), device

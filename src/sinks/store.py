@@ -15,7 +15,7 @@ from ..io.atomic import remove_leftovers
 from ..runtime.energy import EnergyMeter, added
 from ..sampling.batch import GeneratedBatch
 from ..sampling.statistics import Statistics
-from ..values import BYTES, IDENTITY, Values
+from ..stored_values import BYTES, IDENTITY, StoredValues
 from .files import NpzFiles, PictureFiles, SampleFiles
 from .manifest import FILE, Manifest, from_json, load_manifest, numerical_versions, settings_difference
 
@@ -58,7 +58,7 @@ class SampleStore:
         file_format: str = "png",
         raw: bool = False,
         about: Mapping[str, Any] | None = None,
-        values: Values = BYTES,
+        values: StoredValues = BYTES,
     ) -> None:
         if num_samples < 1:
             raise UserError(f"num_samples={num_samples}: give at least 1")

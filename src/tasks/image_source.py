@@ -15,7 +15,7 @@ from ..datamodules.reading.listing import check_file
 from ..datamodules.reading.source import Row
 from ..errors import UserError
 from ..sinks.manifest import Manifest, load_manifest
-from ..values import BYTES, Values, measured
+from ..stored_values import BYTES, StoredValues, measured
 
 
 class ImageSource:
@@ -41,7 +41,7 @@ class ImageSource:
         """A fingerprint that changes when the files change."""
         return self._source.fingerprint
 
-    def values(self, data: Values | None) -> Values:
+    def values(self, data: StoredValues | None) -> StoredValues:
         """Return what the stored values mean.
 
         Args:
@@ -101,7 +101,7 @@ class ImageSource:
             ) from error
 
     @cached_property
-    def _measured(self) -> Values:
+    def _measured(self) -> StoredValues:
         if self._source.dtype == "uint8":
             return BYTES
         read = self._source.reader(None)

@@ -28,7 +28,7 @@ from src.metrics import DigitFeatures, FrechetDistance, KernelDistance, MetricSu
 from src.noise import AddressedNoise
 from src.sampling import EulerMaruyama, LinearGrid, NoCorrector, PredictorCorrector
 from src.sinks.reference import check_extractor
-from src.values import BYTES
+from src.stored_values import BYTES
 from tests.support.configs import build
 from tests.tasks.example import IMAGES, POINTS, config
 

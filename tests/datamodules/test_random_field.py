@@ -17,7 +17,7 @@ from src.noise import Address
 from src.sampling.ode.bits_per_dim import BitsPerDim
 from src.sampling.ode.likelihood import Likelihood
 from src.sde import EDMSDE, SDE
-from src.values import Values
+from src.stored_values import StoredValues
 
 SIDE, COUNT, MEAN, STD = 8, 24, 20_000.0, 2500.0
 
@@ -41,7 +41,7 @@ class FieldScore:
     """Exact score of the field in the model's data range, diagonal in the Fourier basis."""
 
     sde: SDE
-    values: Values
+    values: StoredValues
     data_range: str
 
     @property
@@ -82,7 +82,7 @@ def test_bits_per_dim_match_the_closed_form(data_range: str, tmp_path: Path) -> 
     )
     module.setup("test")
     # The values need more than 12 bits, so the range is 16 bits.
-    assert module.values == Values("uint16", 0, 65535) and module.values.name == "16 bits"
+    assert module.values == StoredValues("uint16", 0, 65535) and module.values.name == "16 bits"
     batch = module.on_after_batch_transfer(next(iter(module.test_dataloader())), 0)
     model = FieldScore(EDMSDE(T=80.0), module.values, data_range)
     likelihood = Likelihood(divergence="exact", rtol=1e-4, atol=1e-5, data_range=data_range)
@@ -96,7 +96,7 @@ def test_bits_per_dim_match_the_closed_form(data_range: str, tmp_path: Path) -> 
 
 
 def test_float_data_have_a_density_per_data_unit() -> None:
-    values = Values("float32", -50.0, 150.0)
+    values = StoredValues("float32", -50.0, 150.0)
     likelihood = Likelihood(divergence="exact", data_range="centered")
     measure = BitsPerDim(likelihood).for_data(values, "centered")
 

@@ -13,7 +13,7 @@ from src.sampling.conditioning.labels import class_condition
 from src.sampling.generation import DIVERGED, GeneratedBatch, Generation, shard
 from src.sampling.statistics import Statistics
 from src.sde import VPSDE
-from src.values import BYTES
+from src.stored_values import BYTES
 from tests.support.gaussian import GaussianScore
 from tests.tasks.ranks import on_ranks
 

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float, TypeCheckError
 from torch import Tensor
 
-from src.values import BYTES
+from src.stored_values import BYTES
 from tests.support.configs import CONF
 from tests.support.typechecker import forget_calls, once_per_call
 

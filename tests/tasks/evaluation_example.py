@@ -22,8 +22,8 @@ from src.metrics.extractors.base import FeatureExtractor
 from src.sampling.generation import Generation
 from src.sde import ScoreModel
 from src.sinks.record import Result
+from src.stored_values import BYTES
 from src.tasks.evaluate.task import Evaluation
-from src.values import BYTES
 
 TINY = [
     "experiment=digits",

@@ -9,7 +9,7 @@ import torch
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import Dataset
 
-from ...values import IDENTITY, Values
+from ...stored_values import IDENTITY, StoredValues
 from .batches import AddressedBatchSampler, AddressedLoader, ShardSampler
 
 _log = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ class AddressedDataModule(LightningDataModule):
         return type(self).__name__.removesuffix("DataModule").lower()
 
     @property
-    def values(self) -> Values:
+    def values(self) -> StoredValues:
         """Meaning of the numbers of a batch; unchanged continuous data by default."""
         return IDENTITY
 

@@ -12,7 +12,7 @@ from ...config.location import program_command
 from ...errors import UserError
 from ...io.hashing import bytes_hash
 from ...noise import permutation
-from ...values import BYTES
+from ...stored_values import BYTES
 from .base import FeatureExtractor
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ...config.location import program_command
 from ...errors import UserError
-from ...values import BYTES
+from ...stored_values import BYTES
 from .base import FeatureExtractor, weights_hash
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from ...image_shape import flat_shape
-from ...values import BYTES
+from ...stored_values import BYTES
 from .base import FeatureExtractor
 
 

@@ -24,7 +24,7 @@ from ...errors import UserError
 from ...io.npz import read_npz
 from ...io.safetensors import write_safetensors
 from ...runtime.command import guarded
-from ...values import BYTES
+from ...stored_values import BYTES
 from .image_classifier import ClassifierNet
 
 _log = logging.getLogger(__name__)

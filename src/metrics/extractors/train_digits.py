@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from ...io.safetensors import write_safetensors
 from ...runtime.command import guarded
-from ...values import BYTES
+from ...stored_values import BYTES
 from .digits import WEIGHTS, DigitNet, digit_images, digit_split
 
 _log = logging.getLogger(__name__)

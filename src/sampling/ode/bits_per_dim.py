@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ...noise import Address, Word
 from ...sde.score_model import Model
-from ...values import BYTES, IDENTITY, Values
+from ...stored_values import BYTES, IDENTITY, StoredValues
 from .likelihood import Likelihood, LikelihoodOutput
 
 
@@ -30,7 +30,7 @@ class BitsPerDim:
         self.data_range = "centered" if likelihood.data_range == "continuous" else likelihood.data_range
         self.dequantized = False
 
-    def for_data(self, values: Values, data_range: str, dequantized: bool = False) -> BitsPerDim:
+    def for_data(self, values: StoredValues, data_range: str, dequantized: bool = False) -> BitsPerDim:
         """The same measure for data of another depth, in the range of a model.
 
         Args:

@@ -9,8 +9,8 @@ unit covariance; one backward pass gives the vector e^T J. The solver integrates
 together with x. The trace estimate is e . V at the end, and V gives the standard error of a single probe.
 
 Bits per dimension of images. A byte is a bin of width w in the units of the data, w = 1/256 in [0, 1] and 2/256 in
-[-1, 1]. With uniform dequantization (``Values.dequantize``) E[log2 p] + d log2 w bounds the log-probability of the
-bytes from below, so bits/dim is -log2 p / d - log2 w: the offset is 8 for unit data and 7 for centered ones.
+[-1, 1]. With uniform dequantization (``StoredValues.dequantize``) E[log2 p] + d log2 w bounds the log-probability of
+the bytes from below, so bits/dim is -log2 p / d - log2 w: the offset is 8 for unit data and 7 for centered ones.
 
 The density is that of p_eps. If sigma(0) > 0, as for the VE SDE, it is the density of data with noise of sigma(eps),
 but x has no such noise, as in the original code.
@@ -30,7 +30,7 @@ from ...data_range import RANGES
 from ...errors import UserError
 from ...noise import AddressedNoise, NoiseSource
 from ...sde.score_model import Model
-from ...values import BYTES
+from ...stored_values import BYTES
 from ..conditioning.gradients import gradients, graph_safe_condition, leaf
 from ..output import count
 from .flow import check_eps, probability_flow

@@ -12,7 +12,7 @@ from torch import Tensor
 from ...sampling.conditioning.operators import psnr
 from ...sinks.pictures import grid, save_picture, shown
 from ...sinks.store import SampleStore
-from ...values import BYTES
+from ...stored_values import BYTES
 from .constraints import Constraint
 from .given import Given
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ...errors import UserError
 from ...io.hashing import bytes_hash
-from ...values import Values, values_of
+from ...stored_values import StoredValues, values_of
 from .. import checkpoint_config
 from ..image_source import open_images
 
@@ -113,7 +113,7 @@ class _Points(Given):
 
 
 class _Files(Given):
-    def __init__(self, path: Path, shape: Sequence[int], data_range: str, values: Values) -> None:
+    def __init__(self, path: Path, shape: Sequence[int], data_range: str, values: StoredValues) -> None:
         self._source = open_images(path, "given")
         self._channels = shape[0] if len(shape) == 3 else None
         found = self._source.shape(self._channels)

@@ -27,7 +27,7 @@ from ...sampling.conditioning.labels import ClassLabels, class_condition, class_
 from ...sampling.generation import Generation
 from ...sampling.starts import Start
 from ...sinks.store import SampleStore, check_format
-from ...values import Values, values_of
+from ...stored_values import StoredValues, values_of
 from .. import checkpoint_config, scoring
 from ..checkpoint_file import open_unchanged
 from ..devices import check_precision
@@ -84,7 +84,7 @@ class SamplingPlan:
     sampler: Sampler
     shape: tuple[int, ...]
     data_range: str
-    values: Values
+    values: StoredValues
     classes: ClassLabels | None
     given: Given | None
     constraint: Constraint | None

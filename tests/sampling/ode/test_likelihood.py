@@ -11,7 +11,7 @@ from src.errors import UserError
 from src.noise import AddressedNoise
 from src.sampling import Likelihood, log_likelihood
 from src.sde import SDE, VESDE, VPSDE, SubVPSDE
-from src.values import BYTES
+from src.stored_values import BYTES
 from tests.sampling.closed_forms import CorrelatedGaussian, Mixture
 from tests.support.gaussian import GaussianScore
 from tests.support.golden import load

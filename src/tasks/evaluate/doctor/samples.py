@@ -21,7 +21,7 @@ from ....progress import Progress
 from ....sampling import Sampler, SamplerStep
 from ....sampling.conditioning.labels import class_condition, class_numbers
 from ....sampling.generation import Generation
-from ....values import Values, values_of
+from ....stored_values import StoredValues, values_of
 from ... import checkpoint_config
 from ...image_source import ImageSource, manifest_of, open_images
 from .evidence.base import Images
@@ -67,7 +67,7 @@ class Samples(ABC):
         """The nodes that a metric may refer to, for images whose reference is files."""
 
     @abstractmethod
-    def images(self, reference: Images | None, values: Values | None, device: torch.device) -> ImagesAndVariants:
+    def images(self, reference: Images | None, values: StoredValues | None, device: torch.device) -> ImagesAndVariants:
         """Read or generate the images, as uint8.
 
         Args:
@@ -126,7 +126,7 @@ class SamplesInFiles(Samples):
         channels, *sides = self.source.shape(None)
         return {"channels": channels, "image_size": sides[0] if len(set(sides)) == 1 else sides}
 
-    def images(self, reference: Images | None, values: Values | None, device: torch.device) -> ImagesAndVariants:
+    def images(self, reference: Images | None, values: StoredValues | None, device: torch.device) -> ImagesAndVariants:
         source = self.source
         channels = None if reference is None else next(reference.batches())[0].shape[1]
         own = source.shape(None)[0]
@@ -183,7 +183,7 @@ class SamplesOfNet(Samples):
     def shape(self) -> dict[str, Any]:
         return checkpoint_config.data_node(self.config, None)
 
-    def images(self, reference: Images | None, values: Values | None, device: torch.device) -> ImagesAndVariants:
+    def images(self, reference: Images | None, values: StoredValues | None, device: torch.device) -> ImagesAndVariants:
         quantize, variants = str(self.cfg.quantize), self.variants()
         other = "truncate" if quantize == "round" else "round"
         sets = 1 + sum(map(len, variants.values()))

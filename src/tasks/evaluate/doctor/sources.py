@@ -14,7 +14,7 @@ from ....config.build import nearest
 from ....config.location import CONFIG_DIR
 from ....errors import UserError
 from ....io.headers import opened
-from ....values import BYTES, Values
+from ....stored_values import BYTES, StoredValues
 from ... import checkpoint_config
 from ...image_source import ImageSource
 from .evidence.base import Images
@@ -22,7 +22,7 @@ from .evidence.base import Images
 _BATCH = 256
 
 
-def of_files(source: ImageSource, channels: int | None, values: Values) -> Images:
+def of_files(source: ImageSource, channels: int | None, values: StoredValues) -> Images:
     """Images from files, as uint8."""
 
     def batches() -> Iterator[tuple[Tensor, Tensor]]:
@@ -81,7 +81,7 @@ def data_of_name(name: str) -> dict[str, Any]:
     return checkpoint_config.node({}, "datamodule", loaded)
 
 
-def bytes_of(source: ImageSource, values: Values | None) -> Values:
+def bytes_of(source: ImageSource, values: StoredValues | None) -> StoredValues:
     """Return what the values of a file mean; raise UserError for floats: their conversion to bytes changes scores."""
     found = source.values(values)
     if found.levels is None and (values is None or values.levels is not None):

@@ -18,7 +18,7 @@ from ....progress import Progress
 from ....sampling import Sampler
 from ....sampling.generation import shard
 from ....sinks.record import Result
-from ....values import BYTES, Values
+from ....stored_values import BYTES, StoredValues
 from ... import checkpoint_config, scoring
 from ...image_source import manifest_of, open_images
 from ..environment import Environment, ScoringSetups
@@ -90,7 +90,7 @@ class ImagesJob:
         spectrum = SpectrumCheck(data) if environment.cfg.spectrum else None
         return ImagesWork(self, environment, channels, values, check, spectrum)
 
-    def _values(self, data: Any) -> Values:
+    def _values(self, data: Any) -> StoredValues:
         """Return what the stored values of the images mean."""
         if data is not None:
             on_rank_zero(data.prepare_data)
@@ -112,7 +112,7 @@ class ImagesWork:
     job: ImagesJob
     environment: Environment
     channels: int | None
-    values: Values
+    values: StoredValues
     memorization: MemorizationCheck | None
     spectrum: SpectrumCheck | None
 

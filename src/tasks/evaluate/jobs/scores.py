@@ -29,7 +29,7 @@ from ....sde import ScoreModel
 from ....sinks.record import Result
 from ....sinks.scores import Scoring
 from ....sinks.store import SampleStore
-from ....values import values_of
+from ....stored_values import values_of
 from ... import checkpoint_config, scoring
 from ..environment import Environment, ScoringSetups
 from ..subjects import Subject

@@ -16,7 +16,7 @@ from ....io.atomic import replacing
 from ....metrics.spectrum import RadialSpectrum, spectral_distance
 from ....progress import LongCall
 from ....sinks.record import Result
-from ....values import Values
+from ....stored_values import StoredValues
 
 _BATCH = 256
 
@@ -45,7 +45,7 @@ class SpectrumCheck:
         self,
         result: Result,
         read: Callable[[Sequence[int]], Tensor],
-        values: Values,
+        values: StoredValues,
         indices: Sequence[int],
         picture: Path,
     ) -> Result:
@@ -73,7 +73,7 @@ class SpectrumCheck:
     def _compute(
         self,
         read: Callable[[Sequence[int]], Tensor],
-        values: Values,
+        values: StoredValues,
         indices: Sequence[int],
         picture: Path,
         label: str,

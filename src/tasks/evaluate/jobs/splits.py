@@ -27,7 +27,7 @@ from ....sampling.ode.bits_per_dim import BitsPerDim
 from ....sde import ScoreModel
 from ....sinks.files import NpzFiles
 from ....sinks.record import Result
-from ....values import values_of
+from ....stored_values import values_of
 from ... import checkpoint_config
 from ..environment import Environment
 from ..subjects import Subject

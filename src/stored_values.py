@@ -21,7 +21,7 @@ _DEPTHS = (8, 10, 12, 14, 16)
 
 
 @dataclass(frozen=True)
-class Values:
+class StoredValues:
     """Stored numbers of a data set.
 
     Args:
@@ -151,20 +151,20 @@ class Values:
         return {"dtype": self.dtype, "value_range": [self.low, self.high]}
 
 
-BYTES = Values()
-IDENTITY = Values("float32", -1.0, 1.0)
+BYTES = StoredValues()
+IDENTITY = StoredValues("float32", -1.0, 1.0)
 """Continuous data that a model in [-1, 1] uses unchanged."""
 
 
-def values_of(datamodule: Mapping[str, Any]) -> Values:
+def values_of(datamodule: Mapping[str, Any]) -> StoredValues:
     """Return the stored values that a checkpoint's datamodule node describes; by default bytes, or unchanged points."""
     dtype, ends = datamodule.get("dtype"), datamodule.get("value_range")
     if dtype is None or ends is None:
         return IDENTITY if "dim" in datamodule and "dtype" not in datamodule else BYTES
-    return Values(str(dtype), float(ends[0]), float(ends[1]))
+    return StoredValues(str(dtype), float(ends[0]), float(ends[1]))
 
 
-def measured(dtype: str, low: float, high: float) -> Values:
+def measured(dtype: str, low: float, high: float) -> StoredValues:
     """Return the range of values of ``dtype`` that lie in [low, high].
 
     uint8 is [0, 255]. uint16 starts at 0 and ends at the smallest of 8, 10, 12, 14, 16 bits that contains ``high``.
@@ -174,15 +174,15 @@ def measured(dtype: str, low: float, high: float) -> Values:
         return BYTES
     if dtype == "uint16":
         bits = next(bits for bits in _DEPTHS if high < 2**bits)
-        return Values(dtype, 0.0, float(2**bits - 1))
+        return StoredValues(dtype, 0.0, float(2**bits - 1))
     if low >= 0 and 0.5 < high <= 1:
-        return Values(dtype, 0.0, 1.0)
+        return StoredValues(dtype, 0.0, 1.0)
     if low >= -1 and 0.5 < max(high, -low) <= 1:
-        return Values(dtype, -1.0, 1.0)
-    return Values(dtype, low, high if high > low else low + 1.0)
+        return StoredValues(dtype, -1.0, 1.0)
+    return StoredValues(dtype, low, high if high > low else low + 1.0)
 
 
-def chosen(dtype: str, value_range: Sequence[float] | None, low: float, high: float) -> Values:
+def chosen(dtype: str, value_range: Sequence[float] | None, low: float, high: float) -> StoredValues:
     """Return the given range, or the range of the data.
 
     Args:
@@ -198,7 +198,7 @@ def chosen(dtype: str, value_range: Sequence[float] | None, low: float, high: fl
         return measured(dtype, low, high)
     if len(value_range) != 2:
         raise UserError(f"datamodule.value_range={list(value_range)}: give two numbers, as [0, 4095]")
-    made = Values(dtype, float(value_range[0]), float(value_range[1]))
+    made = StoredValues(dtype, float(value_range[0]), float(value_range[1]))
     if low < made.low or high > made.high:
         raise UserError(
             f"the data lie in [{low:g}, {high:g}], outside datamodule.value_range=[{made.low:g}, {made.high:g}]: "
