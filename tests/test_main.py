@@ -21,7 +21,11 @@ from src.config import location
 def test_every_command_has_a_main_module(name: str) -> None:
     found = importlib.util.find_spec(f"src.{console.COMMANDS[name][0]}")
     assert found is not None and found.origin is not None
-    assert 'if __name__ == "__main__":' in Path(found.origin).read_text(encoding="utf-8")
+    code = Path(found.origin).read_text(encoding="utf-8")
+    assert 'if __name__ == "__main__":' in code
+    # The text of --help must be right in the installed package too.
+    described = ast.get_docstring(ast.parse(code))
+    assert described is not None and f"score-sde {name}" in described and "python -m src." not in described
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..config.location import program_command
 from ..errors import UserError
 from ..runtime.command import command
 
@@ -23,7 +24,7 @@ def main(arguments: Sequence[str]) -> str:
     outputs = [argument.partition("=")[2] for argument in arguments if argument.startswith("output=")]
     paths = [argument for argument in arguments if not argument.startswith("output=")]
     if not paths or len(outputs) > 1 or "" in outputs or any(path.startswith("-") for path in paths):
-        raise UserError("type score-sde report RUN [RUN ...] [output=FILE]")
+        raise UserError(f"type {program_command('report')} RUN [RUN ...] [output=FILE]")
     # Import heavy libraries only once the command line is known to be valid.
     from ..tasks.report.task import write_report
 

@@ -1,12 +1,14 @@
 """Inspect a data set before training on it.
 
-    python -m src doctor datamodule.path=<folder or file>   images of your own: what they are, the settings that
-                                                            experiment=images chooses for them, the time of a step
-    python -m src doctor datamodule=digits                  a data set of conf/datamodule
-    python -m src doctor datamodule=digits datamodule.image_size=16   any setting of it
+    score-sde doctor datamodule.path=<folder or file>   images of your own: what they are, the settings that
+                                                        experiment=images chooses for them, the time of a step
+    score-sde doctor datamodule=digits                  a data set of conf/datamodule
+    score-sde doctor datamodule=digits datamodule.image_size=16   any setting of it
 
 datamodule.path    a folder or zip archive of images, or a npy, npz, zarr or parquet file
 datamodule         a file of conf/datamodule
+
+In a checkout: python -m src doctor ...
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A checkpoint into the format of another program.
 
-    python -m src.interop.export ckpt_path=last format=safetensors output=model.safetensors
+    score-sde export ckpt_path=last format=safetensors output=model.safetensors
 
 ckpt_path   a checkpoint of this project (a file, a run folder, last, best or a step), a .safetensors export, a .pth of
             Song's or Peng's program, or a .pkl of NVlabs/edm (read as tensors, nothing in it is run)
@@ -17,6 +17,8 @@ license     for hub: license of the weights, as apache-2.0; left out by default
 push        for hub: organization/name, uploaded to the Hugging Face Hub once the folder is written
 name        experiment whose runs count for last, best and steps (all)
 log_dir     where runs are kept (logs)
+
+In a checkout: python -m src export ...
 """
 
 from __future__ import annotations

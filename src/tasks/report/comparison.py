@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from ...config.annotations import is_number
+from ...config.location import program_command
 from ...io.results import FILE, recorded_results
 from ...metrics.protocol import GENERATION, MEASUREMENT, text_of
 from ...sinks.record import Result
@@ -58,8 +59,8 @@ def comparison(folders: Sequence[Folder]) -> Comparison | None:
         return Comparison(
             [
                 f"Too little for a verdict: each of the {len(groups)} settings was trained once, and two trainings of "
-                "one setting differ too. Train each with several seeds, as train.py -m ... seed.init=1,2,3, and "
-                "report the sweep's folder."
+                "one setting differ too. Train each with several seeds, as "
+                f"{program_command('train')} -m ... seed.init=1,2,3, and report the sweep's folder."
             ]
         )
     missing = [run.label for run in runs if not any(_draws(run, []))]
@@ -72,7 +73,10 @@ def comparison(folders: Sequence[Folder]) -> Comparison | None:
 
 
 _TRAINING = "training"
-_HOW = "Score them together: evaluate.py mode=compare groups=<the sweep's folder>, then write the report again."
+_HOW = (
+    f"Score them together: {program_command('evaluate')} mode=compare groups=<the sweep's folder>, then write the "
+    "report again."
+)
 
 
 def _compared(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import functools
 import gzip
-import hashlib
 from collections.abc import Sequence
 from datetime import datetime
 from importlib.util import find_spec
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import UserError
+from ...io.hashing import text_hash
 from . import figures, pictures, tables
 from .comparison import comparison
 from .findings import findings, mismatches
@@ -45,7 +45,7 @@ def page(folders: Sequence[Folder]) -> str:
     plotly = plotting_library()
     environment = Environment(loader=FileSystemLoader(_PARTS), autoescape=True, trim_blocks=True, lstrip_blocks=True)
     script = (_PARTS / "page.js").read_text(encoding="utf-8")
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    digest = base64.b64encode(bytes.fromhex(text_hash(script))).decode()
     # Markup: these files belong to this package and contain no text of a run.
     return environment.get_template("page.html").render(
         **_facts(folders),

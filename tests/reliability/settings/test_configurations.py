@@ -169,7 +169,7 @@ WRONG_ELSEWHERE = {
     ("src", "doctor", "datamodule=digits", "datamodule.image_size=[1"): "close its brackets",
     ("src", "doctor", "datamodule=digits", "datamodule.imagesize=8"): "did you mean datamodule.image_size?",
     ("src", "doctor", "datamodule=digit"): "there is no datamodule=digit, did you mean digits?",
-    ("src", "report"): "type score-sde report RUN",
+    ("src", "report"): "type python -m src report RUN",
     ("src", "report", "FILE"): "is a file, not a folder",
     ("src", "export"): "ckpt_path, format, output missing",
     ("src", "export", "ckpt_path=FILE", "format=ckpt", "output=out"): "is not a checkpoint",
