@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..config.location import CONFIG_DIR
+from ..config.location import CONFIG_DIR, program_command
 
 _WIDTH = 26
 _KEY = re.compile(r"^(\w+):(?: (.*))?$")
@@ -20,7 +20,9 @@ def help_text(config_name: str) -> str:
     head = "\n".join(line.removeprefix("#").removeprefix(" ") for line in lines[:first])
     groups = "".join(_entry(f"{name}=", text) for name, text in _groups(lines))
     settings = "".join(_entry(f"{key}={default}", text) for key, default, text in documented(config_name))
-    return f"{head}\n\nGroups, chosen by name:\n{groups}\nSettings and their defaults:\n{settings}"
+    text = f"{head}\n\nGroups, chosen by name:\n{groups}\nSettings and their defaults:\n{settings}"
+    # The comments name the scripts of a checkout.
+    return re.sub(r"python (train|sample|evaluate)\.py", lambda found: program_command(found[1]), text)
 
 
 def documented(config_name: str) -> Iterator[tuple[str, str, str]]:

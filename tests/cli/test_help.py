@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 
 from src.cli.entry import entry
 from src.cli.help import documented, help_text
+from src.config import location
 from src.config.location import CONFIG_DIR
 from tests.tasks.example import config
 
@@ -48,3 +49,10 @@ def test_help_does_not_run_the_command(
     monkeypatch.setattr(sys, "argv", ["sample.py", "num_samples=3", flag])
     command()
     assert capsys.readouterr().out == help_text("sample")
+
+
+@pytest.mark.parametrize("name", ["train", "sample", "evaluate"])
+def test_the_help_of_the_installed_package_names_its_own_command(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert f"python {name}.py " in help_text(name)
+    monkeypatch.setattr(location, "IS_INSTALLED", True)
+    assert f"  score-sde {name} " in help_text(name) and f"python {name}.py" not in help_text(name)
