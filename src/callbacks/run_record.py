@@ -1,20 +1,11 @@
-"""Record what is needed to use a checkpoint or a run folder on its own."""
+"""Record in every checkpoint what is needed to use it on its own."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
-
-from ..io.atomic import write_json
-from ..io.untrusted import read_json
-from ..runtime.energy import EnergyMeter
-from ..runtime.provenance import provenance
-
-FILE = "run.json"
 
 
 class RunRecord(Callback):
@@ -30,42 +21,3 @@ class RunRecord(Callback):
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         checkpoint["config"] = self.config
         checkpoint["run"] = {type(logger).__name__: logger.version for logger in trainer.loggers}
-
-
-class RunHistory:
-    """Write ``run.json`` in the run folder: for each start command, commit, versions, host, outcome, duration, energy.
-
-    Args:
-        run_dir: the folder, which belongs to this run.
-        overrides: settings of the command line.
-        resumed: the checkpoint from which the run resumes; None for a new run.
-    """
-
-    def __init__(self, run_dir: Path, overrides: Sequence[str], resumed: Path | None) -> None:
-        self.path = run_dir / FILE
-        self._begin, self._energy = time.monotonic(), EnergyMeter()
-        self._entry: dict[str, Any] = {
-            **provenance(),
-            "overrides": list(overrides),
-            "resumed_from": None if resumed is None else str(resumed),
-            "ended": "running",
-        }
-        self._earlier = self._read()
-        self._write()
-
-    def end(self, how: str, step: int) -> None:
-        """Record how this start ended, at which step, after how many seconds and joules."""
-        spent = {"seconds": round(time.monotonic() - self._begin, 1), "energy": dict(self._energy.stop())}
-        self._entry |= {"ended": how, "step": step, **spent}
-        self._write()
-
-    def _write(self) -> None:
-        write_json(self.path, {"starts": [*self._earlier, self._entry]})
-
-    def _read(self) -> list[Any]:
-        try:
-            starts = read_json(self.path)["starts"]
-        except (ValueError, KeyError, TypeError):
-            # A new run, or a run of an older version.
-            return []
-        return list(starts) if isinstance(starts, list) else []

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from src.callbacks.run_record import RunHistory
 from src.runtime import energy
 from src.runtime.energy import Counter, EnergyMeter, processor_counters
 from src.tasks.report.folder import read_folders
 from src.tasks.report.tables import runs
+from src.tasks.train.history import RunHistory
 from tests.tasks.evaluation_example import evaluate, make_run
 from tests.tasks.example import load, sample
 

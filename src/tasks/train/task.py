@@ -18,7 +18,7 @@ from ...callbacks.check_same_resume_point import CheckSameResumePoint
 from ...callbacks.epoch_count import EpochCount
 from ...callbacks.monitors.periodic import periodic_last
 from ...callbacks.run_folder import RunFolder
-from ...callbacks.run_record import RunHistory, RunRecord
+from ...callbacks.run_record import RunRecord
 from ...checkpoint import AtomicCheckpointIO, RunLock
 from ...checkpoint.restarts import note_job
 from ...cli.entry import run_log
@@ -32,6 +32,7 @@ from ...loggers import finish_loggers, forget_after, log_settings
 from ...runtime.precision import set_float32_precision
 from ...sampling.ode.bits_per_dim import BitsPerDim
 from ..report.task import report_afterwards
+from .history import RunHistory
 from .plan import TrainingPlan, plan_training
 from .states import checked_states, load_initial_weights
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from src.callbacks.run_record import RunHistory
 from src.checkpoint.read import peek_checkpoint
+from src.tasks.train.history import RunHistory
 from tests.tasks.evaluation_example import evaluate, make_run
 
 LEARNING_RATES = (1e-3, 1e-3, 2e-3, 2e-3)
