@@ -18,8 +18,9 @@ from pathlib import Path
 from ..config.build import nearest
 from ..errors import UserError, some
 from ..io.step_names import step_of
+from ..runtime.job import is_restart
 from .read import global_step, pin
-from .restarts import NothingToResume, is_restart, made_by_this_job
+from .restarts import NothingToResume, made_by_this_job
 
 _log = logging.getLogger(__name__)
 

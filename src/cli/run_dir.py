@@ -11,6 +11,7 @@ from pathlib import Path
 from omegaconf import OmegaConf
 
 from ..io.atomic import refusals
+from ..runtime.job import torchrun_restarted
 
 TIME_FORMAT = "%Y-%m-%d_%H-%M-%S"
 ADVICE = "fix permissions, free disk space, or set paths.log_dir"
@@ -48,13 +49,14 @@ def run_dir(log_dir: str, name: str | int, ckpt_path: str | int | None = None) -
     Raises:
         UserError: there is no such checkpoint, or the folder cannot be created.
     """
-    from ..checkpoint.find import find_checkpoint
-    from ..checkpoint.restarts import NothingToResume, torchrun_restarted
-
     name = str(name)
     if ckpt_path is None and torchrun_restarted():
         ckpt_path = "last"
     if ckpt_path is not None:
+        # Imports torch, which takes longer than refusing a mistyped setting.
+        from ..checkpoint.find import find_checkpoint
+        from ..checkpoint.restarts import NothingToResume
+
         try:
             folder = find_checkpoint(ckpt_path, Path(log_dir), name).parent
         except NothingToResume:

@@ -24,11 +24,11 @@ from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 
-from ..checkpoint.restarts import is_restart
 from ..errors import Interrupted, UserError
 from ..io.atomic import write_json, write_text
 from ..io.untrusted import read_json
 from ..progress import duration
+from ..runtime.job import is_restart
 from . import run_dir
 
 _log = logging.getLogger(__name__)

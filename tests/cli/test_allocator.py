@@ -5,15 +5,23 @@ import sys
 import pytest
 
 CODE = """
-import resource, sys
-import torch
+import ctypes, resource, sys
 from src.cli.allocator import keep_freed_memory
+library = ctypes.CDLL(None)
+# Large sizes and addresses do not fit into the default types.
+library.free.argtypes = [ctypes.c_void_p]
 kept = keep_freed_memory() if sys.argv[1] == "keep" else None
+def use():
+    # As torch does for a tensor.
+    block = ctypes.c_void_p()
+    assert library.posix_memalign(ctypes.byref(block), ctypes.c_size_t(64), ctypes.c_size_t(40 << 20)) == 0
+    ctypes.memset(block, 1, 40 << 20)
+    library.free(block)
 for _ in range(20):
-    torch.ones(40 << 20, dtype=torch.uint8)
+    use()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 for _ in range(10):
-    torch.ones(40 << 20, dtype=torch.uint8)
+    use()
 print(kept, resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 

@@ -1,4 +1,4 @@
-"""Signals during the start of a command."""
+"""The start of a command: signals, and errors that are found at once."""
 
 from __future__ import annotations
 
@@ -13,9 +13,35 @@ import pytest
 
 from src.config.location import CONFIG_DIR
 
-pytestmark = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc")
+REFUSED = """
+import runpy, sys
+try:
+    runpy.run_path(sys.argv[0], run_name="__main__")
+except SystemExit as end:
+    code = end.code
+assert code == 1
+slow = {"torch", "lightning", "torchvision", "sklearn"} & set(sys.modules)
+assert not slow, slow
+"""
 
 
+@pytest.mark.parametrize(
+    "command", [("train.py", "net.nff=8"), ("train.py", "seed=word"), ("sample.py", "num_samples=word", "ckpt_path=1")]
+)
+def test_a_mistyped_setting_is_refused_before_torch_is_imported(command: tuple[str, ...], tmp_path: Path) -> None:
+    code = f"import sys; sys.argv = sys.argv[1:]\n{REFUSED}"
+    ended = subprocess.run(
+        [sys.executable, "-c", code, *command, f"paths.log_dir={tmp_path}"],
+        cwd=CONFIG_DIR.parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stderr.startswith("error: ") and command[1].split("=")[0] in ended.stderr
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc")
 @pytest.mark.parametrize(
     ("number", "code", "name"),
     [(signal.SIGTERM, 143, "SIGTERM"), (signal.SIGHUP, 143, "SIGTERM"), (signal.SIGUSR1, 138, "SIGUSR1")],

@@ -40,7 +40,7 @@ def results(folder: Path) -> dict[str, dict[str, Any]]:
 
 @pytest.mark.timeout(600)
 def test_a_sweep_continues_after_a_failed_job(tmp_path: Path) -> None:
-    ended = train("-m", *MINIMAL, *in_folder(tmp_path), "sampler.corrector.snr=-1,0.16", folder=tmp_path, seconds=540)
+    ended = train("-m", *MINIMAL, *in_folder(tmp_path), "seed=word,1", folder=tmp_path, seconds=540)
     assert ended.code == 1
     assert "1 job(s) of the sweep failed" in ended.error_lines[-1]
     assert "Traceback" not in ended.err

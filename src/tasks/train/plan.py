@@ -12,13 +12,14 @@ from omegaconf import DictConfig, OmegaConf
 
 from ...checkpoint import OpenCheckpoint, RunLock, find_checkpoint
 from ...checkpoint.read import checked, open_archive
-from ...checkpoint.restarts import NothingToResume, torchrun_restarted
+from ...checkpoint.restarts import NothingToResume
 from ...checkpoint.training_state import check_complete
 from ...cli.instantiate import fill_in_from_data, instantiate, plain
 from ...datamodules.addressing.module import AddressedDataModule
 from ...errors import UserError
 from ...interop.song.checkpoint import is_song_checkpoint, open_song_training
 from ...interop.song.experiments import read_original, warn_ignored_keys
+from ...runtime.job import torchrun_restarted
 from ..devices import quiet_lightning
 from .checks import check_classes, check_run, shorten_warm_up
 from .choices import choose_settings
