@@ -18,6 +18,7 @@ from ...loggers import finish_wandb
 from ...metrics.protocol import why_incomparable
 from ...runtime.energy import EnergyMeter
 from ...sinks.record import Record, Result
+from ...sinks.table import common, sentence, table
 from ..devices import launch
 from ..report.task import report_afterwards
 from . import pareto
@@ -26,7 +27,6 @@ from .doctor.report import report_examination
 from .environment import Environment, Work
 from .jobs.scores import ScoresJob
 from .plan import EvaluationPlan, agreed_evaluation
-from .results.table import common, sentence, table
 
 _log = logging.getLogger(__name__)
 

@@ -15,9 +15,9 @@ from ...metrics import Scores
 from ...sampling.generation import Generation
 from ...sinks.record import Record, Result, write_results
 from ...sinks.store import SampleStore
+from ...sinks.table import table
 from .. import scoring
 from ..devices import launch
-from ..evaluate.results.table import table
 from ..report.task import report_afterwards
 from . import constraint_report, pictures
 from .plan import SamplingPlan, agreed_sampling

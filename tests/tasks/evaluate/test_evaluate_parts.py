@@ -18,11 +18,11 @@ from src.errors import UserError
 from src.loggers import AppendingCSVLogger
 from src.sinks.manifest import Manifest
 from src.sinks.record import Record, Result
+from src.sinks.table import table
 from src.tasks.evaluate.pareto import choices, front
 from src.tasks.evaluate.results.curve import draw_curve
 from src.tasks.evaluate.results.loggers import log
 from src.tasks.evaluate.results.picture import figure
-from src.tasks.evaluate.results.table import table
 from src.tasks.image_source import open_images
 from src.tasks.scoring import generation_facts
 

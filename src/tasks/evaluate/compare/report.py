@@ -11,7 +11,7 @@ from pathlib import Path
 from ....distributed import on_rank_zero
 from ....errors import UserError
 from ....sinks.record import Record, Result
-from ..results.table import table
+from ....sinks.table import table
 from .picture import draw_comparison
 from .verdict import COMPARE, SPREAD, complete_draws, differences, spreads
 

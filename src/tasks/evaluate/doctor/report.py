@@ -12,7 +12,7 @@ from typing import Any
 from ....distributed import on_rank_zero
 from ....io.atomic import replacing
 from ....sinks.record import Record, Result
-from ..results.table import aligned
+from ....sinks.table import aligned
 from .evidence.base import Evidence
 from .examination import Examination, Finding
 from .job import DOCTOR

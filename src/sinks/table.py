@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from ....sinks.record import Result
+from .record import Result
 
 _FEW, _MANY = 3, 4
 
