@@ -56,9 +56,12 @@ def prepare(setup: Setup, record_row: RecordRow, how: str) -> Callable[[], None]
     compiled = how == "compiled"
     trainer, module, data, watch = _run(setup, compiled, held=compiled)
 
+    name, flops = f"train.py's step, {how}", flops_per_image(setup)["train"]
+    watch.on_timed = lambda: watch.report_speed(setup, record_row, name, flops)
+
     def fit() -> None:
         trainer.fit(module, data)
-        watch.report(setup, record_row, f"train.py's step, {how}", flops_per_image(setup)["train"])
+        watch.report_kernels(setup, record_row, name)
 
     if not compiled:
         return fit
@@ -102,6 +105,8 @@ def _run(setup: Setup, compiled: bool, held: bool) -> tuple[Trainer, LightningMo
 class _Watch(Callback):
     """Time steps in blocks, profile a few steps, then end the training.
 
+    ``on_timed`` is called before the profile, which fails on a machine without access to the GPU's counters.
+
     Args:
         held: wait for the turn of this stage after the first steps.
         warm_up: steps before the clock starts.
@@ -114,6 +119,7 @@ class _Watch(Callback):
         self.seconds = seconds
         self.step_seconds: list[float] = []
         self.kernels: list[dict[str, Any]] = []
+        self.on_timed: Callable[[], None] = lambda: None
         self._events: Iterator[None] | None = None
 
     def on_train_batch_end(
@@ -134,6 +140,7 @@ class _Watch(Callback):
         steps = max(1, int(self.seconds / 5 / probe))
         for _ in range(5):
             self.step_seconds += yield from self._timed(steps)
+        self.on_timed()
         if torch.cuda.is_available():
             with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profiler:
                 yield from repeat(None, PROFILED)
@@ -152,10 +159,9 @@ class _Watch(Callback):
         wait()
         return [(time.perf_counter() - start) / steps]
 
-    def report(self, setup: Setup, record_row: RecordRow, name: str, flops: float) -> None:
-        """Report the measured rows."""
-        section = f"Training step of train.py, {setup.net}, batch {setup.batch}"
-        timing = Timing(tuple(self.step_seconds))
+    def report_speed(self, setup: Setup, record_row: RecordRow, name: str, flops: float) -> None:
+        """Report rates and memory."""
+        section, timing = _section(setup), Timing(tuple(self.step_seconds))
         target = {"at_least": LEAST_RATE} if "compiled" in name else {}
         record_row(row(section, name, rate(timing, setup.batch), "images/s", **target))
         record_row(row(section, f"{name}, a step", timing.scaled(1e3), "ms"))
@@ -169,6 +175,10 @@ class _Watch(Callback):
             share = 100 * setup.batch * flops / timing.median / 1e12 / peak
             record_row(row(section, f"{name}, of the bf16 GEMM peak (MFU)", share, "%"))
             record_row(row(section, f"{name}, peak memory", peak_memory(), "GiB"))
+
+    def report_kernels(self, setup: Setup, record_row: RecordRow, name: str) -> None:
+        """Report the time outside of kernels, and the time of each group of kernels."""
+        section, timing = _section(setup), Timing(tuple(self.step_seconds))
         if self.kernels:
             busy = busy_seconds(self.kernels) / PROFILED
             outside = 100 * max(0.0, 1 - busy / timing.median)
@@ -177,6 +187,10 @@ class _Watch(Callback):
             record_row(row(section, f"{name}, kernels of a step", len(self.kernels) / PROFILED, "launches"))
             for kind, seconds in by_kind(self.kernels).items():
                 record_row(row(section, f"{name}, {kind}", 1e3 * seconds / PROFILED, "ms"))
+
+
+def _section(setup: Setup) -> str:
+    return f"Training step of train.py, {setup.net}, batch {setup.batch}"
 
 
 def kernels_of(trace: dict[str, Any]) -> list[dict[str, Any]]:
