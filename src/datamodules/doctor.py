@@ -37,7 +37,7 @@ def examine(datamodule: Any) -> Findings:
 def main(overrides: Sequence[str]) -> str:
     """Return the findings."""
     # This module is a command of the whole project, although its package is one of the lower layers.
-    from ..tasks.doctor import compose_datamodule, report_on_data
+    from ..tasks.data_doctor import compose_datamodule, report_on_data
 
     if any(override.startswith("datamodule=") for override in overrides):
         return str(examine(compose_datamodule(overrides)))

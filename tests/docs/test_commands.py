@@ -24,7 +24,7 @@ from src.cli.command_line import prepare_arguments
 from src.cli.kinds import check_kinds
 from src.cli.run_dir import register_resolvers
 from src.interop.export import parse
-from src.tasks.doctor import compose_datamodule
+from src.tasks.data_doctor import compose_datamodule
 from src.tasks.evaluate.plan import check_evaluation, plan_evaluation
 from src.tasks.sample.plan import check_sampling, plan_sampling
 from src.tasks.train.checks import check_run
