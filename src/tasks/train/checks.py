@@ -117,9 +117,9 @@ def check_classes(cfg: DictConfig, data_classes: int | None) -> None:
             f"objective.label_dropout={dropout}, but the net takes no classes: add "
             "net.num_classes=${datamodule.num_classes}, or set objective.label_dropout=0"
         )
-    if not isinstance(net_classes, int) or net_classes == 0 or data_classes is None:
+    if not isinstance(net_classes, int) or data_classes is None:
         return
-    if data_classes == 0:
+    if data_classes == 0 and net_classes > 0:
         raise UserError(
             f"net.num_classes={net_classes}, but the data have no labels: "
             "set net.num_classes=null, or give data with labels"

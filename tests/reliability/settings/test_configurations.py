@@ -29,6 +29,7 @@ WRONG = {
     ("net.nf=0",): "nf=0",
     ("net.num_res_blocks=-1",): "num_res_blocks=-1",
     ("net.num_classes=5",): "classes",
+    ("net.num_classes=0",): "net.num_classes=0, but the data have 10 classes",
     ("net.num_classes=-1",): "num_classes=-1",
     ("seed=-1",): "seed=-1",
     ("seed=18446744073709551616",): "seed=18446744073709551616",
