@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from src.errors import UserError
 from src.lightning_modules.compiled import CompiledLoss, check_mode
 from src.noise import Address
 from tests.lightning_modules.tiny_run import CONF
+from tests.reliability.support.entry import Started
 from tests.support.configs import names
 
 STEPS = 5
@@ -37,12 +37,11 @@ ONE_GRAPH = [name for name in names("objective") if name != "flow_ot"]
 
 
 @pytest.mark.parametrize("objectives", [["edm"], pytest.param(ONE_GRAPH, marks=pytest.mark.slow)])
-def test_the_compiled_loss_is_one_graph_and_equals_the_plain_loss(objectives: list[str]) -> None:
+def test_the_compiled_loss_is_one_graph_and_equals_the_plain_loss(objectives: list[str], tmp_path: Path) -> None:
     # In its own process: the shape checks of the test session break graphs.
-    command = [sys.executable, "-m", "tests.lightning_modules.test_compiled", *objectives]
-    done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert done.stdout.split() == objectives
+    ended = Started(["tests.lightning_modules.test_compiled", *objectives], tmp_path).wait()
+    assert ended.code == 0, ended.err[-3000:]
+    assert ended.out.split() == objectives
 
 
 def compare(objective: str) -> None:

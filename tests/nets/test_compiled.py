@@ -1,7 +1,6 @@
 """The compiled forward pass: number of graphs, and the same values as without compiling."""
 
 import json
-import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +16,7 @@ from src.nets import NCSNpp
 from src.nets.compiled import CompiledForward, compile_mode
 from src.nets.layers.resample import FIRUp, double_by_slices, filter_by_slices
 from src.runtime.compilation import GRAPHS, many_graphs
+from tests.reliability.support.entry import Started
 
 BATCHES = (16, 16, 25, 7, 12)
 
@@ -104,12 +104,11 @@ def test_unknown_settings_are_refused(setting: Any) -> None:
         compile_mode(setting)
 
 
-def test_a_net_under_torch_compile() -> None:
+def test_a_net_under_torch_compile(tmp_path: Path) -> None:
     # In its own process: the shape checks of the test session break graphs.
-    command = [sys.executable, "-m", "tests.nets.test_compiled"]
-    done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
-    found = json.loads(done.stdout)
+    ended = Started(["tests.nets.test_compiled"], tmp_path).wait()
+    assert ended.code == 0, ended.err[-2000:]
+    found = json.loads(ended.out)
     # Graphs: two batch sizes without gradients, and one with gradients.
     assert found == {"graphs": 3, "error": 0.0, "breaks": 0, "in_autocast": "torch.bfloat16", "slices": 1}
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
+import importlib
+import runpy
 import sys
 from collections.abc import Callable
 from importlib.metadata import version
@@ -12,12 +12,11 @@ from typing import Any
 
 import pytest
 import torch
-from jaxtyping import Float, TypeCheckError
+from jaxtyping import Float, TypeCheckError, install_import_hook
 from torch import Tensor
 
 from src.stored_values import BYTES
-from tests.support.configs import CONF
-from tests.support.typechecker import forget_calls, once_per_call
+from tests.support.typechecker import check, forget_calls, once_per_call
 
 KINDS = (
     (torch.ones(2), torch.ones(3)),
@@ -58,8 +57,6 @@ def test_a_call_is_checked_if_its_arguments_are_of_another_kind() -> None:
 def test_wrong_arguments_and_results_are_refused() -> None:
     from jaxtyping import jaxtyped  # replaced by conftest
 
-    from tests.support.typechecker import check
-
     @jaxtyped(typechecker=check)
     def halves(x: Float[Tensor, "b 2"], right: bool) -> Float[Tensor, "b 2"]:
         return x if right else x[:, :1]
@@ -77,15 +74,17 @@ def test_the_package_is_checked() -> None:
         BYTES.from_model("text", "unit")  # type: ignore[arg-type]
 
 
-def test_no_command_finds_bytecode_with_checks(tmp_path: Path) -> None:
-    variables = {**os.environ, "PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(tmp_path)}
-    under_test = "import runpy; from tests.support import typechecker; typechecker.install('src'); "
-    for code in (["-c", under_test + "runpy.run_module('src', run_name='imported')"], ["-m", "src", "--version"]):
-        ended = subprocess.run([sys.executable, *code], env=variables, capture_output=True, text=True)
-        assert (ended.returncode, ended.stderr) == (0, "")
-    # The next process finds the rewritten modules, and libraries where every process looks for them.
-    own, place = f"-jaxtyping-{version('jaxtyping')}.pyc", tmp_path / CONF.parent.relative_to("/") / "src"
-    rewritten = {path for path in tmp_path.rglob("*.pyc") if path.name.endswith(own)}
-    assert place / f"__main__.{sys.implementation.cache_tag}{own}" in rewritten
-    assert all(path.is_relative_to(place) for path in rewritten)
-    assert not [path for path in tmp_path.rglob("*.pyc") if ".opt-jaxtyping" in path.name]
+def test_no_command_finds_bytecode_with_checks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "checked_module.py").write_text("import library_of_it\n")
+    (tmp_path / "library_of_it.py").write_text("")
+    monkeypatch.setattr(sys, "pycache_prefix", None)
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    monkeypatch.syspath_prepend(tmp_path)
+    with install_import_hook("checked_module", f"{check.__module__}.check"):
+        importlib.import_module("checked_module")
+        # A command's main module is loaded in another way.
+        runpy.run_module("checked_module", run_name="imported")
+    # The next process finds the rewritten module, and the library where every process looks for it.
+    tag = sys.implementation.cache_tag
+    names = {f"checked_module.{tag}-jaxtyping-{version('jaxtyping')}.pyc", f"library_of_it.{tag}.pyc"}
+    assert {path.name for path in tmp_path.rglob("*.pyc")} == names

@@ -1,8 +1,8 @@
-"""Entry scripts as separate processes that start fast.
+"""Entry scripts and modules as separate processes that start fast.
 
 Importing torch and Lightning takes longer than the runs tested here. A fork server imports them once, and every process
 is a fork that runs ``train.py`` from its first line to its exit code. It has its own id, signals, descriptors and
-environment, and can be killed like any other process.
+environment, can be killed like any other process, and lacks the shape checks of the test session.
 """
 
 from __future__ import annotations
@@ -70,10 +70,10 @@ class Ended:
 
 
 class Started:
-    """A running entry script.
+    """A running entry script or module.
 
     Args:
-        arguments: the script and its arguments.
+        arguments: the script (``train.py``) or module (``tests.nets.test_compiled``) and its arguments.
         folder: where its output is kept.
         environment: additional environment variables.
         death: where the process kills itself, see ``deaths``; None for never.
@@ -164,4 +164,5 @@ def _run(
     if trace is not None:
         deaths.trace(trace)
     with quick_hydra.compose_once():
-        runpy.run_path(arguments[0], run_name="__main__")
+        start = runpy.run_path if arguments[0].endswith(".py") else runpy.run_module
+        start(arguments[0], run_name="__main__")

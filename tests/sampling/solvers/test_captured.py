@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +16,7 @@ from src.sampling.solvers.exponential.multistep import integrate
 from src.sampling.solvers.run import SolverRun
 from src.sampling.solvers.times import TimeTable
 from src.sde import VPSDE
+from tests.reliability.support.entry import Started
 from tests.sampling.solvers.test_sampler_configs import SUITED, VESDE
 from tests.support.configs import build, names, read
 from tests.support.gaussian import GaussianScore
@@ -67,21 +67,19 @@ def test_compiled_steps_give_the_same_samples(
 def test_compiled(name: str, tmp_path: Path) -> None:
     # In its own process: the shape checks of the test session break graphs.
     file = tmp_path / "samples.pt"
-    command = [sys.executable, "-m", "tests.sampling.solvers.test_captured", name, str(file)]
-    done = subprocess.run(command, cwd=Path(__file__).parents[3], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
+    ended = Started(["tests.sampling.solvers.test_captured", name, str(file)], tmp_path).wait()
+    assert ended.code == 0, ended.err[-2000:]
     plain, captured, graphs = torch.load(file, weights_only=True)
     torch.testing.assert_close(captured, plain, rtol=1e-4, atol=1e-4)
     # Graphs for first, middle and last steps, not one per step.
     assert graphs < STEPS - 1
 
 
-def test_multistep_graphs_use_one_device() -> None:
+def test_multistep_graphs_use_one_device(tmp_path: Path) -> None:
     # One CPU tensor in a GPU graph would prevent CUDA graphs.
-    command = [sys.executable, "-m", "tests.sampling.solvers.test_captured"]
-    done = subprocess.run(command, cwd=Path(__file__).parents[3], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert done.stdout.split() == ["meta"]
+    ended = Started(["tests.sampling.solvers.test_captured"], tmp_path).wait()
+    assert ended.code == 0, ended.err[-2000:]
+    assert ended.out.split() == ["meta"]
 
 
 def devices_of_a_multistep_graph() -> set[str]:
