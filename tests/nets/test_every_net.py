@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import pytest
@@ -34,10 +35,16 @@ SMALL = {
 CLASSES = 3
 
 
-def net(name: str, **settings: Any) -> ScoreNet:
+@functools.cache
+def options_of(name: str) -> dict[str, Any]:
     with initialize_config_dir(str(CONF), version_base=None):
         data = [f"+datamodule.{key}={value}" for key, value in {"image_size": 8, "channels": 3, "dim": 6}.items()]
-        options = OmegaConf.to_container(compose(f"net/{name}", overrides=data), resolve=True)["net"]
+        options: dict[str, Any] = OmegaConf.to_container(compose(f"net/{name}", overrides=data), resolve=True)["net"]
+    return options
+
+
+def net(name: str, **settings: Any) -> ScoreNet:
+    options = options_of(name)
     torch.manual_seed(0)
     made = build(options | {key: value for key, value in (SMALL | settings).items() if key in options})
     assert isinstance(made, ScoreNet)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -46,9 +48,14 @@ def composed(name: str, overrides: list[str]) -> DictConfig:
         return compose(name, overrides=overrides, return_hydra_config=False)
 
 
+@functools.cache
+def _training() -> DictConfig:
+    return composed("train", TINY)
+
+
 def make_run(run: Path, steps: tuple[int, ...] = (10,), cache: Path | None = None) -> list[Path]:
     """Write checkpoints with random weights, different for every step, raw and averaged."""
-    cfg = composed("train", TINY)
+    cfg = copy.deepcopy(_training())
     cfg.metric.cache_dir = str(cache or run / "statistics")
     cfg.metric.metrics = {"frechet": cfg.metric.metrics.frechet}
     config = plain(cfg)

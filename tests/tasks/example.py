@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 import json
 import os
 import subprocess
@@ -40,6 +42,11 @@ _NODES = ("net", "sde", "parametrization", "model", "datamodule", "sampler", "me
 
 def config(*overrides: str) -> dict[str, Any]:
     """Return the parts of a resolved training configuration that sampling needs."""
+    return copy.deepcopy(_config(*overrides))
+
+
+@functools.cache
+def _config(*overrides: str) -> dict[str, Any]:
     with initialize_config_dir(str(CONF), version_base="1.3"):
         cfg = compose("train", list(overrides))
     nodes = [name for name in _NODES if name in cfg]
