@@ -24,8 +24,9 @@ import torch
 
 from bench import machine
 from bench.gpu_proof import plan, table
-from bench.gpu_proof.driver import Driver
+from bench.gpu_proof.driver import Driver, Stage
 from bench.gpu_proof.setup import Setup
+from bench.gpu_proof.stages import data
 
 _FOR_THE_TABLE = 6.0
 
@@ -50,7 +51,7 @@ def main() -> None:
         inception=arguments.inception and arguments.inception.resolve(),
     )
     (setup.out / "machine.json").write_text(json.dumps(machine.describe()), encoding="utf-8")
-    stages = plan.chosen(arguments.only or (plan.SMALL if arguments.small else [s.name for s in plan.STAGES]))
+    stages = _stages(arguments)
     driver = Driver(setup, plan.without_preparation(stages) if setup.small else stages)
     signal.signal(signal.SIGTERM, _stopped)
     try:
@@ -71,6 +72,11 @@ def _stopped(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
+def _stages(arguments: argparse.Namespace) -> list[Stage]:
+    everything = plan.SMALL if arguments.small else [stage.name for stage in plan.STAGES]
+    return plan.chosen(arguments.only or everything)
+
+
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m bench.gpu_proof", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -89,12 +95,19 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--inception", type=Path, help="pt_inception-2015-12-05-6726825d.pth, to also compute FID")
     parser.add_argument("--small", action="store_true", help="digits on the CPU, to try the program")
     arguments = parser.parse_args()
-    try:
-        plan.chosen(arguments.only or [])
-    except ValueError as error:
-        parser.error(str(error))
     if not arguments.small and not torch.cuda.is_available() and not arguments.only:
         parser.error("no CUDA device was found: try the program itself with --small, or choose stages with --only")
+    try:
+        stages = _stages(arguments)
+        if not arguments.small and any(stage.name == "unpack" for stage in stages):
+            data.check(arguments.data)
+    except (ValueError, FileNotFoundError) as error:
+        parser.error(str(error))
+    for package, users in plan.missing_packages(stages).items():
+        whose = "every stage" if len(users) == len(stages) else ", ".join(users)
+        parser.error(f"the Python module {package} is missing, which is needed by {whose}: install it, or use --only")
+    if arguments.out.is_file():
+        parser.error(f"--out {arguments.out} is a file: give a folder")
     if arguments.inception is not None and not arguments.inception.is_file():
         parser.error(f"--inception {arguments.inception} is not a file")
     return arguments

@@ -37,6 +37,7 @@ class Stage:
         beside: the following stages do not wait for it.
         alone: it measures time: it waits until no other stage runs, and preparing stages are paused meanwhile.
         early_after: stage after which its process may start, to prepare before its turn; None: at its turn.
+        packages: Python modules that it needs beside those of every stage.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Stage:
     beside: bool = False
     alone: bool = True
     early_after: str | None = None
+    packages: tuple[str, ...] = ()
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Iterable
 from dataclasses import replace
 
@@ -12,9 +13,9 @@ STAGES = (
     Stage("card", 30, alone=False),
     Stage("rehearsal", 110, needs=("unpack",), beside=True, alone=False),
     Stage("classifier", 60, needs=("unpack",), beside=True, alone=False),
-    Stage("tests", 60, alone=False),
+    Stage("tests", 120, alone=False, packages=("pytest", "xdist", "pytest_timeout", "jaxtyping", "beartype")),
     Stage("step_textbook", 16, early_after="card"),
-    Stage("step_diffusers", 16, early_after="card"),
+    Stage("step_diffusers", 16, early_after="card", packages=("diffusers",)),
     Stage("step_tf32", 14, early_after="card"),
     Stage("step_bf16", 14, early_after="card"),
     Stage("step_channels_last", 14, early_after="card"),
@@ -63,6 +64,19 @@ def chosen(names: Iterable[str]) -> list[Stage]:
             wanted.add(name)
             waiting += by_name[name].needs
     return [stage for stage in STAGES if stage.name in wanted]
+
+
+PACKAGES = ("hydra", "omegaconf", "lightning", "torchmetrics", "torch_fidelity", "torchode", "safetensors", "PIL")
+"""Modules that every stage may need."""
+
+
+def missing_packages(stages: Iterable[Stage]) -> dict[str, list[str]]:
+    """Return the modules that are not installed, each with the names of the stages that need it."""
+    needed: dict[str, list[str]] = {}
+    for stage in stages:
+        for name in (*PACKAGES, *stage.packages):
+            needed.setdefault(name, []).append(stage.name)
+    return {name: users for name, users in needed.items() if importlib.util.find_spec(name) is None}
 
 
 def without_preparation(stages: Iterable[Stage]) -> list[Stage]:

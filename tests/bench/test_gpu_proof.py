@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import json
 import os
@@ -17,9 +18,10 @@ import pytest
 from PIL import Image
 
 from bench import report
+from bench.gpu_proof import __main__ as program
 from bench.gpu_proof import plan, publish, table
 from bench.gpu_proof.setup import keep, rows_of, value_of
-from bench.gpu_proof.stages.correctness import outcomes
+from bench.gpu_proof.stages.correctness import SECONDS, outcomes
 from bench.gpu_proof.stages.data import cifar10
 from bench.gpu_proof.stages.speed.product import busy_seconds, by_kind, kernels_of
 from bench.gpu_proof.worker import STAGES
@@ -37,6 +39,20 @@ def test_the_plan_is_consistent() -> None:
     assert [stage.name for stage in plan.chosen(["scores"])] == ["unpack", "classifier", "train", "sample", "scores"]
     with pytest.raises(ValueError, match="unknown stage nonsense"):
         plan.chosen(["nonsense"])
+
+
+def test_pytest_ends_before_its_stage() -> None:
+    (limit,) = (stage.limit for stage in plan.STAGES if stage.name == "tests")
+    assert limit > SECONDS
+
+
+def test_missing_packages_are_named_with_the_stages_that_need_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = importlib.util.find_spec
+    hidden = ("diffusers", "xdist")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name in hidden else found(name))
+    missing = plan.missing_packages(plan.chosen(["throughput", "tests"]))
+    assert missing == {"diffusers": ["step_diffusers"], "xdist": ["tests"]}
+    assert not plan.missing_packages(plan.chosen(["card"]))
 
 
 def test_a_truncated_line_loses_no_other_row_but_the_next(tmp_path: Path) -> None:
@@ -178,6 +194,24 @@ def test_the_program_runs_on_the_digits(arguments: str, tmp_path: Path) -> None:
     # The output ends with the table.
     assert done.stdout.strip().endswith("s") and "targets met" in done.stdout[-200:]
     assert len(list((tmp_path / "out").iterdir())) <= 8
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--only", "nonsense"], "unknown stage nonsense"),
+        (["--only", "speedrun", "--data", "nowhere"], "nowhere holds neither cifar10_train_jpeg.tar.xz and"),
+        (["--only", "card", "--out", "pyproject.toml"], "--out pyproject.toml is a file: give a folder"),
+    ],
+)
+def test_wrong_arguments_end_the_program_with_one_line(
+    arguments: list[str], message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(report.ROOT)
+    monkeypatch.setattr(sys, "argv", ["gpu_proof", *arguments])
+    with pytest.raises(SystemExit):
+        program.main()
+    assert message in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_without_a_gpu_the_program_says_what_to_type(tmp_path: Path) -> None:

@@ -46,6 +46,7 @@ def cifar10(folder: Path) -> dict[str, np.ndarray]:
     Raises:
         FileNotFoundError: ``folder`` has no CIFAR-10.
     """
+    check(folder)
     if not _archives(folder):
         return _original(folder)
     arrays: dict[str, np.ndarray] = {}
@@ -56,6 +57,13 @@ def cifar10(folder: Path) -> dict[str, np.ndarray]:
         arrays[f"{split}_labels"] = np.array([classes.index(name.split("/")[-2]) for name, _ in named])
         arrays[f"{split}_images"] = _decoded([data for _, data in named])
     return arrays
+
+
+def check(folder: Path) -> None:
+    """Raise FileNotFoundError if ``folder`` has no CIFAR-10."""
+    published = any((folder / name).exists() for name in ("cifar-10-batches-py", "cifar-10-python.tar.gz"))
+    if not published and not _archives(folder):
+        raise FileNotFoundError(f"{folder} holds neither {' and '.join(_JPEG.values())} nor cifar-10-python.tar.gz")
 
 
 def _archives(folder: Path) -> bool:
@@ -95,8 +103,6 @@ def _decode(files: list[bytes]) -> np.ndarray:
 
 def _original(folder: Path) -> dict[str, np.ndarray]:
     """Return the published pixels, through the datamodule used for training; downloads nothing here."""
-    if not any((folder / name).exists() for name in ("cifar-10-batches-py", "cifar-10-python.tar.gz")):
-        raise FileNotFoundError(f"{folder} holds neither {' and '.join(_JPEG.values())} nor cifar-10-python.tar.gz")
     from src.datamodules import CIFAR10DataModule
 
     return _of_datamodule(CIFAR10DataModule(data_dir=folder))
