@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..checkpoint import find_checkpoint, restore_model
 from ..checkpoint.find import can_be_found, shipped_models
-from ..cli.kinds import check_whole
+from ..cli.setting_types import check_whole
 from ..config.build import nearest
 from ..errors import UserError
 from ..interop.checkpoints import open_checkpoint

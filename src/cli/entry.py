@@ -123,7 +123,7 @@ def _job(job: Main, config_name: str, cfg: DictConfig) -> float | None:
 
     from . import sweeps
     from .allocator import keep_freed_memory
-    from .kinds import check_kinds, name_as_text
+    from .setting_types import check_types, name_as_text
 
     # Hydra has just configured logging again.
     logging.getLogger().addHandler(run_log)
@@ -137,7 +137,7 @@ def _job(job: Main, config_name: str, cfg: DictConfig) -> float | None:
         warnings.filterwarnings("ignore", module=r"(PIL|zarr)\.")
         keep_freed_memory()
         name_as_text(cfg)
-        check_kinds(cfg, CONFIG_DIR / f"{config_name}.yaml")
+        check_types(cfg, CONFIG_DIR / f"{config_name}.yaml")
         return job(cfg)
     except ENDINGS as error:
         # Handled here and not further out: Hydra would print its own line and start the next job of a sweep.

@@ -21,8 +21,8 @@ from PIL import Image
 
 from src.cli.arguments import checkpoint_arguments
 from src.cli.command_line import prepare_arguments
-from src.cli.kinds import check_kinds
 from src.cli.run_dir import register_resolvers
+from src.cli.setting_types import check_types
 from src.interop.export import parse
 from src.tasks.data_doctor import compose_datamodule
 from src.tasks.evaluate.plan import check_evaluation, plan_evaluation
@@ -137,7 +137,7 @@ def composed(name: str, overrides: list[str]):
         overrides.append("paths.run_dir=run")
     with initialize_config_dir(str(CONF), version_base="1.3"):
         cfg = compose(name, overrides)
-    check_kinds(cfg, CONF / f"{name}.yaml")
+    check_types(cfg, CONF / f"{name}.yaml")
     return cfg
 
 

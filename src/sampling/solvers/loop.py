@@ -20,7 +20,7 @@ from ...sde import SDE
 from ...sde.score_model import Model
 from ..output import Callback, Control, SampleOutput, Sampler, SamplerStep, count
 from ..trajectory import Trajectory
-from .captured import CapturedStep
+from .compiled import CompiledStep
 from .run import SolverRun
 from .schedule import TimeGrid
 from .times import TimeTable
@@ -33,7 +33,7 @@ class GridSampler(Sampler):
         grid: times from T to eps.
         denoise: finish with the posterior mean at eps (one evaluation); otherwise noise of sigma(eps) remains.
         trajectory_frames: number of states to keep, evenly spaced in steps; 0 for none.
-        compile: compile whole steps, arithmetic and noise with the net (``captured``).
+        compile: compile whole steps, arithmetic and noise with the net (see ``compiled``).
     """
 
     reach: int = 0
@@ -43,7 +43,7 @@ class GridSampler(Sampler):
         self.grid = grid
         self.denoise = denoise
         self.trajectory_frames = trajectory_frames
-        self._take_step = CapturedStep(self.step, self.reach) if compile else self.step
+        self._take_step = CompiledStep(self.step, self.reach) if compile else self.step
 
     @property
     def described(self) -> str:

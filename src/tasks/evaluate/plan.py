@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from ...checkpoint import checkpoint_hash
 from ...checkpoint.find import run_of
 from ...checkpoint.weights import parse_weights
-from ...cli.kinds import check_whole, listed
+from ...cli.setting_types import check_whole, listed
 from ...data_range import check_quantize
 from ...distributed import agreed, failing_together
 from ...errors import UserError

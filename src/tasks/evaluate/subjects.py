@@ -15,7 +15,7 @@ from ...checkpoint.averages.posthoc import check_reconstructible, reconstruct
 from ...checkpoint.find import find_at_multiples, run_of
 from ...checkpoint.read import checked, peek_checkpoint
 from ...checkpoint.weights import parse_weights
-from ...cli.kinds import listed
+from ...cli.setting_types import listed
 from ...errors import UserError
 from ...interop.checkpoints import open_checkpoint
 from ...sde import ScoreModel

@@ -15,7 +15,7 @@ from torch import Tensor
 from ...checkpoint import checkpoint_hash, find_checkpoint, restore_model
 from ...checkpoint.find import run_of
 from ...checkpoint.weights import parse_weights
-from ...cli.kinds import check_whole, listed
+from ...cli.setting_types import check_whole, listed
 from ...data_range import check_quantize
 from ...distributed import agreed, failing_together
 from ...errors import UserError

@@ -6,7 +6,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from ...cli.kinds import listed
+from ...cli.setting_types import listed
 from ...errors import UserError
 from ...sampling import Sampler
 from ...sampling.starts import EncodedStart, Interpolation, PriorStart, Start

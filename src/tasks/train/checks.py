@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
 from ...cli.instantiate import check_settings, instantiate, needs_data, plain
-from ...cli.kinds import check_whole
+from ...cli.setting_types import check_whole
 from ...config.annotations import shortened
 from ...errors import UserError
 from ...image_shape import configured_shape

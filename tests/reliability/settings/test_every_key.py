@@ -14,9 +14,9 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
 from src.cli.instantiate import instantiate
-from src.cli.kinds import check_kinds
 from src.cli.messages import one_line
 from src.cli.run_dir import register_resolvers
+from src.cli.setting_types import check_types
 from src.config.location import CONFIG_DIR
 from tests.reliability.support.figures import Figures
 from tests.tasks.example import IMAGES, write_checkpoint
@@ -93,7 +93,7 @@ def outcome(command: str, base: DictConfig, key: str, value: Any) -> str:
     cfg = base.copy()
     OmegaConf.update(cfg, key, value, merge=False)
     try:
-        check_kinds(cfg, CONFIG_DIR / f"{command}.yaml")
+        check_types(cfg, CONFIG_DIR / f"{command}.yaml")
         CHECKS[command](cfg)
     except Exception as error:
         line = one_line(error)

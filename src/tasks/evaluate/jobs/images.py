@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from ....checkpoint.legacy import upgrade_node
-from ....cli.kinds import listed
+from ....cli.setting_types import listed
 from ....distributed import failing_together, on_rank_zero
 from ....errors import UserError
 from ....progress import Progress

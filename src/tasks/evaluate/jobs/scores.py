@@ -17,7 +17,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
-from ....cli.kinds import listed
+from ....cli.setting_types import listed
 from ....distributed import on_rank_zero, rank, world_size
 from ....errors import UserError
 from ....io.hashing import settings_hash

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 from hydra import compose, initialize_config_dir
 
-from src.cli.kinds import check_kinds
 from src.cli.run_dir import register_resolvers
+from src.cli.setting_types import check_types
 from src.errors import UserError
 from tests.support.configs import CONF
 
@@ -12,7 +12,7 @@ from tests.support.configs import CONF
 def check(*overrides: str) -> None:
     register_resolvers()
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        check_kinds(compose("evaluate", list(overrides)), CONF / "evaluate.yaml")
+        check_types(compose("evaluate", list(overrides)), CONF / "evaluate.yaml")
 
 
 def test_expected_scores_and_lengths_are_numbers() -> None:

@@ -55,10 +55,10 @@ def test_compiled_steps_give_the_same_samples(
     settings: dict[str, Any] = {} if corrector_first is None else {"corrector_first": corrector_first}
     if "s_churn" in read("sampler", name):
         settings["s_churn"] = 4.0
-    plain, captured = sampled(name, **settings), sampled(name, compile=True, **settings)
-    torch.testing.assert_close(captured.samples, plain.samples, rtol=0, atol=0)
-    torch.testing.assert_close(captured.trajectory, plain.trajectory, rtol=0, atol=0)
-    assert captured.nfe.tolist() == plain.nfe.tolist()
+    plain, compiled = sampled(name, **settings), sampled(name, compile=True, **settings)
+    torch.testing.assert_close(compiled.samples, plain.samples, rtol=0, atol=0)
+    torch.testing.assert_close(compiled.trajectory, plain.trajectory, rtol=0, atol=0)
+    assert compiled.nfe.tolist() == plain.nfe.tolist()
 
 
 @pytest.mark.timeout(900)
@@ -67,17 +67,17 @@ def test_compiled_steps_give_the_same_samples(
 def test_compiled(name: str, tmp_path: Path) -> None:
     # In its own process: the shape checks of the test session break graphs.
     file = tmp_path / "samples.pt"
-    ended = Started(["tests.sampling.solvers.test_captured", name, str(file)], tmp_path).wait()
+    ended = Started(["tests.sampling.solvers.test_compiled", name, str(file)], tmp_path).wait()
     assert ended.code == 0, ended.err[-2000:]
-    plain, captured, graphs = torch.load(file, weights_only=True)
-    torch.testing.assert_close(captured, plain, rtol=1e-4, atol=1e-4)
+    plain, compiled, graphs = torch.load(file, weights_only=True)
+    torch.testing.assert_close(compiled, plain, rtol=1e-4, atol=1e-4)
     # Graphs for first, middle and last steps, not one per step.
     assert graphs < STEPS - 1
 
 
 def test_multistep_graphs_use_one_device(tmp_path: Path) -> None:
     # One CPU tensor in a GPU graph would prevent CUDA graphs.
-    ended = Started(["tests.sampling.solvers.test_captured"], tmp_path).wait()
+    ended = Started(["tests.sampling.solvers.test_compiled"], tmp_path).wait()
     assert ended.code == 0, ended.err[-2000:]
     assert ended.out.split() == ["meta"]
 

@@ -20,7 +20,7 @@ from .run import SolverRun
 StepFunction = Callable[[SolverRun, Tensor, int], tuple[Tensor, Tensor]]
 
 
-class CapturedStep:
+class CompiledStep:
     """``step`` of a sampler, compiled at its first call.
 
     Args:

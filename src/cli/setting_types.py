@@ -29,7 +29,7 @@ _KINDS: dict[type, tuple[tuple[type, ...], str]] = {
 }
 
 
-def check_kinds(cfg: DictConfig, defaults: str | Path) -> None:
+def check_types(cfg: DictConfig, defaults: str | Path) -> None:
     """Check that a switch stays a switch, a number a number and a section a section, for all settings outside of
     groups.
 
