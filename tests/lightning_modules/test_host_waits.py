@@ -18,7 +18,7 @@ from src.lightning_modules import gradients
 from tests.lightning_modules.tiny_run import CONF, TINY
 from tests.support.host_reads import CARD, NoHostWait
 
-STEPS = 4
+STEPS = 3
 
 
 class LateFlag(gradients.DeviceFlag):

@@ -24,5 +24,5 @@ def save_random_inception(path: Path) -> None:
         net = Blank("inception-v3-compat", ["2048"])
     for module in net.modules():
         if isinstance(module, nn.Conv2d):
-            nn.init.kaiming_normal_(module.weight)  # without it, random features vanish with depth
+            nn.init.kaiming_uniform_(module.weight)  # without it, random features vanish with depth
     torch.save(net.state_dict(), path)
