@@ -16,7 +16,7 @@ import torch
 from tests.support.generated_kernels import build_driver
 
 ROOT = Path(__file__).parents[2]
-NET = ["experiment=digits", "net.nf=16", "net.num_res_blocks=1", "net.ch_mult=[1,2]"]
+NET = ["experiment=digits", "sde.prior_mean=0.0", "net.nf=16", "net.num_res_blocks=1", "net.ch_mult=[1,2]"]
 
 
 @pytest.mark.slow

@@ -10,6 +10,7 @@ import torch
 from src.errors import UserError
 from src.metrics import PixelFeatures
 from src.runtime.precision import full_precision, set_float32_precision, widest_float
+from src.tasks.devices import launch
 
 
 @pytest.fixture(autouse=True)
@@ -30,6 +31,13 @@ def test_products_and_convolutions_follow_one_setting(precision: str, tf32: bool
     assert switches() == (precision, tf32)
     # torch raises here if old and new ways of setting precision are mixed.
     assert torch.backends.cuda.matmul.allow_tf32 is tf32
+
+
+@pytest.mark.parametrize(("precision", "tf32"), [("highest", False), ("high", True)])
+def test_sampling_and_evaluation_apply_the_setting(precision: str, tf32: bool) -> None:
+    set_float32_precision("high" if precision == "highest" else "highest")
+    launch("cpu", 1, "32-true", precision)
+    assert switches() == (precision, tf32)
 
 
 def test_an_unknown_setting_is_refused() -> None:

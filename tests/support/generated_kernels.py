@@ -12,7 +12,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -131,8 +131,11 @@ class Generator:
 def h100() -> Iterator[None]:
     """Describe an H100 to Inductor."""
     import torch
+    from torch._dynamo.device_interface import CudaInterface
 
-    with mock.patch.object(torch.cuda, "get_device_properties", lambda *_: H100):
+    with ExitStack() as stack:
+        for owner in (torch.cuda, CudaInterface, CudaInterface.Worker):
+            stack.enter_context(mock.patch.object(owner, "get_device_properties", staticmethod(lambda *_: H100)))
         yield
 
 
@@ -148,9 +151,7 @@ def generate(overrides: list[str]) -> Generator:
     from src.noise import Address
 
     with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
-        cfg = compose(
-            "train", overrides=["sde.prior_mean=0.0", "net.channels_last=true", "net.compile=false", *overrides]
-        )
+        cfg = compose("train", overrides=["net.channels_last=true", "net.compile=false", *overrides])
     module = instantiate(cfg.module, _convert_="all")
     batch, channels, size = (int(cfg.datamodule[key]) for key in ("global_batch_size", "channels", "image_size"))
     generator = Generator()

@@ -39,12 +39,14 @@ SETTINGS = [
 ]
 
 
-def test_bits_per_dim_uses_averaged_weights(tmp_path: Path) -> None:
+def test_bits_per_dim_uses_averaged_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cfg = composed("train", [*SETTINGS, f"paths.run_dir={tmp_path}/run", f"paths.log_dir={tmp_path}"])
     with open_dict(cfg):
         cfg.pop("hydra", None)
     check_training(cfg)
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
     with start_training(cfg) as run:
+        assert not torch.backends.cudnn.allow_tf32, "float32_matmul_precision=highest must be applied"
         metrics = run.fit()
         metrics |= run.test()
         value = run.finish(metrics)
