@@ -97,7 +97,7 @@ def test_the_pareto_plot_shows_scores_over_nfe(run) -> None:
     }
 
 
-def test_figures_are_valid_forplotting_library(html) -> None:
+def test_figures_are_valid_for_the_plotting_library(html) -> None:
     go = pytest.importorskip("plotly.graph_objects")
     for figure in figures_of(html):
         go.Figure(figure)
