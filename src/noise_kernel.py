@@ -1,6 +1,6 @@
 """``noise`` as one fused Triton kernel: each program computes Philox blocks in registers and writes finished numbers.
 
-``noise`` defines the numbers. Words are equal; uniform and normal numbers agree within 1e-6. The kernel
+``noise`` defines the numbers. The Philox words are equal; uniform and normal numbers agree within 1e-6. The kernel
 replaces more than a hundred launches of the tensor form. Import this module only where triton is installed.
 """
 

@@ -72,8 +72,10 @@ class StoredValues:
         return width(data_range) / steps
 
     def bits_per_dim_offset(self, data_range: str) -> float:
-        """Bits per dimension that turn -log2 p / d of the model's density into one per level, or per unit of the stored
-        values if they are continuous: 8 for bytes in unit range, 7 for bytes in centered range.
+        """Return the bits per dimension to add to -log2 p / d, where p is the density in the range of the model.
+
+        The sum refers to a density per level, or per unit of continuous stored values. For bytes, the offset is 8 in
+        unit range and 7 in centered range.
         """
         return -math.log2(self.unit(data_range))
 

@@ -37,7 +37,7 @@ class Stage:
         beside: the following stages do not wait for it.
         alone: it measures time: it waits until no other stage runs, and preparing stages are paused meanwhile.
         early_after: stage after which its process may start, to prepare before its turn; None: at its turn.
-        packages: Python modules that it needs beside those of every stage.
+        packages: Python modules that it needs in addition to ``plan.PACKAGES``.
     """
 
     name: str

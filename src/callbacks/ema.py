@@ -221,7 +221,7 @@ def _like(source: Tensor, parameter: Tensor, clone: bool) -> Tensor:
 
 
 def ema_of(trainer: Trainer) -> EMA | None:
-    """Return the EMA callback of this run, None if there is none."""
+    """Return the EMA callback of this run, or None."""
     callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined] # set from outside its class
     return next((callback for callback in callbacks if isinstance(callback, EMA)), None)
 

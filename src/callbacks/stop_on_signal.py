@@ -58,7 +58,7 @@ class StopOnSignal(AfterStep, Checkpoint):
         received = signals.received() or signal.SIGTERM
         queue = signals.requeue() if trainer.is_global_zero and received == signal.SIGUSR1 else ""
         raise Interrupted(
-            f"stopped after step {step}; everything is in {path}; "
+            f"stopped after step {step}; the checkpoint is {path}; "
             f"{queue}continue with the same settings and ckpt_path={self.dirpath.parent}",
             signal_number=received,
         )

@@ -65,7 +65,7 @@ def find_checkpoint(spec: str | int | Path, runs_dir: str | Path, name: str | No
 
     Raises:
         NothingToResume: ``last`` in a restarted job that has not written a checkpoint yet.
-        UserError: in one line that lists what there is.
+        UserError: there is no such checkpoint; the message lists the existing runs.
     """
     text = str(spec)
     if not text:

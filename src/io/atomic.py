@@ -1,4 +1,4 @@
-"""The only way to write a file or folder: under a temporary name beside the target, flushed to the disk, renamed.
+"""The only way to write a file or folder: under a temporary name next to the target, flushed to the disk, renamed.
 
 A reader sees either the old or the complete new content, whenever the writer is killed and however full the disk is.
 """
@@ -26,7 +26,7 @@ REFUSALS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, 
 
 @contextmanager
 def replacing(path: str | os.PathLike[str], advice: str = ADVICE, *, durable: bool = True) -> Iterator[Path]:
-    """Yield a temporary path beside ``path``, which is renamed to ``path`` if the block succeeds.
+    """Yield a temporary path next to ``path``, which is renamed to ``path`` if the block succeeds.
 
     Args:
         path: a file, or a folder that does not exist yet; missing parent folders are made.

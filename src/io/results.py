@@ -21,7 +21,7 @@ _SKIPPED = ("images", "checkpoints", "wandb", "tensorboard")
 def recorded_results(folder: Path) -> list[tuple[Path, dict[str, Any]]]:
     """Return every result in ``folder`` and its subfolders, in the order of their paths.
 
-    Damaged and foreign files are skipped.
+    Damaged files and files of other programs are skipped.
 
     Returns:
         Pairs of the file and a result: a mapping with ``task``, ``label``, ``subject`` and ``values``.

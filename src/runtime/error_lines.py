@@ -32,7 +32,7 @@ def flat(text: str) -> str:
 
 
 def of_mistake(error: BaseException) -> str | None:
-    """Return the line of the first mistake among the causes of ``error``, None if there is none."""
+    """Return the line of the first mistake among the causes of ``error``, or None."""
     for cause in chain(error):
         # Lightning's exception for a wrong configuration; its class is not imported, because that would take seconds.
         if isinstance(cause, UserError) or type(cause).__name__ == "MisconfigurationException":

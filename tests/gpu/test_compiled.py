@@ -50,7 +50,7 @@ def test_compiled_net(device: torch.device, record: Record, quick_compiler: None
         y.square().sum().backward()
         results.append([y.detach(), *(p.grad for p in net.parameters())])
     (out, *expected), (compiled, *found) = results
-    # Some gradients are zero but for rounding, such as those of the keys' biases in attention.
+    # Some gradients are zero up to rounding, such as those of the biases of keys in attention.
     least = 1e-3 * max(float(gradient.norm()) for gradient in expected)
     errors = [float((a - b).norm()) / max(float(b.norm()), least) for a, b in zip(found, expected, strict=True)]
     record(output=relative(compiled, out), worst_gradient=max(errors))

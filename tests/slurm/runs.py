@@ -60,7 +60,7 @@ def wait_for_steps(job: Job, times: int = 1) -> None:
 
 def stopped_after(job: Job) -> tuple[int, Path]:
     """Return the step before the requeue and its checkpoint, from the output of the job."""
-    found = re.search(r"stopped after step (\d+); everything is in (\S+\.ckpt);", job.output)
+    found = re.search(r"stopped after step (\d+); the checkpoint is (\S+\.ckpt);", job.output)
     assert found, job.output
     return int(found.group(1)), Path(found.group(2))
 

@@ -63,7 +63,9 @@ def check(folder: Path) -> None:
     """Raise FileNotFoundError if ``folder`` has no CIFAR-10."""
     published = any((folder / name).exists() for name in ("cifar-10-batches-py", "cifar-10-python.tar.gz"))
     if not published and not _archives(folder):
-        raise FileNotFoundError(f"{folder} holds neither {' and '.join(_JPEG.values())} nor cifar-10-python.tar.gz")
+        raise FileNotFoundError(
+            f"{folder} holds neither {' and '.join(_JPEG.values())} nor cifar-10-python.tar.gz: give a folder that does"
+        )
 
 
 def _archives(folder: Path) -> bool:

@@ -1,4 +1,4 @@
-"""The weights of the FID network: find or download them, check them, and load them without running foreign code."""
+"""The weights of the FID network: find or download them, check them, and load them without running their code."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ class GaussianStatistics:
     Args:
         mu: (d,) float64 mean.
         sigma: (d, d) float64 covariance, normalized by n - 1.
-        n: number of samples; None if a foreign file does not say.
+        n: number of samples; None if the file, of another program, does not contain it.
         fingerprint: fingerprint of the extractor; None if unknown.
         source: the data, such as ``cifar10 train``.
     """

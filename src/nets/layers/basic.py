@@ -43,8 +43,9 @@ def activation(name: str) -> nn.Module:
 
 
 def autocast_device(x: Tensor) -> str:
-    """Return the kind of device whose autocast applies to ``x``: autocast refuses the device ``meta``, on which
-    ``ScoreModel.check_labels`` runs a net.
+    """Return the device type of ``x`` for ``torch.autocast``; ``cpu`` for ``meta``, which autocast refuses.
+
+    ``ScoreModel.check_labels`` runs nets on the device ``meta``.
     """
     return "cpu" if x.is_meta else x.device.type
 

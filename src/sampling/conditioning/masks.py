@@ -52,7 +52,7 @@ def mask_for(mask: AnyMask, shape: tuple[int, ...]) -> Tensor:
 
 
 def is_mask_name(text: str) -> bool:
-    """Return whether ``mask_for`` knows this name, whatever follows a colon."""
+    """Return whether ``mask_for`` knows the name; the part after a colon is not checked."""
     return text in SIDES or text.partition(":")[0] in ("box", "random")
 
 

@@ -38,7 +38,10 @@ class PictureMask:
         except Exception as error:
             raise UserError(f"{self.path} is not a picture ({error}): give the mask as a PNG") from error
         if values.shape != image_size(shape):
-            raise UserError(f"the mask {self.path} is {values.shape[::-1]} (width, height), the images {shape[:0:-1]}")
+            raise UserError(
+                f"the mask {self.path} is {values.shape[::-1]} (width, height), but the images are {shape[:0:-1]}: "
+                "give a mask of the size of the images"
+            )
         white = 1.0 if values.dtype.kind == "f" else np.iinfo(values.dtype).max
         return torch.from_numpy(values > white / 2)[None]
 

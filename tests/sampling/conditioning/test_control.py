@@ -121,7 +121,7 @@ def test_invalid_masks_are_refused(tmp_path: Path) -> None:
         (torch.ones(1, 5, 5), "does not fit"),
         (PictureMask(str(tmp_path / "none.png")), "give the mask as a PNG"),
         (PictureMask(str(tmp_path / "text.png")), "not a picture"),
-        (PictureMask(str(tmp_path / "wide.png")), r"\(5, 4\) \(width, height\), the images \(4, 4\)"),
+        (PictureMask(str(tmp_path / "wide.png")), r"\(5, 4\) \(width, height\), but the images are \(4, 4\)"),
     ]
     for mask, message in cases:
         with pytest.raises(UserError, match=message):

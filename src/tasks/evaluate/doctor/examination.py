@@ -171,9 +171,9 @@ class Examiner:
             self._add(found, family, text, self._expand(self._features, self._moments(changed)))
 
     def _number_of_samples(self, found: Examination) -> float:
-        """Add the score of as many real images, drawn with replacement, because the reference stands for all images.
+        """Add the score of as many real images, drawn with replacement from the reference.
 
-        The bias of a distance is B / N + B / M for N images and M reference images; such draws show its first part.
+        The bias of a distance is B / N + B / M for N images and M reference images. The draws measure B / N.
 
         Returns:
             B; 0 if it is unknown.
@@ -199,9 +199,7 @@ class Examiner:
         return bias * count
 
     def _other_splits(self, found: Examination, bias: float) -> None:
-        """Score against other splits, without the difference of ``bias / M``: a smaller split raises the score by
-        itself.
-        """
+        """Score against other splits, less the difference of ``bias / M``: a smaller split has a higher score."""
         for name, images in self.splits.items():
             if name != self.split:
                 text = f"reference split {name}, not {self.split}"
