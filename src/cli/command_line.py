@@ -54,7 +54,7 @@ _SEED = re.compile(r"(\+*)seed\.(.+)")
 
 
 def prepare_arguments(arguments: Sequence[str], known: Collection[str]) -> list[str]:
-    """Arguments that Hydra accepts: every path that needs quotes has them, and ``~`` is the home folder.
+    """Return arguments that Hydra accepts: quote paths where needed, and expand ``~`` to the home folder.
 
     Args:
         arguments: the command line.

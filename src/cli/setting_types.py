@@ -30,8 +30,7 @@ _KINDS: dict[type, tuple[tuple[type, ...], str]] = {
 
 
 def check_types(cfg: DictConfig, defaults: str | Path) -> None:
-    """Check that a switch stays a switch, a number a number and a section a section, for all settings outside of
-    groups.
+    """Check that each setting outside of groups has the type of its default: true or false, a number, or a section.
 
     Args:
         cfg: the composed configuration.

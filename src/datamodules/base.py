@@ -31,7 +31,7 @@ class ImageDataModule(AddressedDataModule, ABC):
     (``train+test``), and ``all`` is short for the join of ``parts``.
 
     A batch of a loader holds ``x`` (B, C, H, W) uint8, which ``on_after_batch_transfer`` turns into floats on the
-    device: bytes, mirrored or not, then scaled or dequantized.  Further: ``labels`` (B,) int64 if the set has them,
+    device: bytes, mirrored or not, then scaled or dequantized. It also holds ``labels`` (B,) int64 if the set has them,
     ``index`` (B,) int64 into ``images(split)``, ``position`` (B,) int64 in the global batch and, in training, the
     integers ``step`` and ``epoch``.
 

@@ -51,7 +51,7 @@ class ImageFolderDataModule(ImageDataModule):
         value_range: [smallest, largest] stored value, which become the ends of ``data_range``; None reads it from
             the data.
         dtype: uint8, uint16, float16 or float32; None takes that of the data. Others are scaled to it.
-        layout: ``NHWC`` or ``NCHW`` of arrays; None tells by the shape.
+        layout: ``NHWC`` or ``NCHW`` of arrays; None chooses by the shape.
         on_broken: ``error`` refuses a set with images that cannot be read and names them, ``skip`` leaves them out.
         decode_workers: processes that decode; None for one per core.
         settings: those of ImageDataModule.

@@ -106,7 +106,7 @@ def toy_points(kind: str, seed: int, purpose: str, step: int, index: Tensor) -> 
 
 
 class ToyDataModule(AddressedDataModule):
-    """Points in the plane without end, with mean zero and variance about 1 in each coordinate.
+    """An endless stream of points in the plane, with mean zero and variance about 1 in each coordinate.
 
     Training point ``position`` of ``step`` is a function of (seed, step, position); an epoch is only a number of steps.
     Batches contain ``x`` (B, 2) float32, ``index``, ``position`` and, in training, ``step`` and ``epoch``.

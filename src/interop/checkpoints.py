@@ -34,10 +34,10 @@ def open_checkpoint(
 
     Returns:
         ``config``, ``state_dict``, ``global_step`` and, if there are averages, ``ema``; checkpoints of other programs
-        have ``foreign`` besides.
+        also have ``foreign``.
 
     Raises:
-        UserError: in one line, what is wrong with the file, or that it needs an experiment, and which ones fit.
+        UserError: the file cannot be read, or needs an experiment; the message lists those that fit.
     """
     if Path(path).suffix == SUFFIX:
         return checked(read_hub(path) if is_hub_file(path) else read_safetensors(path), path)

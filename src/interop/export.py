@@ -53,7 +53,7 @@ def export(
     """Write ``output`` in ``format``; the arguments are those of the command.
 
     Raises:
-        UserError: in one line, whatever cannot be read, expressed or written.
+        UserError: the checkpoint cannot be read, the format cannot express it, or the file cannot be written.
     """
     # Imported here because a command handles signals, and checks its arguments, before torch is imported.
     from ..checkpoint.find import find_checkpoint

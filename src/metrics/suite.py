@@ -41,7 +41,7 @@ class MetricSuite:
     Args:
         extractor: makes the features of all metrics that do not name another; its distance is the one that is
             monitored.
-        metrics: the metrics by a name that is a handle for overrides and for ``metrics=[...]``.
+        metrics: the metrics by name; overrides and ``metrics=[...]`` use these names.
         other_extractors: further extractors by the name that metrics give as ``features``.
         cache_dir: where reference statistics are kept.
         statistics_path: an npz file with the reference statistics of ``extractor``, in place of the data set.
@@ -145,7 +145,7 @@ class MetricSuite:
         Args:
             images: (B, C, H, W) uint8.
             index: (B,) int64, the address of each image in the whole run. An index seen twice, on any process,
-                counts once, and scores do not depend on how images were dealt out. Without it all images count.
+                counts once, and scores do not depend on which process adds which image. Without it all images count.
 
         Raises:
             ValueError: images are not uint8.

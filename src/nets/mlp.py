@@ -36,7 +36,7 @@ class MLP(ScoreNet):
         depth: residual layers.
         embedding_type: fourier (of log c_noise, so c_noise is sigma) or positional (of c_noise itself).
         fourier_features: number of frequencies.
-        fourier_scale: standard deviation of the frequencies; small, since a toy varies slowly with log sigma.
+        fourier_scale: standard deviation of the frequencies; small, because scores of points vary slowly in log sigma.
         fourier_log: set to false for Fourier features of c_noise itself.
         nonlinearity: swish, elu, relu or lrelu.
         init_scale: scale of the initial weights of the output layer; 0 stands for 1e-10.

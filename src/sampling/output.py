@@ -64,7 +64,7 @@ class SampleOutput:
 
 
 class Sampler(ABC):
-    """From the prior to the data: hyper-parameters in the constructor, everything of one run in the call."""
+    """Map samples of the prior to data. The constructor takes hyper-parameters, the call the objects of one run."""
 
     @property
     @abstractmethod

@@ -40,7 +40,7 @@ class _IntervalNet(Protocol):
 
 
 class AverageVelocityModel(ScoreModel):
-    """A net told both ends of an interval; its output is the average velocity.
+    """A net that receives both ends of an interval and returns the average velocity.
 
     Args:
         net: raw net, whose ``enable_interval`` adds an embedding of the interval.
@@ -49,7 +49,7 @@ class AverageVelocityModel(ScoreModel):
         data_range: ``unit`` or ``centered``.
 
     Raises:
-        UserError: a net that cannot be told an interval.
+        UserError: the net cannot embed an interval.
     """
 
     def __init__(self, net: nn.Module, sde: SDE, parametrization: Parametrization, data_range: str = "unit") -> None:

@@ -74,7 +74,7 @@ class ScoreModel(NumbersAsTimes, nn.Module):
             )
 
     def check_labels(self, shape: Sequence[int]) -> None:
-        """UserError if the net reads ``labels`` but does not declare its classes: it would be sampled without any.
+        """Raise UserError if the net reads ``labels`` but declares no classes: it would be sampled without labels.
 
         Args:
             shape: of one x. The net is called on the device ``meta``, which computes nothing.

@@ -39,7 +39,7 @@ def read_edm(path: str | os.PathLike[str]) -> dict[str, Any]:
         ``global_step``, 0 because the file does not tell it.
 
     Raises:
-        UserError: in one line, if the file is something else, or its net is not supported.
+        UserError: the file is not such a pickle, or its net is not supported.
     """
     file = Path(path)
     if not file.is_file():

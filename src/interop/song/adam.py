@@ -49,7 +49,7 @@ def optimizer_to_song(net: NCSNpp, moments: Mapping[str, Mapping[str, Tensor]], 
 
     Args:
         net: the net.
-        moments: state by the names of our parameters; empty for an optimizer that starts afresh.
+        moments: state by the names of our parameters; empty for a new optimizer.
         lr: the learning rate; None for the original's.
     """
     # The original's optimizer also holds the frozen weights, which never get a state.

@@ -142,8 +142,8 @@ def _check_layout(content: Mapping[str, Any], path: str | os.PathLike[str]) -> N
 def write_song_checkpoint(checkpoint: Mapping[str, Any], path: str | os.PathLike[str], layout: str = "song") -> None:
     """Write a checkpoint of this project so that the original's programs can resume from it.
 
-    The file includes the state of Adam if the checkpoint is from a training of this project; otherwise the optimizer
-    starts afresh. Without an average the raw weights are written in its place.
+    The file includes the state of Adam if the checkpoint is from a training of this project; otherwise the original
+    starts with a new optimizer. Without an average the raw weights are written in its place.
 
     Args:
         checkpoint: from ``read_checkpoint`` or ``read_song_checkpoint``.

@@ -26,9 +26,9 @@ class FrechetDistance(FeatureMetric):
     """Fréchet distance to the reference, named ``fid`` for Inception features, ``frechet_...`` for others.
 
     The value equals ``torchmetrics.image.fid.FrechetInceptionDistance`` up to rounding, with a matrix root that also
-    holds for singular covariances. Its interval holds the mean of this distance over sets of N samples. With at least
-    ten samples per feature ``..._infinity`` is the distance of infinitely many samples (Chong and Forsyth 2020), with
-    the interval of that, and ``..._curve`` the mean distance of parts of ``..._curve_samples`` samples.
+    holds for singular covariances. Its interval is for the mean of this distance over sets of N samples. With at least
+    ten samples per feature, ``..._infinity`` estimates the distance of infinitely many samples (Chong and Forsyth
+    2020), with its own interval. ``..._curve`` is the mean distance of subsets of ``..._curve_samples`` samples.
 
     Cost: p (p + 1) / 2 decompositions of d x d matrices for p sizes, p at most 3 for 50,000 samples of 2048 features.
 

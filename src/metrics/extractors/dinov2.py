@@ -32,7 +32,7 @@ class DinoFeatures(FeatureExtractor):
         weights_path: state dict of the network; None takes it from the torch hub cache and downloads it when missing.
 
     Raises:
-        UserError: an unknown size, weights that are missing or of another network, no code and no network.
+        UserError: the size is unknown, the weights are missing or of another net, or the code cannot be downloaded.
     """
 
     distance_name = "fd_dinov2"

@@ -1,7 +1,7 @@
 """Linear measurements y = H x of images and their inversion.
 
-Beside H and its transpose, an operator solves (H H^T + damping I) v = y in closed form: for each H here, H H^T is a
-multiple of the identity or diagonal in the Fourier basis.
+An operator applies H and its transpose, and solves (H H^T + damping I) v = y in closed form: for each H here, H H^T is
+a multiple of the identity or diagonal in the Fourier basis.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ class EvenGrid(TimeGrid):
 
 
 class MeanFlowSampler(GridSampler):
-    """Steps along average velocities; exact in any number of steps if the model is. N times cost N evaluations.
+    """Step along average velocities: exact for any number of steps if the model is exact. N times cost N evaluations.
 
     Args:
         grid: times at which steps begin.

@@ -1,4 +1,4 @@
-"""Entry scripts and modules as separate processes that start fast.
+"""Run entry scripts and modules as separate processes that start fast.
 
 Importing torch and Lightning takes longer than the runs tested here. A fork server imports them once, and every process
 is a fork that runs ``train.py`` from its first line to its exit code. It has its own id, signals, descriptors and
