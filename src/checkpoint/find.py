@@ -200,7 +200,7 @@ def _newest_intact(runs: Sequence[Path]) -> Path:
             time.sleep(_PAUSE * (looks > 1))
     if not damaged:
         raise UserError(f"all checkpoints of {runs[0]} were removed while they were read: try again")
-    raise UserError(f"no intact checkpoint is left, damaged are {some(damaged)}: start a new run")
+    raise UserError(f"no intact checkpoint is left (damaged: {some(damaged)}): start a new run")
 
 
 def _at_step(step: int, run: Path) -> Path:
