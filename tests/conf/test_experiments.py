@@ -20,6 +20,7 @@ from src.cli.run_dir import register_resolvers
 from src.config.location import CONFIG_DIR
 from src.errors import UserError
 from src.interop.song.fitting import net_of
+from src.sde import ScoreModel
 from src.tasks.train.checks import check_model, check_run
 from src.tasks.train.choices import choose_settings, needs_choices
 from tests.support.configs import names, read
@@ -66,6 +67,12 @@ def _composed(*overrides: str) -> DictConfig:
             cfg.datamodule.path, cfg.datamodule.data_dir = str(own_images()), str(own_images().parent / "data")
     choose_settings(cfg)
     return cfg
+
+
+@pytest.fixture(autouse=True)
+def nets_are_checked_for_labels_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The check calls the whole net, which takes most of the time here; tests/nets/test_every_net.py does it small."""
+    monkeypatch.setattr(ScoreModel, "check_labels", lambda *_: None)
 
 
 def weights_of(net: Any) -> Any:
