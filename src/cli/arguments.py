@@ -41,9 +41,12 @@ def training_arguments(arguments: Sequence[str], config_dir: str | Path) -> list
 
 
 def _has_ending(experiment: str) -> bool:
+    if not Path(experiment).suffix:
+        return False
+    # Imports torch, which takes longer than refusing a mistyped setting.
     from ..interop.song.experiments import is_original_config
 
-    return bool(Path(experiment).suffix) and is_original_config(experiment)
+    return is_original_config(experiment)
 
 
 def checkpoint_arguments(arguments: Sequence[str], config_dir: str | Path) -> list[str]:

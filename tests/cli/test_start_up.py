@@ -26,7 +26,12 @@ assert not slow, slow
 
 
 @pytest.mark.parametrize(
-    "command", [("train.py", "net.nff=8"), ("train.py", "seed=word"), ("sample.py", "num_samples=word", "ckpt_path=1")]
+    "command",
+    [
+        ("train.py", "net.nff=8"),
+        ("train.py", "seed=word", "experiment=digits"),
+        ("sample.py", "num_samples=word", "ckpt_path=1"),
+    ],
 )
 def test_a_mistyped_setting_is_refused_before_torch_is_imported(command: tuple[str, ...], tmp_path: Path) -> None:
     code = f"import sys; sys.argv = sys.argv[1:]\n{REFUSED}"
