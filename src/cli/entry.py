@@ -123,7 +123,7 @@ def _job(job: Main, config_name: str, cfg: DictConfig) -> float | None:
 
     from . import sweeps
     from .allocator import keep_freed_memory
-    from .setting_types import check_types, name_as_text
+    from .setting_types import check_types, names_as_text
 
     # Hydra has just configured logging again.
     logging.getLogger().addHandler(run_log)
@@ -136,7 +136,7 @@ def _job(job: Main, config_name: str, cfg: DictConfig) -> float | None:
         # Pillow and zarr warn about every unusual tag of a file.
         warnings.filterwarnings("ignore", module=r"(PIL|zarr)\.")
         keep_freed_memory()
-        name_as_text(cfg)
+        names_as_text(cfg)
         check_types(cfg, CONFIG_DIR / f"{config_name}.yaml")
         return job(cfg)
     except ENDINGS as error:

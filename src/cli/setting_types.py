@@ -13,8 +13,9 @@ from ..errors import UserError
 
 _LARGEST = 2**63
 _SECTIONS = ("groups",)
+_NAMES = ("name", "trained_as")
 _SINGLE = (
-    *("name", "trained_as", "original_config", "init_from", "images", "output_dir", "distance"),
+    *(*_NAMES, "original_config", "init_from", "images", "output_dir", "distance"),
     *("every", "limit", "given_count"),
 )
 _LISTS_TOO = ("weights", "devices")
@@ -83,10 +84,11 @@ def _is_odd(key: str, value: Any) -> bool:
     return isinstance(value, bool) or (isinstance(value, float) and key not in _FLOATS)
 
 
-def name_as_text(cfg: DictConfig) -> None:
-    """Convert a name that looks like a number to text: ``name=2024``."""
-    if isinstance(cfg.get("name"), int | float):
-        cfg.name = str(cfg.name)
+def names_as_text(cfg: DictConfig) -> None:
+    """Convert names that look like numbers to text: ``name=2024``."""
+    for key in _NAMES:
+        if isinstance(cfg.get(key), int | float):
+            cfg[key] = str(cfg[key])
 
 
 def check_whole(name: str, value: Any, least: int) -> None:

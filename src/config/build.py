@@ -123,7 +123,10 @@ def _call(node: dict[Any, Any], name: str, arguments: Mapping[str, Any]) -> Any:
         # Most often a value of the wrong type, such as a word for a number.
         reason = " ".join(str(error).split())
         if re.search("overflow|allocate|storage size", reason, re.IGNORECASE):
-            reason = "these sizes do not fit into memory"
+            sizes = {key: value for key, value in settings.items() if isinstance(value, int)}
+            largest = max(sizes, key=lambda key: sizes[key], default="")
+            which = f".{largest}={sizes[largest]}" if largest else f": {target}"
+            raise SettingsError(f"{where}{which} does not fit into memory: give a smaller value") from error
         raise SettingsError(f"{where}: {target} does not take these settings ({reason})") from error
 
 

@@ -37,7 +37,7 @@ def quiet_lightning() -> None:
         warnings.filterwarnings("ignore", message=message)
 
 
-def check_precision(precision: str | int, float32_precision: str) -> None:
+def check_precision(precision: object, float32_precision: str) -> None:
     """Raise UserError if ``precision`` or ``float32_matmul_precision`` is unknown."""
     if precision not in NET_PRECISIONS:
         raise UserError(f"precision={precision}: choose one of {', '.join(NET_PRECISIONS)}")

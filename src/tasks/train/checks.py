@@ -175,8 +175,10 @@ class _NoExtractor(FeatureExtractor):
 
 def _check_trainer(trainer: Mapping[str, Any], data: Mapping[str, Any]) -> None:
     accumulate, batch = trainer["accumulate_grad_batches"], data["global_batch_size"]
-    for key, value in (("trainer.accumulate_grad_batches", accumulate), ("datamodule.global_batch_size", batch)):
-        check_whole(key, value, least=1)
+    nodes = trainer["num_nodes"]
+    check_whole("trainer.accumulate_grad_batches", accumulate, least=1)
+    check_whole("datamodule.global_batch_size", batch, least=1)
+    check_whole("trainer.num_nodes", nodes, least=1)
     precision = str(trainer.get("precision"))
     if precision in _HALF_WEIGHTS:
         raise UserError(
@@ -186,7 +188,7 @@ def _check_trainer(trainer: Mapping[str, Any], data: Mapping[str, Any]) -> None:
     max_steps = trainer["max_steps"]
     if not isinstance(max_steps, int) or max_steps == 0 or max_steps < -1:
         raise UserError(f"trainer.max_steps={max_steps!r}: give a number of optimizer steps, or -1 for no limit")
-    processes = _check_devices(trainer) * int(trainer["num_nodes"])
+    processes = _check_devices(trainer) * nodes
     if batch % (processes * accumulate):
         raise UserError(
             f"datamodule.global_batch_size={batch} cannot be divided over {processes} process(es) times {accumulate} "

@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from src.cli.instantiate import instantiate
 from src.cli.messages import one_line
 from src.cli.run_dir import register_resolvers
-from src.cli.setting_types import check_types
+from src.cli.setting_types import check_types, names_as_text
 from src.config.location import CONFIG_DIR
 from tests.reliability.support.figures import Figures
 from tests.tasks.example import IMAGES, write_checkpoint
@@ -93,6 +93,7 @@ def outcome(command: str, base: DictConfig, key: str, value: Any) -> str:
     cfg = base.copy()
     OmegaConf.update(cfg, key, value, merge=False)
     try:
+        names_as_text(cfg)
         check_types(cfg, CONFIG_DIR / f"{command}.yaml")
         CHECKS[command](cfg)
     except Exception as error:

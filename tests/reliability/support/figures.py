@@ -1,7 +1,8 @@
 """Counts reported at the end of a test run, such as survived kills and tried inputs.
 
 ``FIGURES=docs/results/reliability.json python -m pytest ...`` also writes them to a file, for the documents. With
-``SUITE=NAME``, it also writes how many tests passed, failed and were skipped.
+``SUITE=NAME``, it writes only how many tests passed, failed and were skipped: the whole suite tries fewer inputs than
+the commands of the documents.
 """
 
 from __future__ import annotations
@@ -49,9 +50,8 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
         kinds = ", ".join(f"{kind} {count}" for kind, count in counts.most_common())
         terminalreporter.write_line(f"{what}: {counts.total()} ({kinds})")
     if _SUITE:
-        sums[_SUITE].update(
-            {kind: len(terminalreporter.stats.get(kind, [])) for kind in ("passed", "failed", "skipped")}
-        )
+        outcomes = {kind: len(terminalreporter.stats.get(kind, [])) for kind in ("passed", "failed", "skipped")}
+        sums = defaultdict(Counter, {_SUITE: Counter(outcomes)})
     if sums and _FILE:
         update(Path(_FILE), {what: {"total": counts.total(), **counts} for what, counts in sums.items()})
 
