@@ -123,10 +123,9 @@ def _call(node: dict[Any, Any], name: str, arguments: Mapping[str, Any]) -> Any:
         # Most often a value of the wrong type, such as a word for a number.
         reason = " ".join(str(error).split())
         if re.search("overflow|allocate|storage size", reason, re.IGNORECASE):
-            sizes = {key: value for key, value in settings.items() if isinstance(value, int)}
-            largest = max(sizes, key=lambda key: sizes[key], default="")
-            which = f".{largest}={sizes[largest]}" if largest else f": {target}"
-            raise SettingsError(f"{where}{which} does not fit into memory: give a smaller value") from error
+            raise SettingsError(
+                f"{where}{_largest(settings)} does not fit into memory: give a smaller value"
+            ) from error
         raise SettingsError(f"{where}: {target} does not take these settings ({reason})") from error
 
 
@@ -183,3 +182,15 @@ def check_arguments(
         (signature.bind if complete else signature.bind_partial)(*positional, **settings)
     except TypeError as error:
         raise SettingsError(f"{where}: {error}") from None
+
+
+def _largest(settings: Mapping[str, Any]) -> str:
+    """Name the setting with the largest whole number, alone or in a list; empty if there is none."""
+    sizes = {
+        key: max(
+            (size for size in (value if isinstance(value, list | tuple) else [value]) if type(size) is int), default=0
+        )
+        for key, value in settings.items()
+    }
+    name = max(sizes, key=lambda key: sizes[key], default="")
+    return f".{name}={settings[name]}" if name and sizes[name] > 0 else ""

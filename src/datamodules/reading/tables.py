@@ -174,8 +174,8 @@ def _array(column: Any, kind: Any) -> np.ndarray:
 def _split(file: Path, root: Path) -> str:
     """Return the split in a name such as ``train-00000-of-00001.parquet`` or ``test/data-00000.arrow``."""
     inside = file.relative_to(root).parts[:-1] if root.is_dir() else ()
-    words = [file.stem.split("-")[0].lower(), *(part.lower() for part in inside)]
-    return next((SPLIT_NAMES[word] for word in words if word in SPLIT_NAMES), "")
+    parts = [file.stem.split("-")[0].lower(), *(folder.lower() for folder in inside)]
+    return next((SPLIT_NAMES[part] for part in parts if part in SPLIT_NAMES), "")
 
 
 def _names_of(table: Any, label: str | None) -> list[str]:

@@ -43,6 +43,7 @@ WRONG = {
     ("net.attn_resolutions=[5]",): "attn_resolutions",
     ("net.nonlinearity=tanh",): "nonlinearity",
     ("net.nf=many",): "net",
+    ("net.ch_mult=[1,1000000000000]",): "net.ch_mult=[1, 1000000000000] does not fit into memory",
     # What Hydra's parser refuses: quotes, brackets, numbers without end.
     ("seeds.data=~",): "seeds.data='~'",
     ("net.ch_mult=[1,2",): "close its brackets",
